@@ -1,0 +1,331 @@
+"""What makes a parameter sound, and the law that follows from its arguments.
+
+Each function takes a kind's arguments as given and returns its fields: the arguments in canonical
+form, the `faults` found, and where there are none the law and the support. Nothing raises here, so
+that a space can report what is wrong with all its parameters at once.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+from hpcompat.errors import Fault
+from hpcompat.laws import SMALLEST, Continuous, Discrete, Even, Gauss, LogUniform, Rounded, Uniform, Weighted
+from hpcompat.supports import Choices, Steps, decimal_ratio
+from hpcompat.values import is_scalar, show, unfit
+
+_MOST = 2**53
+_FINEST = 2.0**-51
+_THINNEST = 1e-12
+_REACH = 8.3  # in std: how far a normal draw of a unit float can lie from the mean
+
+Fields = dict[str, Any]
+
+
+def interval(low: Any, high: Any, log: Any, step: Any) -> Fields:
+    """The fields of a Float."""
+    faults: list[Fault] = []
+    low, high = _real("low", low, faults), _real("high", high, faults)
+    step = None if step is None else _real("step", step, faults)
+    _flag("log", log, faults)
+    if not faults:
+        _bounds("Float", low, high, log, faults)
+    law: Continuous | Discrete | None = None
+    support = None
+    if not faults and step is None:
+        # neighbouring floats can share a logarithm; between them the two laws are the same
+        law = LogUniform(low, high) if log and math.log(low) < math.log(high) else Uniform(low, high)
+    elif not faults:
+        law, support = _grid("Float", low, high, log, step, faults)
+    return _fields(faults, law, support, low=low, high=high, log=log, step=step)
+
+
+def int_range(low: Any, high: Any, log: Any, step: Any) -> Fields:
+    """The fields of an Int."""
+    faults: list[Fault] = []
+    low, high, step = (_whole(name, x, faults) for name, x in (("low", low), ("high", high), ("step", step)))
+    _flag("log", log, faults)
+    if not faults:
+        _bounds("Int", low, high, log, faults)
+    law, support = _grid("Int", low, high, log, step, faults) if not faults else (None, None)
+    return _fields(faults, law, support, low=low, high=high, log=log, step=step)
+
+
+def choices(values: Any, weights: Any, ordered: Any) -> Fields:
+    """The fields of a Categorical."""
+    faults: list[Fault] = []
+    _flag("ordered", ordered, faults)
+    values = _sequence("choices", values, faults)
+    support = None
+    if not faults:
+        if not values:
+            faults.append(Fault("", "there are no choices", "give at least one"))
+        faults += value_faults(values)
+    if not faults:
+        support = Choices(values)
+        faults += _duplicates(support)
+    if weights is not None:
+        weights = _weights(weights, values, faults)
+    law: Discrete | None = None
+    if not faults:
+        law = Even(len(values)) if weights is None else Weighted(weights)
+    return _fields(faults, law, support, choices=values, weights=weights, ordered=ordered)
+
+
+def bell(mean: Any, std: Any, low: Any, high: Any, log: Any, step: Any) -> Fields:
+    """The fields of a Normal."""
+    faults: list[Fault] = []
+    whole = type(step) is int
+    mean, std = _real("mean", mean, faults), _real("std", std, faults)
+    read = _whole if whole else _real
+    low, high, step = (
+        None if x is None else read(name, x, faults) for name, x in (("low", low), ("high", high), ("step", step))
+    )
+    _flag("log", log, faults)
+    if not faults:
+        _bell_bounds(mean, std, low, high, log, step, faults)
+    law: Continuous | Discrete | None = None
+    support = None
+    if not faults:
+        gauss = _gauss(mean, std, low, high, log, step)
+        if gauss.mass < _THINNEST:
+            faults.append(
+                Fault("", f"[{low}, {high}] holds less than 1e-12 of the law's mass", "move or widen the bounds")
+            )
+        elif step is None:
+            law = gauss
+        else:
+            law, support = _rounded_bell(gauss, low, high, step, whole)
+    return _fields(faults, law, support, mean=mean, std=std, low=low, high=high, log=log, step=step)
+
+
+def value_faults(values: Iterable[Any]) -> tuple[Fault, ...]:
+    """A fault for each value that a parameter cannot take."""
+    return tuple(Fault("", *why) for value in values if (why := unfit(value)) is not None)
+
+
+def _fields(faults: list[Fault], law: Any, support: Any, **arguments: Any) -> Fields:
+    if faults:
+        law = support = None
+    return {**arguments, "faults": tuple(faults), "_law": law, "_support": support}
+
+
+def _flag(name: str, value: Any, faults: list[Fault]) -> None:
+    if type(value) is not bool:
+        faults.append(Fault("", f"{name} is {show(value)}", "give True or False"))
+
+
+def _real(name: str, value: Any, faults: list[Fault]) -> Any:
+    """The argument as a float; what is none stays as it is, with a fault."""
+    if type(value) is float:
+        number = value
+    elif isinstance(value, str) or isinstance(value, bool) or not hasattr(value, "__float__"):
+        faults.append(Fault("", f"{name} is {show(value)}, which is not a number", _number_hint(value)))
+        return value
+    else:
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if isinstance(value, int) and number != value:
+            faults.append(Fault("", f"{name} {show(value)} has no exact float", "use Int, or a float"))
+            return value
+    if not math.isfinite(number):
+        faults.append(Fault("", f"{name} is {show(value)}, which is not finite", "give a finite bound"))
+    return number
+
+
+def _whole(name: str, value: Any, faults: list[Fault]) -> Any:
+    """The argument as an int; what is none stays as it is, with a fault."""
+    if type(value) is int:
+        return value
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        whole = isinstance(value, float) and value.is_integer()
+        hint = f"write {int(value)}" if whole else _number_hint(value) or "use Float for fractions"
+        faults.append(Fault("", f"{name} is {show(value)}, which is not an int", hint))
+        return value
+    return value.__index__()
+
+
+def _number_hint(value: Any) -> str:
+    try:
+        return f"write {float(value)!r} without quotes" if isinstance(value, str) else ""
+    except ValueError:
+        return ""
+
+
+def _bounds(kind: str, low: Any, high: Any, log: bool, faults: list[Fault]) -> None:
+    if low > high:
+        faults.append(Fault("", f"low {low} is above high {high}", f"{kind}({high}, {low}) has them in order"))
+    elif low == high:
+        faults.append(Fault("", f"low and high are both {low}", f"use Constant({low})"))
+    elif log and low <= 0:
+        faults.append(Fault("", f"log=True needs low above 0, not {low}", "raise low, or leave log out"))
+    elif log and low < sys.float_info.min:
+        faults.append(Fault("", f"low {low} is finer than floats are", f"raise it to {sys.float_info.min}"))
+
+
+def _grid(kind: str, low: Any, high: Any, log: bool, step: Any, faults: list[Fault]) -> tuple[Any, Any]:
+    """The law and the support of low, low + step, …, high."""
+    if step <= 0:
+        faults.append(Fault("", f"step is {step}", "give a step above 0"))
+        return None, None
+    whole = kind == "Int"
+    if whole:
+        origin, stride, scale = low, step, 1
+        count, rest = divmod(high - low, step)
+    else:
+        origin, stride, scale = _common(low, step)
+        span = Fraction(*decimal_ratio(high)) - Fraction(*decimal_ratio(low))
+        count = int(span * scale // stride)
+        rest = span * scale - count * stride
+    nearest = origin + count * stride if whole else (origin + count * stride) / scale
+    written = f"{kind}({low}, {nearest}, step={step})" if count else f"Constant({low})"
+    if rest:
+        faults.append(Fault("", f"step {step} does not divide {low} … {high}", f"{written} is the nearest that fits"))
+    elif count >= _MOST:
+        faults.append(Fault("", f"it has {count + 1} values, more than 2**53", "narrow it, or widen the step"))
+    elif not whole and step < 2 * math.ulp(max(abs(low), abs(high))):
+        faults.append(Fault("", f"step {step} is finer than floats near {high} are", "widen the step, or leave it out"))
+    elif log and 2 * low <= step:
+        faults.append(Fault("", f"log=True needs low above step/2, not {low} with step {step}", "raise low"))
+    elif log and _top_share(low, high, step) < _FINEST:
+        hint = "narrow the range, or widen the step"
+        faults.append(Fault("", "log=True makes its upper values too unlikely ever to be drawn", hint))
+    if faults:
+        return None, None
+    support = Steps(origin, stride, scale, 0, count, whole)
+    if not log:
+        return Even(count + 1), support
+    law = LogUniform(low - step / 2, high + step / 2)
+    return Rounded(law, float(low), float(step), 0, count), support
+
+
+def _common(low: float, step: float) -> tuple[int, int, int]:
+    (a, p), (b, q) = decimal_ratio(low), decimal_ratio(step)
+    scale = math.lcm(p, q)
+    return a * (scale // p), b * (scale // q), scale
+
+
+def _top_share(low: float, high: float, step: float) -> float:
+    try:
+        return float(step / high / (math.log(high + step / 2) - math.log(low - step / 2)))
+    except OverflowError:
+        return 0.0
+
+
+def _sequence(name: str, values: Any, faults: list[Fault]) -> Any:
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__") or not hasattr(values, "__len__"):
+        hint = f"put it in a list: [{values!r}]" if is_scalar(values) else "give a list"
+        faults.append(Fault("", f"{name} is {show(values)}, not a list", hint))
+        return values
+    if isinstance(values, (set, frozenset)):
+        faults.append(Fault("", f"{name} is a set, whose order changes from run to run", "give a list"))
+        return values
+    if type(values) in (list, tuple):
+        return _frozen(values)
+    if hasattr(values, "tolist"):
+        faults.append(Fault("", f"{name} is a {type(values).__name__}", "call .tolist() on it"))
+        return values
+    return _frozen(list(values))
+
+
+def _frozen(values: Any) -> tuple[Any, ...]:
+    # the caller's own lists and dicts may change later; those inside a space may not
+    return tuple([value if is_scalar(value) else copy.deepcopy(value) for value in values])
+
+
+def _duplicates(support: Choices) -> list[Fault]:
+    if support.distinct == support.size:
+        return []
+    seen = {}
+    for index in range(len(support)):
+        value = support.values[index]
+        first = support.index(value)
+        if first in seen:
+            return [Fault("", f"{show(value)} is listed twice", "list it once; use weights to make it likelier")]
+        seen[first] = value
+    return []
+
+
+def _weights(weights: Any, values: Any, faults: list[Fault]) -> Any:
+    weights = _sequence("weights", weights, faults)
+    if faults:
+        return weights
+    weights = tuple([_real("a weight", weight, faults) for weight in weights])
+    if faults:
+        return weights
+    if len(weights) != len(values):
+        faults.append(Fault("", f"{len(weights)} weights for {len(values)} choices", "give one for each choice"))
+    elif min(weights) <= 0:
+        faults.append(Fault("", f"a weight is {min(weights)}", "leave out the choices that are never to be drawn"))
+    else:
+        total = math.fsum(weights)
+        if not math.isclose(total, 1.0, rel_tol=1e-12):
+            weights = tuple(weight / total for weight in weights)
+        if min(weights) < _FINEST:
+            faults.append(Fault("", "a choice is too unlikely ever to be drawn", "leave it out, or raise its weight"))
+        elif min(weights) == max(weights):
+            return None
+    return weights
+
+
+def _bell_bounds(mean: float, std: float, low: Any, high: Any, log: bool, step: Any, faults: list[Fault]) -> None:
+    if std <= 0:
+        hint = "use Constant" if std == 0 else "give a std above 0"
+        faults.append(Fault("", f"std is {std}", hint))
+    elif mean + std == mean:
+        faults.append(Fault("", f"std {std} is lost beside mean {mean}", "use Constant, or a larger std"))
+    if low is not None and high is not None and low >= high:
+        hint = f"use Constant({low})" if low == high else "swap them"
+        faults.append(Fault("", f"low {low} is not below high {high}", hint))
+    if log and low is not None and (low < 0 or (low == 0 and step is None)):
+        faults.append(Fault("", f"log=True draws nothing at or below 0, and low is {low}", "leave low out"))
+    if log and high is not None and high <= 0:
+        faults.append(Fault("", f"log=True draws nothing at or below 0, and high is {high}", "raise high"))
+    if log and (high is None and mean + _REACH * std > 709 or low is None and mean - _REACH * std < -744):
+        hint = "mean and std are those of the logarithm; or set low and high"
+        faults.append(Fault("", f"exp of {mean} ± {_REACH} · {std} is beyond what a float holds", hint))
+    if step is not None:
+        _bell_step(mean, std, low, high, log, step, faults)
+
+
+def _bell_step(mean: float, std: float, low: Any, high: Any, log: bool, step: Any, faults: list[Fault]) -> None:
+    if step <= 0:
+        faults.append(Fault("", f"step is {step}", "give a step above 0"))
+        return
+    for name, bound in (("low", low), ("high", high)):
+        if bound is not None and _multiple(bound, step) is None:
+            nearest = math.floor(bound / step) * step
+            faults.append(
+                Fault("", f"{name} {bound} is no multiple of step {step}", f"{nearest} and {nearest + step} are")
+            )
+    if not log and std / step > 2**40 or abs(mean) > 2**52 * step:
+        faults.append(Fault("", f"step {step} is too fine beside mean {mean} and std {std}", "leave step out"))
+
+
+def _multiple(bound: Any, step: Any) -> int | None:
+    quotient = Fraction(*decimal_ratio(float(bound))) / Fraction(*decimal_ratio(float(step)))
+    return quotient.numerator if quotient.denominator == 1 else None
+
+
+def _gauss(mean: float, std: float, low: Any, high: Any, log: bool, step: Any) -> Gauss:
+    margin = 0.0 if step is None else step / 2
+    left = -math.inf if low is None else low - margin
+    right = math.inf if high is None else high + margin
+    return Gauss(mean, std, left, right, log)
+
+
+def _rounded_bell(gauss: Gauss, low: Any, high: Any, step: Any, whole: bool) -> tuple[Rounded, Steps]:
+    stride, scale = (step, 1) if whole else decimal_ratio(step)
+    # what no unit float reaches is no value: draws end at these quantiles
+    reach = Rounded(gauss, 0.0, float(step), -math.inf, math.inf)
+    first = reach.quantile(SMALLEST) if low is None else _multiple(low, step)
+    last = reach.quantile(1.0 - SMALLEST) if high is None else _multiple(high, step)
+    law = Rounded(gauss, 0.0, float(step), first or 0, last or 0)
+    return law, Steps(0, stride, scale, first or 0, last or 0, whole)

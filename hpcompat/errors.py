@@ -1,0 +1,78 @@
+"""The exceptions of hpcompat: every one that it raises on purpose is an `HpcompatError`.
+
+    HpcompatError
+    ├── SpaceError            the description of a space is faulty            (also a ValueError)
+    ├── ParamsError           params that do not lie in the space             (also a ValueError)
+    ├── TranslationError      a conversion that would not be exact            (also a ValueError)
+    ├── BackendError          a search that this backend cannot do as asked   (also a ValueError)
+    │   └── MissingBackendError   its package is not installed                (also an ImportError)
+    └── SearchError           a search that could not be carried out          (also a RuntimeError)
+
+What is wrong is found out whole before it is raised: `error.faults` holds one `Fault` for each
+parameter concerned, and the message shows one line for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+_SHOWN = 20
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong: where (a dotted parameter name, or ""), why, and the way out."""
+
+    where: str
+    reason: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.where}: " if self.where else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{where}{self.reason}{hint}"
+
+
+class HpcompatError(Exception):
+    """Base of every error that hpcompat raises on purpose.
+
+    >>> error = SpaceError("1 fault in the space", [Fault("lr", "low 1.0 is above high 0.1", "swap them")])
+    >>> print(error)
+    1 fault in the space
+      lr: low 1.0 is above high 0.1 (swap them)
+    """
+
+    def __init__(self, message: str, faults: Iterable[Fault] = ()) -> None:
+        self.message = message
+        self.faults = tuple(faults)
+        super().__init__(message, self.faults)
+
+    def __str__(self) -> str:
+        lines = [self.message, *(f"  {fault}" for fault in self.faults[:_SHOWN])]
+        if len(self.faults) > _SHOWN:
+            lines.append(f"  … and {len(self.faults) - _SHOWN} more")
+        return "\n".join(lines)
+
+
+class SpaceError(HpcompatError, ValueError):
+    """The description of a search space is faulty."""
+
+
+class ParamsError(HpcompatError, ValueError):
+    """Params do not lie in the space they are said to come from."""
+
+
+class TranslationError(HpcompatError, ValueError):
+    """A conversion that would not be exact, or something that cannot be read."""
+
+
+class BackendError(HpcompatError, ValueError):
+    """A search was asked for that this backend cannot do."""
+
+
+class MissingBackendError(BackendError, ImportError):
+    """The package of a backend is not installed."""
+
+
+class SearchError(HpcompatError, RuntimeError):
+    """A search could not be carried out; what was finished is kept."""

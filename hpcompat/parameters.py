@@ -1,0 +1,377 @@
+"""The kinds of parameter that a search space is made of: plain frozen data.
+
+| kind | law |
+|---|---|
+| `Float(low, high, log=, step=)` | uniform, or uniform in the logarithm; on low, low+step, …, high with step |
+| `Int(low, high, log=, step=)` | the same over ints, both ends included |
+| `Categorical(choices, weights=, ordered=)` | one of the choices, equally likely or by weight |
+| `Constant(value)` | always the value |
+| `Normal(mean, std, low=, high=, log=, step=)` | normal, of the logarithm if log; truncated; rounded to step |
+
+Every kind takes `when={"parent": value}`: see `SearchSpace`.
+
+A kind made on its own never raises: it lists its `faults`, and the `SearchSpace` that takes it in
+raises all of them together, by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+from hpcompat import checks
+from hpcompat.errors import Fault, ParamsError, SpaceError
+from hpcompat.laws import Continuous, Discrete, Even
+from hpcompat.supports import Choices, Steps
+from hpcompat.values import identity, show
+
+
+class Condition(NamedTuple):
+    """A parent's dotted name and the values under which its child is active."""
+
+    parent: str
+    values: tuple[Any, ...]
+
+
+When = Mapping[str, Any] | tuple[Condition, ...] | None
+
+
+def conditions(when: When) -> tuple[Condition, ...]:
+    """`when` as conditions: {"optim": "sgd"} and {"optim": ["sgd", "adam"]}; only a list means several."""
+    if when is None or isinstance(when, tuple):
+        return when or ()
+    if not isinstance(when, Mapping):
+        return (Condition("", (when,)),)
+    return tuple(
+        Condition(parent, tuple(values) if isinstance(values, list) else (values,)) for parent, values in when.items()
+    )
+
+
+def when_key(when: tuple[Condition, ...]) -> Hashable:
+    """Equal for conditions that mean the same, in whatever order they are written."""
+    return frozenset((parent, frozenset(map(identity, values))) for parent, values in when)
+
+
+class Parameter:
+    """What all kinds can do. Make one of the kinds, never this."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+    when: tuple[Condition, ...]
+    faults: tuple[Fault, ...]
+    _law: Continuous | Discrete | None
+    _support: Steps | Choices | None
+
+    def _settle(self, **fields: Any) -> None:
+        # the dataclasses are frozen for everyone but their own __post_init__
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def _sound(self) -> Continuous | Discrete:
+        if self._law is None:
+            raise SpaceError(f"{self!r} is no valid {type(self).__name__}", self.faults)
+        return self._law
+
+    @property
+    def support(self) -> Steps | Choices | None:
+        """The values of a discrete kind, by index, without enumerating them; None if continuous.
+
+        >>> list(Int(1, 7, step=3).support), Float(0, 1).support
+        ([1, 4, 7], None)
+        """
+        self._sound()
+        return self._support
+
+    @property
+    def size(self) -> float:
+        """How many values the parameter can take: an int, or inf.
+
+        >>> Int(1, 10).size, Float(0, 1).size
+        (10, inf)
+        """
+        return math.inf if self.support is None else self._support.size  # type: ignore[union-attr]
+
+    def quantile(self, u: float) -> Any:
+        """The value below which a share `u` (0 … 1) of the draws lies: `quantile(random())` samples.
+
+        >>> Float(0, 10).quantile(0.25), Int(1, 4).quantile(1.0)
+        (2.5, 4)
+        """
+        drawn = (self._law or self._sound()).quantile(u)
+        return drawn if self._support is None else self._support[drawn]  # type: ignore[index]
+
+    def cdf(self, value: Any) -> float:
+        """The probability of a draw at or below `value` (for choices: of it and those listed before it).
+
+        Raises `ParamsError` for a value that a discrete kind cannot take.
+
+        >>> Float(0, 10).cdf(2.5), Int(1, 4).cdf(3)
+        (0.25, 0.75)
+        """
+        law = self._sound()
+        if self._support is None:
+            return law.cdf(value)  # type: ignore[union-attr]
+        return law.below(self._index(value) + 1)  # type: ignore[union-attr]
+
+    def unit(self, value: Any) -> float:
+        """A `u` with `quantile(u) == value`: for a discrete kind the middle of the value's share.
+
+        Raises `ParamsError` for a value that the parameter cannot take.
+
+        >>> Int(1, 4).unit(1), Float(0, 10).unit(2.5)
+        (0.125, 0.25)
+        """
+        law = self._sound()
+        if not self.contains(value):
+            raise ParamsError(f"{show(value)} is no value of {show(self, 200)}")
+        if self._support is None:
+            return _nearest(law, value, law.cdf(value))  # type: ignore[union-attr, arg-type]
+        index = self._index(value)
+        low, high = law.below(index), law.below(index + 1)  # type: ignore[union-attr]
+        for u in (low + (high - low) / 2, low, math.nextafter(low, 1.0), math.nextafter(high, 0.0)):
+            if law.quantile(u) == index:
+                return u
+        raise ParamsError(f"{show(value)} is so unlikely under {show(self, 200)} that no draw reaches it")
+
+    def contains(self, value: Any) -> bool:
+        """Whether the parameter can take the value, the type included.
+
+        >>> Int(1, 4).contains(2), Int(1, 4).contains(2.0), Categorical([1]).contains(True)
+        (True, False, False)
+        """
+        if self.support is not None:
+            return self._support.index(value) is not None  # type: ignore[union-attr]
+        low, high = self._range()
+        return type(value) is float and low <= value <= high and math.isfinite(value)
+
+    def _range(self) -> tuple[float, float]:
+        raise TypeError(f"{type(self).__name__} is discrete")
+
+    def _index(self, value: Any) -> int:
+        index = self._support.index(value)  # type: ignore[union-attr]
+        if index is None:
+            raise ParamsError(f"{show(value)} is no value of {show(self, 200)}")
+        return index
+
+    def _key(self) -> Hashable:
+        raise TypeError("Parameter is abstract: use Float, Int, Categorical, Constant or Normal")
+
+    def __eq__(self, other: object) -> bool:
+        # by type and value: to Python, Categorical([1]) and Categorical([True]) hold equal lists
+        if not isinstance(other, Parameter):
+            return NotImplemented
+        return type(self) is type(other) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self._arguments())})"
+
+    def _arguments(self) -> list[str]:
+        raise TypeError("Parameter is abstract: use Float, Int, Categorical, Constant or Normal")
+
+    def _when_argument(self) -> list[str]:
+        return [f"when={when_dict(self.when)!r}"] if self.when else []
+
+
+def when_dict(when: tuple[Condition, ...]) -> dict[str, Any]:
+    """Conditions as a person writes them: a single value stands alone unless it is a list itself."""
+    return {
+        parent: values[0] if len(values) == 1 and not isinstance(values[0], list) else list(values)
+        for parent, values in when
+    }
+
+
+def _nearest(law: Continuous, value: float, u: float) -> float:
+    # cdf and quantile each round: step to the neighbour that gives the very value back
+    best, distance = u, abs(law.quantile(u) - value)
+    for side in (0.0, 1.0):
+        candidate = u
+        for _ in range(6):
+            if distance == 0.0:
+                return best
+            candidate = math.nextafter(candidate, side)
+            gap = abs(law.quantile(candidate) - value)
+            if gap < distance:
+                best, distance = candidate, gap
+    return best
+
+
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class Float(Parameter):
+    """A float between low and high, both included.
+
+    `log=True`: uniform in the logarithm (low above 0). `step`: only low, low + step, …, high; the
+    step must divide the range. Both: value v with probability in proportion to
+    ln((v + step/2) / (v - step/2)).
+
+    >>> Float(1e-6, 1e-4, log=True)
+    Float(1e-06, 0.0001, log=True)
+    >>> list(Float(0.1, 0.4, step=0.1).support)
+    [0.1, 0.2, 0.3, 0.4]
+    """
+
+    kind: ClassVar[str] = "float"
+    low: float
+    high: float
+    _: KW_ONLY
+    log: bool = False
+    step: float | None = None
+    when: When = None  # type: ignore[assignment]
+    faults: tuple[Fault, ...] = field(init=False)
+    _law: Continuous | Discrete | None = field(init=False)
+    _support: Steps | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._settle(when=conditions(self.when), **checks.interval(self.low, self.high, self.log, self.step))
+
+    def _range(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    def _key(self) -> Hashable:
+        return identity((self.low, self.high, self.log, self.step)), when_key(self.when)
+
+    def _arguments(self) -> list[str]:
+        step = [f"step={self.step!r}"] if self.step is not None else []
+        return [f"{self.low!r}, {self.high!r}", *(["log=True"] if self.log else []), *step, *self._when_argument()]
+
+
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class Int(Parameter):
+    """An int between low and high, both included.
+
+    `step`: only low, low + step, …, high; the step must divide the range. `log=True` (low above
+    step/2): value v with probability in proportion to ln((v + step/2) / (v - step/2)).
+
+    >>> Int(1, 10), Int(16, 128, log=True), Int(1, 10, step=3)
+    (Int(1, 10), Int(16, 128, log=True), Int(1, 10, step=3))
+    """
+
+    kind: ClassVar[str] = "int"
+    low: int
+    high: int
+    _: KW_ONLY
+    log: bool = False
+    step: int = 1
+    when: When = None  # type: ignore[assignment]
+    faults: tuple[Fault, ...] = field(init=False)
+    _law: Continuous | Discrete | None = field(init=False)
+    _support: Steps | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._settle(when=conditions(self.when), **checks.int_range(self.low, self.high, self.log, self.step))
+
+    def _key(self) -> Hashable:
+        return identity((self.low, self.high, self.log, self.step)), when_key(self.when)
+
+    def _arguments(self) -> list[str]:
+        step = [f"step={self.step!r}"] if self.step != 1 else []
+        return [f"{self.low!r}, {self.high!r}", *(["log=True"] if self.log else []), *step, *self._when_argument()]
+
+
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class Categorical(Parameter):
+    """One of the choices: any JSON values, and tuples, told apart by type and value.
+
+    `weights`: how likely each is, in any unit; normalised to sum to one, and None if all are equal.
+    `ordered=True`: the choices are steps of a scale.
+
+    >>> Categorical(["adamw", "sgd"], weights=[3, 1])
+    Categorical(['adamw', 'sgd'], weights=[0.75, 0.25])
+    """
+
+    kind: ClassVar[str] = "categorical"
+    choices: Sequence[Any]
+    _: KW_ONLY
+    weights: Sequence[float] | None = None
+    ordered: bool = False
+    when: When = None  # type: ignore[assignment]
+    faults: tuple[Fault, ...] = field(init=False)
+    _law: Continuous | Discrete | None = field(init=False)
+    _support: Choices | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._settle(when=conditions(self.when), **checks.choices(self.choices, self.weights, self.ordered))
+
+    def _key(self) -> Hashable:
+        return identity((self.choices, self.weights, self.ordered)), when_key(self.when)
+
+    def _arguments(self) -> list[str]:
+        weights = [f"weights={list(self.weights)!r}"] if self.weights else []
+        choices = list(self.choices) if isinstance(self.choices, tuple) else self.choices
+        return [repr(choices), *weights, *(["ordered=True"] if self.ordered else []), *self._when_argument()]
+
+
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class Constant(Parameter):
+    """Always the same value: any JSON value, or a tuple.
+
+    >>> Constant("cosine").quantile(0.5)
+    'cosine'
+    """
+
+    kind: ClassVar[str] = "constant"
+    value: Any
+    _: KW_ONLY
+    when: When = None  # type: ignore[assignment]
+    faults: tuple[Fault, ...] = field(init=False)
+    _law: Continuous | Discrete | None = field(init=False)
+    _support: Choices | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        faults = checks.value_faults([self.value])
+        support = None if faults else Choices((self.value,))
+        law = None if faults else Even(1)
+        self._settle(when=conditions(self.when), faults=faults, _support=support, _law=law)
+
+    def _key(self) -> Hashable:
+        return identity(self.value), when_key(self.when)
+
+    def _arguments(self) -> list[str]:
+        return [repr(self.value), *self._when_argument()]
+
+
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class Normal(Parameter):
+    """A normal law with the given mean and std.
+
+    `log=True`: mean and std are those of the logarithm. `low`, `high`: truncated there, either may
+    be left out. `step`: rounded to multiples of step, ints if step is an int; low and high, if
+    given, are multiples too.
+
+    >>> Normal(0.0, 1.0).quantile(0.5), Normal(10, 5, low=0, step=1).quantile(0.5)
+    (0.0, 10)
+    """
+
+    kind: ClassVar[str] = "normal"
+    mean: float
+    std: float
+    _: KW_ONLY
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    when: When = None  # type: ignore[assignment]
+    faults: tuple[Fault, ...] = field(init=False)
+    _law: Continuous | Discrete | None = field(init=False)
+    _support: Steps | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        bell = checks.bell(self.mean, self.std, self.low, self.high, self.log, self.step)
+        self._settle(when=conditions(self.when), **bell)
+
+    def _range(self) -> tuple[float, float]:
+        floor = 5e-324 if self.log else -math.inf
+        return floor if self.low is None else self.low, math.inf if self.high is None else self.high
+
+    def _key(self) -> Hashable:
+        return identity((self.mean, self.std, self.low, self.high, self.log, self.step)), when_key(self.when)
+
+    def _arguments(self) -> list[str]:
+        bounds = [f"{name}={getattr(self, name)!r}" for name in ("low", "high") if getattr(self, name) is not None]
+        step = [f"step={self.step!r}"] if self.step is not None else []
+        log = ["log=True"] if self.log else []
+        return [f"{self.mean!r}, {self.std!r}", *bounds, *log, *step, *self._when_argument()]

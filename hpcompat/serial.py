@@ -1,0 +1,143 @@
+"""A space as versioned JSON data, and back.
+
+    {"hpcompat": 1, "space": {"lr": {"kind": "float", "low": 1e-06, "high": 0.0001, "log": true}}}
+
+Arguments at their default are left out. A group is {"kind": "group", "space": {…}}. Values are
+written as JSON holds them; what JSON has no form for is tagged: a tuple is {"$tuple": […]}, and a
+dict with a key that starts with "$" is {"$dict": [[key, value], …]}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hpcompat.errors import Fault, SpaceError
+from hpcompat.parameters import Categorical, Condition, Constant, Float, Int, Normal, Parameter
+from hpcompat.space import SearchSpace
+from hpcompat.structure import MOST_LEVELS
+from hpcompat.values import show
+
+VERSION = 1
+KINDS: dict[str, type[Any]] = {kind.kind: kind for kind in (Float, Int, Categorical, Constant, Normal)}
+OPTIONAL = {
+    "float": {"log": False, "step": None},
+    "int": {"log": False, "step": 1},
+    "categorical": {"weights": None, "ordered": False},
+    "constant": {},
+    "normal": {"low": None, "high": None, "log": False, "step": None},
+}
+REQUIRED = {
+    "float": ("low", "high"),
+    "int": ("low", "high"),
+    "categorical": ("choices",),
+    "constant": ("value",),
+    "normal": ("mean", "std"),
+}  # fmt: skip
+
+
+def to_dict(space: SearchSpace) -> dict[str, Any]:
+    """See `SearchSpace.to_dict`."""
+    space._require_sound()
+    return {"hpcompat": VERSION, "space": _write_group(space)}
+
+
+def _write_group(space: SearchSpace) -> dict[str, Any]:
+    return {name: _write(entry) for name, entry in space.items()}
+
+
+def _write(entry: Parameter | SearchSpace) -> dict[str, Any]:
+    if isinstance(entry, SearchSpace):
+        data: dict[str, Any] = {"kind": "group", "space": _write_group(entry)}
+    else:
+        fields = {name: getattr(entry, name) for name in (*REQUIRED[entry.kind], *OPTIONAL[entry.kind])}
+        defaults = OPTIONAL[entry.kind]
+        data = {"kind": entry.kind} | {
+            name: write_value(list(value) if name in ("choices", "weights") else value)
+            for name, value in fields.items()
+            if name not in defaults or value != defaults[name]
+        }
+    if entry.when:
+        data["when"] = {parent: [write_value(value) for value in values] for parent, values in entry.when}
+    return data
+
+
+def write_value(value: Any) -> Any:
+    """A value as JSON data, tuples tagged."""
+    if isinstance(value, tuple):
+        return {"$tuple": [write_value(item) for item in value]}
+    if isinstance(value, list):
+        return [write_value(item) for item in value]
+    if isinstance(value, dict):
+        if any(key.startswith("$") for key in value):
+            return {"$dict": [[key, write_value(item)] for key, item in value.items()]}
+        return {key: write_value(item) for key, item in value.items()}
+    return value
+
+
+def read_value(data: Any) -> Any:
+    """What `write_value` wrote. Raises ValueError for a tag that it never writes."""
+    if isinstance(data, list):
+        return [read_value(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    if set(data) == {"$tuple"} and isinstance(data["$tuple"], list):
+        return tuple(read_value(item) for item in data["$tuple"])
+    if set(data) == {"$dict"}:
+        return {key: read_value(item) for key, item in data["$dict"]}
+    if any(isinstance(key, str) and key.startswith("$") for key in data):
+        raise ValueError(f"unknown tag in {show(data)}")
+    return {key: read_value(item) for key, item in data.items()}
+
+
+def from_dict(data: Mapping[str, Any]) -> SearchSpace:
+    """See `SearchSpace.from_dict`."""
+    if not isinstance(data, Mapping) or "hpcompat" not in data:
+        raise SpaceError("this is no space that hpcompat wrote", [Fault("", f"got {show(data)}")])
+    if type(data["hpcompat"]) is not int or data["hpcompat"] != VERSION:
+        hint = "a newer hpcompat wrote it: update"
+        raise SpaceError("unknown format", [Fault("hpcompat", f"is {show(data['hpcompat'])}, not {VERSION}", hint)])
+    faults: list[Fault] = []
+    entries = _read_group(data.get("space"), (), faults)
+    if faults:
+        raise SpaceError("this is no space that hpcompat wrote", faults)
+    return SearchSpace(entries)
+
+
+def _read_group(data: Any, path: tuple[str, ...], faults: list[Fault]) -> dict[str, Any]:
+    if not isinstance(data, Mapping) or len(path) > MOST_LEVELS:
+        faults.append(Fault(".".join(path), f"a space is a dict of at most {MOST_LEVELS} levels, not {show(data)}"))
+        return {}
+    return {name: _read(entry, (*path, str(name)), faults) for name, entry in data.items()}
+
+
+def _read(data: Any, path: tuple[str, ...], faults: list[Fault]) -> Any:
+    where = ".".join(path)
+    kind = data.get("kind") if isinstance(data, Mapping) else None
+    if not isinstance(kind, str) or kind not in (*KINDS, "group"):
+        faults.append(Fault(where, f"{show(data)} has no known kind", f"kinds are group, {', '.join(KINDS)}"))
+        return None
+    required, optional = (("space",), {}) if kind == "group" else (REQUIRED[kind], OPTIONAL[kind])
+    missing = [name for name in required if name not in data]
+    unknown = [name for name in data if name not in ("kind", "when", *required, *optional)]
+    if missing or unknown:
+        parts = [f"{verb} {', '.join(map(repr, names))}" for verb, names in (("lacks", missing), ("has an unknown", unknown)) if names]
+        faults.append(Fault(where, f"a {kind} {' and '.join(parts)}"))
+        return None
+    try:
+        when = _read_when(data.get("when"))
+        if kind == "group":
+            return SearchSpace(_read_group(data["space"], path, faults), when=when)
+        arguments = {name: read_value(data[name]) for name in (*required, *optional) if name in data}
+    except (ValueError, TypeError, RecursionError) as error:
+        faults.append(Fault(where, str(error)))
+        return None
+    return KINDS[kind](**arguments, when=when)
+
+
+def _read_when(data: Any) -> tuple[Condition, ...]:
+    if data is None:
+        return ()
+    if not isinstance(data, Mapping) or not all(isinstance(values, list) for values in data.values()):
+        raise ValueError(f"when is {show(data)}, not a dict of lists")
+    return tuple(Condition(parent, tuple(map(read_value, values))) for parent, values in data.items())

@@ -1,0 +1,299 @@
+"""The search space: named parameters, groups and conditions, as plain frozen data."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Hashable, Iterator, Mapping
+from functools import cached_property
+from typing import Any, Union
+
+from hpcompat import counting, structure
+from hpcompat.errors import Fault, ParamsError, SpaceError
+from hpcompat.parameters import Condition, Constant, Parameter, When, conditions, when_dict, when_key
+from hpcompat.structure import Leaf, Node
+from hpcompat.values import show
+
+Entry = Union[Parameter, "SearchSpace"]
+
+
+class SearchSpace(Mapping[str, Entry]):
+    """Parameters by name; immutable. A group of parameters is a space (or a dict) inside the space.
+
+    `when={"optim": "sgd"}` on a parameter or a group makes it active only where that parameter has
+    that value; a list means any of several, several parents must all hold, and a parent that is not
+    active deactivates its children. Parents are discrete, and named by their dotted path from the
+    outermost space. Params hold the active parameters alone; a group none of whose parameters is
+    active is absent.
+
+    Raises `SpaceError` with every fault of the space, by dotted path.
+
+    >>> space = SearchSpace({
+    ...     "optim": Categorical(["adamw", "sgd"]),
+    ...     "momentum": Float(0.0, 0.9, when={"optim": "sgd"}),
+    ...     "model": {"layers": Int(1, 4)},
+    ... })
+    >>> space.contains({"optim": "adamw", "model": {"layers": 2}})
+    True
+    >>> space.fix(optim="sgd", **{"model.layers": 2})["momentum"]
+    Float(0.0, 0.9)
+    """
+
+    _entries: dict[str, Entry]
+    when: tuple[Condition, ...]
+
+    def __init__(self, parameters: Mapping[str, Any] = structure.EMPTY, *, when: When = None) -> None:
+        self._fill(parameters, conditions(when), 0)
+        # a group's conditions name parameters outside it: only the outermost space can check them
+        if when is None:
+            self._require_sound()
+
+    @classmethod
+    def _group(cls, parameters: Mapping[str, Any], depth: int, when: tuple[Condition, ...] = ()) -> SearchSpace:
+        group = cls.__new__(cls)
+        group._fill(parameters, when, depth)
+        return group
+
+    def _fill(self, parameters: Mapping[str, Any], when: tuple[Condition, ...], depth: int) -> None:
+        if not isinstance(parameters, Mapping):
+            raise SpaceError(f"a space is made of a dict of parameters, not of {show(parameters)}")
+        if depth > structure.MOST_LEVELS:
+            raise SpaceError(f"the space is nested more than {structure.MOST_LEVELS} levels deep")
+        entries = {
+            name: SearchSpace._group(entry, depth + 1) if _is_group(entry) else entry
+            for name, entry in parameters.items()
+        }
+        self.__dict__.update(when=when, _entries=entries)
+
+    @cached_property
+    def _resolved(self) -> tuple[tuple[Leaf, ...], tuple[Fault, ...]]:
+        return structure.resolve(self)
+
+    def _require_sound(self) -> tuple[Leaf, ...]:
+        leaves, faults = self._resolved
+        if faults:
+            count = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
+            raise SpaceError(f"{count} in the space", faults)
+        return leaves
+
+    @cached_property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Every parameter with its dotted name, its path, and all conditions that it stands under.
+
+        Parents come before their children, otherwise in the order written.
+
+        >>> [leaf.name for leaf in SearchSpace({"model": {"layers": Int(1, 4)}, "lr": Float(0, 1)}).leaves]
+        ['model.layers', 'lr']
+        """
+        return self._require_sound()
+
+    @cached_property
+    def size(self) -> float:
+        """The number of different configurations: an int, or inf.
+
+        >>> SearchSpace({"a": Categorical(["x", "y"]), "b": Int(1, 3, when={"a": "x"})}).size
+        4
+        """
+        return counting.configurations(self.leaves)
+
+    def sample(self, rng: random.Random | int | None = None) -> dict[str, Any]:
+        """Params drawn by the space's laws; `rng` is a random.Random, or a seed for one.
+
+        >>> SearchSpace({"lr": Float(1e-6, 1e-4, log=True), "layers": Int(1, 4)}).sample(0)
+        {'lr': 4.884765313390345e-05, 'layers': 4}
+        """
+        draw = (rng if isinstance(rng, random.Random) else random.Random(rng)).random
+        if self._plain:
+            return {name: quantile(draw()) for name, quantile in self._quantiles}
+        return self.nest(structure.walk(self.leaves, lambda leaf: leaf.parameter.quantile(draw())))
+
+    @cached_property
+    def _plain(self) -> bool:
+        return not any(leaf.when or len(leaf.path) > 1 for leaf in self.leaves)
+
+    @cached_property
+    def _quantiles(self) -> tuple[tuple[str, Any], ...]:
+        return tuple((leaf.name, leaf.parameter.quantile) for leaf in self.leaves)
+
+    def contains(self, params: Mapping[str, Any]) -> bool:
+        """Whether `params` is a configuration of the space: exactly the active names, values of the right type."""
+        return not self.faults_of(params)
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        """Raise `ParamsError`, with every fault by name, unless `contains(params)`."""
+        if faults := self.faults_of(params):
+            raise ParamsError("params outside the space", faults)
+
+    def faults_of(self, params: Mapping[str, Any]) -> tuple[Fault, ...]:
+        """Why `params` is not a configuration of this space; empty if it is."""
+        flat, faults = self._flatten(params)
+        known = set()
+
+        def value_of(leaf: Leaf) -> Any:
+            known.add(leaf.name)
+            if leaf.name not in flat:
+                faults.append(Fault(leaf.name, "is missing", "an active parameter needs a value"))
+                return structure.ABSENT
+            if not leaf.parameter.contains(flat[leaf.name]):
+                faults.append(Fault(leaf.name, f"{show(flat[leaf.name])} is no value of {show(leaf.parameter, 120)}"))
+            return flat[leaf.name]
+
+        structure.walk(self.leaves, value_of)
+        names = {leaf.name for leaf in self.leaves}
+        for name in flat.keys() - known:
+            reason = "is not active under these params" if name in names else "is no parameter of the space"
+            faults.append(Fault(name, reason, "leave it out"))
+        return tuple(faults)
+
+    def flatten(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Params by dotted name. Raises `ParamsError` for a name that is not in the space.
+
+        >>> SearchSpace({"model": {"layers": Int(1, 4)}}).flatten({"model": {"layers": 2}})
+        {'model.layers': 2}
+        """
+        flat, faults = self._flatten(params)
+        if faults:
+            raise ParamsError("params outside the space", faults)
+        return flat
+
+    def _flatten(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+        flat: dict[str, Any] = {}
+        faults: list[Fault] = []
+
+        def descend(group: SearchSpace, values: Any, path: tuple[str, ...]) -> None:
+            if not isinstance(values, Mapping):
+                faults.append(Fault(".".join(path), f"is {show(values)}", "a group takes a dict"))
+                return
+            for name, value in values.items():
+                entry = group._entries.get(name) if isinstance(name, str) else None
+                if isinstance(entry, SearchSpace):
+                    descend(entry, value, (*path, name))
+                elif entry is None:
+                    faults.append(Fault(".".join((*path, str(name))), "is no parameter of the space", "leave it out"))
+                else:
+                    flat[".".join((*path, name))] = value
+
+        descend(self, params, ())
+        return flat, faults
+
+    def nest(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+        """Params from values by dotted name: the inverse of `flatten`.
+
+        >>> SearchSpace({"model": {"layers": Int(1, 4)}}).nest({"model.layers": 2})
+        {'model': {'layers': 2}}
+        """
+
+        def build(node: Node) -> dict[str, Any]:
+            params: dict[str, Any] = {}
+            for name, below in node.items():
+                if isinstance(below, Leaf):
+                    if below.name in flat:
+                        params[name] = flat[below.name]
+                elif group := build(below):
+                    params[name] = group
+            return params
+
+        return build(self._tree)
+
+    @cached_property
+    def _tree(self) -> Node:
+        leaves = {leaf.path: leaf for leaf in self.leaves}
+
+        def build(group: SearchSpace, path: tuple[str, ...]) -> Node:
+            return {
+                name: build(entry, (*path, name)) if isinstance(entry, SearchSpace) else leaves[(*path, name)]
+                for name, entry in group._entries.items()
+            }
+
+        return build(self, ())
+
+    def fix(self, pinned: Mapping[str, Any] = structure.EMPTY, /, **more: Any) -> SearchSpace:
+        """The space with parameters pinned to a value, by (dotted) name.
+
+        A condition that a pinned parent always meets goes; a child that it rules out goes too.
+        Raises `ParamsError` for an unknown name or a value that the parameter cannot take.
+
+        >>> SearchSpace({"optim": Categorical(["adamw", "sgd"]), "lr": Float(0, 1)}).fix(optim="sgd")
+        SearchSpace({'optim': Constant('sgd'), 'lr': Float(0.0, 1.0)})
+        """
+        pins = {**pinned, **more}
+        leaves = {leaf.name: leaf for leaf in self.leaves}
+        faults = [Fault(name, "is no parameter of the space") for name in pins if name not in leaves]
+        faults += [
+            Fault(name, f"{show(value)} is no value of {show(leaves[name].parameter, 120)}")
+            for name, value in pins.items()
+            if name in leaves and not leaves[name].parameter.contains(value)
+        ]
+        if faults:
+            raise ParamsError("these cannot be pinned", faults)
+        constants = {name: Constant(value, when=leaves[name].parameter.when) for name, value in pins.items()}
+        return SearchSpace(structure.pin(self, constants, leaves))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The space as versioned JSON data, which `from_dict` reads back to an equal space.
+
+        >>> SearchSpace({"lr": Float(1e-6, 1e-4, log=True)}).to_dict()
+        {'hpcompat': 1, 'space': {'lr': {'kind': 'float', 'low': 1e-06, 'high': 0.0001, 'log': True}}}
+        """
+        from hpcompat import serial
+
+        return serial.to_dict(self)
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> SearchSpace:
+        """Read what `to_dict` wrote. Raises `SpaceError`.
+
+        >>> space = SearchSpace({"pair": Categorical([(1, 2), (3, 4)])})
+        >>> SearchSpace.from_dict(space.to_dict()) == space
+        True
+        """
+        from hpcompat import serial
+
+        return serial.from_dict(data)
+
+    def __or__(self, other: Mapping[str, Any]) -> SearchSpace:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        return SearchSpace({**self._entries, **other})
+
+    def __ror__(self, other: Mapping[str, Any]) -> SearchSpace:
+        return SearchSpace({**other, **self._entries}) if isinstance(other, Mapping) else NotImplemented
+
+    def __getitem__(self, name: str) -> Entry:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _key(self) -> Hashable:
+        return when_key(self.when), frozenset((name, entry) for name, entry in self._entries.items())
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, SearchSpace) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a SearchSpace is immutable: cannot set {name}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SearchSpace._group, (self._entries, 0, self.when)
+
+    def __repr__(self) -> str:
+        entries = ", ".join(
+            f"{name!r}: {_braces(entry) if isinstance(entry, SearchSpace) and not entry.when else repr(entry)}"
+            for name, entry in self._entries.items()
+        )
+        when = f", when={when_dict(self.when)!r}" if self.when else ""
+        return f"SearchSpace({{{entries}}}{when})"
+
+
+def _braces(group: SearchSpace) -> str:
+    return repr(group).removeprefix("SearchSpace(").removesuffix(")")
+
+
+def _is_group(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and not isinstance(entry, SearchSpace)

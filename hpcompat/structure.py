@@ -1,0 +1,192 @@
+"""The structure of a space: its leaves, the conditions between them, and the order to draw them in."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Union
+
+from hpcompat.errors import Fault
+from hpcompat.parameters import Condition, Parameter
+from hpcompat.values import identity, is_scalar, show, unfit
+
+if TYPE_CHECKING:
+    from hpcompat.space import SearchSpace
+
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+ABSENT = object()
+MOST_LEVELS = 128
+Node = dict[str, Union["Leaf", "Node"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A parameter where it stands: `path` from the outermost space, `name` the same with dots.
+
+    `when` holds every condition it stands under: its own and those of the groups around it.
+    """
+
+    path: tuple[str, ...]
+    name: str
+    parameter: Parameter
+    when: tuple[Condition, ...]
+    _gates: tuple[tuple[str, frozenset[Hashable]], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        gates = tuple((parent, frozenset(map(identity, values))) for parent, values in self.when)
+        object.__setattr__(self, "_gates", gates)
+
+    def active(self, flat: Mapping[str, Any]) -> bool:
+        """Whether the parameter is active beside these values, by dotted name, of its parents."""
+        return all(parent in flat and identity(flat[parent]) in accepted for parent, accepted in self._gates)
+
+
+def walk(leaves: Iterable[Leaf], value_of: Callable[[Leaf], Any]) -> dict[str, Any]:
+    """Ask for the value of each leaf that is active under those before it; values by dotted name."""
+    flat: dict[str, Any] = {}
+    for leaf in leaves:
+        if not leaf.when or leaf.active(flat):
+            value = value_of(leaf)
+            if value is not ABSENT:
+                flat[leaf.name] = value
+    return flat
+
+
+def resolve(space: SearchSpace) -> tuple[tuple[Leaf, ...], tuple[Fault, ...]]:
+    """The leaves, parents first, and everything that is wrong with the space."""
+    found: dict[str, Leaf] = {}
+    faults: list[Fault] = []
+    if space.when:
+        faults.append(Fault("", "the outermost space has no `when`", "put it inside another space"))
+    for item in _entries(space, (), ()):
+        if isinstance(item, Fault):
+            faults.append(item)
+        elif item.name in found:
+            faults.append(Fault(item.name, "is there twice: as a name with dots, and inside a group", "rename one"))
+        else:
+            found[item.name] = item
+    for leaf in found.values():
+        faults += _condition_faults(leaf, found)
+    if faults:
+        return (), tuple(faults)
+    return _ordered(found)
+
+
+def _entries(space: SearchSpace, path: tuple[str, ...], when: tuple[Condition, ...]) -> Iterator[Leaf | Fault]:
+    from hpcompat.space import SearchSpace
+
+    for name, entry in space.items():
+        if not isinstance(name, str) or not name or not name.isprintable() or unfit(name):
+            yield Fault(".".join(path), f"{show(name)} is no name for a parameter", "use printable text")
+            continue
+        below = (*path, name)
+        dotted = ".".join(below)
+        conditions = (*when, *entry.when) if isinstance(entry, (Parameter, SearchSpace)) else when
+        if isinstance(entry, Parameter):
+            yield from (fault._replace(where=dotted) for fault in entry.faults)
+            yield Leaf(below, dotted, entry, conditions)
+        elif not isinstance(entry, SearchSpace):
+            yield Fault(dotted, f"{show(entry)} is no parameter", _way_out(entry))
+        elif not entry:
+            yield Fault(dotted, "is an empty group", "leave it out")
+        elif len(below) >= MOST_LEVELS:
+            yield Fault(path[0], f"is nested more than {MOST_LEVELS} levels deep", "flatten it: names may have dots")
+        else:
+            yield from _entries(entry, below, conditions)
+
+
+def _way_out(entry: Any) -> str:
+    if isinstance(entry, (list, tuple)):
+        return f"write Categorical({show(list(entry))})"
+    if is_scalar(entry):
+        return f"write Constant({show(entry)})"
+    return "give a Float, Int, Categorical, Constant, Normal, or a dict of them"
+
+
+def _condition_faults(leaf: Leaf, leaves: Mapping[str, Leaf]) -> Iterator[Fault]:
+    for parent, values in leaf.when:
+        if not isinstance(parent, str) or not parent:
+            yield Fault(leaf.name, f"when is {show(values[0])}", 'write when={"parent": value}')
+        elif parent not in leaves:
+            yield Fault(leaf.name, f"when names {parent!r}, which is no parameter", _near(parent, leaves))
+        elif not values:
+            yield Fault(leaf.name, f"when lists no value of {parent!r}", "list those under which it is active")
+        elif not leaves[parent].parameter.faults:
+            parameter = leaves[parent].parameter
+            if parameter.support is None:
+                yield Fault(leaf.name, f"when needs a discrete parent, and {parent!r} is continuous", "give it a step")
+                continue
+            for value in values:
+                if not parameter.contains(value):
+                    reason = f"when names {show(value)}, which {parent!r} never is"
+                    yield Fault(leaf.name, reason, f"it is a {show(parameter, 120)}")
+
+
+def _near(name: str, leaves: Mapping[str, Leaf]) -> str:
+    from difflib import get_close_matches
+
+    inner = [other for other in leaves if other.endswith(f".{name}")]
+    close = inner or get_close_matches(name, leaves, 1)
+    return f"did you mean {close[0]!r}?" if close else "parents are named by their dotted path from the outermost space"
+
+
+def _ordered(leaves: Mapping[str, Leaf]) -> tuple[tuple[Leaf, ...], tuple[Fault, ...]]:
+    """Parents first, otherwise as written; leaves in a cycle are faults."""
+    rank = {name: index for index, name in enumerate(leaves)}
+    waiting = {name: {parent for parent, _ in leaf.when} for name, leaf in leaves.items()}
+    children: dict[str, list[str]] = {}
+    for name, parents in waiting.items():
+        for parent in parents:
+            children.setdefault(parent, []).append(name)
+    names = list(leaves)
+    ready = [rank[name] for name, parents in waiting.items() if not parents]
+    order = []
+    while ready:
+        name = names[heapq.heappop(ready)]
+        order.append(leaves[name])
+        del waiting[name]
+        for child in children.get(name, ()):
+            waiting[child].discard(name)
+            if not waiting[child]:
+                heapq.heappush(ready, rank[child])
+    faults = tuple(
+        Fault(name, f"its conditions run in a circle through {', '.join(sorted(map(repr, parents)))}", "break it")
+        for name, parents in waiting.items()
+    )
+    return (() if faults else tuple(order)), faults
+
+
+def pin(space: SearchSpace, constants: Mapping[str, Parameter], leaves: Mapping[str, Leaf]) -> dict[str, Any]:
+    """The entries of a space in which `constants` stand for the parameters of their (dotted) names."""
+    from hpcompat.space import SearchSpace
+
+    gone: set[str] = set()
+    for leaf in leaves.values():  # parents first, so that one pass is enough
+        for parent, accepted in leaf._gates:
+            pinned = constants.get(parent)
+            if parent in gone or (pinned and identity(pinned.quantile(0.5)) not in accepted):
+                gone.add(leaf.name)
+
+    def simpler(when: tuple[Condition, ...]) -> tuple[Condition, ...]:
+        # under a parent that is not always active its pinned value still has to be asked for
+        return tuple(
+            Condition(parent, (constants[parent].quantile(0.5),) if parent in constants else values)
+            for parent, values in when
+            if parent not in constants or leaves[parent].when
+        )
+
+    def rebuild(group: SearchSpace, path: tuple[str, ...]) -> dict[str, Any]:
+        entries: dict[str, Any] = {}
+        for name, entry in group.items():
+            dotted = ".".join((*path, name))
+            if isinstance(entry, SearchSpace):
+                if inner := rebuild(entry, (*path, name)):
+                    entries[name] = SearchSpace(inner, when=simpler(entry.when))
+            elif dotted not in gone:
+                parameter = constants.get(dotted, entry)
+                entries[name] = replace(parameter, when=simpler(parameter.when)) if parameter.when else parameter
+        return entries
+
+    return rebuild(space, ())

@@ -1,0 +1,131 @@
+"""How what a system has no form for travels: as a stand-in parameter that every system has.
+
+| encoding | stand-in | carries |
+|---|---|---|
+| unit | Float(0, 1) | the share of draws below the value: any law at all |
+| index | Int(0, n - 1) | the place of the value on a grid |
+| labels | Categorical of texts | one readable label for each choice, starting with its place |
+| literals | Categorical of texts | the text of a number, true, false or null |
+| absent | nothing | a value that is always the same |
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from hpcompat.errors import ParamsError
+from hpcompat.parameters import Categorical, Float, Int, Parameter
+from hpcompat.translators import literals
+from hpcompat.values import show
+
+_TOLERANCE = 1e-9
+_LABEL = 50
+
+
+class Encoding(NamedTuple):
+    """The stand-in for a parameter, and the way there and back for its values."""
+
+    stand_in: Callable[[Any], Parameter | None]
+    encode: Callable[[Any, Any], Any]
+    decode: Callable[[Any, Any], Any]
+
+
+def receive(p: Parameter, raw: Any) -> Any:
+    """A value as an engine hands it back: rounding noise and borrowed number types taken off, nothing else.
+
+    Raises `ParamsError` for what is no value of the parameter.
+
+    >>> receive(Float(0, 1, step=0.1), 0.30000000000000004), receive(Int(1, 8), 4.0)
+    (0.3, 4)
+    """
+    if hasattr(raw, "item") and getattr(raw, "shape", None) == ():
+        raw = raw.item()  # a numpy scalar
+    if p.contains(raw):
+        return raw
+    if type(raw) in (int, float) and isinstance(p, (Float, Int)) or p.kind == "normal" and type(raw) in (int, float):
+        value = _snap(p, raw)
+        if value is not None:
+            return value
+    raise ParamsError(f"{show(raw)} is no value of {show(p, 200)}")
+
+
+def _snap(p: Any, raw: float) -> Any:
+    if not math.isfinite(raw):
+        return None
+    if p.support is None:
+        low, high = p._range()
+        value = min(max(float(raw), low), high)
+        near = abs(value - raw) <= 4 * math.ulp(value)
+        return value if near else None
+    steps = p.support
+    index = round((raw * steps.scale - steps.origin) / steps.step)
+    if not steps.first <= index <= steps.last:
+        return None
+    value = steps[index]
+    return value if abs(value - raw) <= _TOLERANCE * steps.step / steps.scale else None
+
+
+def _to_unit(p: Parameter, value: Any) -> float:
+    u = p.unit(value)
+    if p.support is None:
+        scale = max(abs(value), p.quantile(0.75) - p.quantile(0.25))
+        if abs(p.quantile(u) - value) > _TOLERANCE * scale:
+            raise ParamsError(f"{show(value)} is so unlikely under {p!r} that a unit float cannot tell it")
+    return u
+
+
+def _from_unit(p: Parameter, raw: Any) -> Any:
+    return p.quantile(receive(Float(0.0, 1.0), raw))
+
+
+def _to_index(p: Any, value: Any) -> int:
+    return int(p._index(value) - p.support.first)
+
+
+def _from_index(p: Any, raw: Any) -> Any:
+    return p.support[int(receive(_indices(p), raw) + p.support.first)]
+
+
+def _indices(p: Parameter) -> Int:
+    return Int(0, int(p.size) - 1)
+
+
+def label(p: Any, index: int) -> str:
+    """A text of at most 50 characters that starts with the place of a choice.
+
+    >>> label(Categorical([(1, 2), None]), 0)
+    '0: [1, 2]'
+    """
+    return f"{index}: {json.dumps(p.choices[index], ensure_ascii=True)}"[:_LABEL].rstrip()
+
+
+def _from_label(p: Any, raw: Any) -> Any:
+    place = raw.partition(":")[0] if isinstance(raw, str) else ""
+    if place.isdecimal() and int(place) < len(p.choices) and label(p, int(place)) == raw:
+        return p.support[int(place)]
+    raise ParamsError(f"{show(raw)} is no label of {show(p, 200)}")
+
+
+def _literals(p: Any) -> Categorical:
+    return Categorical([literals.text_of(choice) for choice in p.choices])
+
+
+def _from_literal(p: Parameter, raw: Any) -> Any:
+    return receive(p, literals.parse(raw)[1] if isinstance(raw, str) else raw)
+
+
+ENCODINGS = {
+    "unit": Encoding(lambda p: Float(0.0, 1.0), _to_unit, _from_unit),
+    "index": Encoding(_indices, _to_index, _from_index),
+    "labels": Encoding(
+        lambda p: Categorical([label(p, index) for index in range(len(p.choices))]),
+        lambda p, value: label(p, p._index(value)),
+        _from_label,
+    ),
+    "literals": Encoding(_literals, lambda p, value: literals.text_of(value), _from_literal),
+    "absent": Encoding(lambda p: None, lambda p, value: None, lambda p, raw: p.quantile(0.5)),
+}
+AS_IT_IS = Encoding(lambda p: p, lambda p, value: value, receive)

@@ -1,0 +1,50 @@
+"""Texts that stand for numbers, true, false and null: SigOpt's categories are always texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+_INT = re.compile(r"-?(0|[1-9][0-9]{0,17})", re.ASCII)
+_WORDS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
+_TEXTS = {True: "true", False: "false", None: "null"}
+
+
+def parse(text: str) -> tuple[bool, Any]:
+    """Whether a text is just how its value is written, and the value.
+
+    >>> parse("16"), parse("1e-05"), parse("null"), parse("016"), parse("1e-5"), parse("adamw")
+    ((True, 16), (True, 1e-05), (True, None), (False, '016'), (False, '1e-5'), (False, 'adamw'))
+    """
+    if text in _WORDS:
+        return True, _WORDS[text]
+    if _INT.fullmatch(text) and text != "-0":
+        return True, int(text)
+    try:
+        number = float(text)
+    except ValueError:
+        return False, text
+    # inf and nan are no JSON values
+    return (True, number) if repr(number) == text and number - number == 0 else (False, text)
+
+
+def parse_all(texts: Sequence[str]) -> tuple[Any, ...]:
+    """The values if every text is a literal, else the texts: one word among numbers makes all of them words.
+
+    >>> parse_all(["16", "32"]), parse_all(["16", "auto"])
+    ((16, 32), ('16', 'auto'))
+    """
+    parsed = [parse(text) for text in texts]
+    return tuple(value for _, value in parsed) if all(literal for literal, _ in parsed) else tuple(texts)
+
+
+def text_of(value: Any) -> str | None:
+    """The text that `parse` reads back as this int, float, bool or None; None for anything else.
+
+    >>> text_of(True), text_of(1e-05), text_of("16")
+    ('true', '1e-05', None)
+    """
+    text = _TEXTS[value] if value is None or value is True or value is False else repr(value)
+    literal, parsed = parse(text) if type(value) in (int, float, bool, type(None)) else (False, None)
+    return text if literal and type(parsed) is type(value) and parsed == value else None

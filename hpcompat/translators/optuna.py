@@ -1,0 +1,257 @@
+"""Optuna: a function of the trial that makes the suggest calls.
+
+The form is a list of calls, parents first, as a person would write them:
+
+    {"name": "lr", "call": "suggest_float", "kwargs": {"low": 1e-06, "high": 0.0001, "log": true}}
+    {"name": "momentum", "call": "suggest_float", "kwargs": {…}, "when": {"optim": ["sgd"]}}
+
+A constant is a call "constant", which asks the trial nothing. Conditions are native: the function
+leaves out what is not active. Groups travel under dotted names, and the function nests them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hpcompat.parameters import Categorical, Constant, Float, Int, Parameter
+from hpcompat.space import SearchSpace
+from hpcompat.structure import Leaf, walk
+from hpcompat.translators.limits import OPTUNA_NAMES as NAMES
+from hpcompat.translators.reading import assemble, choices, collect, condition, lowered, no_options, refuse, span
+from hpcompat.translators.translation import Passage, Translation, translate
+from hpcompat.values import fresh, show
+
+NESTED = False
+
+
+def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    return no_options("Optuna", options)
+
+
+def column(options: Mapping[str, Any]) -> str:
+    return "optuna"
+
+
+def gated(space: SearchSpace) -> tuple[frozenset[str], frozenset[str]]:
+    """The leaves whose conditions are written natively, and the parents that are written as something else."""
+    return frozenset(leaf.name for leaf in space.leaves if leaf.when), frozenset()
+
+
+# -- writing ----------------------------------------------------------------------------------------
+
+
+def _float(p: Float) -> dict[str, Any]:
+    scale = {"log": True} if p.log else {"step": p.step} if p.step is not None else {}
+    return {"low": p.low, "high": p.high, **scale}
+
+
+def _int(p: Int) -> dict[str, Any]:
+    scale = {"log": True} if p.log else {"step": p.step} if p.step != 1 else {}
+    return {"low": p.low, "high": p.high, **scale}
+
+
+WRITERS: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
+    "float": ("suggest_float", _float),
+    "int": ("suggest_int", _int),
+    "categorical": ("suggest_categorical", lambda p: {"choices": list(map(fresh, p.choices))}),
+    "constant": ("constant", lambda p: {"value": fresh(p.value)}),
+}
+
+
+def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    by_name = {passage.leaf.name: passage for passage in passages}
+    return [_call(passage, by_name) for passage in passages if passage.stand_in is not None]
+
+
+def _call(passage: Passage, by_name: Mapping[str, Passage]) -> dict[str, Any]:
+    assert passage.stand_in is not None
+    name, arguments = WRITERS[passage.stand_in.kind]
+    call = {"name": passage.raw_name, "call": name, "kwargs": arguments(passage.stand_in)}
+    if passage.leaf.when:
+        parents = [(by_name[parent], values) for parent, values in passage.leaf.when]
+        call["when"] = {parent.raw_name: [parent.encode(value) for value in values] for parent, values in parents}
+    return call
+
+
+@dataclass(frozen=True)
+class Suggest:
+    """A function of a trial that suggests every active parameter and returns the params."""
+
+    translation: Translation
+
+    @property
+    def form(self) -> list[dict[str, Any]]:
+        """The calls that it makes."""
+        return self.translation.form  # type: ignore[no-any-return]
+
+    def __call__(self, trial: Any) -> dict[str, Any]:
+        steps = {
+            passage.leaf.name: (passage, call)
+            for passage, call in zip(self.translation.passages, self.form, strict=True)
+        }
+
+        def value_of(leaf: Leaf) -> Any:
+            passage, call = steps[leaf.name]
+            if call["call"] == "constant":
+                return fresh(call["kwargs"]["value"])
+            return passage.decode(getattr(trial, call["call"])(call["name"], **call["kwargs"]))
+
+        return self.translation.space.nest(walk(self.translation.space.leaves, value_of))
+
+
+def to_optuna(space: Mapping[str, Any], *, encode: bool = False) -> Suggest:
+    """A function `trial -> params` for `study.optimize`, `trial.suggest_*` calls and all.
+
+    `encode=True` lets travel what Optuna has no form for (weights, normal laws, log with step, …).
+    Raises `TranslationError` for what has no exact form.
+
+    >>> suggest = to_optuna({"lr": Float(1e-6, 1e-4, log=True)})
+    >>> suggest.form
+    [{'name': 'lr', 'call': 'suggest_float', 'kwargs': {'low': 1e-06, 'high': 0.0001, 'log': True}}]
+    """
+    return Suggest(translate(space, "optuna", encode=encode))
+
+
+# -- reading ----------------------------------------------------------------------------------------
+
+
+def _read_float(low: Any, high: Any, step: Any = None, log: Any = False, *, q: Any = None) -> Parameter:
+    step = q if step is None else step
+    if step is not None and log:
+        refuse("Optuna has no step on a logarithmic scale", "leave out step or log")
+    if step is None:
+        return span(low, high, log=bool(log))
+    return span(low, lowered(low, high, step, False), step=step)
+
+
+def _read_int(low: Any, high: Any, step: Any = 1, log: Any = False) -> Parameter:
+    if log and step != 1:
+        refuse("Optuna has no step on a logarithmic scale", "leave out step or log")
+    return span(low, lowered(low, high, step, True), log=bool(log), step=step, whole=True)
+
+
+READERS: dict[str, Callable[..., Parameter]] = {
+    "suggest_float": _read_float,
+    "suggest_int": _read_int,
+    "suggest_categorical": lambda choices_: choices(choices_),
+    "suggest_uniform": lambda low, high: _read_float(low, high),
+    "suggest_loguniform": lambda low, high: _read_float(low, high, log=True),
+    "suggest_discrete_uniform": lambda low, high, q: _read_float(low, high, q),
+    "constant": lambda value: Constant(value),
+    "FloatDistribution": lambda low, high, log=False, step=None: _read_float(low, high, step, log),
+    "IntDistribution": lambda low, high, log=False, step=1: _read_int(low, high, step, log),
+    "CategoricalDistribution": lambda choices_: choices(choices_),
+    "UniformDistribution": lambda low, high: _read_float(low, high),
+    "LogUniformDistribution": lambda low, high: _read_float(low, high, log=True),
+    "DiscreteUniformDistribution": lambda low, high, q: _read_float(low, high, q),
+    "IntUniformDistribution": lambda low, high, step=1: _read_int(low, high, step),
+    "IntLogUniformDistribution": lambda low, high, step=1: _read_int(low, high, step, True),
+}
+
+
+def read_call(call: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Parameter:
+    """The parameter that a suggest call draws, its name left out.
+
+    >>> read_call("suggest_float", (1e-6, 1e-4), {"log": True})
+    Float(1e-06, 0.0001, log=True)
+    """
+    reader = READERS.get(call) if isinstance(call, str) else None
+    if reader is None:
+        refuse(f"{show(call)} is no suggest call of Optuna", f"one of {', '.join(sorted(READERS))}")
+    if not isinstance(args, (list, tuple)) or not isinstance(kwargs or {}, Mapping):
+        refuse(f"its arguments are {show(args)} and {show(kwargs)}", "a list, and a dict by name")
+    named = {"choices_" if name == "choices" else name: value for name, value in (kwargs or {}).items()}
+    try:
+        return reader(*args, **named)
+    except TypeError as error:
+        refuse(f"{call} does not take these arguments ({error})", "see Optuna's signature")
+
+
+def read(calls: Sequence[Any]) -> SearchSpace:
+    """The space of a list of calls, as the form has them; `args` may stand beside `kwargs`."""
+    parts = [(_name(call), lambda call=call: _read_entry(call)) for call in calls]
+    return assemble("Optuna", collect("Optuna", parts))
+
+
+def _name(call: Any) -> Any:
+    return call.get("name") if isinstance(call, Mapping) else call
+
+
+def _read_entry(call: Any) -> Parameter:
+    if not isinstance(call, Mapping):
+        refuse(f"{show(call)} is no suggest call", 'write {"name": …, "call": "suggest_float", "kwargs": {…}}')
+    parameter: Any = read_call(call.get("call", ""), call.get("args", ()), call.get("kwargs"))
+    when = condition(call.get("when"))
+    return replace(parameter, when=when) if when else parameter  # type: ignore[no-any-return]
+
+
+def read_distributions(distributions: Mapping[str, Any]) -> SearchSpace:
+    """The space of a dict of Optuna distributions."""
+    parts = [(name, lambda each=each: _read_distribution(each)) for name, each in distributions.items()]
+    return assemble("Optuna", collect("Optuna", parts))
+
+
+def _read_distribution(distribution: Any) -> Parameter:
+    kind = type(distribution).__name__
+    if kind not in READERS or not hasattr(distribution, "_asdict"):
+        refuse(f"{show(distribution)} is no distribution of Optuna")
+    return read_call(kind, (), distribution._asdict())
+
+
+def read_study(study: Any) -> SearchSpace:
+    """The space that every trial of a study was drawn from.
+
+    Raises `TranslationError` where trials differ: what made a parameter active is not recorded.
+    """
+    found: dict[str, Any] = {}
+    trials = [trial for trial in study.trials if trial.distributions]
+
+    def one(name: str) -> Parameter:
+        drawn = {trial.distributions.get(name) for trial in trials}
+        if None in drawn:
+            refuse("is not in every trial, and a study does not say when it is", "read the function that suggests")
+        if len(drawn) > 1:
+            refuse("has a different range in different trials", "read the function that suggests")
+        return _read_distribution(drawn.pop())
+
+    for trial in trials:
+        found |= dict.fromkeys(trial.distributions)
+    if not found:
+        refuse("the study has no trials to read a space from", "read the function that suggests")
+    return assemble("Optuna", collect("Optuna", [(name, lambda name=name: one(name)) for name in found]))
+
+
+def from_optuna(thing: Any) -> SearchSpace:
+    """The space of a define-by-run function, a list of calls, a dict of distributions, a Study or a trial.
+
+    A function is read by running it on trials of our own: see `define_by_run.space_of`. A range that
+    the step does not divide ends where Optuna ends it, at the last step inside. Raises `TranslationError`.
+
+    >>> def suggest(trial):
+    ...     params = {"optim": trial.suggest_categorical("optim", ["adamw", "sgd"])}
+    ...     if params["optim"] == "sgd":
+    ...         params["momentum"] = trial.suggest_float("momentum", 0.0, 0.9)
+    ...     return params
+    >>> from_optuna(suggest)["momentum"]
+    Float(0.0, 0.9, when={'optim': 'sgd'})
+    """
+    if isinstance(thing, Suggest):
+        return read(thing.form)
+    if isinstance(thing, (list, tuple)):
+        return read(thing)
+    if isinstance(thing, Mapping):
+        return read_distributions(thing)
+    if hasattr(thing, "trials"):
+        return read_study(thing)
+    if hasattr(thing, "distributions"):
+        return read_distributions(thing.distributions)
+    if callable(thing):
+        from hpcompat.translators.define_by_run import space_of
+
+        return space_of(thing)
+    refuse(f"{show(thing)} is no space of Optuna", "give a function, a list of calls, distributions, a study or a trial")
+
+
+__all__ = ["Categorical", "Suggest", "from_optuna", "read_call", "to_optuna"]

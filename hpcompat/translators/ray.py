@@ -1,0 +1,307 @@
+"""Ray Tune: a dict of domains, groups nested as dicts, constants as they are.
+
+The form has each domain as the call that makes it: {"lr": {"call": "loguniform", "args": [1e-06, 0.0001]}}.
+
+Ray's own sampling and its searchers disagree about steps: q of 2 or more is anchored at 0 for one and
+at the lower bound for the other, and q=1 leaves the upper bound out for one only. Say `searcher=True`
+where a search algorithm will read the space.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from hpcompat.errors import Fault, TranslationError
+from hpcompat.parameters import Categorical, Constant, Float, Int, Normal, Parameter
+from hpcompat.space import SearchSpace
+from hpcompat.structure import MOST_LEVELS
+from hpcompat.supports import decimal_ratio
+from hpcompat.translators.limits import RAY_NAMES as NAMES
+from hpcompat.translators.limits import repetitions, resolvable
+from hpcompat.translators.reading import assemble, choices, collect, number, refuse, span
+from hpcompat.translators.translation import Passage, translate
+from hpcompat.values import fresh, show
+
+NESTED = True
+
+
+def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    if unknown := [name for name in options if name != "searcher"]:
+        raise TranslationError("unknown option", [Fault("", f"Ray has no option {unknown[0]!r}", "searcher=True is one")])
+    return options
+
+
+def column(options: Mapping[str, Any]) -> str:
+    return "ray searcher" if options.get("searcher") else "ray"
+
+
+def gated(space: SearchSpace) -> tuple[frozenset[str], frozenset[str]]:
+    """Domains have no conditions: every parameter is always drawn."""
+    return frozenset(), frozenset()
+
+
+# -- writing ----------------------------------------------------------------------------------------
+
+
+def _listed(p: Parameter) -> list[Any]:
+    return [list(p.support or ())]
+
+
+def _weighted(p: Categorical) -> list[Any]:
+    return [[fresh(choice) for choice, n in zip(p.choices, repetitions(p) or (), strict=True) for _ in range(n)]]
+
+
+WRITERS: dict[str, tuple[str, Callable[[Any], list[Any]]]] = {
+    "uniform": ("uniform", lambda p: [p.low, p.high]),
+    "loguniform": ("loguniform", lambda p: [p.low, p.high]),
+    "quniform": ("quniform", lambda p: [p.low, p.high, p.step]),
+    "qloguniform": ("qloguniform", lambda p: [p.low, p.high, p.step]),
+    # the upper bounds of Ray's ints are exclusive, but for quantised ones
+    "randint": ("randint", lambda p: [p.low, p.high + 1]),
+    "lograndint": ("lograndint", lambda p: [p.low, p.high + 1]),
+    "qrandint": ("qrandint", lambda p: [p.low, p.high, p.step]),
+    "qlograndint": ("qlograndint", lambda p: [p.low, p.high, p.step]),
+    "randn": ("randn", lambda p: [p.mean, p.std]),
+    "qrandn": ("qrandn", lambda p: [p.mean, p.std, p.step]),
+    "choice": ("choice", _listed),
+    "choice_of_steps": ("choice", _listed),
+    "weighted_choice": ("choice", _weighted),
+    "constant": ("constant", lambda p: [fresh(p.value)]),
+}
+STAND_INS = {"float": "uniform", "int": "randint", "categorical": "choice"}
+
+
+def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, Any]:
+    form: dict[str, Any] = {}
+    for passage in passages:
+        if passage.stand_in is not None:
+            place = form
+            for part in passage.raw_path[:-1]:
+                place = place.setdefault(part, {})
+            call, arguments = WRITERS[passage.written(WRITERS, STAND_INS)]
+            place[passage.raw_path[-1]] = {"call": call, "args": arguments(passage.stand_in)}
+    return form
+
+
+def to_ray(space: Mapping[str, Any], *, encode: bool = False, searcher: bool = False) -> dict[str, Any]:
+    """A dict of Ray domains for `Tuner(param_space=…)`; imports Ray.
+
+    `searcher=True` where a search_alg will read it. A space with conditions has no domains: hand
+    `to_optuna(space)` to Ray's OptunaSearch, which takes the function. With `encode=True`, decode what
+    comes back with `translate(space, "ray", encode=True).decode`. Raises `TranslationError` for what
+    has no exact form.
+
+    >>> to_ray({"lr": Float(1e-6, 1e-4, log=True)})["lr"].sampler.__class__.__name__
+    '_LogUniform'
+    """
+    return domains(translate(space, "ray", encode=encode, searcher=searcher).form)
+
+
+def domains(form: Mapping[str, Any]) -> dict[str, Any]:
+    """A form as Ray's own domains; imports Ray."""
+    from ray import tune
+
+    def build(entry: Mapping[str, Any]) -> Any:
+        if not _is_call(entry):
+            return {name: build(inner) for name, inner in entry.items()}
+        args = fresh(entry["args"])
+        return args[0] if entry["call"] == "constant" else getattr(tune, entry["call"])(*args)
+
+    return {name: build(entry) for name, entry in form.items()}
+
+
+# -- reading ----------------------------------------------------------------------------------------
+
+
+def _ceil(bound: Any, q: Any) -> int:
+    return math.ceil(_ratio("a bound", bound) / _ratio("q", q))
+
+
+def _floor(bound: Any, q: Any) -> int:
+    return math.floor(_ratio("a bound", bound) / _ratio("q", q))
+
+
+def _ratio(name: str, value: Any) -> Fraction:
+    value = number(name, value)
+    if not math.isfinite(value):
+        refuse(f"{name} is {value}, which is not finite", "give a number")
+    return Fraction(*decimal_ratio(float(value))) or (refuse("q is 0", "give a q above 0") if name == "q" else Fraction())
+
+
+def _quantised_float(lower: Any, upper: Any, q: Any, log: bool) -> Parameter:
+    """Multiples of q between the bounds."""
+    first, last, step = _ceil(lower, q), _floor(upper, q), _ratio("q", q)
+    if step < 0 or last < first:
+        refuse(f"there is no multiple of q={q} from {lower} to {upper}", "widen the bounds")
+    return span(float(first * step), float(last * step), log=log, step=float(q))
+
+
+def _quantised_int(lower: Any, upper: Any, q: Any, log: bool, searcher: bool) -> Parameter:
+    lower, upper, q = (number(name, x, True) for name, x in (("lower", lower), ("upper", upper), ("q", q)))
+    if q < 1:
+        refuse(f"q is {q}", "give a q of 1 or more")
+    if searcher:
+        return span(lower, lower + (upper - lower) // q * q, log=log, step=q, whole=True)
+    first, last = -(-lower // q) * q, (upper // q - (q == 1)) * q
+    if last < first:
+        refuse(f"there is no multiple of q={q} from {lower} to {upper}", "widen the bounds")
+    return span(first, last, log=log, step=q, whole=True)
+
+
+def _normal(mean: Any = 0.0, sd: Any = 1.0, q: Any = None) -> Parameter:
+    return Normal(number("mean", mean), number("sd", sd), step=None if q is None else float(number("q", q)))
+
+
+def _int(lower: Any, upper: Any, log: bool) -> Parameter:
+    lower, upper = number("lower", lower, True), number("upper", upper, True)
+    if lower >= upper:
+        refuse(f"lower {lower} is not below upper {upper}, which Ray's ints leave out", "raise upper")
+    return span(lower, upper - 1, log=log, whole=True)
+
+
+Reader = Callable[..., Parameter]
+READERS: dict[str, Reader] = {
+    "uniform": lambda lower, upper, searcher: span(lower, upper),
+    "loguniform": lambda lower, upper, searcher, base=10: span(lower, upper, log=True),
+    "quniform": lambda lower, upper, q, searcher: _quantised_float(lower, upper, q, False),
+    "qloguniform": lambda lower, upper, q, searcher, base=10: _quantised_float(lower, upper, q, True),
+    "randint": lambda lower, upper, searcher: _int(lower, upper, False),
+    "lograndint": lambda lower, upper, searcher, base=10: _int(lower, upper, True),
+    "qrandint": lambda lower, upper, searcher, q=1: _quantised_int(lower, upper, q, False, searcher),
+    "qlograndint": lambda lower, upper, q, searcher, base=10: _quantised_int(lower, upper, q, True, searcher),
+    "randn": lambda searcher, mean=0.0, sd=1.0: _normal(mean, sd),
+    "qrandn": lambda mean, sd, q, searcher: _normal(mean, sd, q),
+    "choice": lambda categories, searcher: choices(categories),
+    "grid_search": lambda values, searcher: choices(values),
+    "constant": lambda value, searcher: Constant(value),
+}
+_ARGUMENTS = {
+    "uniform": ("lower", "upper"),
+    "loguniform": ("lower", "upper", "base"),
+    "quniform": ("lower", "upper", "q"),
+    "qloguniform": ("lower", "upper", "q", "base"),
+    "randint": ("lower", "upper"),
+    "lograndint": ("lower", "upper", "base"),
+    "qrandint": ("lower", "upper", "q"),
+    "qlograndint": ("lower", "upper", "q", "base"),
+    "randn": ("mean", "sd"),
+    "qrandn": ("mean", "sd", "q"),
+    "choice": ("categories",),
+    "grid_search": ("values",),
+    "constant": ("value",),
+}
+
+
+def read_call(call: Any, args: Any = (), kwargs: Any = None, *, searcher: bool = False) -> Parameter:
+    """The parameter that a `tune.<call>(*args, **kwargs)` draws.
+
+    >>> read_call("randint", [1, 10]), read_call("qrandint", [1, 10, 3]), read_call("qrandint", [1, 10, 3], searcher=True)
+    (Int(1, 9), Int(3, 9, step=3), Int(1, 10, step=3))
+    """
+    if call == "sample_from":
+        refuse("it is computed by a function (sample_from)", "compute it in the training function instead")
+    if not isinstance(call, str) or call not in READERS:
+        refuse(f"{show(call)} is no domain of Ray", f"one of {', '.join(READERS)}")
+    if not isinstance(args, (list, tuple)) or not isinstance(kwargs or {}, Mapping):
+        refuse(f"its arguments are {show(args)} and {show(kwargs)}", "a list, and a dict by name")
+    if len(args) > len(_ARGUMENTS[call]):
+        refuse(f"{call} takes {', '.join(_ARGUMENTS[call])}, not {show(args)}", "see Ray's signature")
+    named = dict(zip(_ARGUMENTS[call], args, strict=False)) | (kwargs or {})
+    try:
+        return READERS[call](searcher=searcher, **named)
+    except TypeError as error:
+        refuse(f"{call} does not take these arguments ({error})", "see Ray's signature")
+
+
+def _call_of(domain: Any) -> tuple[str, dict[str, Any]]:
+    """The call that makes a Ray domain, found by the names of its classes: Ray need not be imported."""
+    kind = type(domain).__name__
+    if kind == "Function":
+        return "sample_from", {}
+    if kind == "Categorical":
+        return "choice", {"categories": domain.categories}
+    sampler = domain.get_sampler()
+    q = {}
+    if type(sampler).__name__ == "Quantized":
+        sampler, q = sampler.sampler, {"q": sampler.q}
+    law = type(sampler).__name__.lstrip("_")
+    stem = {
+        ("Float", "Uniform"): "uniform",
+        ("Float", "LogUniform"): "loguniform",
+        ("Float", "Normal"): "randn",
+        ("Integer", "Uniform"): "randint",
+        ("Integer", "LogUniform"): "lograndint",
+    }.get((kind, law))
+    if stem is None:
+        refuse(f"{show(domain)} is drawn by {law}, which no tune function makes")
+    bounds = {"mean": sampler.mean, "sd": sampler.sd} if law == "Normal" else {"lower": domain.lower, "upper": domain.upper}
+    return f"q{stem}" if q else stem, bounds | q
+
+
+def _is_domain(thing: Any) -> bool:
+    return hasattr(thing, "get_sampler") and hasattr(thing, "is_valid") and not isinstance(thing, type)
+
+
+def _is_call(thing: Mapping[str, Any]) -> bool:
+    return isinstance(thing.get("call"), str) and thing.keys() <= {"call", "args", "kwargs"}
+
+
+def from_ray(space: Mapping[str, Any], *, searcher: bool = False) -> SearchSpace:
+    """The space of a dict of Ray domains, or of a form; Ray is not imported.
+
+    Dicts are groups, {"grid_search": […]} is a Categorical, everything else a constant; a choice listed
+    n times weighs n times as much. Quantised domains are read as Ray draws them, or with
+    `searcher=True` as its OptunaSearch does. Raises `TranslationError`, for sample_from, {"eval": …}
+    and domains inside lists too.
+
+    >>> from_ray({"lr": {"call": "loguniform", "args": [1e-6, 1e-4]}, "model": {"layers": {"call": "randint", "args": [1, 5]}}})
+    SearchSpace({'lr': Float(1e-06, 0.0001, log=True), 'model': {'layers': Int(1, 4)}})
+    """
+    if not isinstance(space, Mapping):
+        refuse(f"{show(space)} is no space of Ray", "give the dict that param_space takes")
+    return assemble("Ray", _read_group(space, searcher, 0))
+
+
+def _read_group(space: Mapping[str, Any], searcher: bool, depth: int) -> dict[str, Any]:
+    if depth > MOST_LEVELS:
+        refuse(f"it is nested more than {MOST_LEVELS} levels deep", "flatten it")
+    parts = [(name, lambda thing=thing: _read(thing, searcher, depth)) for name, thing in space.items()]
+    return collect("Ray", parts)
+
+
+def _read(thing: Any, searcher: bool, depth: int) -> Any:
+    if _is_domain(thing):
+        call, arguments = _call_of(thing)
+        return _no_domains(read_call(call, (), arguments, searcher=searcher), thing)
+    if isinstance(thing, Mapping):
+        if thing.keys() == {"grid_search"}:
+            return read_call("grid_search", [thing["grid_search"]])
+        if thing.keys() == {"eval"}:
+            refuse("it is code for Ray to evaluate", "compute it in the training function instead")
+        if _is_call(thing):
+            return read_call(thing["call"], thing.get("args", ()), thing.get("kwargs"), searcher=searcher)
+        return _read_group(thing, searcher, depth + 1) or Constant({})
+    if any(map(_is_domain, _inside(thing, 0))):
+        refuse("a list holds domains", "give each of them a name")
+    if callable(thing):
+        refuse("it is a function", "compute it in the training function instead")
+    return Constant(thing)
+
+
+def _no_domains(parameter: Parameter, domain: Any) -> Parameter:
+    if resolvable(list(getattr(domain, "categories", ()))):
+        refuse("a choice holds code or a grid for Ray to resolve", "give it a name of its own")
+    return parameter
+
+
+def _inside(thing: Any, depth: int) -> Iterator[Any]:
+    if isinstance(thing, (list, tuple)) and depth < MOST_LEVELS:
+        for item in thing:
+            yield item
+            yield from _inside(item, depth + 1)
+
+
+__all__ = ["Float", "Int", "NAMES", "domains", "from_ray", "read_call", "to_ray"]

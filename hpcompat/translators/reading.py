@@ -1,0 +1,142 @@
+"""What every reader needs: to refuse with a reason, to read repeated choices as weights, to collect all faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from fractions import Fraction
+from typing import Any, NoReturn
+
+from hpcompat.errors import Fault, HpcompatError, TranslationError
+from hpcompat.parameters import Categorical, Condition, Constant, Float, Int, Parameter
+from hpcompat.space import SearchSpace
+from hpcompat.supports import decimal_ratio
+from hpcompat.values import identity, show, unfit
+
+MOST_PARAMETERS = 100_000
+MOST_CHOICES = 1_000_000
+
+
+def refuse(reason: str, hint: str = "") -> NoReturn:
+    """Raise the error of one parameter; whoever reads the space adds its name."""
+    raise TranslationError(reason, [Fault("", reason, hint)])
+
+
+def no_options(dialect: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options of a dialect that has none."""
+    if options:
+        fault = Fault("", f"{dialect} has no option {', '.join(map(repr, options))}", "leave it out")
+        raise TranslationError("unknown option", [fault])
+    return options
+
+
+def collect(dialect: str, parts: Iterable[tuple[Any, Callable[[], Any]]]) -> dict[str, Any]:
+    """Read each named part; raise one `TranslationError` with the faults of all that cannot be read."""
+    entries: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for number, (name, read) in enumerate(parts):
+        if number >= MOST_PARAMETERS:
+            faults.append(Fault("", f"more than {MOST_PARAMETERS} parameters"))
+            break
+        if not isinstance(name, str) or not name:
+            faults.append(Fault("", f"{show(name)} is no name for a parameter", "names are texts"))
+        elif name in entries:
+            faults.append(Fault(name, "is there twice", "give it once"))
+        else:
+            try:
+                entries[name] = read()
+            except HpcompatError as error:
+                entries[name] = None
+                faults += [fault._replace(where=_join(name, fault.where)) for fault in error.faults]
+    if faults:
+        raise TranslationError(f"this cannot be read as a space of {dialect}", faults)
+    return entries
+
+
+def _join(name: str, where: str) -> str:
+    return f"{name}.{where}" if where else name
+
+
+def assemble(dialect: str, entries: Mapping[str, Any]) -> SearchSpace:
+    """The space of these entries; what is wrong with it is said in the dialect's name."""
+    try:
+        return SearchSpace(entries)
+    except HpcompatError as error:
+        raise TranslationError(f"this cannot be read as a space of {dialect}", error.faults) from None
+
+
+def number(name: str, value: Any, whole: bool = False) -> Any:
+    """A bound as a number; a text that reads as one is taken for it, since YAML 1.1 makes a text of 1e-5."""
+    if isinstance(value, str):
+        try:
+            value = int(value) if whole else float(value)
+        except ValueError:
+            refuse(f"{name} is {show(value)}, not a number")
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        refuse(f"{name} is {show(value)}, not a number")
+    if not whole:
+        return value
+    if isinstance(value, float) and not value.is_integer():
+        refuse(f"{name} is {value}, not a whole number", "use whole bounds, or a kind that draws fractions")
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        refuse(f"{name} is {show(value)}, not a whole number")
+
+
+def span(low: Any, high: Any, *, log: bool = False, step: Any = None, whole: bool = False) -> Parameter:
+    """A Float or Int; a Constant where low and high are the same."""
+    low, high = number("low", low, whole), number("high", high, whole)
+    step = None if step is None else number("step", step, whole)
+    if low == high:
+        return Constant(low if whole else float(low))
+    if whole:
+        return Int(low, high, log=log, step=1 if step is None else step)
+    return Float(low, high, log=log, step=step)
+
+
+def lowered(low: Any, high: Any, step: Any, whole: bool) -> Any:
+    """The last of low, low + step, … that is not above high."""
+    low, high, step = (number(name, x, whole) for name, x in (("low", low), ("high", high), ("step", step)))
+    if whole:
+        return high if step <= 0 else low + (high - low) // step * step
+    if not all(-1e300 < x < 1e300 for x in (low, high, step)) or step <= 0:
+        return high  # the kind says what is wrong with it
+    first, last, stride = (Fraction(*decimal_ratio(float(x))) for x in (low, high, step))
+    return float(first + (last - first) // stride * stride)
+
+
+def choices(values: Any, weights: Any = None, ordered: bool = False) -> Parameter:
+    """A Categorical; a choice listed n times is n times as likely."""
+    if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__") or not hasattr(values, "__len__"):
+        refuse(f"its choices are {show(values)}, not a list", "put them in a list")
+    if len(values) > MOST_CHOICES:
+        refuse(f"it lists {len(values)} choices", f"{MOST_CHOICES} at most")
+    values = list(values)
+    for value in values:
+        if (why := unfit(value)) is not None:
+            refuse(*why)
+    counts: dict[Hashable, float] = {}
+    kept = []
+    shares = [1] * len(values) if weights is None else weights
+    if not isinstance(shares, (list, tuple)) or len(shares) != len(values):
+        refuse(f"its weights are {show(shares)} for {len(values)} choices", "give one for each choice")
+    for value, share in zip(values, shares, strict=True):
+        key = identity(value)
+        if key not in counts:
+            kept.append(value)
+        counts[key] = counts[key] + number("a weight", share) if key in counts else number("a weight", share)
+    parameter = Categorical(kept, weights=list(counts.values()) if kept else None, ordered=ordered)
+    if parameter.faults:
+        refuse(parameter.faults[0].reason, parameter.faults[0].hint)
+    return parameter
+
+
+def condition(when: Any) -> tuple[Condition, ...]:
+    """`when` as data: a dict of lists by parent."""
+    if when is None:
+        return ()
+    if not isinstance(when, Mapping) or not all(isinstance(name, str) for name in when):
+        refuse(f"its condition is {show(when)}, not a dict by parent")
+    return tuple(
+        Condition(name, tuple(values) if isinstance(values, list) else (values,)) for name, values in when.items()
+    )

@@ -1,0 +1,280 @@
+"""SigOpt: a list of parameters, and conditionals beside them in the experiment.
+
+    {"parameters": [{"name": "lr", "type": "double", "bounds": {"min": 1e-06, "max": 0.0001}, "transformation": "log"}],
+     "conditionals": []}
+
+Categories are always texts: numbers, true, false and null are written as the text that reads back as
+them, other things as labels. Groups travel under dotted names. A condition is native where its parents
+are unconditional choices of texts; such a parent is a conditional and no parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hpcompat.errors import Fault, TranslationError
+from hpcompat.parameters import Categorical, Constant, Float, Int, Normal, Parameter
+from hpcompat.space import SearchSpace
+from hpcompat.structure import Leaf
+from hpcompat.translators import literals
+from hpcompat.translators.limits import SIGOPT_NAMES as NAMES
+from hpcompat.translators.limits import grid_step, texts
+from hpcompat.translators.reading import assemble, choices, collect, condition, no_options, number, refuse, span
+from hpcompat.translators.translation import Passage, translate
+from hpcompat.values import same, show
+
+NESTED = False
+
+
+def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    return no_options("SigOpt", options)
+
+
+def column(options: Mapping[str, Any]) -> str:
+    return "sigopt"
+
+
+def gated(space: SearchSpace) -> tuple[frozenset[str], frozenset[str]]:
+    """The leaves whose conditions are written natively, and the parents that become conditionals.
+
+    One level of conditions, every parent a choice of texts, and something active under each of its values.
+    """
+    leaves = {leaf.name: leaf for leaf in space.leaves}
+    steered = {leaf.name for leaf in space.leaves if leaf.when}
+    able = {name for name, leaf in leaves.items() if not leaf.when and _is_text_choice(leaf.parameter)}
+    asked = {parent for leaf in leaves.values() for parent, _ in leaf.when}
+    parents = asked & able
+    while True:
+        children = {name for name in steered if all(parent in parents for parent, _ in leaves[name].when)}
+        inhabited = {parent for parent in parents if _inhabited(leaves[parent], [leaves[name] for name in children])}
+        if inhabited == parents:
+            return frozenset(children), frozenset(parents)
+        parents = inhabited
+
+
+def _is_text_choice(p: Parameter) -> bool:
+    return isinstance(p, Categorical) and not p.weights and texts(p)
+
+
+def _inhabited(parent: Leaf, children: list[Leaf]) -> bool:
+    """Whether each value of the parent, on its own, activates a child."""
+    conditions = [dict(child.when) for child in children if {name for name, _ in child.when} == {parent.name}]
+    return all(
+        any(same(value, accepted) for when in conditions for accepted in when[parent.name])
+        for value in parent.parameter.choices  # type: ignore[attr-defined]
+    )
+
+
+# -- writing ----------------------------------------------------------------------------------------
+
+
+def _bounds(p: Float | Int | Normal) -> dict[str, Any]:
+    return {"bounds": {"min": p.low, "max": p.high}}
+
+
+def _grid(p: Parameter) -> dict[str, Any]:
+    values = list(p.support or ())
+    return {"type": "int" if type(values[0]) is int else "double", "grid": values}
+
+
+def _prior(p: Normal) -> dict[str, Any]:
+    return {"type": "double", **_bounds(p), "prior": {"name": "normal", "mean": p.mean, "scale": p.std}}
+
+
+WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "bounds": lambda p: {"type": "double", **_bounds(p)},
+    "log_bounds": lambda p: {"type": "double", **_bounds(p), "transformation": "log"},
+    "int_bounds": lambda p: {"type": "int", **_bounds(p)},
+    "grid": _grid,
+    "categorical_values": lambda p: {"type": "categorical", "categorical_values": list(p.choices)},
+    "normal_prior": _prior,
+}
+STAND_INS = {"float": "bounds", "int": "int_bounds", "categorical": "categorical_values"}
+
+
+def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, Any]:
+    by_name = {passage.leaf.name: passage for passage in passages}
+    form: dict[str, Any] = {"parameters": [], "conditionals": []}
+    for passage in passages:
+        if passage.level.form == "conditional":
+            values = list(passage.leaf.parameter.choices)  # type: ignore[attr-defined]
+            form["conditionals"].append({"name": passage.raw_name, "values": values})
+        elif passage.stand_in is not None:
+            body = WRITERS[passage.written(WRITERS, STAND_INS)](passage.stand_in)
+            when = {by_name[parent].raw_name: list(values) for parent, values in passage.leaf.when}
+            conditions = {"conditions": when} if passage.gated else {}
+            form["parameters"].append({"name": passage.raw_name, **body, **conditions})
+    if not form["parameters"]:
+        hint = "add a parameter that varies"
+        raise TranslationError("SigOpt needs something to search", [Fault("", "there is no parameter that varies", hint)])
+    return form
+
+
+def to_sigopt(space: Mapping[str, Any], *, encode: bool = False) -> list[dict[str, Any]]:
+    """The parameters of `conn.experiments().create(parameters=…)`.
+
+    With `encode=True`, decode what comes back with `translate(space, "sigopt", encode=True).decode`.
+    Conditions need the experiment's `conditionals` too: `translate(space, "sigopt").form` has both.
+    Raises `TranslationError` for what has no exact form.
+
+    >>> to_sigopt({"batch": Categorical([16, 32])})
+    [{'name': 'batch', 'type': 'categorical', 'categorical_values': ['16', '32']}]
+    """
+    form = translate(space, "sigopt", encode=encode).form
+    if form["conditionals"]:
+        names = [Fault(each["name"], "is a conditional of the experiment") for each in form["conditionals"]]
+        hint = 'translate(space, "sigopt").form has both parameters and conditionals'
+        raise TranslationError(f"a list of parameters cannot hold conditions: {hint}", names)
+    return form["parameters"]  # type: ignore[no-any-return]
+
+
+# -- reading ----------------------------------------------------------------------------------------
+
+_KEYS = frozenset(
+    "name type bounds grid transformation categorical_values prior conditions default_value tunable object".split()
+)
+
+
+def _low_high(config: Mapping[str, Any], whole: bool) -> tuple[Any, Any]:
+    bounds = config.get("bounds")
+    if not isinstance(bounds, Mapping) or bounds.keys() != {"min", "max"}:
+        refuse(f"its bounds are {show(bounds)}", 'write {"min": …, "max": …}')
+    low, high = (number(name, bounds[name], whole) for name in ("min", "max"))
+    if not whole and not high - low >= 1e-8:
+        refuse(f"min {low} is not at least 1e-8 below max {high}, as SigOpt needs", "widen the bounds")
+    return low, high
+
+
+def _double(config: Mapping[str, Any]) -> Parameter:
+    if config.get("grid") is not None:
+        return _read_grid(config, float)
+    low, high = _low_high(config, False)
+    transformation, prior = config.get("transformation"), config.get("prior")
+    if transformation not in (None, "none", "log"):
+        refuse(f"its transformation is {show(transformation)}", 'write "log", or leave it out')
+    if prior is None:
+        return span(low, high, log=transformation == "log")
+    if not isinstance(prior, Mapping) or prior.get("name") != "normal":
+        refuse(f"its prior is {show(prior)}", "only a normal prior has a counterpart elsewhere")
+    if transformation == "log":
+        refuse("SigOpt has no prior on a logarithmic scale", "leave out the transformation or the prior")
+    mean, std = number("mean", prior.get("mean")), number("scale", prior.get("scale"))
+    return Normal(mean, std, low=low, high=high)
+
+
+def _int(config: Mapping[str, Any]) -> Parameter:
+    for key in ("transformation", "prior"):
+        if config.get(key) is not None:
+            refuse(f"an int has no {key} in SigOpt", "leave it out, or use double")
+    if config.get("grid") is not None:
+        return _read_grid(config, int)
+    low, high = _low_high(config, True)
+    parameter = span(low, high, whole=True)
+    return parameter if not isinstance(parameter, Constant) else refuse(f"min and max are both {low}", "widen the bounds")
+
+
+def _read_grid(config: Mapping[str, Any], kind: type) -> Parameter:
+    grid = config["grid"]
+    if config.get("bounds") is not None or not isinstance(grid, (list, tuple)) or len(grid) < 2:
+        refuse(f"its grid is {show(grid)}", "a grid is a list of two or more numbers, and excludes bounds")
+    if config.get("transformation") not in (None, "none") or config.get("prior") is not None:
+        refuse("a grid with a transformation or a prior has no counterpart elsewhere", "leave it out")
+    values = tuple(sorted(kind(number("a grid value", value, kind is int)) for value in grid))
+    parameter = choices(values, ordered=True)
+    if parameter.size != len(values):
+        refuse(f"its grid {show(grid)} lists a value twice", "list it once")
+    step = grid_step(values)
+    return parameter if step is None else span(values[0], values[-1], step=step, whole=kind is int)
+
+
+def _categorical(config: Mapping[str, Any]) -> Parameter:
+    for key in ("bounds", "grid", "transformation", "prior"):
+        if config.get(key) is not None:
+            refuse(f"a categorical has no {key} in SigOpt", "leave it out")
+    return _categories(config.get("categorical_values"))
+
+
+def _categories(values: Any) -> Parameter:
+    if not isinstance(values, (list, tuple)) or len(values) < 2:
+        refuse(f"its values are {show(values)}", "give a list of two or more texts")
+    names = [value.get("name") if isinstance(value, Mapping) else value for value in values]
+    for name in names:
+        if not isinstance(name, str) or not 1 <= len(name.strip()) <= 50:
+            hint = f"write {str(name)!r}" if isinstance(name, (int, float)) else ""
+            refuse(f"{show(name)} is no category: SigOpt takes texts of 1–50 characters", hint)
+    stripped = [name.strip() for name in names]
+    if len(set(stripped)) < len(stripped):
+        refuse(f"{show(stripped)} lists a category twice", "list it once")
+    return choices(literals.parse_all(stripped))
+
+
+READERS: dict[str, Callable[[Mapping[str, Any]], Parameter]] = {
+    "double": _double,
+    "int": _int,
+    "categorical": _categorical,
+}
+
+
+def read_parameter(config: Any) -> Parameter:
+    """The parameter that one entry of the list describes, its name and conditions left out.
+
+    >>> read_parameter({"type": "categorical", "categorical_values": ["16", "32"]})
+    Categorical([16, 32])
+    """
+    if not isinstance(config, Mapping):
+        refuse(f"{show(config)} is no parameter of SigOpt", 'write {"name": …, "type": …, "bounds": {…}}')
+    if unknown := [key for key in config if key not in _KEYS]:
+        refuse(f"it has an unknown {', '.join(map(show, unknown))}", f"its keys are {', '.join(sorted(_KEYS))}")
+    kind = config.get("type")
+    if not isinstance(kind, str) or kind not in READERS:
+        refuse(f"its type is {show(kind)}", f"one of {', '.join(READERS)}")
+    return READERS[kind](config)
+
+
+def from_sigopt(thing: Any) -> SearchSpace:
+    """The space of a list of SigOpt parameters, or of a dict with `parameters` and `conditionals`.
+
+    Categories that are all numbers, true, false or null are read as such: ["16", "32"] are ints. An
+    evenly spaced grid is a step, another one ordered choices. Beta priors and linear constraints are
+    refused by name. Raises `TranslationError`.
+
+    >>> from_sigopt([{"name": "lr", "type": "double", "bounds": {"min": 0.1, "max": 1}, "transformation": "log"}])
+    SearchSpace({'lr': Float(0.1, 1.0, log=True)})
+    """
+    if isinstance(thing, Mapping):
+        if thing.get("linear_constraints"):
+            refuse("linear constraints have no counterpart elsewhere", "sample without them, and fail what breaks them")
+        parameters, conditionals = thing.get("parameters"), thing.get("conditionals") or []
+    else:
+        parameters, conditionals = thing, []
+    if not isinstance(parameters, (list, tuple)) or not isinstance(conditionals, (list, tuple)):
+        refuse(f"{show(thing)} is no space of SigOpt", "give the list of parameters")
+    parents = collect("SigOpt", [(_name(each), lambda each=each: _categories(_values(each))) for each in conditionals])
+    children = [(_name(each), lambda each=each: _with_conditions(each, parents)) for each in parameters]
+    return assemble("SigOpt", collect("SigOpt", [*((name, lambda p=p: p) for name, p in parents.items()), *children]))
+
+
+def _name(config: Any) -> Any:
+    name = config.get("name") if isinstance(config, Mapping) else config
+    return name.strip() if isinstance(name, str) else name
+
+
+def _values(conditional: Any) -> Any:
+    return conditional.get("values") if isinstance(conditional, Mapping) else None
+
+
+def _with_conditions(config: Any, parents: Mapping[str, Any]) -> Parameter:
+    parameter: Any = read_parameter(config)
+    when = config.get("conditions")
+    if isinstance(when, (list, tuple)):  # as SigOpt Lite writes them
+        when = {_name(each): _values(each) for each in when}
+    conditions = []
+    for parent, texts_ in condition(when):
+        if parent not in parents:
+            refuse(f"its conditions name {show(parent)}, which is no conditional", "list it in conditionals")
+        choices_ = parents[parent].choices
+        numbers = not all(isinstance(choice, str) for choice in choices_)
+        conditions.append((parent, [literals.parse(text)[1] if numbers and isinstance(text, str) else text for text in texts_]))
+    return replace(parameter, when=dict(conditions)) if conditions else parameter  # type: ignore[no-any-return]

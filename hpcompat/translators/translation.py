@@ -1,0 +1,223 @@
+"""`translate`: a space in a dialect, with the way there and back for its params."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from hpcompat.errors import Fault, ParamsError, TranslationError
+from hpcompat.parameters import Categorical, Parameter
+from hpcompat.space import SearchSpace
+from hpcompat.structure import ABSENT, Leaf, walk
+from hpcompat.translators import limits
+from hpcompat.translators.encoding import AS_IT_IS, ENCODINGS
+from hpcompat.values import fresh, show
+
+DIALECTS = ("optuna", "ray", "sigopt", "wandb")
+
+
+class Level(NamedTuple):
+    """How one parameter travels: its dotted name, the level, the form used, and why it is no better."""
+
+    name: str
+    level: str
+    form: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One parameter on its way: where it stands, what is written for it, and under which name."""
+
+    leaf: Leaf
+    level: Level
+    raw_path: tuple[str, ...]
+    """The name that the system knows it by; more than one part only where groups are nested."""
+    stand_in: Parameter | None
+    """The parameter that is written: itself, or what `encoding` puts in its place; None if nothing is."""
+    gated: bool
+    """Whether the system itself leaves the parameter out where it is not active."""
+
+    @property
+    def raw_name(self) -> str:
+        return ".".join(self.raw_path)
+
+    @property
+    def carried(self) -> bool:
+        """Whether the system stores a value for it."""
+        return self.stand_in is not None and self.level.form != "returned"
+
+    def written(self, writers: Mapping[str, Any], stand_ins: Mapping[str, str]) -> str:
+        """The name of the writer: the form's own, or the one for the stand-in of an encoding."""
+        return self.level.form if self.level.form in writers else stand_ins[self.stand_in.kind]  # type: ignore[union-attr]
+
+    def encode(self, value: Any) -> Any:
+        return ENCODINGS.get(self.level.form, AS_IT_IS).encode(self.leaf.parameter, value)
+
+    def decode(self, raw: Any) -> Any:
+        return ENCODINGS.get(self.level.form, AS_IT_IS).decode(self.leaf.parameter, raw)
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A space in a dialect.
+
+    `form` is JSON data: suggest calls for Optuna, domain calls for Ray, `{"parameters", "conditionals"}`
+    for SigOpt, the sweep for W&B. `levels` says for each parameter whether it is native, equivalent or
+    encoded, and why. `encode` and `decode` turn params into what the system stores, and back.
+    """
+
+    space: SearchSpace
+    dialect: str
+    options: Mapping[str, Any]
+    form: Any
+    levels: tuple[Level, ...]
+    passages: tuple[Passage, ...]
+
+    def encode(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Params as the system stores them: raw values by raw name, nested where the dialect nests.
+
+        A name that is not active, and that the system cannot leave out, gets its parameter's median.
+        Raises `ParamsError` for params outside the space.
+
+        >>> space = SearchSpace({"batch": Categorical([16, 32])})
+        >>> translate(space, "sigopt").encode({"batch": 32})
+        {'batch': '32'}
+        """
+        self.space.check(params)
+        flat = self.space.flatten(params)
+        raw: dict[str, Any] = {}
+        for passage in self.passages:
+            leaf = passage.leaf
+            if not passage.carried or (passage.gated and leaf.name not in flat):
+                continue
+            value = flat[leaf.name] if leaf.name in flat else leaf.parameter.quantile(0.5)
+            place = raw
+            for part in passage.raw_path[:-1]:
+                place = place.setdefault(part, {})
+            place[passage.raw_path[-1]] = fresh(passage.encode(value))
+        return raw
+
+    def decode(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """The params that stand behind what the system stored; names it knows nothing of are ignored.
+
+        Raises `ParamsError`, with every fault by name, for a missing or impossible value.
+
+        >>> space = SearchSpace({"batch": Categorical([16, 32])})
+        >>> translate(space, "sigopt").decode({"batch": "32"})
+        {'batch': 32}
+        """
+        faults: list[Fault] = []
+        by_name = {passage.leaf.name: passage for passage in self.passages}
+
+        def value_of(leaf: Leaf) -> Any:
+            passage = by_name[leaf.name]
+            found = dig(raw, passage.raw_path) if passage.carried else leaf.parameter.quantile(0.5)
+            try:
+                if found is ABSENT:
+                    raise ParamsError(f"is missing from {show(dict(raw), 120)}")
+                return passage.decode(found)
+            except ParamsError as error:
+                faults.append(Fault(leaf.name, error.message))
+                return ABSENT
+
+        flat = walk(self.space.leaves, value_of)
+        if faults:
+            raise ParamsError(f"these are no params of the space in its {self.dialect} form", faults)
+        return self.space.nest(flat)
+
+
+def dig(raw: Any, path: tuple[str, ...]) -> Any:
+    """The value at a path: nested, or under the flat name that systems join it to; ABSENT if it is nowhere."""
+    place = raw
+    for part in path:
+        if not _has(place, part):
+            flat = next((name for name in (".".join(path), "/".join(path)) if _has(raw, name)), None)
+            return ABSENT if flat is None else raw[flat]
+        place = place[part]
+    return place
+
+
+def _has(place: Any, name: str) -> bool:
+    # wandb.config answers to keys(), but not every release of it is a Mapping
+    return (isinstance(place, Mapping) or hasattr(place, "keys")) and name in place.keys()  # noqa: SIM118
+
+
+def translate(space: Mapping[str, Any], dialect: str, *, encode: bool = False, **options: Any) -> Translation:
+    """A space in a dialect: "optuna", "ray", "sigopt" or "wandb".
+
+    Without `encode` every parameter has a native or an equivalent form, or `TranslationError` lists
+    those that have none, with the reason and the way out. With `encode=True` everything travels, and
+    `decode` brings it back; two things are still refused: a continuous or weighted parameter under an
+    exhaustive method, and a space with nothing to search where the system needs something.
+
+    Options: `searcher=True` for Ray (the form goes to a search algorithm, not to Ray's own random and
+    grid search); `method`, `metric`, `goal` and any other key of a sweep for W&B.
+
+    >>> space = SearchSpace({"lr": Float(1e-6, 1e-4, log=True), "depth": Normal(4.0, 1.0, low=1.0)})
+    >>> translation = translate(space, "wandb", method="bayes", metric="loss", encode=True)
+    >>> [(level.name, level.level, level.form) for level in translation.levels]
+    [('lr', 'native', 'log_uniform_values'), ('depth', 'encoded', 'unit')]
+    >>> translation.decode({"lr": 1e-5, "depth": 0.5})
+    {'lr': 1e-05, 'depth': 4.00...}
+    """
+    if dialect not in DIALECTS:
+        hint = f"one of {', '.join(DIALECTS)}"
+        raise TranslationError("unknown dialect", [Fault("", f"{show(dialect)} is no dialect", hint)])
+    room = import_module(f"hpcompat.translators.{dialect}")
+    space = space if isinstance(space, SearchSpace) else SearchSpace(space)
+    options = room.check_options(options)
+    passages = _passages(space, room, room.column(options))
+    faults = [fault for passage in passages for fault in _refusals(passage, encode)]
+    if faults:
+        raise TranslationError(f"this space has no exact {dialect} form", faults)
+    form = room.write(passages, options)
+    levels = tuple(passage.level for passage in passages)
+    return Translation(space, dialect, options, form, levels, passages)
+
+
+def levels(space: Mapping[str, Any], dialect: str, **options: Any) -> tuple[Level, ...]:
+    """How each parameter would travel, `refused` included: `translate` without writing anything."""
+    room = import_module(f"hpcompat.translators.{dialect}")
+    space = space if isinstance(space, SearchSpace) else SearchSpace(space)
+    column = room.column(room.check_options(options))
+    return tuple(passage.level for passage in _passages(space, room, column))
+
+
+def _refusals(passage: Passage, encode: bool) -> list[Fault]:
+    name, level, _, reason = passage.level
+    if level == "refused":
+        return [Fault(name, f"{reason}: {show(passage.leaf.parameter, 120)}", "give it a step, or use method='random'")]
+    if level == "encoded" and not encode:
+        return [Fault(name, reason, "translate(…, encode=True) lets it travel; its decode brings the values back")]
+    return []
+
+
+def _passages(space: SearchSpace, room: Any, column: str) -> tuple[Passage, ...]:
+    gated, parents = room.gated(space)
+    passages = []
+    for leaf in space.leaves:
+        rule = limits.choose(leaf.parameter, column)
+        if leaf.name in parents:
+            rule = limits.Rule("native", "conditional") if not _ordered(leaf) else rule._replace(form="conditional")
+        reasons = [rule]
+        if leaf.when and leaf.name not in gated:
+            reasons.append(limits.CONDITIONS[column])
+        raw_path = tuple(map(room.NAMES.escape, leaf.path if room.NESTED else (leaf.name,)))
+        if raw_path != leaf.path:
+            renamed = raw_path != (leaf.name,)
+            reason = f"travels as {'.'.join(raw_path)!r}"
+            reasons.append(limits.Rule("encoded" if renamed else "equivalent", "", reason))
+        worst = max(limits.LEVELS.index(each.level) for each in reasons)
+        why = "; ".join(each.reason for each in reasons if each.reason)
+        level = Level(leaf.name, limits.LEVELS[worst], rule.form, why)
+        encoding = ENCODINGS.get(rule.form, AS_IT_IS)
+        stand_in = None if rule.level == "refused" else encoding.stand_in(leaf.parameter)
+        passages.append(Passage(leaf, level, raw_path, stand_in, leaf.name in gated))
+    return tuple(passages)
+
+
+def _ordered(leaf: Leaf) -> bool:
+    return isinstance(leaf.parameter, Categorical) and leaf.parameter.ordered

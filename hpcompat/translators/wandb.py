@@ -1,0 +1,336 @@
+"""Weights & Biases: a sweep, whose parameters each name their distribution.
+
+    {"method": "bayes", "metric": {"name": "eval_loss", "goal": "minimize"},
+     "parameters": {"lr": {"distribution": "log_uniform_values", "min": 1e-06, "max": 0.0001}}}
+
+Groups are nested under "parameters". What a distribution draws depends on the method: a grid goes
+through values and takes no continuous or weighted kind. The q_ kinds round to multiples of q, half to
+even, and so leave their bounds by up to q/2; to draw low, low + q, …, high alike, their bounds are
+written half a step wider.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from hpcompat.errors import Fault, TranslationError
+from hpcompat.parameters import Constant, Float, Int, Normal, Parameter
+from hpcompat.space import SearchSpace
+from hpcompat.structure import MOST_LEVELS
+from hpcompat.supports import decimal_ratio
+from hpcompat.translators.limits import WANDB_NAMES as NAMES
+from hpcompat.translators.reading import assemble, choices, collect, number, refuse, span
+from hpcompat.translators.translation import Passage, translate
+from hpcompat.values import fresh, show
+
+NESTED = True
+METHODS = ("random", "bayes", "grid")
+SWEEP_KEYS = frozenset(
+    "name description program command project entity controller early_terminate run_cap job image_uri".split()
+)
+
+
+def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """method, metric and goal, and the other keys of a sweep; the defaults filled in."""
+    options = {"method": "random", **options}
+    faults = [
+        Fault("", f"a sweep has no key {name!r}", f"its keys are method, metric, goal, {', '.join(sorted(SWEEP_KEYS))}")
+        for name in options
+        if name not in SWEEP_KEYS | {"method", "metric", "goal"}
+    ]
+    if options["method"] not in METHODS:
+        faults.append(Fault("method", f"is {show(options['method'])}", f"one of {', '.join(METHODS)}"))
+    metric = options.get("metric")
+    if not isinstance(metric, (str, Mapping, type(None))):
+        faults.append(Fault("metric", f"is {show(metric)}", "give the name of a logged metric"))
+    if metric is None and options["method"] == "bayes":
+        faults.append(Fault("metric", "is missing, and method='bayes' needs one", "metric='eval_loss', say"))
+    if options.get("goal", "minimize") not in ("minimize", "maximize"):
+        # the engine silently takes any other text for minimize
+        faults.append(Fault("goal", f"is {show(options['goal'])}", "minimize or maximize"))
+    if faults:
+        raise TranslationError("these options make no sweep", faults)
+    return options
+
+
+def column(options: Mapping[str, Any]) -> str:
+    return f"wandb {options['method']}"
+
+
+def gated(space: SearchSpace) -> tuple[frozenset[str], frozenset[str]]:
+    """A sweep has no conditions: every parameter is always drawn."""
+    return frozenset(), frozenset()
+
+
+# -- writing ----------------------------------------------------------------------------------------
+
+
+def _distribution(name: str, **keys: Any) -> dict[str, Any]:
+    # always by name: what W&B infers from the types of the bounds differs between its parts
+    return {"distribution": name, **keys}
+
+
+def _widened(p: Float | Int) -> dict[str, Any]:
+    margin = (p.step or 1) / 2
+    return _distribution("q_log_uniform_values", min=p.low - margin, max=p.high + margin, q=p.step)
+
+
+WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "uniform": lambda p: _distribution("uniform", min=p.low, max=p.high),
+    "log_uniform_values": lambda p: _distribution("log_uniform_values", min=p.low, max=p.high),
+    "int_uniform": lambda p: _distribution("int_uniform", min=p.low, max=p.high),
+    "q_log_uniform_values": _widened,
+    "values": lambda p: _distribution("categorical", values=list(p.support)),
+    "probabilities": lambda p: _distribution(
+        "categorical_w_probabilities", values=list(p.support), probabilities=list(p.weights)
+    ),
+    "value": lambda p: _distribution("constant", value=fresh(p.value)),
+    "normal": lambda p: _distribution("normal", mu=p.mean, sigma=p.std),
+    "log_normal": lambda p: _distribution("log_normal", mu=p.mean, sigma=p.std),
+    "q_normal": lambda p: _distribution("q_normal", mu=p.mean, sigma=p.std, q=p.step),
+    "q_log_normal": lambda p: _distribution("q_log_normal", mu=p.mean, sigma=p.std, q=p.step),
+}
+STAND_INS = {"float": "uniform", "int": "int_uniform", "categorical": "values"}
+
+
+def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    for passage in passages:
+        if passage.stand_in is not None:
+            place = parameters
+            for part in passage.raw_path[:-1]:
+                place = place.setdefault(part, {"parameters": {}})["parameters"]
+            place[passage.raw_path[-1]] = WRITERS[passage.written(WRITERS, STAND_INS)](passage.stand_in)
+    if not parameters or (options["method"] == "bayes" and _constant(parameters)):
+        hint = "add a parameter that varies, or use method='random'"
+        raise TranslationError("W&B needs something to search", [Fault("", "there is no parameter that varies", hint)])
+    sweep = {"method": options["method"], "parameters": parameters}
+    metric = options.get("metric")
+    if metric is not None:
+        named = {"name": metric} if isinstance(metric, str) else dict(metric)
+        sweep["metric"] = {"goal": options.get("goal", "minimize"), **named}
+    return sweep | {key: fresh(value) for key, value in options.items() if key in SWEEP_KEYS}
+
+
+def _constant(parameters: Mapping[str, Any]) -> bool:
+    return all(
+        _constant(each["parameters"]) if "parameters" in each else each["distribution"] == "constant"
+        for each in parameters.values()
+    )
+
+
+def to_wandb(space: Mapping[str, Any], *, encode: bool = False, **options: Any) -> dict[str, Any]:
+    """A sweep for `wandb.sweep`: `method` ("random", "bayes", "grid"), `metric`, `goal` ("minimize", "maximize").
+
+    Any other key of a sweep is carried along. With `encode=True`, decode what comes back with
+    `translate(space, "wandb", encode=True, **options).decode(wandb.config)`. Raises `TranslationError`
+    for what has no exact form.
+
+    >>> to_wandb({"lr": Float(1e-6, 1e-4, log=True)}, method="bayes", metric="eval_loss")["metric"]
+    {'goal': 'minimize', 'name': 'eval_loss'}
+    """
+    return translate(space, "wandb", encode=encode, **options).form  # type: ignore[no-any-return]
+
+
+# -- reading ----------------------------------------------------------------------------------------
+
+
+def _whole(q: Any) -> bool:
+    """The engine draws ints where q is an int."""
+    return type(q) is int
+
+
+def _step(q: Any) -> Any:
+    q = number("q", q, _whole(q))
+    if not 0 < q < math.inf:
+        refuse(f"q is {show(q)}", "give a q above 0")
+    return q
+
+
+def _rounded(low: Any, high: Any, q: Any, log: bool = False) -> Parameter:
+    """The multiples of q that draws between low and high round to.
+
+    A bound halfway between two of them is never drawn itself: those inside round to the inner one.
+    """
+    low, high, q = number("min", low), number("max", high), _step(q)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        refuse(f"min {low} and max {high} are not finite", "give numbers")
+    if low > high:
+        refuse(f"min {low} is above max {high}", "swap them")
+    lowest, highest, step = (Fraction(*decimal_ratio(float(x))) for x in (low, high, q))
+    half = Fraction(1, 2)
+    first, last = math.floor(lowest / step + half), math.ceil(highest / step - half)
+    if last < first:  # both bounds round to one multiple, from its two sides
+        last = first
+    if _whole(q):
+        return span(first * q, last * q, log=log, step=q, whole=True)
+    return span(float(first * step), float(last * step), log=log, step=q)
+
+
+def _arange(low: Any, high: Any, q: Any) -> Parameter:
+    """Under a grid q_uniform is numpy's arange: anchored at min, max left out."""
+    low, high, q = number("min", low), number("max", high), _step(q)
+    whole = all(type(x) is int for x in (low, high, q))
+    count = math.ceil((high - low) / q) if math.isfinite((high - low) / q) else 0
+    if count < 1:
+        refuse(f"there is nothing between min {low} and max {high}", "raise max")
+    if whole:
+        return span(low, low + (count - 1) * q, step=q, whole=True)
+    return span(low, low + (count - 1) * q if count > 1 else low, step=q)
+
+
+def _exponent(name: str, value: Any) -> float:
+    value = number(name, value)
+    if not -700 <= value <= 700:
+        refuse(f"{name} is {value}, and log_uniform takes the natural logarithm of a bound", "use log_uniform_values")
+    return math.exp(value)
+
+
+def _bell(mu: Any, sigma: Any, q: Any = None, log: bool = False) -> Parameter:
+    step = None if q is None else _step(q)
+    return Normal(number("mu", mu), number("sigma", sigma), log=log, step=step)
+
+
+def _span(low: Any, high: Any, **kind: Any) -> Parameter:
+    parameter = span(low, high, **kind)
+    if isinstance(parameter, Constant):
+        refuse(f"min and max are both {low}, which W&B refuses", "use value")
+    return parameter
+
+
+Keys = Mapping[str, Any]
+READERS: dict[str, tuple[dict[str, Any], Callable[..., Parameter]]] = {
+    # distribution: (its keys with their defaults, `...` where there is none; what it draws)
+    "constant": ({"value": ...}, lambda value: Constant(value)),
+    "categorical": ({"values": ...}, lambda values: choices(values)),
+    "categorical_w_probabilities": (
+        {"values": ..., "probabilities": ...},
+        lambda values, probabilities: choices(values, probabilities),
+    ),
+    "int_uniform": ({"min": ..., "max": ...}, lambda min, max: _span(min, max, whole=True)),
+    "uniform": ({"min": ..., "max": ...}, lambda min, max: _span(min, max)),
+    "q_uniform": ({"min": ..., "max": ..., "q": 1.0}, lambda min, max, q: _rounded(min, max, q)),
+    "log_uniform_values": ({"min": ..., "max": ...}, lambda min, max: _span(min, max, log=True)),
+    "inv_log_uniform_values": ({"min": ..., "max": ...}, lambda min, max: _span(min, max, log=True)),
+    "q_log_uniform_values": (
+        {"min": ..., "max": ..., "q": 1.0},
+        lambda min, max, q: _rounded(min, max, q, True),
+    ),
+    "log_uniform": (
+        {"min": 0.0, "max": 1.0},
+        lambda min, max: _span(_exponent("min", min), _exponent("max", max), log=True),
+    ),
+    "inv_log_uniform": (
+        {"min": 0.0, "max": 1.0},
+        lambda min, max: _span(_exponent("min", min), _exponent("max", max), log=True),
+    ),
+    "q_log_uniform": (
+        {"min": 0.0, "max": 1.0, "q": 1.0},
+        lambda min, max, q: _rounded(_exponent("min", min), _exponent("max", max), q, True),
+    ),
+    "normal": ({"mu": 0.0, "sigma": 1.0}, lambda mu, sigma: _bell(mu, sigma)),
+    "log_normal": ({"mu": 0.0, "sigma": 1.0}, lambda mu, sigma: _bell(mu, sigma, log=True)),
+    "q_normal": ({"mu": 0.0, "sigma": 1.0, "q": 1.0}, lambda mu, sigma, q: _bell(mu, sigma, q)),
+    "q_log_normal": ({"mu": 0.0, "sigma": 1.0, "q": 1.0}, lambda mu, sigma, q: _bell(mu, sigma, q, log=True)),
+}
+
+
+def read_parameter(config: Any, method: str = "random") -> Parameter:
+    """The parameter that one entry of a sweep draws.
+
+    >>> read_parameter({"min": 1, "max": 10}), read_parameter({"min": 1, "max": 10, "distribution": "q_uniform", "q": 3})
+    (Int(1, 10), Int(0, 9, step=3))
+    """
+    if not isinstance(config, Mapping):
+        refuse(f"{show(config)} is no parameter of a sweep", 'write {"value": …}, {"values": […]} or {"min": …, "max": …}')
+    distribution = config.get("distribution") or _inferred(config)
+    if distribution in ("beta", "q_beta"):
+        refuse("a beta distribution has no counterpart elsewhere", "use normal or uniform")
+    if not isinstance(distribution, str) or distribution not in READERS:
+        refuse(f"{show(distribution)} is no distribution of W&B", f"one of {', '.join(READERS)}")
+    keys, reader = READERS[distribution]
+    if distribution == "q_uniform" and method == "grid":
+        reader = _by_name(_arange)
+    if unknown := [key for key in config if key not in keys and key != "distribution"]:
+        refuse(f"{distribution} has no {', '.join(map(repr, unknown))}", f"its keys are {', '.join(keys)}")
+    if missing := [key for key, default in keys.items() if default is ... and key not in config]:
+        refuse(f"{distribution} lacks {', '.join(map(repr, missing))}", f"its keys are {', '.join(keys)}")
+    return reader(**{key: config.get(key, default) for key, default in keys.items()})
+
+
+def _by_name(reader: Callable[..., Parameter]) -> Callable[..., Parameter]:
+    return lambda min, max, q: reader(min, max, q)
+
+
+def _inferred(config: Keys) -> str:
+    """The distribution of an entry that names none, as W&B infers it from the keys and types."""
+    if "value" in config:
+        return "constant"
+    if "values" in config:
+        return "categorical_w_probabilities" if "probabilities" in config else "categorical"
+    if {"min", "max"} <= config.keys():
+        return "int_uniform" if type(config["min"]) is type(config["max"]) is int else "uniform"
+    if {"mu", "sigma"} & config.keys():
+        return "normal"
+    return refuse(f"{show(dict(config))} says nothing of its values", "give value, values, or min and max")
+
+
+def from_wandb(sweep: Any) -> SearchSpace:
+    """The space of a sweep: its dict, or the text of its YAML or JSON file (YAML needs PyYAML).
+
+    Reads every distribution that W&B draws but beta, inferred ones too. Bounds that YAML 1.1 made texts
+    ("1e-5") are read as numbers. The method decides what q_uniform draws; metric, early_terminate and
+    the like are no part of the space. Raises `TranslationError`.
+
+    >>> from_wandb({"method": "random", "parameters": {"lr": {"distribution": "log_uniform_values", "min": "1e-5", "max": 0.1}}})
+    SearchSpace({'lr': Float(1e-05, 0.1, log=True)})
+    """
+    sweep = parse(sweep)
+    parameters = sweep["parameters"] if isinstance(sweep.get("parameters"), Mapping) else None
+    if parameters is None:
+        refuse("it has no parameters", 'give the sweep: {"method": …, "parameters": {…}}')
+    method = sweep.get("method", "random")
+    return assemble("W&B", _read_group(parameters, method if isinstance(method, str) else "random", 0))
+
+
+def parse(sweep: Any) -> Mapping[str, Any]:
+    """A sweep as a dict, from YAML or JSON text too."""
+    if isinstance(sweep, (str, bytes)):
+        sweep = _load(sweep)
+    if not isinstance(sweep, Mapping):
+        refuse(f"{show(sweep)} is no sweep", 'give {"method": …, "parameters": {…}}')
+    return sweep
+
+
+def _load(text: str | bytes) -> Any:
+    import json
+
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        import yaml
+    except ImportError:
+        refuse("it is no JSON, and reading YAML needs PyYAML", "pip install 'hpcompat[yaml]'")
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        refuse(f"it is no YAML: {' '.join(str(error).split())[:200]}")
+
+
+def _read_group(parameters: Mapping[str, Any], method: str, depth: int) -> dict[str, Any]:
+    if depth > MOST_LEVELS:
+        refuse(f"it is nested more than {MOST_LEVELS} levels deep", "flatten it")
+
+    def read(config: Any) -> Any:
+        if isinstance(config, Mapping) and isinstance(config.get("parameters"), Mapping):
+            if unknown := [key for key in config if key not in ("parameters", "distribution")]:
+                refuse(f"a group has no {', '.join(map(repr, unknown))}", "it holds parameters alone")
+            return _read_group(config["parameters"], method, depth + 1)
+        return read_parameter(config, method)
+
+    return collect("W&B", [(name, lambda config=config: read(config)) for name, config in parameters.items()])
