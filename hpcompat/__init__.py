@@ -45,7 +45,7 @@ _HOME = {
     "MissingBackendError": "errors",
     "SearchError": "errors",
 }
-__all__ = list(_HOME)  # noqa: PLE0605 - the table above is the list
+__all__ = list(_HOME)
 
 if TYPE_CHECKING:
     from hpcompat.errors import BackendError as BackendError

@@ -7,17 +7,17 @@ that a space can report what is wrong with all its parameters at once.
 
 from __future__ import annotations
 
-import copy
 import math
 import sys
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
+from hpcompat import arguments
 from hpcompat.errors import Fault
 from hpcompat.laws import SMALLEST, Continuous, Discrete, Even, Gauss, LogUniform, Rounded, Uniform, Weighted
 from hpcompat.supports import Choices, Steps, decimal_ratio
-from hpcompat.values import is_scalar, show, unfit
+from hpcompat.values import show, unfit
 
 _MOST = 2**53
 _FINEST = 2.0**-51
@@ -30,9 +30,9 @@ Fields = dict[str, Any]
 def interval(low: Any, high: Any, log: Any, step: Any) -> Fields:
     """The fields of a Float."""
     faults: list[Fault] = []
-    low, high = _real("low", low, faults), _real("high", high, faults)
-    step = None if step is None else _real("step", step, faults)
-    _flag("log", log, faults)
+    low, high = arguments.real("low", low, faults), arguments.real("high", high, faults)
+    step = None if step is None else arguments.real("step", step, faults)
+    arguments.flag("log", log, faults)
     if not faults:
         _bounds("Float", low, high, log, faults)
     law: Continuous | Discrete | None = None
@@ -48,8 +48,8 @@ def interval(low: Any, high: Any, log: Any, step: Any) -> Fields:
 def int_range(low: Any, high: Any, log: Any, step: Any) -> Fields:
     """The fields of an Int."""
     faults: list[Fault] = []
-    low, high, step = (_whole(name, x, faults) for name, x in (("low", low), ("high", high), ("step", step)))
-    _flag("log", log, faults)
+    low, high, step = (arguments.whole(name, x, faults) for name, x in (("low", low), ("high", high), ("step", step)))
+    arguments.flag("log", log, faults)
     if not faults:
         _bounds("Int", low, high, log, faults)
     law, support = _grid("Int", low, high, log, step, faults) if not faults else (None, None)
@@ -59,8 +59,8 @@ def int_range(low: Any, high: Any, log: Any, step: Any) -> Fields:
 def choices(values: Any, weights: Any, ordered: Any) -> Fields:
     """The fields of a Categorical."""
     faults: list[Fault] = []
-    _flag("ordered", ordered, faults)
-    values = _sequence("choices", values, faults)
+    arguments.flag("ordered", ordered, faults)
+    values = arguments.sequence("choices", values, faults)
     support = None
     if not faults:
         if not values:
@@ -81,12 +81,12 @@ def bell(mean: Any, std: Any, low: Any, high: Any, log: Any, step: Any) -> Field
     """The fields of a Normal."""
     faults: list[Fault] = []
     whole = type(step) is int
-    mean, std = _real("mean", mean, faults), _real("std", std, faults)
-    read = _whole if whole else _real
+    mean, std = arguments.real("mean", mean, faults), arguments.real("std", std, faults)
+    read = arguments.whole if whole else arguments.real
     low, high, step = (
         None if x is None else read(name, x, faults) for name, x in (("low", low), ("high", high), ("step", step))
     )
-    _flag("log", log, faults)
+    arguments.flag("log", log, faults)
     if not faults:
         _bell_bounds(mean, std, low, high, log, step, faults)
     law: Continuous | Discrete | None = None
@@ -113,50 +113,6 @@ def _fields(faults: list[Fault], law: Any, support: Any, **arguments: Any) -> Fi
     if faults:
         law = support = None
     return {**arguments, "faults": tuple(faults), "_law": law, "_support": support}
-
-
-def _flag(name: str, value: Any, faults: list[Fault]) -> None:
-    if type(value) is not bool:
-        faults.append(Fault("", f"{name} is {show(value)}", "give True or False"))
-
-
-def _real(name: str, value: Any, faults: list[Fault]) -> Any:
-    """The argument as a float; what is none stays as it is, with a fault."""
-    if type(value) is float:
-        number = value
-    elif isinstance(value, str) or isinstance(value, bool) or not hasattr(value, "__float__"):
-        faults.append(Fault("", f"{name} is {show(value)}, which is not a number", _number_hint(value)))
-        return value
-    else:
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        if isinstance(value, int) and number != value:
-            faults.append(Fault("", f"{name} {show(value)} has no exact float", "use Int, or a float"))
-            return value
-    if not math.isfinite(number):
-        faults.append(Fault("", f"{name} is {show(value)}, which is not finite", "give a finite bound"))
-    return number
-
-
-def _whole(name: str, value: Any, faults: list[Fault]) -> Any:
-    """The argument as an int; what is none stays as it is, with a fault."""
-    if type(value) is int:
-        return value
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        whole = isinstance(value, float) and value.is_integer()
-        hint = f"write {int(value)}" if whole else _number_hint(value) or "use Float for fractions"
-        faults.append(Fault("", f"{name} is {show(value)}, which is not an int", hint))
-        return value
-    return value.__index__()
-
-
-def _number_hint(value: Any) -> str:
-    try:
-        return f"write {float(value)!r} without quotes" if isinstance(value, str) else ""
-    except ValueError:
-        return ""
 
 
 def _bounds(kind: str, low: Any, high: Any, log: bool, faults: list[Fault]) -> None:
@@ -219,27 +175,6 @@ def _top_share(low: float, high: float, step: float) -> float:
         return 0.0
 
 
-def _sequence(name: str, values: Any, faults: list[Fault]) -> Any:
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__") or not hasattr(values, "__len__"):
-        hint = f"put it in a list: [{values!r}]" if is_scalar(values) else "give a list"
-        faults.append(Fault("", f"{name} is {show(values)}, not a list", hint))
-        return values
-    if isinstance(values, (set, frozenset)):
-        faults.append(Fault("", f"{name} is a set, whose order changes from run to run", "give a list"))
-        return values
-    if type(values) in (list, tuple):
-        return _frozen(values)
-    if hasattr(values, "tolist"):
-        faults.append(Fault("", f"{name} is a {type(values).__name__}", "call .tolist() on it"))
-        return values
-    return _frozen(list(values))
-
-
-def _frozen(values: Any) -> tuple[Any, ...]:
-    # the caller's own lists and dicts may change later; those inside a space may not
-    return tuple([value if is_scalar(value) else copy.deepcopy(value) for value in values])
-
-
 def _duplicates(support: Choices) -> list[Fault]:
     if support.distinct == support.size:
         return []
@@ -254,10 +189,10 @@ def _duplicates(support: Choices) -> list[Fault]:
 
 
 def _weights(weights: Any, values: Any, faults: list[Fault]) -> Any:
-    weights = _sequence("weights", weights, faults)
+    weights = arguments.sequence("weights", weights, faults)
     if faults:
         return weights
-    weights = tuple([_real("a weight", weight, faults) for weight in weights])
+    weights = tuple([arguments.real("a weight", weight, faults) for weight in weights])
     if faults:
         return weights
     if len(weights) != len(values):
@@ -288,7 +223,7 @@ def _bell_bounds(mean: float, std: float, low: Any, high: Any, log: bool, step: 
         faults.append(Fault("", f"log=True draws nothing at or below 0, and low is {low}", "leave low out"))
     if log and high is not None and high <= 0:
         faults.append(Fault("", f"log=True draws nothing at or below 0, and high is {high}", "raise high"))
-    if log and (high is None and mean + _REACH * std > 709 or low is None and mean - _REACH * std < -744):
+    if log and ((high is None and mean + _REACH * std > 709) or (low is None and mean - _REACH * std < -744)):
         hint = "mean and std are those of the logarithm; or set low and high"
         faults.append(Fault("", f"exp of {mean} ± {_REACH} · {std} is beyond what a float holds", hint))
     if step is not None:
@@ -305,7 +240,7 @@ def _bell_step(mean: float, std: float, low: Any, high: Any, log: bool, step: An
             faults.append(
                 Fault("", f"{name} {bound} is no multiple of step {step}", f"{nearest} and {nearest + step} are")
             )
-    if not log and std / step > 2**40 or abs(mean) > 2**52 * step:
+    if (not log and std / step > 2**40) or abs(mean) > 2**52 * step:
         faults.append(Fault("", f"step {step} is too fine beside mean {mean} and std {std}", "leave step out"))
 
 

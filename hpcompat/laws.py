@@ -47,7 +47,8 @@ class Uniform:
         return min(max(self.low * (1.0 - u) + self.high * u, self.low), self.high)
 
     def cdf(self, x: float) -> float:
-        return (x / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
+        width = self.high - self.low
+        return (x - self.low) / width if width < math.inf else (x / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,41 +17,16 @@ raises all of them together, by name.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from hpcompat import checks
+from hpcompat.conditions import Condition, When, conditions, when_dict, when_key
 from hpcompat.errors import Fault, ParamsError, SpaceError
 from hpcompat.laws import Continuous, Discrete, Even
 from hpcompat.supports import Choices, Steps
 from hpcompat.values import identity, show
-
-
-class Condition(NamedTuple):
-    """A parent's dotted name and the values under which its child is active."""
-
-    parent: str
-    values: tuple[Any, ...]
-
-
-When = Mapping[str, Any] | tuple[Condition, ...] | None
-
-
-def conditions(when: When) -> tuple[Condition, ...]:
-    """`when` as conditions: {"optim": "sgd"} and {"optim": ["sgd", "adam"]}; only a list means several."""
-    if when is None or isinstance(when, tuple):
-        return when or ()
-    if not isinstance(when, Mapping):
-        return (Condition("", (when,)),)
-    return tuple(
-        Condition(parent, tuple(values) if isinstance(values, list) else (values,)) for parent, values in when.items()
-    )
-
-
-def when_key(when: tuple[Condition, ...]) -> Hashable:
-    """Equal for conditions that mean the same, in whatever order they are written."""
-    return frozenset((parent, frozenset(map(identity, values))) for parent, values in when)
 
 
 class Parameter:
@@ -177,14 +152,6 @@ class Parameter:
         return [f"when={when_dict(self.when)!r}"] if self.when else []
 
 
-def when_dict(when: tuple[Condition, ...]) -> dict[str, Any]:
-    """Conditions as a person writes them: a single value stands alone unless it is a list itself."""
-    return {
-        parent: values[0] if len(values) == 1 and not isinstance(values[0], list) else list(values)
-        for parent, values in when
-    }
-
-
 def _nearest(law: Continuous, value: float, u: float) -> float:
     # cdf and quantile each round: step to the neighbour that gives the very value back
     best, distance = u, abs(law.quantile(u) - value)
@@ -236,7 +203,12 @@ class Float(Parameter):
 
     def _arguments(self) -> list[str]:
         step = [f"step={self.step!r}"] if self.step is not None else []
-        return [f"{self.low!r}, {self.high!r}", *(["log=True"] if self.log else []), *step, *self._when_argument()]
+        return [
+            f"{self.low!r}, {self.high!r}",
+            *(["log=True"] if self.log else []),
+            *step,
+            *self._when_argument(),
+        ]
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
@@ -269,7 +241,12 @@ class Int(Parameter):
 
     def _arguments(self) -> list[str]:
         step = [f"step={self.step!r}"] if self.step != 1 else []
-        return [f"{self.low!r}, {self.high!r}", *(["log=True"] if self.log else []), *step, *self._when_argument()]
+        return [
+            f"{self.low!r}, {self.high!r}",
+            *(["log=True"] if self.log else []),
+            *step,
+            *self._when_argument(),
+        ]
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)

@@ -12,22 +12,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hpcompat.conditions import Condition
 from hpcompat.errors import Fault, SpaceError
-from hpcompat.parameters import Categorical, Condition, Constant, Float, Int, Normal, Parameter
+from hpcompat.parameters import Categorical, Constant, Float, Int, Normal, Parameter
 from hpcompat.space import SearchSpace
 from hpcompat.structure import MOST_LEVELS
 from hpcompat.values import show
 
 VERSION = 1
 KINDS: dict[str, type[Any]] = {kind.kind: kind for kind in (Float, Int, Categorical, Constant, Normal)}
-OPTIONAL = {
+OPTIONAL: dict[str, dict[str, Any]] = {
     "float": {"log": False, "step": None},
     "int": {"log": False, "step": 1},
     "categorical": {"weights": None, "ordered": False},
     "constant": {},
     "normal": {"low": None, "high": None, "log": False, "step": None},
 }
-REQUIRED = {
+REQUIRED: dict[str, tuple[str, ...]] = {
     "float": ("low", "high"),
     "int": ("low", "high"),
     "categorical": ("choices",),
@@ -117,11 +118,15 @@ def _read(data: Any, path: tuple[str, ...], faults: list[Fault]) -> Any:
     if not isinstance(kind, str) or kind not in (*KINDS, "group"):
         faults.append(Fault(where, f"{show(data)} has no known kind", f"kinds are group, {', '.join(KINDS)}"))
         return None
-    required, optional = (("space",), {}) if kind == "group" else (REQUIRED[kind], OPTIONAL[kind])
+    required, optional = (("space",), dict[str, Any]()) if kind == "group" else (REQUIRED[kind], OPTIONAL[kind])
     missing = [name for name in required if name not in data]
     unknown = [name for name in data if name not in ("kind", "when", *required, *optional)]
     if missing or unknown:
-        parts = [f"{verb} {', '.join(map(repr, names))}" for verb, names in (("lacks", missing), ("has an unknown", unknown)) if names]
+        parts = [
+            f"{verb} {', '.join(map(repr, names))}"
+            for verb, names in (("lacks", missing), ("has an unknown", unknown))
+            if names
+        ]
         faults.append(Fault(where, f"a {kind} {' and '.join(parts)}"))
         return None
     try:

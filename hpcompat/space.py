@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any, Union
 
 from hpcompat import counting, structure
+from hpcompat.conditions import Condition, When, conditions, when_dict, when_key
 from hpcompat.errors import Fault, ParamsError, SpaceError
-from hpcompat.parameters import Condition, Constant, Parameter, When, conditions, when_dict, when_key
+from hpcompat.parameters import Constant, Parameter
 from hpcompat.structure import Leaf, Node
 from hpcompat.values import show
 

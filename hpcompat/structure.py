@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Union
 
+from hpcompat.conditions import Condition
 from hpcompat.errors import Fault
-from hpcompat.parameters import Condition, Parameter
+from hpcompat.parameters import Parameter
 from hpcompat.values import identity, is_scalar, show, unfit
 
 if TYPE_CHECKING:
@@ -152,7 +153,11 @@ def _ordered(leaves: Mapping[str, Leaf]) -> tuple[tuple[Leaf, ...], tuple[Fault,
             if not waiting[child]:
                 heapq.heappush(ready, rank[child])
     faults = tuple(
-        Fault(name, f"its conditions run in a circle through {', '.join(sorted(map(repr, parents)))}", "break it")
+        Fault(
+            name,
+            f"its conditions run in a circle through {', '.join(sorted(map(repr, parents)))}",
+            "break it",
+        )
         for name, parents in waiting.items()
     )
     return (() if faults else tuple(order)), faults
@@ -185,7 +190,7 @@ def pin(space: SearchSpace, constants: Mapping[str, Parameter], leaves: Mapping[
                 if inner := rebuild(entry, (*path, name)):
                     entries[name] = SearchSpace(inner, when=simpler(entry.when))
             elif dotted not in gone:
-                parameter = constants.get(dotted, entry)
+                parameter: Any = constants.get(dotted, entry)
                 entries[name] = replace(parameter, when=simpler(parameter.when)) if parameter.when else parameter
         return entries
 

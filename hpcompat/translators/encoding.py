@@ -45,7 +45,9 @@ def receive(p: Parameter, raw: Any) -> Any:
         raw = raw.item()  # a numpy scalar
     if p.contains(raw):
         return raw
-    if type(raw) in (int, float) and isinstance(p, (Float, Int)) or p.kind == "normal" and type(raw) in (int, float):
+    if (type(raw) in (int, float) and isinstance(p, (Float, Int))) or (
+        p.kind == "normal" and type(raw) in (int, float)
+    ):
         value = _snap(p, raw)
         if value is not None:
             return value

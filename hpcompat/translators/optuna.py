@@ -13,16 +13,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from hpcompat.parameters import Categorical, Constant, Float, Int, Parameter
+from hpcompat.errors import TranslationError
+from hpcompat.parameters import Constant, Float, Int, Parameter
+from hpcompat.serial import read_value, write_value
 from hpcompat.space import SearchSpace
-from hpcompat.structure import Leaf, walk
-from hpcompat.translators.limits import OPTUNA_NAMES as NAMES
-from hpcompat.translators.reading import assemble, choices, collect, condition, lowered, no_options, refuse, span
+from hpcompat.translators import names
+from hpcompat.translators.limits import choose
+from hpcompat.translators.reading import (
+    assemble,
+    choices,
+    collect,
+    condition,
+    lowered,
+    no_options,
+    refuse,
+    span,
+)
 from hpcompat.translators.translation import Passage, Translation, translate
 from hpcompat.values import fresh, show
 
+NAMES = names.OPTUNA
 NESTED = False
 
 
@@ -36,7 +49,9 @@ def column(options: Mapping[str, Any]) -> str:
 
 def gated(space: SearchSpace) -> tuple[frozenset[str], frozenset[str]]:
     """The leaves whose conditions are written natively, and the parents that are written as something else."""
-    return frozenset(leaf.name for leaf in space.leaves if leaf.when), frozenset()
+    told = {leaf.name for leaf in space.leaves if choose(leaf.parameter, "optuna").form != "unit"}
+    gated = (leaf.name for leaf in space.leaves if leaf.when and all(parent in told for parent, _ in leaf.when))
+    return frozenset(gated), frozenset()
 
 
 # -- writing ----------------------------------------------------------------------------------------
@@ -56,7 +71,7 @@ WRITERS: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     "float": ("suggest_float", _float),
     "int": ("suggest_int", _int),
     "categorical": ("suggest_categorical", lambda p: {"choices": list(map(fresh, p.choices))}),
-    "constant": ("constant", lambda p: {"value": fresh(p.value)}),
+    "constant": ("constant", lambda p: {"value": write_value(p.value)}),
 }
 
 
@@ -69,7 +84,7 @@ def _call(passage: Passage, by_name: Mapping[str, Passage]) -> dict[str, Any]:
     assert passage.stand_in is not None
     name, arguments = WRITERS[passage.stand_in.kind]
     call = {"name": passage.raw_name, "call": name, "kwargs": arguments(passage.stand_in)}
-    if passage.leaf.when:
+    if passage.gated:
         parents = [(by_name[parent], values) for parent, values in passage.leaf.when]
         call["when"] = {parent.raw_name: [parent.encode(value) for value in values] for parent, values in parents}
     return call
@@ -87,18 +102,17 @@ class Suggest:
         return self.translation.form  # type: ignore[no-any-return]
 
     def __call__(self, trial: Any) -> dict[str, Any]:
-        steps = {
-            passage.leaf.name: (passage, call)
-            for passage, call in zip(self.translation.passages, self.form, strict=True)
-        }
-
-        def value_of(leaf: Leaf) -> Any:
-            passage, call = steps[leaf.name]
-            if call["call"] == "constant":
-                return fresh(call["kwargs"]["value"])
-            return passage.decode(getattr(trial, call["call"])(call["name"], **call["kwargs"]))
-
-        return self.translation.space.nest(walk(self.translation.space.leaves, value_of))
+        flat: dict[str, Any] = {}
+        for passage, call in zip(self.translation.passages, self.form, strict=True):
+            leaf = passage.leaf
+            active = leaf.active(flat)
+            if active and not passage.carried:
+                flat[leaf.name] = leaf.parameter.quantile(0.5)
+            elif active or not passage.gated:
+                raw = getattr(trial, call["call"])(call["name"], **call["kwargs"])
+                if active:
+                    flat[leaf.name] = passage.decode(raw)
+        return self.translation.space.nest(flat)
 
 
 def to_optuna(space: Mapping[str, Any], *, encode: bool = False) -> Suggest:
@@ -139,7 +153,7 @@ READERS: dict[str, Callable[..., Parameter]] = {
     "suggest_uniform": lambda low, high: _read_float(low, high),
     "suggest_loguniform": lambda low, high: _read_float(low, high, log=True),
     "suggest_discrete_uniform": lambda low, high, q: _read_float(low, high, q),
-    "constant": lambda value: Constant(value),
+    "constant": lambda value: Constant(read_value(value)),
     "FloatDistribution": lambda low, high, log=False, step=None: _read_float(low, high, step, log),
     "IntDistribution": lambda low, high, log=False, step=1: _read_int(low, high, step, log),
     "CategoricalDistribution": lambda choices_: choices(choices_),
@@ -165,13 +179,15 @@ def read_call(call: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | N
     named = {"choices_" if name == "choices" else name: value for name, value in (kwargs or {}).items()}
     try:
         return reader(*args, **named)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
+        if isinstance(error, TranslationError):
+            raise
         refuse(f"{call} does not take these arguments ({error})", "see Optuna's signature")
 
 
 def read(calls: Sequence[Any]) -> SearchSpace:
     """The space of a list of calls, as the form has them; `args` may stand beside `kwargs`."""
-    parts = [(_name(call), lambda call=call: _read_entry(call)) for call in calls]
+    parts = [(_name(call), partial(_read_entry, call)) for call in calls]
     return assemble("Optuna", collect("Optuna", parts))
 
 
@@ -189,7 +205,7 @@ def _read_entry(call: Any) -> Parameter:
 
 def read_distributions(distributions: Mapping[str, Any]) -> SearchSpace:
     """The space of a dict of Optuna distributions."""
-    parts = [(name, lambda each=each: _read_distribution(each)) for name, each in distributions.items()]
+    parts = [(name, partial(_read_distribution, each)) for name, each in distributions.items()]
     return assemble("Optuna", collect("Optuna", parts))
 
 
@@ -211,7 +227,10 @@ def read_study(study: Any) -> SearchSpace:
     def one(name: str) -> Parameter:
         drawn = {trial.distributions.get(name) for trial in trials}
         if None in drawn:
-            refuse("is not in every trial, and a study does not say when it is", "read the function that suggests")
+            refuse(
+                "is not in every trial, and a study does not say when it is",
+                "read the function that suggests",
+            )
         if len(drawn) > 1:
             refuse("has a different range in different trials", "read the function that suggests")
         return _read_distribution(drawn.pop())
@@ -220,7 +239,7 @@ def read_study(study: Any) -> SearchSpace:
         found |= dict.fromkeys(trial.distributions)
     if not found:
         refuse("the study has no trials to read a space from", "read the function that suggests")
-    return assemble("Optuna", collect("Optuna", [(name, lambda name=name: one(name)) for name in found]))
+    return assemble("Optuna", collect("Optuna", [(name, partial(one, name)) for name in found]))
 
 
 def from_optuna(thing: Any) -> SearchSpace:
@@ -251,7 +270,7 @@ def from_optuna(thing: Any) -> SearchSpace:
         from hpcompat.translators.define_by_run import space_of
 
         return space_of(thing)
-    refuse(f"{show(thing)} is no space of Optuna", "give a function, a list of calls, distributions, a study or a trial")
-
-
-__all__ = ["Categorical", "Suggest", "from_optuna", "read_call", "to_optuna"]
+    refuse(
+        f"{show(thing)} is no space of Optuna",
+        "give a function, a list of calls, distributions, a study or a trial",
+    )

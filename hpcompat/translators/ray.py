@@ -12,25 +12,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from hpcompat.errors import Fault, TranslationError
-from hpcompat.parameters import Categorical, Constant, Float, Int, Normal, Parameter
+from hpcompat.parameters import Categorical, Constant, Normal, Parameter
+from hpcompat.serial import read_value, write_value
 from hpcompat.space import SearchSpace
 from hpcompat.structure import MOST_LEVELS
 from hpcompat.supports import decimal_ratio
-from hpcompat.translators.limits import RAY_NAMES as NAMES
-from hpcompat.translators.limits import repetitions, resolvable
+from hpcompat.translators import names
+from hpcompat.translators.needs import repetitions, resolvable
 from hpcompat.translators.reading import assemble, choices, collect, number, refuse, span
 from hpcompat.translators.translation import Passage, translate
 from hpcompat.values import fresh, show
 
+NAMES = names.RAY
 NESTED = True
 
 
 def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     if unknown := [name for name in options if name != "searcher"]:
-        raise TranslationError("unknown option", [Fault("", f"Ray has no option {unknown[0]!r}", "searcher=True is one")])
+        raise TranslationError(
+            "unknown option", [Fault("", f"Ray has no option {unknown[0]!r}", "searcher=True is one")]
+        )
     return options
 
 
@@ -82,7 +87,8 @@ def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, 
             for part in passage.raw_path[:-1]:
                 place = place.setdefault(part, {})
             call, arguments = WRITERS[passage.written(WRITERS, STAND_INS)]
-            place[passage.raw_path[-1]] = {"call": call, "args": arguments(passage.stand_in)}
+            args = write_value(arguments(passage.stand_in))
+            place[passage.raw_path[-1]] = {"call": call, "args": args}
     return form
 
 
@@ -107,7 +113,7 @@ def domains(form: Mapping[str, Any]) -> dict[str, Any]:
     def build(entry: Mapping[str, Any]) -> Any:
         if not _is_call(entry):
             return {name: build(inner) for name, inner in entry.items()}
-        args = fresh(entry["args"])
+        args = read_value(entry["args"])
         return args[0] if entry["call"] == "constant" else getattr(tune, entry["call"])(*args)
 
     return {name: build(entry) for name, entry in form.items()}
@@ -128,7 +134,9 @@ def _ratio(name: str, value: Any) -> Fraction:
     value = number(name, value)
     if not math.isfinite(value):
         refuse(f"{name} is {value}, which is not finite", "give a number")
-    return Fraction(*decimal_ratio(float(value))) or (refuse("q is 0", "give a q above 0") if name == "q" else Fraction())
+    return Fraction(*decimal_ratio(float(value))) or (
+        refuse("q is 0", "give a q above 0") if name == "q" else Fraction()
+    )
 
 
 def _quantised_float(lower: Any, upper: Any, q: Any, log: bool) -> Parameter:
@@ -198,8 +206,8 @@ _ARGUMENTS = {
 def read_call(call: Any, args: Any = (), kwargs: Any = None, *, searcher: bool = False) -> Parameter:
     """The parameter that a `tune.<call>(*args, **kwargs)` draws.
 
-    >>> read_call("randint", [1, 10]), read_call("qrandint", [1, 10, 3]), read_call("qrandint", [1, 10, 3], searcher=True)
-    (Int(1, 9), Int(3, 9, step=3), Int(1, 10, step=3))
+    >>> read_call("qrandint", [1, 10, 3]), read_call("qrandint", [1, 10, 3], searcher=True)
+    (Int(3, 9, step=3), Int(1, 10, step=3))
     """
     if call == "sample_from":
         refuse("it is computed by a function (sample_from)", "compute it in the training function instead")
@@ -237,7 +245,9 @@ def _call_of(domain: Any) -> tuple[str, dict[str, Any]]:
     }.get((kind, law))
     if stem is None:
         refuse(f"{show(domain)} is drawn by {law}, which no tune function makes")
-    bounds = {"mean": sampler.mean, "sd": sampler.sd} if law == "Normal" else {"lower": domain.lower, "upper": domain.upper}
+    bounds = (
+        {"mean": sampler.mean, "sd": sampler.sd} if law == "Normal" else {"lower": domain.lower, "upper": domain.upper}
+    )
     return f"q{stem}" if q else stem, bounds | q
 
 
@@ -257,8 +267,8 @@ def from_ray(space: Mapping[str, Any], *, searcher: bool = False) -> SearchSpace
     `searcher=True` as its OptunaSearch does. Raises `TranslationError`, for sample_from, {"eval": …}
     and domains inside lists too.
 
-    >>> from_ray({"lr": {"call": "loguniform", "args": [1e-6, 1e-4]}, "model": {"layers": {"call": "randint", "args": [1, 5]}}})
-    SearchSpace({'lr': Float(1e-06, 0.0001, log=True), 'model': {'layers': Int(1, 4)}})
+    >>> from_ray({"model": {"layers": {"call": "randint", "args": [1, 5]}, "kind": "vit"}})
+    SearchSpace({'model': {'layers': Int(1, 4), 'kind': Constant('vit')}})
     """
     if not isinstance(space, Mapping):
         refuse(f"{show(space)} is no space of Ray", "give the dict that param_space takes")
@@ -268,7 +278,7 @@ def from_ray(space: Mapping[str, Any], *, searcher: bool = False) -> SearchSpace
 def _read_group(space: Mapping[str, Any], searcher: bool, depth: int) -> dict[str, Any]:
     if depth > MOST_LEVELS:
         refuse(f"it is nested more than {MOST_LEVELS} levels deep", "flatten it")
-    parts = [(name, lambda thing=thing: _read(thing, searcher, depth)) for name, thing in space.items()]
+    parts = [(name, partial(_read, thing, searcher, depth)) for name, thing in space.items()]
     return collect("Ray", parts)
 
 
@@ -282,13 +292,21 @@ def _read(thing: Any, searcher: bool, depth: int) -> Any:
         if thing.keys() == {"eval"}:
             refuse("it is code for Ray to evaluate", "compute it in the training function instead")
         if _is_call(thing):
-            return read_call(thing["call"], thing.get("args", ()), thing.get("kwargs"), searcher=searcher)
+            return _read_form(thing, searcher)
         return _read_group(thing, searcher, depth + 1) or Constant({})
     if any(map(_is_domain, _inside(thing, 0))):
         refuse("a list holds domains", "give each of them a name")
     if callable(thing):
         refuse("it is a function", "compute it in the training function instead")
     return Constant(thing)
+
+
+def _read_form(thing: Mapping[str, Any], searcher: bool) -> Parameter:
+    try:
+        args, kwargs = read_value(thing.get("args", [])), read_value(thing.get("kwargs", {}))
+    except (ValueError, TypeError, RecursionError) as error:
+        refuse(f"its arguments are {show(thing.get('args'))} ({error})", "a list")
+    return read_call(thing["call"], args, kwargs, searcher=searcher)
 
 
 def _no_domains(parameter: Parameter, domain: Any) -> Parameter:
@@ -302,6 +320,3 @@ def _inside(thing: Any, depth: int) -> Iterator[Any]:
         for item in thing:
             yield item
             yield from _inside(item, depth + 1)
-
-
-__all__ = ["Float", "Int", "NAMES", "domains", "from_ray", "read_call", "to_ray"]

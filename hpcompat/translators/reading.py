@@ -6,8 +6,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any, NoReturn
 
+from hpcompat.conditions import Condition
 from hpcompat.errors import Fault, HpcompatError, TranslationError
-from hpcompat.parameters import Categorical, Condition, Constant, Float, Int, Parameter
+from hpcompat.parameters import Categorical, Constant, Float, Int, Parameter
 from hpcompat.space import SearchSpace
 from hpcompat.supports import decimal_ratio
 from hpcompat.values import identity, show, unfit

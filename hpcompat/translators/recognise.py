@@ -42,6 +42,8 @@ def as_space(thing: Any) -> SearchSpace:
     if isinstance(thing, Mapping):
         return _from_mapping(thing)
     if isinstance(thing, (list, tuple)):
+        if not thing:
+            raise _unknown(thing)
         calls = any(isinstance(each, Mapping) and "call" in each for each in thing)
         return from_optuna(thing) if calls else from_sigopt(thing)
     if hasattr(thing, "trials") or hasattr(thing, "distributions"):
@@ -69,7 +71,7 @@ def _from_mapping(thing: Mapping[str, Any]) -> SearchSpace:
         return from_ray(thing)
     if values and all(isinstance(value, Mapping) and _WANDB_KEYS & value.keys() for value in values):
         return from_wandb({"parameters": thing})
-    if any(isinstance(value, Mapping) for value in values) and _is_space(thing):
+    if any(isinstance(value, Mapping) for value in values) and _is_space(thing, 0):
         return SearchSpace(thing)
     raise _unknown(thing)
 
@@ -84,9 +86,9 @@ def _is_ray(thing: Any, depth: int) -> bool:
     return any(_is_ray(value, depth + 1) for value in thing.values())
 
 
-def _is_space(thing: Any) -> bool:
-    if isinstance(thing, Mapping):
-        return any(map(_is_space, thing.values()))
+def _is_space(thing: Any, depth: int) -> bool:
+    if isinstance(thing, Mapping) and depth < 100:
+        return any(_is_space(value, depth + 1) for value in thing.values())
     return isinstance(thing, Parameter)
 
 

@@ -12,19 +12,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from hpcompat.errors import Fault, TranslationError
 from hpcompat.parameters import Categorical, Constant, Float, Int, Normal, Parameter
 from hpcompat.space import SearchSpace
 from hpcompat.structure import Leaf
-from hpcompat.translators import literals
-from hpcompat.translators.limits import SIGOPT_NAMES as NAMES
-from hpcompat.translators.limits import grid_step, texts
-from hpcompat.translators.reading import assemble, choices, collect, condition, no_options, number, refuse, span
+from hpcompat.translators import literals, names
+from hpcompat.translators.needs import grid_step, texts
+from hpcompat.translators.reading import (
+    assemble,
+    choices,
+    collect,
+    condition,
+    no_options,
+    number,
+    refuse,
+    span,
+)
 from hpcompat.translators.translation import Passage, translate
 from hpcompat.values import same, show
 
+NAMES = names.SIGOPT
 NESTED = False
 
 
@@ -108,7 +118,9 @@ def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, 
             form["parameters"].append({"name": passage.raw_name, **body, **conditions})
     if not form["parameters"]:
         hint = "add a parameter that varies"
-        raise TranslationError("SigOpt needs something to search", [Fault("", "there is no parameter that varies", hint)])
+        raise TranslationError(
+            "SigOpt needs something to search", [Fault("", "there is no parameter that varies", hint)]
+        )
     return form
 
 
@@ -133,7 +145,19 @@ def to_sigopt(space: Mapping[str, Any], *, encode: bool = False) -> list[dict[st
 # -- reading ----------------------------------------------------------------------------------------
 
 _KEYS = frozenset(
-    "name type bounds grid transformation categorical_values prior conditions default_value tunable object".split()
+    [
+        "name",
+        "type",
+        "bounds",
+        "grid",
+        "transformation",
+        "categorical_values",
+        "prior",
+        "conditions",
+        "default_value",
+        "tunable",
+        "object",
+    ]
 )
 
 
@@ -172,7 +196,9 @@ def _int(config: Mapping[str, Any]) -> Parameter:
         return _read_grid(config, int)
     low, high = _low_high(config, True)
     parameter = span(low, high, whole=True)
-    return parameter if not isinstance(parameter, Constant) else refuse(f"min and max are both {low}", "widen the bounds")
+    return (
+        parameter if not isinstance(parameter, Constant) else refuse(f"min and max are both {low}", "widen the bounds")
+    )
 
 
 def _read_grid(config: Mapping[str, Any], kind: type) -> Parameter:
@@ -199,7 +225,7 @@ def _categorical(config: Mapping[str, Any]) -> Parameter:
 def _categories(values: Any) -> Parameter:
     if not isinstance(values, (list, tuple)) or len(values) < 2:
         refuse(f"its values are {show(values)}", "give a list of two or more texts")
-    names = [value.get("name") if isinstance(value, Mapping) else value for value in values]
+    names: list[Any] = [value.get("name") if isinstance(value, Mapping) else value for value in values]
     for name in names:
         if not isinstance(name, str) or not 1 <= len(name.strip()) <= 50:
             hint = f"write {str(name)!r}" if isinstance(name, (int, float)) else ""
@@ -245,15 +271,19 @@ def from_sigopt(thing: Any) -> SearchSpace:
     """
     if isinstance(thing, Mapping):
         if thing.get("linear_constraints"):
-            refuse("linear constraints have no counterpart elsewhere", "sample without them, and fail what breaks them")
+            refuse(
+                "linear constraints have no counterpart elsewhere",
+                "sample without them, and fail what breaks them",
+            )
         parameters, conditionals = thing.get("parameters"), thing.get("conditionals") or []
     else:
         parameters, conditionals = thing, []
     if not isinstance(parameters, (list, tuple)) or not isinstance(conditionals, (list, tuple)):
         refuse(f"{show(thing)} is no space of SigOpt", "give the list of parameters")
-    parents = collect("SigOpt", [(_name(each), lambda each=each: _categories(_values(each))) for each in conditionals])
-    children = [(_name(each), lambda each=each: _with_conditions(each, parents)) for each in parameters]
-    return assemble("SigOpt", collect("SigOpt", [*((name, lambda p=p: p) for name, p in parents.items()), *children]))
+    parents = collect("SigOpt", [(_name(each), partial(_conditional, each)) for each in conditionals])
+    children = [(_name(each), partial(_with_conditions, each, parents)) for each in parameters]
+    known = [(name, partial(replace, parent)) for name, parent in parents.items()]
+    return assemble("SigOpt", collect("SigOpt", [*known, *children]))
 
 
 def _name(config: Any) -> Any:
@@ -263,6 +293,10 @@ def _name(config: Any) -> Any:
 
 def _values(conditional: Any) -> Any:
     return conditional.get("values") if isinstance(conditional, Mapping) else None
+
+
+def _conditional(config: Any) -> Parameter:
+    return _categories(_values(config))
 
 
 def _with_conditions(config: Any, parents: Mapping[str, Any]) -> Parameter:
@@ -276,5 +310,10 @@ def _with_conditions(config: Any, parents: Mapping[str, Any]) -> Parameter:
             refuse(f"its conditions name {show(parent)}, which is no conditional", "list it in conditionals")
         choices_ = parents[parent].choices
         numbers = not all(isinstance(choice, str) for choice in choices_)
-        conditions.append((parent, [literals.parse(text)[1] if numbers and isinstance(text, str) else text for text in texts_]))
+        conditions.append(
+            (
+                parent,
+                [literals.parse(text)[1] if numbers and isinstance(text, str) else text for text in texts_],
+            )
+        )
     return replace(parameter, when=dict(conditions)) if conditions else parameter  # type: ignore[no-any-return]

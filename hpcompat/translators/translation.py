@@ -189,7 +189,13 @@ def levels(space: Mapping[str, Any], dialect: str, **options: Any) -> tuple[Leve
 def _refusals(passage: Passage, encode: bool) -> list[Fault]:
     name, level, _, reason = passage.level
     if level == "refused":
-        return [Fault(name, f"{reason}: {show(passage.leaf.parameter, 120)}", "give it a step, or use method='random'")]
+        return [
+            Fault(
+                name,
+                f"{reason}: {show(passage.leaf.parameter, 120)}",
+                "give it a step, or use method='random'",
+            )
+        ]
     if level == "encoded" and not encode:
         return [Fault(name, reason, "translate(…, encode=True) lets it travel; its decode brings the values back")]
     return []

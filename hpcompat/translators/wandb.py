@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from hpcompat.errors import Fault, TranslationError
@@ -21,15 +22,28 @@ from hpcompat.parameters import Constant, Float, Int, Normal, Parameter
 from hpcompat.space import SearchSpace
 from hpcompat.structure import MOST_LEVELS
 from hpcompat.supports import decimal_ratio
-from hpcompat.translators.limits import WANDB_NAMES as NAMES
+from hpcompat.translators import documents, names
 from hpcompat.translators.reading import assemble, choices, collect, number, refuse, span
 from hpcompat.translators.translation import Passage, translate
 from hpcompat.values import fresh, show
 
+NAMES = names.WANDB
 NESTED = True
 METHODS = ("random", "bayes", "grid")
 SWEEP_KEYS = frozenset(
-    "name description program command project entity controller early_terminate run_cap job image_uri".split()
+    [
+        "name",
+        "description",
+        "program",
+        "command",
+        "project",
+        "entity",
+        "controller",
+        "early_terminate",
+        "run_cap",
+        "job",
+        "image_uri",
+    ]
 )
 
 
@@ -37,7 +51,11 @@ def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     """method, metric and goal, and the other keys of a sweep; the defaults filled in."""
     options = {"method": "random", **options}
     faults = [
-        Fault("", f"a sweep has no key {name!r}", f"its keys are method, metric, goal, {', '.join(sorted(SWEEP_KEYS))}")
+        Fault(
+            "",
+            f"a sweep has no key {name!r}",
+            f"its keys are method, metric, goal, {', '.join(sorted(SWEEP_KEYS))}",
+        )
         for name in options
         if name not in SWEEP_KEYS | {"method", "metric", "goal"}
     ]
@@ -74,8 +92,11 @@ def _distribution(name: str, **keys: Any) -> dict[str, Any]:
 
 
 def _widened(p: Float | Int) -> dict[str, Any]:
-    margin = (p.step or 1) / 2
-    return _distribution("q_log_uniform_values", min=p.low - margin, max=p.high + margin, q=p.step)
+    steps = p._support
+    assert steps is not None
+    first, last = (2 * (steps.origin + index * steps.step) for index in (int(steps.first), int(steps.last)))
+    low, high = ((end + side) / (2 * steps.scale) for end, side in ((first, -steps.step), (last, steps.step)))
+    return _distribution("q_log_uniform_values", min=low, max=high, q=p.step)
 
 
 WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
@@ -161,8 +182,8 @@ def _rounded(low: Any, high: Any, q: Any, log: bool = False) -> Parameter:
     if low > high:
         refuse(f"min {low} is above max {high}", "swap them")
     lowest, highest, step = (Fraction(*decimal_ratio(float(x))) for x in (low, high, q))
-    half = Fraction(1, 2)
-    first, last = math.floor(lowest / step + half), math.ceil(highest / step - half)
+    near = Fraction(1, 2) + Fraction(1, 10**9)  # a half that was rounded to a float
+    first, last = math.floor(lowest / step + near), math.ceil(highest / step - near)
     if last < first:  # both bounds round to one multiple, from its two sides
         last = first
     if _whole(q):
@@ -185,7 +206,10 @@ def _arange(low: Any, high: Any, q: Any) -> Parameter:
 def _exponent(name: str, value: Any) -> float:
     value = number(name, value)
     if not -700 <= value <= 700:
-        refuse(f"{name} is {value}, and log_uniform takes the natural logarithm of a bound", "use log_uniform_values")
+        refuse(
+            f"{name} is {value}, and log_uniform takes the natural logarithm of a bound",
+            "use log_uniform_values",
+        )
     return math.exp(value)
 
 
@@ -241,11 +265,14 @@ READERS: dict[str, tuple[dict[str, Any], Callable[..., Parameter]]] = {
 def read_parameter(config: Any, method: str = "random") -> Parameter:
     """The parameter that one entry of a sweep draws.
 
-    >>> read_parameter({"min": 1, "max": 10}), read_parameter({"min": 1, "max": 10, "distribution": "q_uniform", "q": 3})
+    >>> read_parameter({"min": 1, "max": 10}), read_parameter({"min": 1, "max": 9, "distribution": "q_uniform", "q": 3})
     (Int(1, 10), Int(0, 9, step=3))
     """
     if not isinstance(config, Mapping):
-        refuse(f"{show(config)} is no parameter of a sweep", 'write {"value": …}, {"values": […]} or {"min": …, "max": …}')
+        refuse(
+            f"{show(config)} is no parameter of a sweep",
+            'write {"value": …}, {"values": […]} or {"min": …, "max": …}',
+        )
     distribution = config.get("distribution") or _inferred(config)
     if distribution in ("beta", "q_beta"):
         refuse("a beta distribution has no counterpart elsewhere", "use normal or uniform")
@@ -285,7 +312,7 @@ def from_wandb(sweep: Any) -> SearchSpace:
     ("1e-5") are read as numbers. The method decides what q_uniform draws; metric, early_terminate and
     the like are no part of the space. Raises `TranslationError`.
 
-    >>> from_wandb({"method": "random", "parameters": {"lr": {"distribution": "log_uniform_values", "min": "1e-5", "max": 0.1}}})
+    >>> from_wandb({"parameters": {"lr": {"distribution": "log_uniform_values", "min": "1e-5", "max": 0.1}}})
     SearchSpace({'lr': Float(1e-05, 0.1, log=True)})
     """
     sweep = parse(sweep)
@@ -299,27 +326,10 @@ def from_wandb(sweep: Any) -> SearchSpace:
 def parse(sweep: Any) -> Mapping[str, Any]:
     """A sweep as a dict, from YAML or JSON text too."""
     if isinstance(sweep, (str, bytes)):
-        sweep = _load(sweep)
+        sweep = documents.load(sweep)
     if not isinstance(sweep, Mapping):
         refuse(f"{show(sweep)} is no sweep", 'give {"method": …, "parameters": {…}}')
     return sweep
-
-
-def _load(text: str | bytes) -> Any:
-    import json
-
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        import yaml
-    except ImportError:
-        refuse("it is no JSON, and reading YAML needs PyYAML", "pip install 'hpcompat[yaml]'")
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        refuse(f"it is no YAML: {' '.join(str(error).split())[:200]}")
 
 
 def _read_group(parameters: Mapping[str, Any], method: str, depth: int) -> dict[str, Any]:
@@ -333,4 +343,4 @@ def _read_group(parameters: Mapping[str, Any], method: str, depth: int) -> dict[
             return _read_group(config["parameters"], method, depth + 1)
         return read_parameter(config, method)
 
-    return collect("W&B", [(name, lambda config=config: read(config)) for name, config in parameters.items()])
+    return collect("W&B", [(name, partial(read, config)) for name, config in parameters.items()])

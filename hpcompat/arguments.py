@@ -1,0 +1,78 @@
+"""Arguments as a person gives them, made canonical: a float, an int, a flag, a sequence.
+
+What is none of these stays as it was given, with a `Fault` in the list that each function is handed.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+from hpcompat.errors import Fault
+from hpcompat.values import is_scalar, show
+
+
+def flag(name: str, value: Any, faults: list[Fault]) -> None:
+    if type(value) is not bool:
+        faults.append(Fault("", f"{name} is {show(value)}", "give True or False"))
+
+
+def real(name: str, value: Any, faults: list[Fault]) -> Any:
+    """The argument as a float; what is none stays as it is, with a fault."""
+    if type(value) is float:
+        number = value
+    elif isinstance(value, (str, bool)) or not hasattr(value, "__float__"):
+        faults.append(Fault("", f"{name} is {show(value)}, which is not a number", _number_hint(value)))
+        return value
+    else:
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if isinstance(value, int) and number != value:
+            faults.append(Fault("", f"{name} {show(value)} has no exact float", "use Int, or a float"))
+            return value
+    if not math.isfinite(number):
+        faults.append(Fault("", f"{name} is {show(value)}, which is not finite", "give a finite bound"))
+    return number
+
+
+def whole(name: str, value: Any, faults: list[Fault]) -> Any:
+    """The argument as an int; what is none stays as it is, with a fault."""
+    if type(value) is int:
+        return value
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        whole = isinstance(value, float) and value.is_integer()
+        hint = f"write {int(value)}" if whole else _number_hint(value) or "use Float for fractions"
+        faults.append(Fault("", f"{name} is {show(value)}, which is not an int", hint))
+        return value
+    return value.__index__()
+
+
+def _number_hint(value: Any) -> str:
+    try:
+        return f"write {float(value)!r} without quotes" if isinstance(value, str) else ""
+    except ValueError:
+        return ""
+
+
+def sequence(name: str, values: Any, faults: list[Fault]) -> Any:
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__") or not hasattr(values, "__len__"):
+        hint = f"put it in a list: [{values!r}]" if is_scalar(values) else "give a list"
+        faults.append(Fault("", f"{name} is {show(values)}, not a list", hint))
+        return values
+    if isinstance(values, (set, frozenset)):
+        faults.append(Fault("", f"{name} is a set, whose order changes from run to run", "give a list"))
+        return values
+    if type(values) in (list, tuple):
+        return _frozen(values)
+    if hasattr(values, "tolist"):
+        faults.append(Fault("", f"{name} is a {type(values).__name__}", "call .tolist() on it"))
+        return values
+    return _frozen(list(values))
+
+
+def _frozen(values: Any) -> tuple[Any, ...]:
+    # the caller's own lists and dicts may change later; those inside a space may not
+    return tuple([value if is_scalar(value) else copy.deepcopy(value) for value in values])

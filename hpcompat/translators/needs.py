@@ -1,0 +1,187 @@
+"""What a form can need of a parameter: the questions that the capability table asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from hpcompat.parameters import Categorical, Constant, Float, Int, Normal, Parameter
+from hpcompat.translators import literals
+from hpcompat.values import identity, is_scalar
+
+MOST_LISTED = 10_000
+"""A grid of more values than this is not written out as a list."""
+
+
+def bounded(p: Float) -> bool:
+    """The engines draw low + u * (high - low), which must not overflow."""
+    return p.high - p.low < float("inf")
+
+
+def wide(p: Float | Normal) -> bool:
+    """SigOpt's narrowest interval."""
+    return bounded(p) and p.high - p.low >= 1e-8  # type: ignore[arg-type, operator]
+
+
+def exact_ints(p: Int) -> bool:
+    """Ints that a float holds exactly."""
+    return max(abs(p.low), abs(p.high)) <= 2**53
+
+
+def listed(p: Parameter) -> bool:
+    """Few enough values to write out."""
+    return p.size <= MOST_LISTED
+
+
+def always(p: Parameter) -> bool:
+    """Nothing."""
+    return True
+
+
+def anchored(p: Float | Int) -> bool:
+    """The grid's values are multiples of the step."""
+    multiples = Normal(0.0, 1.0, low=p.low, high=p.high, step=p.step)
+    return not any("no multiple" in fault.reason for fault in multiples.faults)
+
+
+def anchored_ints(p: Int) -> bool:
+    """Ray's qrandint: with q=1 it leaves its upper end out."""
+    return p.step >= 2 and exact_ints(p) and anchored(p)
+
+
+def scalars(p: Categorical) -> bool:
+    """No two choices that an engine comparing by == would confuse."""
+    return all(map(is_scalar, p.choices)) and len(set(p.choices)) == len(p.choices)
+
+
+def storable(p: Categorical) -> bool:
+    """Choices that JSON gives back as they were, and that == tells apart."""
+    if all(map(is_scalar, p.choices)):
+        return scalars(p)
+    return not any(map(_holds_tuple, p.choices)) and _apart(p.choices)
+
+
+def _holds_tuple(value: Any) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return isinstance(value, tuple) or any(map(_holds_tuple, inner))
+
+
+def _apart(values: Sequence[Any]) -> bool:
+    # 1 == True at any depth: compare the typed identities with their types taken out
+    def untyped(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return "list", tuple(map(untyped, value))
+        if isinstance(value, dict):
+            return "dict", frozenset((key, untyped(item)) for key, item in value.items())
+        return value
+
+    return len(set(map(untyped, values))) == len({identity(value) for value in values})
+
+
+def plain(p: Categorical | Constant) -> bool:
+    """Nothing in it that Ray would resolve, and no tuple."""
+    values = p.choices if isinstance(p, Categorical) else (p.value,)
+    return not any(map(resolvable, values))
+
+
+def resolvable(value: Any) -> bool:
+    """Whether Ray would take a dict inside the value for part of the space: it evaluates {"eval": …}."""
+    if isinstance(value, dict):
+        return bool({"eval", "grid_search"} & value.keys()) or any(map(resolvable, value.values()))
+    return isinstance(value, (list, tuple)) and any(map(resolvable, value))
+
+
+def flat(p: Constant) -> bool:
+    """A dict in a Ray config reads back as a group."""
+    return plain(p) and not (isinstance(p.value, dict) and p.value)
+
+
+def repeats(p: Categorical) -> bool:
+    """Weights whose ratios are small whole numbers, so that listing a choice repeatedly gives them."""
+    return plain(p) and repetitions(p) is not None
+
+
+def repetitions(p: Categorical) -> tuple[int, ...] | None:
+    """How often to list each choice for exactly its weight; None if more than 1,000 in all."""
+    smallest = min(p.weights or (1.0,))
+    for base in range(1, 101):
+        counts = tuple(round(weight / smallest * base) for weight in p.weights or ())
+        total = sum(counts)
+        if total > 1000:
+            return None
+        if all(count / total == weight for count, weight in zip(counts, p.weights or (), strict=True)):
+            return counts
+    return None
+
+
+def texts(p: Categorical) -> bool:
+    """SigOpt's categories: two or more texts of 1–50 characters, none with blanks around it."""
+    return len(p.choices) >= 2 and all(
+        isinstance(choice, str)
+        and 1 <= len(choice) <= 50
+        and choice == choice.strip()
+        and choice.isprintable()
+        and not literals.parse(choice)[0]
+        for choice in p.choices
+    )
+
+
+def literal_texts(p: Categorical) -> bool:
+    """Numbers, true, false and null whose texts say what they are."""
+    written = [literals.text_of(choice) for choice in p.choices]
+    return len(written) >= 2 and all(text is not None and len(text) <= 50 for text in written)
+
+
+def ascending(p: Categorical) -> bool:
+    """An ordered scale of numbers that is no arithmetic grid, which would read back as Int or Float."""
+    kinds = {type(choice) for choice in p.choices}
+    if not p.ordered or len(p.choices) < 3 or len(kinds) != 1 or not kinds <= {int, float}:
+        return False
+    ordered = all(a < b for a, b in zip(p.choices, p.choices[1:], strict=False))
+    return ordered and grid_step(p.choices) is None
+
+
+def grid_step(values: Sequence[Any]) -> Any:
+    """The step of ascending numbers that lie evenly spaced, in decimals; None if they do not."""
+    low, second = (Decimal(repr(value)) for value in values[:2])
+    step = type(values[0])(second - low)
+    kind = Int if type(values[0]) is int else Float
+    grid = kind(values[0], values[-1], step=step)
+    even = not grid.faults and grid.size == len(values) and all(map(grid.contains, values))
+    return step if even else None
+
+
+def inside(p: Normal) -> bool:
+    """SigOpt's prior: a mean strictly between two bounds."""
+    return p.low is not None and p.high is not None and p.low < p.mean < p.high and wide(p)
+
+
+def unbounded(p: Normal) -> bool:
+    """Not truncated."""
+    return p.low is None and p.high is None
+
+
+def unbounded_fractions(p: Normal) -> bool:
+    """Not truncated, and rounded to floats."""
+    return unbounded(p) and type(p.step) is float
+
+
+def unordered(p: Categorical) -> bool:
+    """Choices without an order."""
+    return not p.ordered
+
+
+def several(p: Categorical) -> bool:
+    """More than one choice."""
+    return len(p.choices) > 1
+
+
+def plain_storable(p: Categorical) -> bool:
+    """Both of it."""
+    return plain(p) and storable(p)
+
+
+def json_value(p: Constant) -> bool:
+    """A value that JSON gives back as it was."""
+    return not _holds_tuple(p.value)

@@ -1,0 +1,110 @@
+"""Importing hpcompat, and every pure translation, loads no backend and needs none."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+import hpcompat
+
+ROOT = Path(hpcompat.__file__).parent.parent
+OTHERS = [
+    "torch",
+    "transformers",
+    "optuna",
+    "ray",
+    "sigopt",
+    "sigoptlite",
+    "wandb",
+    "sweeps",
+    "numpy",
+    "yaml",
+    "tqdm",
+    "pandas",
+    "scipy",
+    "hypothesis",
+]
+
+TRANSLATE = """
+import hpcompat as hp
+space = hp.SearchSpace({
+    "lr": hp.Float(1e-6, 1e-4, log=True),
+    "batch": hp.Categorical([16, 32, 64, 128]),
+    "optim": hp.Categorical(["adamw", "sgd"]),
+    "momentum": hp.Float(0.5, 0.9, step=0.1, when={"optim": "sgd"}),
+    "model": {"layers": hp.Int(1, 8), "width": hp.Normal(64.0, 16.0, low=1.0)},
+})
+for dialect in ("optuna", "ray", "sigopt", "wandb"):
+    translation = hp.translate(space, dialect, encode=True)
+    params = space.sample(1)
+    assert translation.decode(translation.encode(params)).keys() == params.keys()
+    getattr(hp, f"from_{dialect}")(translation.form)
+class Trial:
+    def suggest_float(self, name, low, high, **scale): return low
+    def suggest_categorical(self, name, choices): return choices[0]
+    def suggest_int(self, name, low, high, **scale): return low
+assert space.contains(hp.to_optuna(space, encode=True)(Trial()))
+assert hp.as_space({"parameters": {"lr": {"min": 0.1, "max": 1.0}}})["lr"] == hp.Float(0.1, 1.0)
+assert hp.SearchSpace.from_dict(space.to_dict()) == space
+assert hp.from_optuna(lambda trial: {"x": trial.suggest_float("x", 0, 1)})["x"] == hp.Float(0, 1)
+"""
+LOADED = f"import sys; loaded = sorted(set({OTHERS!r}) & sys.modules.keys()); assert not loaded, loaded"
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("code", ["import hpcompat", TRANSLATE], ids=["import", "translate"])
+def test_nothing_else_is_loaded(code: str) -> None:
+    run(sys.executable, "-c", f"{code}\n{LOADED}")
+
+
+def test_translating_needs_no_backend(tmp_path: Path) -> None:
+    venv.create(tmp_path / "bare", with_pip=False)
+    python = str(tmp_path / "bare" / "bin" / "python")
+    absent = f"import importlib.util as u; found = [m for m in {OTHERS!r} if u.find_spec(m)]; assert not found, found"
+    run(python, "-c", f"{absent}\n{TRANSLATE}")
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(hpcompat.__all__) == sorted(
+        [
+            "SearchSpace",
+            "Float",
+            "Int",
+            "Categorical",
+            "Constant",
+            "Normal",
+            "translate",
+            "Translation",
+            "as_space",
+            "to_optuna",
+            "from_optuna",
+            "to_ray",
+            "from_ray",
+            "to_sigopt",
+            "from_sigopt",
+            "to_wandb",
+            "from_wandb",
+            "search",
+            "hyperparameter_search",
+            "with_params",
+            "SearchResult",
+            "Trial",
+            "HpcompatError",
+            "SpaceError",
+            "ParamsError",
+            "TranslationError",
+            "BackendError",
+            "MissingBackendError",
+            "SearchError",
+        ]
+    )
+    for name in hpcompat.__all__:
+        assert getattr(hpcompat, name).__doc__
+    with pytest.raises(AttributeError):
+        hpcompat.nothing  # type: ignore[attr-defined]  # noqa: B018

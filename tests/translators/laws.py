@@ -1,0 +1,54 @@
+"""When two parameters are of the same law, and two params close enough."""
+
+import math
+from itertools import pairwise
+from typing import Any
+
+from hpcompat.parameters import Parameter
+from hpcompat.space import SearchSpace
+from hpcompat.values import identity, same
+
+
+def law(parameter: Parameter, masses: bool = True) -> Any:
+    """Equal for parameters that draw the same values, types included, with the same probabilities."""
+    if parameter.support is None:
+        probes = [parameter.quantile(u / 16) for u in range(17)]
+        return "continuous", tuple(probes)
+    if not masses:
+        return frozenset(map(identity, parameter.support))
+    if parameter.size > 2_000:
+        probes = [parameter.quantile(u / 64) for u in range(65)]
+        return parameter.size, tuple(map(identity, probes))
+    values = list(parameter.support)
+    edges = [0.0, *(parameter.cdf(value) for value in values)]
+    shares = [round(after - before, 9) for before, after in pairwise(edges)]
+    return "discrete", frozenset(zip(map(identity, values), shares, strict=True))
+
+
+def same_law(one: SearchSpace, other: SearchSpace, masses: bool = True) -> bool:
+    """The same names, by dotted path, drawn by the same laws under the same conditions."""
+
+    def laws(space: SearchSpace) -> Any:
+        return {
+            leaf.name: (
+                law(leaf.parameter, masses),
+                frozenset((p, frozenset(map(identity, v))) for p, v in leaf.when),
+            )
+            for leaf in space.leaves
+        }
+
+    return laws(one) == laws(other)
+
+
+def close(one: Any, other: Any, space: SearchSpace) -> bool:
+    """Equal, types included; encoded continuous values within 1e-9 of their size or their law's width."""
+    one, other = space.flatten(one), space.flatten(other)
+    if one.keys() != other.keys():
+        return False
+    for leaf in space.leaves:
+        if leaf.name in one and not same(a := one[leaf.name], b := other[leaf.name]):
+            p = leaf.parameter
+            width = abs(p.quantile(0.75) - p.quantile(0.25)) if p.support is None else 0.0
+            if p.support is not None or not math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9 * width):
+                return False
+    return True

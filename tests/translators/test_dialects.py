@@ -1,0 +1,380 @@
+"""What each dialect reads and writes, by example."""
+
+from typing import Any
+
+import optuna
+import pytest
+from ray import tune
+
+import hpcompat as hp
+from hpcompat import Categorical, Constant, Float, Int, Normal
+
+# -- one space, the four functions that transformers' documentation shows for it --------------------
+
+BATCH = Categorical([16, 32, 64, 128])
+LOG, LINEAR = Float(1e-6, 1e-4, log=True), Float(1e-6, 1e-4)
+
+
+def sigopt_hp_space(trial: Any) -> Any:
+    return [
+        {"bounds": {"min": 1e-6, "max": 1e-4}, "name": "learning_rate", "type": "double"},
+        {
+            "categorical_values": ["16", "32", "64", "128"],
+            "name": "per_device_train_batch_size",
+            "type": "categorical",
+        },
+    ]
+
+
+def optuna_hp_space(trial: Any) -> Any:
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", 1e-6, 1e-4, log=True),
+        "per_device_train_batch_size": trial.suggest_categorical("per_device_train_batch_size", [16, 32, 64, 128]),
+    }
+
+
+def ray_hp_space(trial: Any) -> Any:
+    return {
+        "learning_rate": tune.loguniform(1e-6, 1e-4),
+        "per_device_train_batch_size": tune.choice([16, 32, 64, 128]),
+    }
+
+
+def wandb_hp_space(trial: Any) -> Any:
+    return {
+        "method": "random",
+        "metric": {"name": "objective", "goal": "minimize"},
+        "parameters": {
+            "learning_rate": {"distribution": "uniform", "min": 1e-6, "max": 1e-4},
+            "per_device_train_batch_size": {"values": [16, 32, 64, 128]},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("function", "rate"),
+    [(sigopt_hp_space, LINEAR), (optuna_hp_space, LOG), (ray_hp_space, LOG), (wandb_hp_space, LINEAR)],
+)
+def test_each_of_the_four_reads_as_what_it_is(function: Any, rate: Float) -> None:
+    expected = hp.SearchSpace({"learning_rate": rate, "per_device_train_batch_size": BATCH})
+    assert hp.as_space(function) == expected
+
+
+def test_the_one_space_keeps_its_log_in_all_four() -> None:
+    space = hp.SearchSpace({"learning_rate": LOG, "per_device_train_batch_size": BATCH})
+    assert hp.from_optuna(hp.to_optuna(space)) == space
+    assert hp.from_ray(hp.to_ray(space)) == space
+    assert hp.from_sigopt(hp.to_sigopt(space)) == space
+    assert hp.from_wandb(hp.to_wandb(space)) == space
+
+
+# -- Optuna -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "args", "kwargs", "parameter"),
+    [
+        ("suggest_float", (0, 1), {}, Float(0, 1)),
+        ("suggest_float", (0, 1), {"step": 0.25}, Float(0, 1, step=0.25)),
+        ("suggest_float", (0, 1), {"step": 0.3}, Float(0, 0.9, step=0.3)),  # where Optuna ends it too
+        ("suggest_int", (1, 10), {"step": 4}, Int(1, 9, step=4)),
+        ("suggest_int", (), {"low": 1, "high": 64, "log": True}, Int(1, 64, log=True)),
+        ("suggest_int", (5, 5), {}, Constant(5)),
+        ("suggest_categorical", ([1, "a", None],), {}, Categorical([1, "a", None])),
+        ("suggest_categorical", (["a", "b", "a"],), {}, Categorical(["a", "b"], weights=[2, 1])),
+        ("suggest_loguniform", (1e-5, 1e-1), {}, Float(1e-5, 1e-1, log=True)),
+        ("suggest_discrete_uniform", (0, 1, 0.1), {}, Float(0, 1, step=0.1)),
+    ],
+)  # fmt: skip
+def test_a_suggest_call_is_read(call: str, args: Any, kwargs: Any, parameter: Any) -> None:
+    assert hp.from_optuna([{"name": "x", "call": call, "args": args, "kwargs": kwargs}])["x"] == parameter
+
+
+@pytest.mark.parametrize(
+    ("call", "args", "kwargs", "reason"),
+    [
+        ("suggest_float", (0.1, 1), {"log": True, "step": 0.1}, "no step on a logarithmic scale"),
+        ("suggest_float", (1, 0.1), {}, "above"),
+        ("suggest_float", (0, float("nan")), {}, "not finite"),
+        ("suggest_int", (0.5, 3), {}, "not a whole number"),
+        ("suggest_categorical", ("abc",), {}, "'abc', not a list"),
+        ("suggest_categorical", ([],), {}, "no choices"),
+        ("suggest_gamma", (1, 2), {}, "no suggest call"),
+        ("suggest_float", (0, 1, 2, 3, 4), {}, "does not take these arguments"),
+    ],
+)
+def test_an_impossible_suggest_call_is_refused(call: str, args: Any, kwargs: Any, reason: str) -> None:
+    with pytest.raises(hp.TranslationError, match=reason):
+        hp.from_optuna([{"name": "x", "call": call, "args": args, "kwargs": kwargs}])
+
+
+def test_distributions_studies_and_trials_are_read() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = hp.SearchSpace({"lr": LOG, "n": Int(1, 9, step=2), "c": Categorical(["a", "b"])})
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda trial: len(hp.to_optuna(space)(trial)), n_trials=3)
+    for thing in (study, study.trials[0], study.trials[0].distributions):
+        assert hp.from_optuna(thing) == hp.as_space(thing) == space
+    study.optimize(lambda trial: trial.suggest_float("other", 0, 1), n_trials=1)
+    with pytest.raises(hp.TranslationError, match="not in every trial"):
+        hp.from_optuna(study)
+
+
+# -- Ray --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("domain", "own", "searchers"),
+    [
+        (tune.uniform(0, 1), Float(0, 1), None),
+        (tune.quniform(0, 1, 0.1), Float(0, 1, step=0.1), None),
+        (tune.qloguniform(0.1, 1, 0.1), Float(0.1, 1, step=0.1, log=True), None),
+        (tune.randint(1, 10), Int(1, 9), None),
+        (tune.lograndint(1, 10), Int(1, 9, log=True), None),
+        (tune.qrandint(1, 10, 3), Int(3, 9, step=3), Int(1, 10, step=3)),
+        (tune.qrandint(1, 5, 1), Int(1, 4), Int(1, 5)),
+        (tune.randn(1, 2), Normal(1, 2), None),
+        (tune.qrandn(1, 2, 0.5), Normal(1, 2, step=0.5), None),
+        (tune.choice([(1, 2), 3]), Categorical([(1, 2), 3]), None),
+        (tune.choice([1, 1, 2]), Categorical([1, 2], weights=[2, 1]), None),
+        (tune.grid_search([1, 2]), Categorical([1, 2]), None),
+        ([1, 2], Constant([1, 2]), None),
+        ({}, Constant({}), None),
+    ],
+    ids=str,
+)
+def test_a_ray_domain_is_read(domain: Any, own: Any, searchers: Any) -> None:
+    assert hp.from_ray({"x": domain})["x"] == own
+    assert hp.from_ray({"x": domain}, searcher=True)["x"] == (searchers or own)
+
+
+@pytest.mark.parametrize(
+    ("thing", "reason"),
+    [
+        (tune.sample_from(lambda spec: 1), "sample_from"),
+        ({"eval": "1 + 1"}, "evaluate"),
+        ([tune.uniform(0, 1)], "a list holds domains"),
+        (tune.choice([{"lr": tune.uniform(0, 1)}]), "no JSON value|not a JSON value"),
+        (tune.loguniform(1, 0.1), "above"),
+        (tune.choice([]), "no choices"),
+        (tune.randint(3, 3), "not below"),
+        (tune.qrandint(4, 5, 3), "no multiple"),
+        (lambda spec: 1, "function"),
+    ],
+    ids=str,
+)
+def test_what_ray_computes_or_cannot_draw_is_refused(thing: Any, reason: str) -> None:
+    with pytest.raises(hp.TranslationError, match=reason):
+        hp.from_ray({"model": {"x": thing}})
+
+
+def test_a_ray_space_nests() -> None:
+    space = hp.SearchSpace({"model": {"layers": Int(1, 4), "kind": Constant("vit")}, "lr": LOG})
+    domains = hp.to_ray(space)
+    assert domains["model"]["kind"] == "vit" and domains["model"]["layers"].upper == 5
+    assert hp.from_ray(domains) == space
+
+
+# -- SigOpt -----------------------------------------------------------------------------------------
+
+
+def sigopt(**config: Any) -> Any:
+    return hp.from_sigopt([{"name": "x", **config}])["x"]
+
+
+def test_sigopt_parameters_are_read() -> None:
+    bounds = {"min": 1, "max": 10}
+    assert sigopt(type="double", bounds=bounds) == Float(1, 10)
+    assert sigopt(type="double", bounds=bounds, transformation="log") == Float(1, 10, log=True)
+    assert sigopt(type="int", bounds={"min": 1.0, "max": 10}) == Int(1, 10)
+    assert sigopt(type="int", grid=[7, 1, 4]) == Int(1, 7, step=3)
+    assert sigopt(type="int", grid=[128, 256, 512]) == Categorical([128, 256, 512], ordered=True)
+    assert sigopt(type="double", grid=[0.1, 0.2, 0.3]) == Float(0.1, 0.3, step=0.1)
+    prior = {"name": "normal", "mean": 4, "scale": 2}
+    assert sigopt(type="double", bounds=bounds, prior=prior) == Normal(4, 2, low=1, high=10)
+    for texts, choices in [
+        (["16", "32"], [16, 32]),
+        (["1e-05", "0.1"], [1e-5, 0.1]),
+        (["true", "false", "null"], [True, False, None]),
+        (["16", "auto"], ["16", "auto"]),
+        (["016", "32"], ["016", "32"]),
+        ([{"name": "a"}, {"name": "b"}], ["a", "b"]),
+        ([" a ", "b"], ["a", "b"]),
+    ]:
+        assert sigopt(type="categorical", categorical_values=texts) == Categorical(choices)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"type": "float", "bounds": {"min": 0, "max": 1}}, "type is 'float'"),
+        ({"type": "double"}, "bounds are None"),
+        ({"type": "double", "bounds": {"min": 1e-9, "max": 5e-9}, "transformation": "log"}, "1e-8"),
+        (
+            {"type": "double", "bounds": {"min": 0, "max": 1}, "transfomation": "log"},
+            "unknown 'transfomation'",
+        ),
+        (
+            {"type": "int", "bounds": {"min": 1, "max": 9}, "transformation": "log"},
+            "an int has no transformation",
+        ),
+        ({"type": "double", "bounds": {"min": 0, "max": 1}, "prior": {"name": "beta"}}, "normal prior"),
+        ({"type": "categorical", "categorical_values": [16, 32]}, "no category"),
+        ({"type": "categorical", "categorical_values": ["a"]}, "two or more"),
+        ({"type": "categorical", "categorical_values": ["a", "a "]}, "lists a category twice"),
+        ({"type": "int", "grid": [1, 1]}, "lists a value twice"),
+    ],
+)
+def test_what_sigopt_would_refuse_is_refused(config: Any, reason: str) -> None:
+    with pytest.raises(hp.TranslationError, match=reason):
+        sigopt(**config)
+
+
+def test_sigopt_conditions_are_native_at_the_experiment() -> None:
+    space = hp.SearchSpace(
+        {
+            "optim": Categorical(["adamw", "sgd"]),
+            "momentum": Float(0, 1, when={"optim": "sgd"}),
+            "beta": Float(0.8, 1, when={"optim": "adamw"}),
+        }
+    )
+    form = hp.translate(space, "sigopt").form
+    assert form["conditionals"] == [{"name": "optim", "values": ["adamw", "sgd"]}]
+    assert form["parameters"][0]["conditions"] == {"optim": ["sgd"]}
+    assert hp.from_sigopt(form) == space
+    with pytest.raises(hp.TranslationError, match=r"translate\(space, \"sigopt\"\)\.form"):
+        hp.to_sigopt(space)
+    with pytest.raises(hp.TranslationError, match="linear constraints"):
+        hp.from_sigopt({**form, "linear_constraints": [{"type": "less_than"}]})
+
+
+def test_a_sigopt_condition_that_leaves_a_value_bare_travels_encoded() -> None:
+    space = hp.SearchSpace({"optim": Categorical(["adamw", "sgd"]), "momentum": Float(0, 1, when={"optim": "sgd"})})
+    translation = hp.translate(space, "sigopt", encode=True)
+    assert translation.form["conditionals"] == []
+    assert translation.encode({"optim": "adamw"}) == {"optim": "adamw", "momentum": 0.5}
+    assert translation.decode({"optim": "adamw", "momentum": 0.5}) == {"optim": "adamw"}
+
+
+# -- W&B --------------------------------------------------------------------------------------------
+
+
+def wandb(method: str = "random", **config: Any) -> Any:
+    return hp.from_wandb({"method": method, "parameters": {"x": config}})["x"]
+
+
+@pytest.mark.parametrize(
+    ("config", "parameter"),
+    [
+        ({"value": 0}, Constant(0)),
+        ({"value": None}, Constant(None)),
+        ({"values": [3]}, Categorical([3])),
+        ({"values": ["1e-3", "1e-2"]}, Categorical(["1e-3", "1e-2"])),
+        ({"values": [1, 1, 2]}, Categorical([1, 2], weights=[2, 1])),
+        ({"values": [1, 2], "probabilities": [0.25, 0.75]}, Categorical([1, 2], weights=[1, 3])),
+        ({"min": 1, "max": 8}, Int(1, 8)),
+        ({"min": 0.0, "max": 1.0}, Float(0, 1)),
+        ({"min": 0, "max": 1.0}, Float(0, 1)),
+        ({"min": "1e-5", "max": "1e-3", "distribution": "log_uniform_values"}, Float(1e-5, 1e-3, log=True)),
+        ({"min": "1e-5", "max": 1}, Float(1e-5, 1)),
+        (
+            {"min": 0, "max": 0.0, "distribution": "log_uniform"} | {"max": 1.0},
+            Float(1.0, 2.718281828459045, log=True),
+        ),
+        ({"min": 1, "max": 8, "distribution": "inv_log_uniform_values"}, Float(1, 8, log=True)),
+        ({"min": 0, "max": 5, "q": 3, "distribution": "q_uniform"}, Int(0, 6, step=3)),  # 5 rounds to 6
+        ({"min": 0, "max": 1, "q": 0.25, "distribution": "q_uniform"}, Float(0, 1, step=0.25)),
+        ({"min": 0, "max": 4, "distribution": "q_uniform"}, Float(0, 4, step=1.0)),
+        ({"min": 0.5, "max": 8.5, "q": 1, "distribution": "q_log_uniform_values"}, Int(1, 8, log=True)),
+        ({"min": 1, "max": 8, "q": 1, "distribution": "q_log_uniform_values"}, Int(1, 8, log=True)),
+        ({"distribution": "normal", "mu": 1, "sigma": 2}, Normal(1, 2)),
+        ({"distribution": "normal"}, Normal(0, 1)),
+        ({"distribution": "log_normal", "mu": 1, "sigma": 2}, Normal(1, 2, log=True)),
+        ({"distribution": "q_normal", "mu": 1, "sigma": 2, "q": 1}, Normal(1, 2, step=1)),
+        ({"parameters": {"y": {"value": 1}}}, hp.SearchSpace({"y": Constant(1)})),
+    ],
+    ids=str,
+)
+def test_a_sweep_parameter_is_read(config: Any, parameter: Any) -> None:
+    assert wandb(**config) == parameter
+
+
+def test_under_a_grid_q_uniform_is_anchored_at_min_and_leaves_max_out() -> None:
+    assert wandb("grid", distribution="q_uniform", min=1, max=10, q=3) == Int(1, 7, step=3)
+    assert wandb("random", distribution="q_uniform", min=1, max=10, q=3) == Int(0, 9, step=3)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"distribution": "beta", "a": 1, "b": 1}, "beta distribution has no counterpart"),
+        ({"distribution": "unifrom", "min": 0, "max": 1}, "'unifrom' is no distribution"),
+        ({"min": 0, "max": 1, "step": 0.1}, "has no 'step'"),
+        ({"min": 0}, "says nothing of its values"),
+        ({"min": 1, "max": 1}, "both 1"),
+        ({"min": 2, "max": 1}, "above"),
+        ({"min": "small", "max": 1.0}, "'small', not a number"),
+        ({"values": 3}, "3, not a list"),
+        ({"values": []}, "no choices"),
+        ({"value": 1, "values": [1]}, "has no 'values'"),
+        ({"distribution": "normal", "mu": 0, "sigma": 0}, "std is 0"),
+        ({"distribution": "log_uniform", "min": 0, "max": 1000}, "natural logarithm"),
+        ({"values": [1, 2], "probabilities": [1]}, "1 weights|for 2 choices"),
+    ],
+    ids=str,
+)
+def test_what_wandb_cannot_draw_is_refused(config: Any, reason: str) -> None:
+    with pytest.raises(hp.TranslationError, match=reason):
+        wandb(**config)
+
+
+def test_sweeps_are_read_from_yaml_and_json() -> None:
+    space = hp.SearchSpace({"lr": Float(1e-5, 1e-3, log=True)})
+    yaml = "method: bayes\nparameters:\n  lr: {distribution: log_uniform_values, min: 1e-5, max: 1e-3}\n"
+    json = '{"parameters": {"lr": {"distribution": "log_uniform_values", "min": 1e-05, "max": 0.001}}}'
+    assert hp.from_wandb(yaml) == hp.as_space(yaml) == hp.from_wandb(json) == space
+    for text in ("just words", "[1, 2]", "a: [", "method: grid"):
+        with pytest.raises(hp.TranslationError):
+            hp.from_wandb(text)
+    laughs = "\n".join(
+        f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefghij", "bcdefghijk", strict=True)
+    )
+    with pytest.raises(hp.TranslationError, match="aliases unfold"):
+        hp.from_wandb(f"a: &a [1, 1]\n{laughs}\nparameters: {{x: {{value: *k}}}}")
+
+
+def test_a_sweep_says_its_method_and_metric() -> None:
+    space = {"lr": LOG}
+    sweep = hp.to_wandb(
+        space, method="bayes", metric="acc", goal="maximize", run_cap=9, early_terminate={"type": "hyperband"}
+    )
+    assert (sweep["metric"], sweep["run_cap"]) == ({"name": "acc", "goal": "maximize"}, 9)
+    for options, reason in [
+        ({"method": "bayes"}, "needs one"),
+        ({"method": "tpe"}, "'tpe'"),
+        ({"metric": "a", "goal": "MAXIMIZE"}, "'MAXIMIZE'"),
+        ({"runcap": 3}, "no key 'runcap'"),
+    ]:
+        with pytest.raises(hp.TranslationError, match=reason):
+            hp.to_wandb(space, **options)
+
+
+# -- whose is it? -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("thing", [None, 3, {}, [], {"a": 1}, object(), int, "lr: 3", b"\xff", lambda: 3])
+def test_what_is_no_space_is_refused(thing: Any) -> None:
+    with pytest.raises(hp.TranslationError):
+        hp.as_space(thing)
+
+
+def test_a_space_is_recognised_in_every_form() -> None:
+    space = hp.SearchSpace({"lr": LOG, "n": Int(1, 9)})
+    forms = [
+        space, dict(space), space.to_dict(), hp.to_optuna(space), hp.to_optuna(space).form, hp.to_ray(space),
+        hp.translate(space, "ray").form, hp.to_sigopt(space), hp.translate(space, "sigopt").form,
+        hp.to_wandb(space), hp.to_wandb(space)["parameters"],
+    ]  # fmt: skip
+    for form in forms:
+        assert hp.as_space(form) == space
+        assert hp.as_space(lambda trial, form=form: form) == space

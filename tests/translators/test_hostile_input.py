@@ -1,0 +1,132 @@
+"""Whatever a reader is fed, it reads a space or raises an HpcompatError: nothing else, and at once."""
+
+import os
+import random
+import tracemalloc
+from typing import Any
+
+import pytest
+
+import hpcompat as hp
+from hpcompat.translators import translate
+from tests.translators import hostile
+
+EXAMPLES = int(os.environ.get("HPCOMPAT_HOSTILE", "5000"))
+READERS: dict[str, Any] = {
+    "optuna": hp.from_optuna,
+    "ray": hp.from_ray,
+    "sigopt": hp.from_sigopt,
+    "wandb": hp.from_wandb,
+    "any": hp.as_space,
+    "json": hp.SearchSpace.from_dict,
+}
+SPACE = hp.SearchSpace(
+    {
+        "lr": hp.Float(1e-6, 1e-2, log=True),
+        "momentum": hp.Float(0.5, 0.9, step=0.1, when={"optim": "sgd"}),
+        "optim": hp.Categorical(["adamw", "sgd"]),
+        "model": {"layers": hp.Int(1, 8), "width": hp.Int(16, 256, log=True), "heads": hp.Int(2, 8, step=2)},
+        "batch": hp.Categorical([16, 32], weights=[1, 3]),
+        "noise": hp.Normal(0, 1),
+        "seed": hp.Constant(1),
+    }
+)
+FORMS = {dialect: translate(SPACE, dialect, encode=True).form for dialect in ("optuna", "ray", "sigopt", "wandb")}
+FORMS |= {"any": FORMS["wandb"], "json": SPACE.to_dict()}
+
+
+@pytest.mark.parametrize("dialect", READERS)
+def test_readers_raise_nothing_of_their_own(dialect: str) -> None:
+    rng = random.Random(f"hostile {dialect}")
+    read = 0
+    for number in range(EXAMPLES):
+        make = (hostile.thing, lambda rng: hostile.spoiled(rng, FORMS[dialect]))[number % 2]
+        data = make(rng)
+        if dialect in ("wandb", "any") and number % 3 == 0:
+            data = hostile.texts(rng, data)
+        try:
+            space = READERS[dialect](data)
+        except hp.HpcompatError as error:
+            assert error.faults and all(fault.reason for fault in error.faults), data
+        else:
+            read += 1
+            assert space.contains(space.sample(0)), data
+    assert read > EXAMPLES / 100  # some of it is read: the generator does not just make rubbish
+
+
+@pytest.mark.parametrize(
+    ("reader", "thing"),
+    [
+        (hp.from_wandb, {"parameters": {"x": {"distribution": "q_uniform", "min": 0, "max": 1e12, "q": 1}}}),
+        (hp.from_wandb, {"method": "grid", "parameters": {"x": {"distribution": "q_uniform", "max": 1e12, "min": 0}}}),
+        (hp.from_ray, {"x": {"call": "qrandint", "args": [0, 10**12, 2]}}),
+        (hp.from_optuna, [{"name": "x", "call": "suggest_int", "args": [0, 10**12]}]),
+        (hp.from_optuna, [{"name": "x", "call": "suggest_float", "args": [0, 1e12], "kwargs": {"step": 1e-3}}]),
+        (hp.from_sigopt, [{"name": "x", "type": "int", "bounds": {"min": 0, "max": 10**12}}]),
+    ],
+)  # fmt: skip
+def test_a_grid_of_1e12_values_is_never_written_out(reader: Any, thing: Any) -> None:
+    tracemalloc.start()
+    space = reader(thing)
+    for dialect in ("optuna", "ray", "sigopt", "wandb"):
+        translation = translate(space, dialect, encode=True)
+        params = space.sample(0)
+        assert translation.decode(translation.encode(params)) == params
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert space.size > 1e11 and peak < 10_000_000
+
+
+def test_nothing_is_evaluated(tmp_path: Any) -> None:
+    trap = tmp_path / "evaluated"
+    code = f"open({str(trap)!r}, 'w').close()"
+    for thing in (
+        {"x": {"eval": code}},
+        {"x": {"call": "choice", "args": [[{"eval": code}]]}},
+        {"x": {"y": [{"eval": code}]}},
+    ):
+        try:
+            space = hp.from_ray(thing) | {"y": hp.Int(1, 2)}
+        except hp.TranslationError:
+            continue
+        for dialect in ("optuna", "sigopt", "wandb", "ray"):
+            translate(space, dialect, encode=True)
+        hp.translators.ray.domains(translate(space, "ray", encode=True).form)
+    with pytest.raises(hp.TranslationError):
+        hp.from_wandb(f"parameters: {{x: {{value: !!python/object/apply:builtins.exec [{code!r}]}}}}")
+    assert not trap.exists()
+
+
+def test_a_choice_that_ray_would_evaluate_travels_as_a_label(tmp_path: Any) -> None:
+    from ray.tune.search.variant_generator import generate_variants
+
+    trap = tmp_path / "evaluated"
+    code = f"open({str(trap)!r}, 'w').close()"
+    space = hp.SearchSpace(
+        {"x": hp.Categorical([{"eval": code}, {"grid_search": [1]}]), "y": hp.Constant({"eval": code})}
+    )
+    translation = translate(space, "ray", encode=True)
+    [(_, config)] = list(generate_variants(hp.translators.ray.domains(translation.form)))
+    assert space.contains(translation.decode(config))
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("levels", [100, 100_000])
+def test_nesting_without_end_is_refused(levels: int) -> None:
+    wandb: Any = {"value": 1}
+    ray: Any = 1
+    for _ in range(levels):
+        wandb, ray = {"parameters": {"x": wandb}}, {"x": ray}
+    for reader, thing in (
+        (hp.from_wandb, wandb),
+        (hp.from_ray, ray),
+        (hp.as_space, wandb),
+        (hp.as_space, ray),
+    ):
+        if levels > 100:
+            with pytest.raises(hp.HpcompatError):
+                reader(thing)
+        elif reader is not hp.as_space or thing is wandb:
+            assert reader(thing).size == 1
+    with pytest.raises(hp.HpcompatError):
+        hp.from_wandb('{"parameters":' * levels)
