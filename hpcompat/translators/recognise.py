@@ -8,7 +8,7 @@ from typing import Any
 from hpcompat.errors import Fault, TranslationError
 from hpcompat.parameters import Parameter
 from hpcompat.space import SearchSpace
-from hpcompat.translators.optuna import from_optuna
+from hpcompat.translators.optuna import Suggest, from_optuna
 from hpcompat.translators.ray import from_ray
 from hpcompat.translators.sigopt import from_sigopt
 from hpcompat.translators.wandb import from_wandb, parse
@@ -50,7 +50,8 @@ def as_space(thing: Any) -> SearchSpace:
         return from_optuna(thing)
     if callable(thing) and not isinstance(thing, type):
         returned = _untouched(thing)
-        return from_optuna(thing) if returned is None or callable(returned) else as_space(returned)
+        data = isinstance(returned, Suggest) or (returned is not None and not callable(returned))
+        return as_space(returned) if data else from_optuna(thing)
     raise _unknown(thing)
 
 
