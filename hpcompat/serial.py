@@ -9,16 +9,16 @@ dict with a key that starts with "$" is {"$dict": [[key, value], …]}.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from hpcompat.conditions import Condition
 from hpcompat.errors import Fault, SpaceError
-from hpcompat.parameters import Categorical, Constant, Float, Int, Normal, Parameter
-from hpcompat.space import SearchSpace
+from hpcompat.parameters import Categorical, Constant, Float, Int, Normal
 from hpcompat.structure import MOST_LEVELS
 from hpcompat.values import show
 
+Space = TypeVar("Space")
 VERSION = 1
 KINDS: dict[str, type[Any]] = {kind.kind: kind for kind in (Float, Int, Categorical, Constant, Normal)}
 OPTIONAL: dict[str, dict[str, Any]] = {
@@ -37,18 +37,17 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def to_dict(space: SearchSpace) -> dict[str, Any]:
+def to_dict(space: Mapping[str, Any]) -> dict[str, Any]:
     """See `SearchSpace.to_dict`."""
-    space._require_sound()
     return {"hpcompat": VERSION, "space": _write_group(space)}
 
 
-def _write_group(space: SearchSpace) -> dict[str, Any]:
+def _write_group(space: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _write(entry) for name, entry in space.items()}
 
 
-def _write(entry: Parameter | SearchSpace) -> dict[str, Any]:
-    if isinstance(entry, SearchSpace):
+def _write(entry: Any) -> dict[str, Any]:
+    if isinstance(entry, Mapping):
         data: dict[str, Any] = {"kind": "group", "space": _write_group(entry)}
     else:
         fields = {name: getattr(entry, name) for name in (*REQUIRED[entry.kind], *OPTIONAL[entry.kind])}
@@ -91,28 +90,28 @@ def read_value(data: Any) -> Any:
     return {key: read_value(item) for key, item in data.items()}
 
 
-def from_dict(data: Mapping[str, Any]) -> SearchSpace:
-    """See `SearchSpace.from_dict`."""
+def from_dict(data: Mapping[str, Any], space: Callable[..., Space]) -> Space:
+    """See `SearchSpace.from_dict`; `space` makes one, and the groups in it."""
     if not isinstance(data, Mapping) or "hpcompat" not in data:
         raise SpaceError("this is no space that hpcompat wrote", [Fault("", f"got {show(data)}")])
     if type(data["hpcompat"]) is not int or data["hpcompat"] != VERSION:
         hint = "a newer hpcompat wrote it: update"
         raise SpaceError("unknown format", [Fault("hpcompat", f"is {show(data['hpcompat'])}, not {VERSION}", hint)])
     faults: list[Fault] = []
-    entries = _read_group(data.get("space"), (), faults)
+    entries = _read_group(data.get("space"), (), faults, space)
     if faults:
         raise SpaceError("this is no space that hpcompat wrote", faults)
-    return SearchSpace(entries)
+    return space(entries)
 
 
-def _read_group(data: Any, path: tuple[str, ...], faults: list[Fault]) -> dict[str, Any]:
+def _read_group(data: Any, path: tuple[str, ...], faults: list[Fault], space: Any) -> dict[str, Any]:
     if not isinstance(data, Mapping) or len(path) > MOST_LEVELS:
         faults.append(Fault(".".join(path), f"a space is a dict of at most {MOST_LEVELS} levels, not {show(data)}"))
         return {}
-    return {name: _read(entry, (*path, str(name)), faults) for name, entry in data.items()}
+    return {name: _read(entry, (*path, str(name)), faults, space) for name, entry in data.items()}
 
 
-def _read(data: Any, path: tuple[str, ...], faults: list[Fault]) -> Any:
+def _read(data: Any, path: tuple[str, ...], faults: list[Fault], space: Any) -> Any:
     where = ".".join(path)
     kind = data.get("kind") if isinstance(data, Mapping) else None
     if not isinstance(kind, str) or kind not in (*KINDS, "group"):
@@ -132,7 +131,7 @@ def _read(data: Any, path: tuple[str, ...], faults: list[Fault]) -> Any:
     try:
         when = _read_when(data.get("when"))
         if kind == "group":
-            return SearchSpace(_read_group(data["space"], path, faults), when=when)
+            return space(_read_group(data["space"], path, faults, space), when=when)
         arguments = {name: read_value(data[name]) for name in (*required, *optional) if name in data}
     except (ValueError, TypeError, RecursionError) as error:
         faults.append(Fault(where, str(error)))

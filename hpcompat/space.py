@@ -67,7 +67,7 @@ class SearchSpace(Mapping[str, Entry]):
 
     @cached_property
     def _resolved(self) -> tuple[tuple[Leaf, ...], tuple[Fault, ...]]:
-        return structure.resolve(self)
+        return structure.resolve(self, self.when)
 
     def _require_sound(self) -> tuple[Leaf, ...]:
         leaves, faults = self._resolved
@@ -237,6 +237,7 @@ class SearchSpace(Mapping[str, Entry]):
         """
         from hpcompat import serial
 
+        self._require_sound()
         return serial.to_dict(self)
 
     @staticmethod
@@ -249,7 +250,7 @@ class SearchSpace(Mapping[str, Entry]):
         """
         from hpcompat import serial
 
-        return serial.from_dict(data)
+        return serial.from_dict(data, SearchSpace)
 
     def __or__(self, other: Mapping[str, Any]) -> SearchSpace:
         if not isinstance(other, Mapping):

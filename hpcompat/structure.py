@@ -6,15 +6,12 @@ import heapq
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any, Union
 
 from hpcompat.conditions import Condition
 from hpcompat.errors import Fault
 from hpcompat.parameters import Parameter
 from hpcompat.values import identity, is_scalar, show, unfit
-
-if TYPE_CHECKING:
-    from hpcompat.space import SearchSpace
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 ABSENT = object()
@@ -55,11 +52,11 @@ def walk(leaves: Iterable[Leaf], value_of: Callable[[Leaf], Any]) -> dict[str, A
     return flat
 
 
-def resolve(space: SearchSpace) -> tuple[tuple[Leaf, ...], tuple[Fault, ...]]:
+def resolve(space: Mapping[str, Any], when: tuple[Condition, ...]) -> tuple[tuple[Leaf, ...], tuple[Fault, ...]]:
     """The leaves, parents first, and everything that is wrong with the space."""
     found: dict[str, Leaf] = {}
     faults: list[Fault] = []
-    if space.when:
+    if when:
         faults.append(Fault("", "the outermost space has no `when`", "put it inside another space"))
     for item in _entries(space, (), ()):
         if isinstance(item, Fault):
@@ -75,20 +72,18 @@ def resolve(space: SearchSpace) -> tuple[tuple[Leaf, ...], tuple[Fault, ...]]:
     return _ordered(found)
 
 
-def _entries(space: SearchSpace, path: tuple[str, ...], when: tuple[Condition, ...]) -> Iterator[Leaf | Fault]:
-    from hpcompat.space import SearchSpace
-
+def _entries(space: Mapping[str, Any], path: tuple[str, ...], when: tuple[Condition, ...]) -> Iterator[Leaf | Fault]:
     for name, entry in space.items():
         if not isinstance(name, str) or not name or not name.isprintable() or unfit(name):
             yield Fault(".".join(path), f"{show(name)} is no name for a parameter", "use printable text")
             continue
         below = (*path, name)
         dotted = ".".join(below)
-        conditions = (*when, *entry.when) if isinstance(entry, (Parameter, SearchSpace)) else when
+        conditions = (*when, *getattr(entry, "when", ()))
         if isinstance(entry, Parameter):
             yield from (fault._replace(where=dotted) for fault in entry.faults)
             yield Leaf(below, dotted, entry, conditions)
-        elif not isinstance(entry, SearchSpace):
+        elif not isinstance(entry, Mapping):
             yield Fault(dotted, f"{show(entry)} is no parameter", _way_out(entry))
         elif not entry:
             yield Fault(dotted, "is an empty group", "leave it out")
@@ -163,10 +158,8 @@ def _ordered(leaves: Mapping[str, Leaf]) -> tuple[tuple[Leaf, ...], tuple[Fault,
     return (() if faults else tuple(order)), faults
 
 
-def pin(space: SearchSpace, constants: Mapping[str, Parameter], leaves: Mapping[str, Leaf]) -> dict[str, Any]:
+def pin(space: Mapping[str, Any], constants: Mapping[str, Parameter], leaves: Mapping[str, Leaf]) -> dict[str, Any]:
     """The entries of a space in which `constants` stand for the parameters of their (dotted) names."""
-    from hpcompat.space import SearchSpace
-
     gone: set[str] = set()
     for leaf in leaves.values():  # parents first, so that one pass is enough
         for parent, accepted in leaf._gates:
@@ -182,13 +175,13 @@ def pin(space: SearchSpace, constants: Mapping[str, Parameter], leaves: Mapping[
             if parent not in constants or leaves[parent].when
         )
 
-    def rebuild(group: SearchSpace, path: tuple[str, ...]) -> dict[str, Any]:
+    def rebuild(group: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
         entries: dict[str, Any] = {}
         for name, entry in group.items():
             dotted = ".".join((*path, name))
-            if isinstance(entry, SearchSpace):
+            if isinstance(entry, Mapping):
                 if inner := rebuild(entry, (*path, name)):
-                    entries[name] = SearchSpace(inner, when=simpler(entry.when))
+                    entries[name] = type(entry)(inner, when=simpler(entry.when))  # type: ignore[attr-defined, call-arg]
             elif dotted not in gone:
                 parameter: Any = constants.get(dotted, entry)
                 entries[name] = replace(parameter, when=simpler(parameter.when)) if parameter.when else parameter
