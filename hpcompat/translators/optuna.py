@@ -86,7 +86,9 @@ def _call(passage: Passage, by_name: Mapping[str, Passage]) -> dict[str, Any]:
     call = {"name": passage.raw_name, "call": name, "kwargs": arguments(passage.stand_in)}
     if passage.gated:
         parents = [(by_name[parent], values) for parent, values in passage.leaf.when]
-        call["when"] = {parent.raw_name: [parent.encode(value) for value in values] for parent, values in parents}
+        call["when"] = {
+            parent.raw_name: [write_value(parent.encode(value)) for value in values] for parent, values in parents
+        }
     return call
 
 
@@ -199,7 +201,12 @@ def _read_entry(call: Any) -> Parameter:
     if not isinstance(call, Mapping):
         refuse(f"{show(call)} is no suggest call", 'write {"name": …, "call": "suggest_float", "kwargs": {…}}')
     parameter: Any = read_call(call.get("call", ""), call.get("args", ()), call.get("kwargs"))
-    when = condition(call.get("when"))
+    try:
+        when = tuple(each._replace(values=tuple(map(read_value, each.values))) for each in condition(call.get("when")))
+    except (ValueError, TypeError) as error:
+        if isinstance(error, TranslationError):
+            raise
+        refuse(f"its condition is {show(call.get('when'))} ({error})", "a dict of lists by parent")
     return replace(parameter, when=when) if when else parameter  # type: ignore[no-any-return]
 
 

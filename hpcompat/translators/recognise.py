@@ -29,6 +29,7 @@ def as_space(thing: Any) -> SearchSpace:
     | a list of suggest calls, a dict of distributions, a Study, a trial | Optuna |
     | a function of a trial that suggests | Optuna |
     | a function of a trial that returns any of these, as transformers' hp_space does | whatever it returns |
+    | an empty dict, or a function that returns one | an empty space: everything is suggested as a trial runs |
 
     Raises `TranslationError` where nothing fits, or what fits cannot be read.
 
@@ -56,6 +57,8 @@ def as_space(thing: Any) -> SearchSpace:
 
 
 def _from_mapping(thing: Mapping[str, Any]) -> SearchSpace:
+    if not thing:  # a trainer's own functions may suggest everything as the trial runs
+        return SearchSpace()
     if "hpcompat" in thing and not isinstance(thing["hpcompat"], Mapping):
         return SearchSpace.from_dict(thing)
     values = list(thing.values())

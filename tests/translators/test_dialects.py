@@ -362,10 +362,14 @@ def test_a_sweep_says_its_method_and_metric() -> None:
 # -- whose is it? -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("thing", [None, 3, {}, [], {"a": 1}, object(), int, "lr: 3", b"\xff", lambda: 3])
+@pytest.mark.parametrize("thing", [None, 3, [], {"a": 1}, object(), int, "lr: 3", b"\xff", lambda: 3])
 def test_what_is_no_space_is_refused(thing: Any) -> None:
     with pytest.raises(hp.TranslationError):
         hp.as_space(thing)
+
+
+def test_an_empty_dict_is_an_empty_space() -> None:
+    assert hp.as_space({}) == hp.as_space(lambda trial: {}) == hp.SearchSpace()
 
 
 def test_a_space_is_recognised_in_every_form() -> None:

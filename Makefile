@@ -1,0 +1,41 @@
+# The commands of this repository. The first one that needs it sets up .venv; `make` lists them.
+
+PYTHON ?= python3
+BACKEND ?= optuna
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint docs clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## search a small vision transformer on real digits [BACKEND=optuna|ray|sigopt|wandb]
+	@$(BIN)/python examples/digits.py --backend $(BACKEND)
+
+test: $(INSTALLED)  ## the tests and every example in the documentation
+	@$(BIN)/python -m pytest -q
+
+check: lint docs  ## lint, formatting, types, documentation
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+
+docs: $(INSTALLED)  ## the documentation, into build/docs
+	@$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs build/docs
+
+clean:  ## remove what the other commands made, but for .venv and runs
+	@rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+# sigoptlite and libsigopt run beside numpy 2, which their metadata still forbids: hence --no-deps.
+$(INSTALLED): export PIP_DISABLE_PIP_VERSION_CHECK := 1
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "Setting up .venv: some minutes, once"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -qq -c constraints.txt --no-deps sigoptlite libsigopt
+	@touch $@
