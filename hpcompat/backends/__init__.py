@@ -1,0 +1,138 @@
+"""How trials are chosen and driven: a module for each backend, the same `run(plan, evaluate)` in each.
+
+A backend asks its engine for params, hands them to `evaluate` as a `Suggestion`, tells the engine what
+came of it, and calls `plan.finished` with the Trial, in the process that drives the search.
+"""
+
+from __future__ import annotations
+
+import difflib
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from hpcompat.errors import BackendError, MissingBackendError
+from hpcompat.space import SearchSpace
+from hpcompat.trials import Trial
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A row of the table: what the backend is called, needs, and can do."""
+
+    name: str
+    package: str
+    samplers: tuple[str, ...]
+    pruners: tuple[str, ...]
+    most_objectives: float = float("inf")
+
+    @property
+    def pip(self) -> str:
+        """The command that installs it."""
+        return f"pip install 'hpcompat[{self.name}]'"
+
+    def load(self) -> Callable[[Plan, Evaluate], Run]:
+        """The backend's `run`. Raises `MissingBackendError` if its package is not installed."""
+        try:
+            import_module(self.package)
+        except ImportError as error:
+            message = f"the {self.name} backend is not installed ({error}): {self.pip}"
+            raise MissingBackendError(message) from error
+        run: Callable[[Plan, Evaluate], Run] = import_module(f"hpcompat.backends.{self.name}").run
+        return run
+
+
+BACKENDS: Mapping[str, Backend] = {
+    backend.name: backend
+    for backend in (Backend("optuna", "optuna", ("bayes", "random", "grid"), ("median", "hyperband", "asha")),)
+}
+
+
+def _unheard(value: float, step: int) -> None:
+    """Where no pruner listens."""
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """The params of one trial to come, and the way back to the engine while it runs.
+
+    `report(value, step)` and `should_prune()` talk to the engine's pruner. `native`: the engine's own
+    trial object, if there is one.
+    """
+
+    number: int
+    params: dict[str, Any]
+    report: Callable[[float, int], None] = _unheard
+    should_prune: Callable[[], bool] = _never
+    native: Any = None
+
+
+Evaluate = Callable[[Suggestion], Trial]
+
+
+def _no_end(trial: Trial) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a search asks of a backend.
+
+    `sampler`: "bayes", "random", "grid" or a native one; `pruner`: None, "median", "hyperband", "asha"
+    or a native one. `history`: finished trials to tell the engine of before it starts; they are not
+    counted in `n_trials`. `finished(trial)`: to be called once for each trial; True asks for an end.
+    """
+
+    space: SearchSpace
+    directions: tuple[str, ...]
+    n_trials: int
+    sampler: Any = None
+    pruner: Any = None
+    seed: int | None = None
+    timeout: float | None = None
+    history: tuple[Trial, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    finished: Callable[[Trial], bool] = _no_end
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a backend hands back: every finished trial of the search, and its own object."""
+
+    trials: tuple[Trial, ...]
+    native: Any
+    interrupted: bool = False
+
+
+def find(name: str) -> Backend:
+    """The backend of that name. Raises `BackendError`, saying which there are.
+
+    >>> find("optuna").pip
+    "pip install 'hpcompat[optuna]'"
+    """
+    if name in BACKENDS:
+        return BACKENDS[name]
+    raise BackendError(f"there is no backend {name!r}; {known(name, BACKENDS)}")
+
+
+def known(name: Any, names: Mapping[str, Any] | tuple[str, ...]) -> str:
+    """The end of a message about a name that is none of `names`.
+
+    >>> known("medain", ("median", "asha"))
+    "did you mean 'median'?"
+    """
+    close = difflib.get_close_matches(name, names, 1) if isinstance(name, str) else []
+    return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(map(repr, names))}"
+
+
+def leg_seed(seed: int | None, replayed: int) -> int | None:
+    """The seed of an engine that has `replayed` trials behind it: the plain one would draw them all again."""
+    if seed is None or not replayed:
+        return seed
+    return random.Random(f"{seed}/{replayed}").getrandbits(32)

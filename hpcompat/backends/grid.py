@@ -1,0 +1,62 @@
+"""Every configuration of a finite space, one after the other: what "grid" means on every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hpcompat.errors import BackendError, Fault
+from hpcompat.parameters import Categorical
+from hpcompat.space import SearchSpace
+from hpcompat.structure import Leaf
+from hpcompat.values import show
+
+Flat = dict[str, Any]
+
+
+def configurations(space: SearchSpace) -> Iterator[dict[str, Any]]:
+    """Params of each configuration once, the last parameter changing fastest; made as they are asked for.
+
+    Raises `BackendError`, naming every parameter that is continuous, unbounded or weighted.
+
+    >>> from hpcompat import Int
+    >>> space = SearchSpace({"optim": Categorical(["adamw", "sgd"]), "k": Int(0, 1, when={"optim": "sgd"})})
+    >>> list(configurations(space))
+    [{'optim': 'adamw'}, {'optim': 'sgd', 'k': 0}, {'optim': 'sgd', 'k': 1}]
+    """
+    faults = [fault for leaf in space.leaves if (fault := _fault(leaf))]
+    if faults:
+        raise BackendError("a grid needs a finite space, without weights", faults)
+    return _walk(space)
+
+
+def _fault(leaf: Leaf) -> Fault | None:
+    parameter = leaf.parameter
+    shown = show(parameter, 120)
+    if parameter.size == float("inf"):
+        return Fault(leaf.name, f"{shown} has no end of values", "give it a step, or use 'random'")
+    if parameter.kind == "normal" or (isinstance(parameter, Categorical) and parameter.weights):
+        return Fault(leaf.name, f"{shown} is weighted, and a grid is not", "use 'random'")
+    return None
+
+
+def _walk(space: SearchSpace) -> Iterator[dict[str, Any]]:
+    leaves = space.leaves
+    # an iterator for each leaf decided on, and no recursion: there may be thousands of leaves
+    levels: list[Iterator[Flat]] = [iter([{}])]
+    while levels:
+        flat = next(levels[-1], None)
+        if flat is None:
+            levels.pop()
+        elif len(levels) > len(leaves):
+            yield space.nest(flat)
+        else:
+            levels.append(_branches(leaves[len(levels) - 1], flat))
+
+
+def _branches(leaf: Leaf, flat: Flat) -> Iterator[Flat]:
+    if leaf.when and not leaf.active(flat):
+        yield flat
+    else:
+        for value in leaf.parameter.support or ():
+            yield {**flat, leaf.name: value}

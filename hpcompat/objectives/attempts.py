@@ -1,0 +1,116 @@
+"""One attempt at a trial: whatever happens inside it, a Trial comes out."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from hpcompat.backends import Suggestion
+from hpcompat.objectives.directories import Runs, writable
+from hpcompat.objectives.scores import Undecided, Values, values_of
+from hpcompat.objectives.view import TrialView
+from hpcompat.space import SearchSpace
+from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all trials of one search share; see `search` for the words."""
+
+    space: SearchSpace = field(default_factory=SearchSpace)
+    directions: tuple[str, ...] = ("minimize",)
+    compute_objective: Callable[[dict[str, float]], Any] | None = None
+    hp_name: Callable[[TrialView], str] | None = None
+    output_dir: str | None = None
+    runs: Runs = field(default_factory=Runs)
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several objectives, and so nothing to prune by."""
+        return len(self.directions) > 1
+
+    def score(self, outcome: Any, metric_for_best_model: str | None = None) -> Values:
+        """The values of metrics or numbers: see `values_of`."""
+        return values_of(outcome, len(self.directions), self.compute_objective, metric_for_best_model)
+
+
+class Attempt:
+    """A trial in the making. What it leaves behind is noted as it comes, so that a failure keeps it."""
+
+    def __init__(self, suggestion: Suggestion, setting: Setting) -> None:
+        self.view = TrialView(suggestion, setting.space, len(setting.directions))
+        self.params = suggestion.params
+        self.setting = setting
+        self.run_id: str | None = None
+        self.directory: str | None = None
+        self.checkpoint: str | None = None
+
+    def open(self, output_dir: str) -> str:
+        """Make the run directory, in the search's output_dir or else in this one."""
+        root = writable(self.setting.output_dir or output_dir)
+        name = self.setting.hp_name(self.view) if self.setting.hp_name else f"run-{self.view.number}"
+        self.directory = self.setting.runs.make(root, name)
+        self.run_id = os.path.relpath(self.directory, root)
+        return self.directory
+
+
+def conduct(attempt: Attempt, body: Callable[[Attempt], Values | None]) -> Trial:
+    """Run `body`, which returns the values, or None for a pruned trial.
+
+    An exception makes the trial FAILED and goes no further. Only `Undecided` does, for it would hit
+    every trial alike, and what is no `Exception` (Ctrl-C).
+    """
+    view = attempt.view
+    start = datetime.now(timezone.utc)
+    values, state, error = None, COMPLETE, None
+    try:
+        values = body(attempt)
+        if values is None:
+            state, values = PRUNED, _last_report(view)
+        elif any(map(math.isnan, values)):
+            raise ValueError(f"the objective is nan{f': {values}' if len(values) > 1 else ''}")
+    except Undecided:
+        raise
+    except Exception as raised:
+        if _is_pruned(raised):
+            state, values = PRUNED, _last_report(view)
+        else:
+            values, state, error = None, FAILED, _described(raised)
+    return Trial(
+        number=view.number,
+        params=view.params,
+        values=values,
+        state=state,
+        intermediate_values=view.intermediate_values,
+        start=start,
+        end=datetime.now(timezone.utc),
+        run_id=attempt.run_id,
+        directory=attempt.directory and attempt.setting.runs.close(attempt.directory),
+        checkpoint=attempt.checkpoint,
+        error=error,
+    )
+
+
+def _last_report(view: TrialView) -> Values | None:
+    """What counts as the value of a pruned trial: the report of the highest step, unless that is NaN."""
+    reports = view.intermediate_values
+    last = reports[max(reports)] if reports else math.nan
+    return None if math.isnan(last) else (last,)
+
+
+def _is_pruned(raised: Exception) -> bool:
+    # Optuna's own; where it is not loaded nobody can have raised it
+    optuna = sys.modules.get("optuna.exceptions")
+    return optuna is not None and isinstance(raised, optuna.TrialPruned)
+
+
+def _described(raised: Exception) -> str:
+    """The cause, then the traceback: as text, for an exception keeps its frames alive, models and all."""
+    cause = "".join(traceback.format_exception_only(raised)).strip()
+    return f"{cause}\n\n{''.join(traceback.format_exception(raised))}"

@@ -1,0 +1,81 @@
+"""What would make a search fail or mean something else than it says, found before the first trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hpcompat.backends import Plan
+from hpcompat.errors import Fault
+from hpcompat.objectives.arguments import faults_of, near, takes
+from hpcompat.objectives.attempts import Setting
+from hpcompat.objectives.models import takes_argument, unbound
+from hpcompat.parameters import Categorical, Parameter
+from hpcompat.space import SearchSpace
+
+_PLACES = (0.0, 0.37, 0.5, 1.0)
+
+
+def trainer_faults(trainer: Any, plan: Plan, setting: Setting) -> Iterator[Fault]:
+    """Why this Trainer cannot be searched in this way."""
+    if trainer.model_init is None:
+        way_out = "make it with Trainer(model_init=…), or pass a function trial -> Trainer instead"
+        yield Fault("model_init", "without one every trial would go on training the same model", way_out)
+    else:
+        yield from _parameter_faults(trainer, plan.space)
+    yield from _data_faults(trainer)
+    if setting.compute_objective is None:
+        yield from _objective_faults(trainer.args, plan.directions)
+    if plan.pruner is not None and trainer.args.eval_strategy == "no":
+        way_out = "set eval_strategy to 'epoch' or 'steps', or leave pruner out"
+        yield Fault("pruner", "there is no evaluation during training to prune by", way_out)
+
+
+def params_faults(trainer: Any, params: Mapping[str, Any]) -> Iterator[Fault]:
+    """The params that neither the Trainer's arguments nor its model_init take."""
+    if trainer.model_init is None or not takes_argument(unbound(trainer.model_init)):
+        yield from (_untaken(trainer, name) for name in params if not takes(trainer.args, name))
+
+
+def _untaken(trainer: Any, name: str) -> Fault:
+    close = near(trainer.args, name)
+    reason = f"is no field of {type(trainer.args).__name__}, and model_init takes no argument"
+    return Fault(name, reason, close or "let model_init take the trial: def model_init(trial)")
+
+
+def _parameter_faults(trainer: Any, space: SearchSpace) -> Iterator[Fault]:
+    any_name = takes_argument(trainer.model_init)
+    for leaf in space.leaves:
+        if not takes(trainer.args, leaf.name):
+            if not any_name:
+                yield _untaken(trainer, leaf.name)
+            continue
+        for value in _examples(leaf.parameter):
+            if faults := faults_of(trainer.args, space.nest({leaf.name: value})):
+                yield faults[0]._replace(where=leaf.name)
+                break
+
+
+def _examples(parameter: Parameter) -> Sequence[Any]:
+    if isinstance(parameter, Categorical):
+        return parameter.choices
+    return [parameter.quantile(u) for u in _PLACES]
+
+
+def _data_faults(trainer: Any) -> Iterator[Fault]:
+    from transformers import Trainer
+
+    for name, loader in (("train_dataset", "get_train_dataloader"), ("eval_dataset", "get_eval_dataloader")):
+        own = any(getattr(type(trainer), each) is not getattr(Trainer, each) for each in (loader, "evaluate"))
+        if getattr(trainer, name) is None and not own:
+            yield Fault(name, "the Trainer has none", f"make it with Trainer({name}=…)")
+
+
+def _objective_faults(args: Any, directions: Sequence[str]) -> Iterator[Fault]:
+    metric = args.metric_for_best_model
+    if len(directions) > 1:
+        yield Fault("compute_objective", f"{len(directions)} directions need one that returns as many values")
+    elif metric is not None and (directions[0] == "maximize") != args.greater_is_better:
+        verb = "greater" if args.greater_is_better else "smaller"
+        reason = f"is {directions[0]!r}, but metric_for_best_model={metric!r} is better when {verb}"
+        yield Fault("direction", reason, "turn it round, or pass compute_objective")

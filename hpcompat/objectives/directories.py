@@ -1,0 +1,129 @@
+"""Run directories: each made once, for one trial, and kept or removed with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hpcompat.errors import SearchError
+from hpcompat.trials import COMPLETE, Trial, pareto_front
+
+KEEP = ("best", "all", "none")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The run directories that this search made."""
+
+    made: dict[str, None] = field(default_factory=dict)
+    token: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+
+    def make(self, root: str, name: str) -> str:
+        """A new directory under `root`, called `name`, or `name-<token>` where that is taken.
+
+        Raises `ValueError` for a name that leads out of `root`.
+        """
+        path = os.path.normpath(os.path.join(root, name))
+        if not path.startswith(os.path.join(root, "")):
+            raise ValueError(f"hp_name gave {name!r}, which is no name for a directory inside {root}")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        second = f"{path}-{self.token}"
+        for candidate in (path, second, *(f"{second}-{count}" for count in range(2, 1000))):
+            try:
+                os.mkdir(candidate)  # fails if it is there: no two trials ever share one
+            except FileExistsError:
+                continue
+            self.made[candidate] = None
+            return candidate
+        raise SearchError(f"{path} and a thousand more of that name are taken")
+
+    def remove(self, path: str) -> None:
+        """Remove a directory that this search made."""
+        if path in self.made:
+            try:
+                shutil.rmtree(path)
+            except OSError as error:
+                warnings.warn(f"{path} could not be removed: {error}", stacklevel=2)
+            del self.made[path]
+
+    def close(self, path: str) -> str | None:
+        """The directory of a trial that has ended; None if nothing was put there, and then it is removed."""
+        if os.path.isdir(path) and os.listdir(path):
+            return path
+        self.remove(path)
+        return None
+
+    def keep_only(self, kept: Iterable[Trial]) -> None:
+        """Remove every directory that this search made but those of `kept`."""
+        stay = {trial.directory for trial in kept}
+        for path in [path for path in self.made if path not in stay]:
+            self.remove(path)
+
+
+class Keeper:
+    """Which directories stay, decided with each finished trial: the disk holds few at any time."""
+
+    def __init__(self, runs: Runs, keep: str, directions: Sequence[str]) -> None:
+        self.runs = runs
+        self.keep = keep
+        self.directions = directions
+        self.front: tuple[Trial, ...] = ()
+
+    def add(self, trial: Trial) -> None:
+        """Take in a finished trial; remove what it beat, or its own directory."""
+        before = self.front
+        if trial.state == COMPLETE:
+            self.front = pareto_front((*before, trial), self.directions)
+            if len(self.directions) == 1:
+                self.front = self.front[:1]
+        if self.keep != "all":
+            stay = {kept.number for kept in self.kept}
+            for each in (*before, trial):
+                if each.directory and each.number not in stay:
+                    self.runs.remove(each.directory)
+
+    @property
+    def kept(self) -> tuple[Trial, ...]:
+        """The trials whose directories stay under "best"."""
+        return self.front if self.keep == "best" else ()
+
+
+def settled(trials: Iterable[Trial]) -> tuple[Trial, ...]:
+    """The trials without the directories and checkpoints that are no more."""
+    return tuple(
+        replace(
+            trial,
+            directory=trial.directory if trial.directory and os.path.isdir(trial.directory) else None,
+            checkpoint=trial.checkpoint if trial.checkpoint and os.path.isdir(trial.checkpoint) else None,
+        )
+        if trial.directory or trial.checkpoint
+        else trial
+        for trial in trials
+    )
+
+
+def last_checkpoint(directory: str) -> str | None:
+    """The `checkpoint-<step>` of the highest step in a run directory."""
+    steps = [
+        (int(step), path)
+        for path in Path(directory).glob("checkpoint-*")
+        if path.is_dir() and (step := path.name.removeprefix("checkpoint-")).isdecimal()
+    ]
+    return str(max(steps)[1]) if steps else None
+
+
+def writable(root: str) -> str:
+    """The directory, made if need be. Raises `SearchError` if nothing can be written there."""
+    probe = os.path.join(root, f".{uuid.uuid4().hex}")
+    try:
+        os.makedirs(root, exist_ok=True)
+        os.mkdir(probe)
+        os.rmdir(probe)
+    except OSError as error:
+        raise SearchError(f"nothing can be written to output_dir {root!r}: {error}") from error
+    return os.path.abspath(root)

@@ -1,0 +1,81 @@
+"""A Trainer's model: made by model_init for a trial, and let go of when the trial is over."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from hpcompat.objectives.view import TrialView
+
+_HOLDS = frozenset({"model", "model_wrapped", "optimizer", "lr_scheduler", "deepspeed"})
+_HANDLER_HOLDS = frozenset({"model", "optimizer", "lr_scheduler", "train_dataloader", "eval_dataloader"})
+
+
+def takes_argument(model_init: Callable[..., Any]) -> bool:
+    """Whether model_init takes the trial: it has one argument, bound ones not counted.
+
+    >>> takes_argument(lambda: None), takes_argument(lambda trial: None), takes_argument(partial(pow, 2))
+    (False, True, True)
+    """
+    if isinstance(model_init, partial):  # as transformers counts
+        whole = len(inspect.signature(model_init.func).parameters)
+        return whole - len(model_init.args) - len(model_init.keywords) > 0
+    return bool(inspect.signature(model_init).parameters)
+
+
+def made(model_init: Callable[..., Any], view: TrialView) -> Any:
+    """The trial's model."""
+    return model_init(view) if takes_argument(model_init) else model_init()
+
+
+def unbound(model_init: Callable[..., Any]) -> Callable[..., Any]:
+    """The model_init behind one that `with_params` has bound to its params."""
+    bound = isinstance(model_init, partial) and model_init.func is made
+    return model_init.args[0] if bound else model_init  # type: ignore[attr-defined]
+
+
+def initialised(trainer: Any) -> Any:
+    """The model that a Trainer starts with, as its own constructor makes it."""
+    from transformers.trainer_utils import enable_full_determinism, set_seed
+
+    (enable_full_determinism if trainer.args.full_determinism else set_seed)(trainer.args.seed)
+    model = trainer.call_model_init()
+    quantised = getattr(model, "quantization_method", None) is not None
+    if trainer.place_model_on_device and not quantised and getattr(model, "hf_device_map", None) is None:
+        model = model.to(trainer.args.device)
+    if getattr(model, "config", None) is not None:
+        model.config.use_cache = trainer.args.use_cache
+    return model
+
+
+def label_smoother(args: Any, model: Any) -> Any:
+    """What the Trainer's constructor makes of label_smoothing_factor."""
+    from transformers.trainer_pt_utils import LabelSmoother
+
+    problem = getattr(getattr(model, "config", None), "problem_type", None)
+    if args.label_smoothing_factor == 0 or problem == "multi_label_classification":
+        return None
+    return LabelSmoother(epsilon=args.label_smoothing_factor)
+
+
+def references(*things: Any) -> list[weakref.ref[Any]]:
+    """Weak references to models and optimizers, and to a parameter of each model: it may outlive it."""
+    parameters = [next(thing.parameters(), None) for thing in things if hasattr(thing, "parameters")]
+    return [weakref.ref(thing) for thing in (*things, *parameters) if thing is not None]
+
+
+def collect(references: list[weakref.ref[Any]]) -> None:
+    """Empty the list; what it refers to and is still alive is in reference cycles, which are broken up."""
+    if any(reference() is not None for reference in references):
+        gc.collect()  # not every time: it costs as much as a small trial
+    references.clear()
+
+
+def free(trainer: Any) -> None:
+    """Let go of the model and everything that holds it."""
+    for holder, names in ((trainer, _HOLDS), (trainer.callback_handler, _HANDLER_HOLDS)):
+        vars(holder).update(dict.fromkeys(names & vars(holder).keys()))

@@ -1,0 +1,221 @@
+"""One trial of a transformers Trainer.
+
+Each trial starts from the Trainer as given: fresh arguments, a fresh accelerator, `model_init` asked
+for a model under the trial's own seed, callbacks in the state they were in. `train()` is called as a
+user calls it, without transformers' own idea of a trial, so that no search package is needed for it.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from hpcompat.backends import Evaluate, Suggestion
+from hpcompat.errors import Fault, SearchError
+from hpcompat.objectives.arguments import applied, near, takes
+from hpcompat.objectives.attempts import Attempt, Setting, conduct
+from hpcompat.objectives.directories import last_checkpoint, writable
+from hpcompat.objectives.given import bring_back, reset, set_aside
+from hpcompat.objectives.models import collect, label_smoother, made, references, unbound
+from hpcompat.objectives.scores import Values
+from hpcompat.objectives.view import TrialView
+from hpcompat.trials import Trial
+
+# what they print would drown the search's own line a trial
+_DISPLAYS = ("ProgressCallback", "PrinterCallback", "NotebookProgressCallback")
+
+
+@contextmanager
+def trainer_objective(trainer: Any, setting: Setting) -> Iterator[Evaluate]:
+    """The evaluation of trials by a Trainer with model_init; after the block the Trainer is as given."""
+    _require_copies(trainer)
+    given = set_aside(trainer, writable(setting.output_dir or trainer.args.output_dir))
+    model_init = trainer.model_init
+    alive: list[weakref.ref[Any]] = []
+    unread = UnreadNames(trainer.args)
+
+    def body(attempt: Attempt) -> Values | None:
+        def init() -> Any:
+            model = made(model_init, attempt.view)
+            unread.warn(attempt.view)
+            # not before: hp_name may use what model_init has suggested
+            trainer.args.output_dir = attempt.open(trainer.args.output_dir)
+            trainer.label_smoother = label_smoother(trainer.args, model)
+            alive.extend(references(model))
+            return model
+
+        trainer.control = copy.copy(trainer.control)
+        set_up(trainer, attempt.params)
+        trainer.model_init = init
+        return train(trainer, attempt)
+
+    def evaluate(suggestion: Suggestion) -> Trial:
+        try:
+            return conduct(Attempt(suggestion, setting), body)
+        finally:
+            alive.extend(references(trainer.optimizer))
+            reset(trainer, given)
+            collect(alive)
+
+    try:
+        yield evaluate
+    finally:
+        bring_back(trainer, given)
+
+
+def _require_copies(trainer: Any) -> None:
+    try:
+        applied(trainer.args, {})
+    except Exception as error:
+        trainer.create_accelerator_and_postprocess()
+        kind = type(trainer.args).__name__
+        way_out = Fault("", "pass a function trial -> Trainer instead")
+        raise SearchError(f"{kind} cannot be made again from its own fields: {error}", [way_out]) from error
+
+
+def made_trainer(trainer: Any, attempt: Attempt) -> Values | None:
+    """The trial of a Trainer that a function made for it; its params are already in it."""
+    args = copy.copy(trainer.args)  # the function's own arguments may serve every trial
+    args.output_dir = attempt.open(args.output_dir)
+    trainer.args = args
+    if trainer.model_init is not None:
+        trainer.model_init = partial(made, trainer.model_init, attempt.view)
+    return train(trainer, attempt)
+
+
+def trainer_with(trainer: Any, params: Mapping[str, Any]) -> None:
+    """Set a Trainer up for the training that a trial with these params was."""
+    set_up(trainer, params)
+    trainer.label_smoother = label_smoother(trainer.args, trainer.model)
+    if trainer.model_init is not None:
+        trainer.model_init = partial(made, unbound(trainer.model_init), TrialView(Suggestion(0, dict(params))))
+
+
+def set_up(trainer: Any, params: Mapping[str, Any]) -> None:
+    """Apply the params to the arguments, and do again what the Trainer's constructor derived from them."""
+    gpus = trainer.args.n_gpu
+    trainer.args = applied(trainer.args, params)
+    if trainer.is_model_parallel:
+        trainer.args._n_gpu = gpus  # the constructor's: the model is spread over them, not copied
+    trainer.neftune_noise_alpha = trainer.args.neftune_noise_alpha
+    # train() takes the batch size from here, and Announcing checks that it does
+    trainer._train_batch_size = trainer.args.train_batch_size
+    trainer.create_accelerator_and_postprocess()
+
+
+def train(trainer: Any, attempt: Attempt) -> Values | None:
+    """Train a Trainer that is set up, in the directory it is set up for; None if it was pruned."""
+    watch = Watch(attempt)
+    trainer.evaluate = _recorded(trainer, watch)
+    callbacks = [each for each in trainer.callback_handler.callbacks if type(each).__name__ not in _DISPLAYS]
+    trainer.callback_handler.callbacks = [_announcing(attempt), *callbacks]
+    try:
+        trainer.train()
+        if watch.pruned:
+            return None
+        if not any(watch.evaluations):  # one at step 0 tells nothing of the training
+            trainer.evaluate()
+        return watch.kept(trainer)
+    finally:
+        if attempt.directory:
+            attempt.checkpoint = _best_checkpoint(trainer) or last_checkpoint(attempt.directory)
+
+
+@dataclass
+class Watch:
+    """What a running Trainer shows: its evaluations by step, and whether it was pruned."""
+
+    attempt: Attempt
+    evaluations: dict[int, Values] = field(default_factory=dict)
+    pruned: bool = False
+
+    def evaluated(self, trainer: Any, metrics: dict[str, float]) -> None:
+        """Take in an evaluation; during training ask the pruner, and stop the Trainer if it says so."""
+        step = trainer.state.global_step
+        values = self.attempt.setting.score(metrics, trainer.args.metric_for_best_model)
+        self.evaluations[step] = values
+        if trainer.is_in_train and not self.attempt.setting.several:
+            self.attempt.view.report(values[0], step)
+            if self.attempt.view.should_prune():
+                self.pruned = True
+                # raising would leave the Trainer in the middle of its loop, on one rank of several
+                trainer.control.should_training_stop = True
+                trainer.control.should_save = False
+
+    def kept(self, trainer: Any) -> Values:
+        """The evaluation of the model that the Trainer ends with."""
+        best = re.search(r"checkpoint-(\d+)$", _best_checkpoint(trainer) or "")
+        if best and int(best[1]) in self.evaluations:
+            return self.evaluations[int(best[1])]
+        return self.evaluations[max(self.evaluations)]
+
+
+def _best_checkpoint(trainer: Any) -> str | None:
+    """The checkpoint that the Trainer loads at the end, if it does and it is one of this run."""
+    best: str | None = trainer.state.best_model_checkpoint
+    if not trainer.args.load_best_model_at_end or best is None:
+        return None
+    return best if os.path.dirname(best) == trainer.args.output_dir and os.path.isdir(best) else None
+
+
+def _recorded(trainer: Any, watch: Watch) -> Callable[..., Any]:
+    """`trainer.evaluate`, its outermost calls over the evaluation data recorded.
+
+    Not an on_evaluate callback: that sees each of several evaluation sets on its own, and nothing of
+    what a subclass adds to the metrics.
+    """
+    evaluate, depth = trainer.evaluate, 0
+
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        nonlocal depth
+        depth += 1
+        try:
+            metrics = evaluate(*args, **kwargs)
+        finally:
+            depth -= 1
+        own = not args and kwargs.get("eval_dataset") is None
+        if own and depth == 0 and kwargs.get("metric_key_prefix", "eval") == "eval":
+            watch.evaluated(trainer, metrics)
+        return metrics
+
+    return recorded
+
+
+def _announcing(attempt: Attempt) -> Any:
+    """A callback that tells the reporting integrations which trial this is."""
+    from transformers.trainer_callback import TrainerCallback
+
+    class Announcing(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if not args.auto_find_batch_size and state.train_batch_size != args.train_batch_size:
+                raise RuntimeError("this version of transformers does not take the trial's batch size")
+            state.is_hyper_param_search = True
+            state.trial_name = attempt.run_id
+            state.trial_params = attempt.params
+
+    return Announcing()
+
+
+@dataclass
+class UnreadNames:
+    """A warning, once, of params that nothing takes: a model_init with an argument may take any, or none."""
+
+    args: Any
+    given: bool = False
+
+    def warn(self, view: TrialView) -> None:
+        """Look at what is unread; to be called when model_init has returned."""
+        names = [] if self.given else [name for name in view.unread if not takes(self.args, name)]
+        if names:
+            self.given = True
+            each = [f"{name!r} ({hint})" if (hint := near(self.args, name)) else repr(name) for name in names]
+            reason = "no field of the TrainingArguments, and model_init did not read it"
+            warnings.warn(f"{', '.join(each)}: {reason}", stacklevel=2)

@@ -1,0 +1,115 @@
+"""The trial that user code sees: a mapping of params that also answers to Optuna's and SigOpt's habits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hpcompat.errors import ParamsError
+
+if TYPE_CHECKING:
+    from hpcompat.backends import Suggestion
+    from hpcompat.space import SearchSpace
+
+
+class TrialView(Mapping[str, Any]):
+    """The params of the running trial, nested as the space is.
+
+    `trial["learning_rate"]` (a dotted name reaches into a group), `trial.params`, `trial.assignments`,
+    `trial.number`, `trial.suggest_float("learning_rate", ...)` and its kin (the trial's own value;
+    a name that is not in the space goes to Optuna, if that drives the search), `trial.report(value,
+    step)` and `trial.should_prune()`. Everything else is asked of Optuna's own trial, if there is one.
+
+    >>> from hpcompat.backends import Suggestion
+    >>> trial = TrialView(Suggestion(3, {"lr": 0.1, "model": {"layers": 2}}))
+    >>> trial["model.layers"], trial.suggest_float("lr", 0.0, 1.0), trial.params["model"], trial.number
+    (2, 0.1, {'layers': 2}, 3)
+    """
+
+    def __init__(self, suggestion: Suggestion, space: SearchSpace | None = None, objectives: int = 1) -> None:
+        self.number = suggestion.number
+        self.intermediate_values: dict[int, float] = {}
+        self.told_to_stop = False
+        self._values = dict(suggestion.params)
+        self._read: set[str] = set()
+        self._space = space
+        self._objectives = objectives
+        self._suggestion = suggestion
+
+    @property
+    def id(self) -> str:
+        """The number, as text."""
+        return str(self.number)
+
+    @property
+    def unread(self) -> list[str]:
+        """The names, of groups too, that nobody has asked for."""
+        return [name for name in self._values if name not in self._read]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The params as a dict; what `suggest_*` added is in it."""
+        self._read.update(self._values)
+        return dict(self._values)
+
+    assignments = params
+
+    def report(self, value: float, step: int) -> None:
+        """Tell the engine's pruner how the trial stands after `step`; a step's first report counts."""
+        self._require_one_objective("report")
+        value, step = float(value), int(step)
+        if step not in self.intermediate_values:
+            self.intermediate_values[step] = value
+            self._suggestion.report(value, step)
+
+    def should_prune(self) -> bool:
+        """Whether the pruner would rather have the trial end here.
+
+        End it by raising `optuna.TrialPruned` or returning None.
+        """
+        self._require_one_objective("should_prune")
+        self.told_to_stop = self._suggestion.should_prune()
+        return self.told_to_stop
+
+    def _require_one_objective(self, what: str) -> None:
+        if self._objectives > 1:
+            raise NotImplementedError(f"{what} is for one objective, and this search has {self._objectives}")
+
+    def _suggest(self, method: str, name: str, *args: Any, **kwargs: Any) -> Any:
+        if name in self:
+            return self[name]
+        if self._space is not None and any(leaf.name == name for leaf in self._space.leaves):
+            raise ParamsError(f"{name!r} is not active in this trial: its conditions are not met")
+        live = getattr(self._suggestion.native, method, None)
+        if live is None:
+            raise ParamsError(f"{name!r} is not in the search space: add it there")
+        self._values[name] = live(name, *args, **kwargs)
+        return self[name]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("suggest_"):
+            return partial(self._suggest, name)
+        if name.startswith("_"):  # before __init__ has run (copy, pickle) there is no suggestion to ask
+            raise AttributeError(name)
+        if self._suggestion.native is None:
+            raise AttributeError(f"the trial has no {name!r}")
+        return getattr(self._suggestion.native, name)
+
+    def __getitem__(self, name: str) -> Any:
+        found: Any = self._values
+        for part in [name] if name in self._values else str(name).split("."):
+            if not isinstance(found, Mapping) or part not in found:
+                raise KeyError(name)
+            found = found[part]
+        self._read.add(name if name in self._values else name.partition(".")[0])
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"TrialView({self.number}, {self._values!r})"

@@ -1,0 +1,80 @@
+"""What is wrong with a search before it starts: everything found, nothing begun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hpcompat.backends import Backend, Plan, known
+from hpcompat.errors import BackendError, Fault, SearchError
+from hpcompat.objectives import is_trainer
+from hpcompat.objectives.attempts import Setting
+from hpcompat.objectives.checks import trainer_faults
+from hpcompat.objectives.directories import KEEP
+
+DIRECTIONS = ("minimize", "maximize")
+REFUSAL = "this search cannot start"
+
+
+def directions(direction: str | Sequence[str]) -> tuple[str, ...]:
+    """The directions as a tuple. Raises `SearchError` for what is none.
+
+    >>> directions("minimize"), directions(["minimize", "maximize"])
+    (('minimize',), ('minimize', 'maximize'))
+    """
+    listed = (direction,) if isinstance(direction, str) else tuple(direction)
+    unknown = [each for each in listed if each not in DIRECTIONS]
+    faults = [Fault("direction", f"there is no {each!r}", known(each, DIRECTIONS)) for each in unknown]
+    if not listed:
+        faults = [Fault("direction", "is empty", "name one for each objective")]
+    if faults:
+        raise SearchError(REFUSAL, faults)
+    return listed
+
+
+def check(trainer: Any, plan: Plan, setting: Setting, engine: Backend, keep: str, resume: bool) -> None:
+    """Raise `BackendError` for what the backend cannot do, `SearchError` for everything else."""
+    if faults := list(_backend_faults(plan, engine)):
+        raise BackendError(f"the {engine.name} backend cannot do this", faults)
+    faults = [*_request_faults(plan, setting, keep, resume), *_history_faults(plan)]
+    if is_trainer(trainer):
+        faults += trainer_faults(trainer, plan, setting)
+    elif not callable(trainer):
+        kind = type(trainer).__name__
+        faults.append(Fault("trainer", f"is {kind}", "give a transformers Trainer, or a function of a trial"))
+    if faults:
+        raise SearchError(REFUSAL, faults)
+
+
+def _backend_faults(plan: Plan, engine: Backend) -> Iterator[Fault]:
+    named = (("sampler", plan.sampler, engine.samplers), ("pruner", plan.pruner, engine.pruners))
+    for what, given, names in named:
+        if isinstance(given, str) and given not in names:
+            yield Fault(what, f"there is no {given!r}", known(given, names))
+    if len(plan.directions) > engine.most_objectives:
+        yield Fault("direction", f"it has at most {engine.most_objectives} objectives")
+    if len(plan.directions) > 1 and plan.pruner is not None:
+        yield Fault("pruner", "a search with several objectives cannot be pruned", "leave pruner out")
+
+
+def _request_faults(plan: Plan, setting: Setting, keep: str, resume: bool) -> Iterator[Fault]:
+    if type(plan.n_trials) is not int or plan.n_trials < 1:
+        yield Fault("n_trials", f"is {plan.n_trials!r}", "give an int of at least 1")
+    if plan.timeout is not None and not plan.timeout > 0:
+        yield Fault("timeout", f"is {plan.timeout!r}", "give a number of seconds above 0, or None")
+    if keep not in KEEP:
+        yield Fault("keep", f"is {keep!r}", known(keep, KEEP))
+    if resume:
+        yield Fault("resume", "is not there yet", "pass the trials of an earlier result as history=")
+    for name in ("compute_objective", "hp_name"):
+        given = getattr(setting, name)
+        if given is not None and not callable(given):
+            yield Fault(name, f"is {type(given).__name__}", "give a function")
+
+
+def _history_faults(plan: Plan) -> Iterator[Fault]:
+    for trial in plan.history:
+        where = f"history: trial {trial.number}"
+        yield from (Fault(where, str(fault)) for fault in plan.space.faults_of(trial.params))
+        if trial.values is not None and len(trial.values) != len(plan.directions):
+            yield Fault(where, f"has {len(trial.values)} values for {len(plan.directions)} directions")

@@ -1,0 +1,96 @@
+"""Finished trials as Optuna keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from hpcompat.translators import Translation, translate
+from hpcompat.trials import COMPLETE, FAILED, PRUNED, SearchResult, Trial
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+STATES = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
+_ATTRIBUTES = ("run_id", "directory", "checkpoint", "error")
+
+
+def distributions(translation: Translation) -> dict[str, BaseDistribution]:
+    """The distributions that the suggest calls of a translation draw from, by the name Optuna knows."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    kinds = {
+        "suggest_float": FloatDistribution,
+        "suggest_int": IntDistribution,
+        "suggest_categorical": CategoricalDistribution,
+    }
+    calls = [call for call in translation.form if call["call"] in kinds]
+    return {call["name"]: kinds[call["call"]](**call["kwargs"]) for call in calls}
+
+
+def frozen(trial: Trial, translation: Translation, **marks: Any) -> FrozenTrial:
+    """The trial as `Study.add_trial` takes it; `marks` go to its user_attrs."""
+    import optuna
+
+    inside = {name: value for name, value in trial.params.items() if name in translation.space}
+    raw = translation.encode(inside)
+    every = distributions(translation)
+    form = optuna.trial.create_trial(
+        state=optuna.trial.TrialState[STATES[trial.state]],
+        values=list(trial.values) if trial.values else None,
+        params=raw,
+        distributions={name: every[name] for name in raw},
+        intermediate_values=dict(trial.intermediate_values),
+        user_attrs={**attributes(trial), **marks},
+    )
+    form.datetime_start, form.datetime_complete = _local(trial.start), _local(trial.end)
+    return form
+
+
+def attributes(trial: Trial) -> dict[str, Any]:
+    """What of a trial Optuna has no field for."""
+    return {name: value for name in _ATTRIBUTES if (value := getattr(trial, name)) is not None}
+
+
+def thawed(form: FrozenTrial, translation: Translation, number: int) -> Trial:
+    """The trial behind a finished one of Optuna's. Raises `ParamsError` if it is not of the space."""
+    names = {name: state for state, name in STATES.items()}
+    known: Mapping[str, Any] = {name: form.user_attrs.get(name) for name in _ATTRIBUTES}
+    return Trial(
+        number=number,
+        params=translation.decode(form.params),
+        values=tuple(form.values) if form.values else None,
+        state=names[form.state.name],
+        intermediate_values=dict(form.intermediate_values),
+        start=_aware(form.datetime_start),
+        end=_aware(form.datetime_complete),
+        **known,
+    )
+
+
+def study_of(result: SearchResult) -> Study:
+    """A Study in memory that holds the trials of a result."""
+    import optuna
+
+    translation = translate(result.space, "optuna", encode=True)
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.create_study(study_name="hpcompat", directions=result.directions)  # type: ignore[arg-type]
+    finally:
+        optuna.logging.set_verbosity(before)
+    for trial in result.trials:
+        study.add_trial(frozen(trial, translation, params=dict(trial.params)))
+    return study
+
+
+def _local(moment: datetime | None) -> datetime | None:
+    # Optuna's own are local time without a zone
+    return moment and moment.astimezone().replace(tzinfo=None)
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return moment and moment.astimezone()

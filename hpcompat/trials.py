@@ -1,0 +1,161 @@
+"""What a search found: trials and results as plain frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from hpcompat import tables
+from hpcompat.errors import SearchError
+
+if TYPE_CHECKING:
+    from hpcompat.space import SearchSpace
+
+COMPLETE, PRUNED, FAILED = "COMPLETE", "PRUNED", "FAILED"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One finished trial.
+
+    `values`: one float for each direction; of a pruned trial the last one reported, if any; None if
+    it failed. `state`: "COMPLETE", "PRUNED" or "FAILED". `intermediate_values`: what was reported,
+    by step. `start`, `end`: UTC. `run_id`: the name of its run directory, and `directory` where that
+    is, as long as it is kept; `checkpoint`: the model saved there, the best one where the Trainer
+    loads the best at the end, else the last. `error`: why it failed, the cause first, then the traceback.
+
+    >>> Trial(0, {"learning_rate": 1e-5}, (0.3,)).value
+    0.3
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    values: tuple[float, ...] | None = None
+    state: str = COMPLETE
+    intermediate_values: Mapping[int, float] = field(default_factory=dict)
+    start: datetime | None = None
+    end: datetime | None = None
+    run_id: str | None = None
+    directory: str | None = None
+    checkpoint: str | None = None
+    error: str | None = None
+
+    @property
+    def value(self) -> float | None:
+        """The value of the first (or only) objective."""
+        return self.values[0] if self.values else None
+
+    @property
+    def duration(self) -> timedelta | None:
+        """How long the trial took."""
+        return self.end - self.start if self.start and self.end else None
+
+    @property
+    def cause(self) -> str | None:
+        """The first line of `error`."""
+        return self.error.split("\n", 1)[0] if self.error else None
+
+
+@dataclass(frozen=True, repr=False)
+class SearchResult:
+    """What `search` returns.
+
+    `trials`: every finished trial, in order. `native`: the backend's own object (for Optuna the
+    Study). `interrupted`: Ctrl-C ended the search, and these are the trials finished until then.
+
+    >>> from hpcompat import Float, SearchSpace
+    >>> space = SearchSpace({"x": Float(0, 1)})
+    >>> result = SearchResult((Trial(0, {"x": 0.5}, (0.25,)), Trial(1, {"x": 0.1}, (0.01,))), space)
+    >>> result.best.params
+    {'x': 0.1}
+    """
+
+    trials: tuple[Trial, ...]
+    space: SearchSpace
+    directions: tuple[str, ...] = ("minimize",)
+    backend: str = ""
+    native: Any = field(default=None, compare=False)
+    interrupted: bool = False
+
+    @property
+    def best(self) -> Trial:
+        """The complete trial with the best value; the earliest of equals.
+
+        Raises `SearchError` for several objectives (see `pareto_front`) and if no trial is complete.
+        """
+        if len(self.directions) > 1:
+            raise SearchError("a search with several objectives has no one best trial: see pareto_front")
+        front = self.pareto_front
+        if not front:
+            raise SearchError(f"none of the {len(self.trials)} trials is complete")
+        return front[0]
+
+    @property
+    def pareto_front(self) -> tuple[Trial, ...]:
+        """The complete trials that no other one beats in every objective, in order of their number."""
+        return pareto_front(self.trials, self.directions)
+
+    def to_dataframe(self) -> Any:
+        """A pandas DataFrame with a row for each trial; params by dotted name, as `params.<name>`."""
+        import pandas
+
+        return pandas.DataFrame([tables.record(trial, self.directions) for trial in self.trials])
+
+    def to_optuna(self) -> Any:
+        """An Optuna Study in memory that holds the trials, whichever backend ran them.
+
+        What Optuna has no form for is stored there as `translate(space, "optuna", encode=True)`
+        encodes it; the params as they were are in each trial's user_attrs["params"].
+        """
+        from hpcompat.studies import study_of
+
+        return study_of(self)
+
+    def plot(self, kind: str = "history") -> Any:
+        """A matplotlib Figure: "history", "parallel" (coordinates) or "importances".
+
+        With several objectives one axis, or one plot, for each.
+        """
+        from hpcompat.plots import draw
+
+        return draw(self, kind)
+
+    def __repr__(self) -> str:
+        return tables.text(self)
+
+    def _repr_html_(self) -> str:
+        return tables.html(self)
+
+
+def losses(trial: Trial, directions: Sequence[str]) -> tuple[float, ...]:
+    """The values with their signs turned so that less is better."""
+    return tuple(
+        value if direction == "minimize" else -value
+        for value, direction in zip(trial.values or (), directions, strict=True)
+    )
+
+
+def pareto_front(trials: Iterable[Trial], directions: Sequence[str]) -> tuple[Trial, ...]:
+    """The complete trials that no other one dominates, in order of their number.
+
+    One trial dominates another that it equals or betters in every objective and betters in one.
+
+    >>> trials = [Trial(0, {}, (1.0, 5.0)), Trial(1, {}, (2.0, 4.0)), Trial(2, {}, (2.0, 5.0))]
+    >>> [trial.number for trial in pareto_front(trials, ["minimize", "minimize"])]
+    [0, 1]
+    """
+    ranked = sorted(
+        ((losses(trial, directions), trial) for trial in trials if trial.state == COMPLETE),
+        key=lambda pair: (pair[0], pair[1].number),
+    )
+    front: list[tuple[tuple[float, ...], Trial]] = []
+    for loss, trial in ranked:  # sorted: a trial can only be dominated by one that came before it
+        if not any(_dominates(other, loss) for other, _ in front):
+            front.append((loss, trial))
+    return tuple(sorted((trial for _, trial in front), key=lambda trial: trial.number))
+
+
+def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(mine <= theirs for mine, theirs in zip(one, other, strict=True))

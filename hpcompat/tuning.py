@@ -1,0 +1,227 @@
+"""`search`: pick the objective and the backend, watch the trials come in, hand back what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from hpcompat import preflight
+from hpcompat.backends import BACKENDS, Plan, find
+from hpcompat.errors import Fault, MissingBackendError, ParamsError, SearchError
+from hpcompat.objectives import function_objective, is_trainer
+from hpcompat.objectives.arguments import applied, near, takes
+from hpcompat.objectives.attempts import Setting
+from hpcompat.objectives.checks import params_faults
+from hpcompat.objectives.directories import Keeper, Runs, settled
+from hpcompat.objectives.trainer import trainer_objective, trainer_with
+from hpcompat.progress import progress_bar
+from hpcompat.space import SearchSpace
+from hpcompat.trials import FAILED, SearchResult, Trial
+
+T = TypeVar("T")
+
+
+def search(
+    trainer: Any,
+    space: Any,
+    backend: str = "optuna",
+    direction: str | Sequence[str] = "minimize",
+    *,
+    n_trials: int = 20,
+    compute_objective: Callable[[dict[str, float]], Any] | None = None,
+    hp_name: Callable[[Any], str] | None = None,
+    sampler: Any = None,
+    pruner: Any = None,
+    seed: int | None = None,
+    timeout: float | None = None,
+    history: SearchResult | Iterable[Trial] | None = None,
+    resume: bool = False,
+    keep: str = "best",
+    output_dir: str | None = None,
+    callbacks: Iterable[Callable[[Trial], Any]] = (),
+    progress: bool = True,
+    **options: Any,
+) -> SearchResult:
+    """Search a space for the params with the best objective.
+
+    `trainer`: a transformers Trainer made with model_init; or a function of the trial that returns a
+    number, a list of them, a dict of metrics, or a Trainer to train. `space`: a SearchSpace, or any of
+    the four systems' own (`as_space`). What the function, model_init and hp_name get is a mapping of
+    the params that also answers to `.params`, `.number`, `.suggest_float(name, …)`, `.report(value,
+    step)` and `.should_prune()`.
+
+    Params that are fields of the TrainingArguments are applied to a fresh copy of them, typed as
+    declared; the others are model_init's. The objective is that of the model a Trainer ends with: its
+    best evaluation where it loads the best model at the end, else its last.
+
+    - `direction`: "minimize", "maximize", or a list of them for several objectives.
+    - `compute_objective`: metrics -> float, or a list with one for each direction. Without it: the
+      metric that metric_for_best_model names, else the only one beside the loss, else the loss.
+    - `n_trials`: how many trials the whole search has. `timeout`: seconds after which none is begun.
+    - `sampler`: "bayes" (default), "random", "grid", or one of the backend's own. `seed`: the same
+      one gives the same trials.
+    - `pruner`: None, "median", "hyperband", "asha", or one of the backend's own.
+    - `history`: an earlier result, or trials, of any backend, to start from; not counted in n_trials.
+    - `keep`: whose run directories stay: "best" (the whole front for several objectives), "all", "none".
+    - `output_dir`: where the run directories are made; by default that of the Trainer.
+    - `hp_name`: trial -> the name of its run directory; by default run-<number>.
+    - `callbacks`: functions of each finished Trial; one that returns True ends the search.
+    - `options`: go to the backend, see its module.
+
+    A trial that raises, runs out of memory or ends with NaN is FAILED, and the search goes on. Ctrl-C
+    ends it; what is finished comes back. Afterwards the Trainer is as it was given.
+
+    Raises `BackendError` for what the backend cannot do, `MissingBackendError` if it is not installed,
+    and `SearchError`: before the first trial for whatever else would not work, naming all of it; and
+    at the end if every trial failed, with the causes.
+
+    >>> from hpcompat import Float
+    >>> result = search(lambda trial: (trial["x"] - 2) ** 2, {"x": Float(0, 4)}, seed=0, progress=False)
+    >>> len(result.trials), 1.5 < result.best.params["x"] < 2.5
+    (20, True)
+    """
+    engine = find(backend)
+    run = engine.load()
+    past = history.trials if isinstance(history, SearchResult) else tuple(history or ())
+    directions = preflight.directions(direction)
+    runs = Runs()
+    keeper = Keeper(runs, keep, directions)
+    callbacks = tuple(callbacks)
+    plan = Plan(_space(space), directions, n_trials, sampler, pruner, seed, timeout, past, options)
+    setting = Setting(plan.space, directions, compute_objective, hp_name, output_dir, runs)
+    preflight.check(trainer, plan, setting, engine, keep, resume)
+
+    with progress_bar(n_trials, directions, progress) as show:
+
+        def finished(trial: Trial) -> bool:
+            keeper.add(trial)
+            show(trial, keeper.front)
+            return any([callback(trial) is True for callback in callbacks])
+
+        try:
+            objective = trainer_objective if is_trainer(trainer) else function_objective
+            with objective(trainer, setting) as evaluate:
+                ran = run(replace(plan, finished=finished), evaluate)
+        finally:
+            if keep != "all":  # what a trial that never ended has left
+                runs.keep_only(keeper.kept)
+    trials = settled(ran.trials)
+    if not ran.interrupted and all(trial.state == FAILED for trial in trials):
+        if trials:
+            raise SearchError(f"all {len(trials)} trials failed", _causes(trials))
+        raise SearchError("no trial was run: history and study have left none to run")
+    return SearchResult(trials, plan.space, directions, backend, ran.native, ran.interrupted)
+
+
+def hyperparameter_search(
+    trainer: Any,
+    hp_space: Any = None,
+    compute_objective: Callable[[dict[str, float]], Any] | None = None,
+    n_trials: int = 20,
+    direction: str | Sequence[str] = "minimize",
+    backend: str | None = None,
+    hp_name: Callable[[Any], str] | None = None,
+    **kwargs: Any,
+) -> Any:
+    """`Trainer.hyperparameter_search`, with its own signature and its BestRun.
+
+    In `trainer.hyperparameter_search(…)` put the Trainer first: `hyperparameter_search(trainer, …)`.
+    `hp_space` takes the function or space of any of the backends; without one it is transformers'
+    default. As there, Optuna prunes by the median unless `pruner=None` is given. `kwargs` go to
+    `search`. Returns a BestRun, or a list of them for several objectives; its `run_summary` is the
+    `SearchResult`.
+    """
+    from transformers.trainer_utils import BestRun
+
+    name = _first_installed() if backend is None else str(getattr(backend, "value", backend))
+    if name == "optuna" and "study" not in kwargs and isinstance(direction, str) and is_trainer(trainer):
+        kwargs.setdefault("pruner", None if trainer.args.eval_strategy == "no" else "median")
+    result = search(
+        trainer,
+        default_space() if hp_space is None else hp_space,
+        name,
+        direction,
+        n_trials=n_trials,
+        compute_objective=compute_objective,
+        hp_name=hp_name,
+        **kwargs,
+    )
+    if isinstance(direction, str):
+        best = result.best
+        return BestRun(str(best.number), (best.values or ())[0], dict(best.params), result)
+    front = result.pareto_front
+    return [BestRun(str(best.number), list(best.values or ()), dict(best.params), result) for best in front]
+
+
+def with_params(trainer_or_args: T, params: Mapping[str, Any]) -> T:
+    """Set up the training that a trial with these params was.
+
+    TrainingArguments: a fresh, validated copy with the params in it. A Trainer: the same Trainer, its
+    arguments and everything derived from them replaced, and its model_init bound to the params, so
+    that `train()` repeats the trial. Raises `ParamsError` for a param that nothing takes.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Arguments:
+    ...     learning_rate: float = 5e-5
+    >>> with_params(Arguments(), {"learning_rate": 1e-4})
+    Arguments(learning_rate=0.0001)
+    """
+    kind = type(trainer_or_args).__name__
+    whole = is_trainer(trainer_or_args)
+    if whole:
+        faults = list(params_faults(trainer_or_args, params))
+    else:
+        untaken = [name for name in params if not takes(trainer_or_args, name)]
+        faults = [Fault(name, f"is no field of {kind}", near(trainer_or_args, name)) for name in untaken]
+    if faults:
+        raise ParamsError(f"{kind} does not take these params", faults)
+    if whole:
+        trainer_with(trainer_or_args, params)
+        return trainer_or_args
+    return applied(trainer_or_args, params)
+
+
+def default_space() -> SearchSpace:
+    """The space that transformers searches by default."""
+    from hpcompat.parameters import Categorical, Float, Int
+
+    return SearchSpace(
+        {
+            "learning_rate": Float(1e-6, 1e-4, log=True),
+            "num_train_epochs": Int(1, 5),
+            "seed": Int(1, 40),
+            "per_device_train_batch_size": Categorical([4, 8, 16, 32, 64]),
+        }
+    )
+
+
+def _space(space: Any) -> SearchSpace:
+    if isinstance(space, SearchSpace):
+        return space
+    if isinstance(space, Mapping) and not space:  # everything is suggested as the trial runs
+        return SearchSpace()
+    from hpcompat.translators.recognise import as_space
+
+    return as_space(space)
+
+
+def _first_installed() -> str:
+    for backend in BACKENDS.values():
+        try:
+            backend.load()
+        except MissingBackendError:
+            continue
+        return backend.name
+    pips = " or ".join(backend.pip for backend in BACKENDS.values())
+    raise MissingBackendError(f"no backend is installed: {pips}")
+
+
+def _causes(trials: Sequence[Trial]) -> Iterator[Fault]:
+    """A fault for each different cause, with the trials that it hit."""
+    by_cause: dict[str, list[int]] = {}
+    for trial in trials:
+        by_cause.setdefault(trial.cause or "unknown", []).append(trial.number)
+    for cause, numbers in by_cause.items():
+        yield Fault(f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}", cause)

@@ -1,0 +1,128 @@
+"""Run directories: one for each trial, never shared; those that are kept; the checkpoint of the best."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from tiny import bert
+from transformers import AutoModelForSequenceClassification
+
+import hpcompat as hp
+
+LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
+
+
+@pytest.fixture
+def saving(make_trainer):
+    return lambda **arguments: make_trainer(save_strategy="epoch", **arguments)
+
+
+def test_only_the_best_trial_keeps_its_directory(saving, ours):
+    at_each_trial = []
+    trainer = saving(num_train_epochs=2)
+    out = trainer.args.output_dir
+    result = ours(trainer, LR, n_trials=5, callbacks=[lambda trial: at_each_trial.append(os.listdir(out))])
+
+    best = result.best
+    assert os.listdir(out) == [best.run_id]
+    assert best.directory == os.path.join(out, best.run_id)
+    assert best.checkpoint == os.path.join(best.directory, "checkpoint-8")
+    assert all(len(directories) == 1 for directories in at_each_trial)
+    assert [(t.directory, t.checkpoint) for t in result.trials if t is not best] == [(None, None)] * 4
+    assert {trial.run_id for trial in result.trials} == {f"run-{number}" for number in range(5)}
+
+
+def test_all_or_none(saving, ours):
+    result = ours(saving(), LR, n_trials=3, keep="all")
+    assert [os.path.basename(trial.directory) for trial in result.trials] == ["run-0", "run-1", "run-2"]
+    assert all(os.path.isfile(os.path.join(t.checkpoint, "trainer_state.json")) for t in result.trials)
+
+    result = ours(saving(output_dir=result.trials[0].directory + "-other"), LR, n_trials=3, keep="none")
+    assert [(trial.directory, trial.checkpoint) for trial in result.trials] == [(None, None)] * 3
+
+
+def test_the_whole_front_is_kept(saving, ours):
+    result = ours(
+        saving(),
+        LR | {"weight_decay": hp.Float(0.0, 0.3)},
+        n_trials=6,
+        direction=["minimize", "minimize"],
+        compute_objective=lambda metrics: [metrics["eval_loss"], -metrics["eval_loss"] // 0.1],
+    )
+    front = result.pareto_front
+    assert 1 < len(front) < 6
+    assert {trial.number for trial in result.trials if trial.directory} == {trial.number for trial in front}
+    assert set(os.listdir(os.path.dirname(front[0].directory))) == {trial.run_id for trial in front}
+
+
+def test_a_trial_that_saves_nothing_leaves_no_directory(make_trainer, ours):
+    trainer = make_trainer()
+    result = ours(trainer, LR, n_trials=2, keep="all")
+    assert os.listdir(trainer.args.output_dir) == []
+    assert result.best.directory is result.best.checkpoint is None
+
+
+def test_what_was_there_stays(saving, ours, tmp_path):
+    out = tmp_path / "out"
+    (out / "run-0" / "checkpoint-1").mkdir(parents=True)
+    (out / "checkpoint-7").mkdir()
+    (out / "notes.txt").write_text("mine")
+    result = ours(saving(), LR, n_trials=3, keep="none")
+    assert sorted(os.listdir(out)) == ["checkpoint-7", "notes.txt", "run-0"]
+    assert os.listdir(out / "run-0") == ["checkpoint-1"]
+    assert result.trials[0].run_id not in ("run-0", result.trials[1].run_id)
+
+
+def test_output_dir_and_names_can_be_given(saving, ours, tmp_path):
+    elsewhere = tmp_path / "else" / "where"
+    trainer = saving()
+    result = ours(
+        trainer,
+        LR,
+        n_trials=2,
+        output_dir=str(elsewhere),
+        hp_name=lambda trial: f"lr/{trial['learning_rate']:.1e}",
+        keep="all",
+    )
+    assert result.trials[0].run_id == f"lr/{result.trials[0].params['learning_rate']:.1e}"
+    assert all(os.path.isdir(elsewhere / trial.run_id) for trial in result.trials)
+    assert os.listdir(trainer.args.output_dir) == []
+
+
+def test_two_trials_of_one_name_get_two_directories(saving, ours):
+    result = ours(saving(), LR, n_trials=3, hp_name=lambda trial: "same", keep="all")
+    assert len({trial.directory for trial in result.trials}) == 3
+    assert all(os.path.isdir(trial.checkpoint) for trial in result.trials)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../escaped", "/tmp/escaped", "a/../../escaped"])
+def test_a_name_cannot_lead_out_of_output_dir(saving, ours, name, tmp_path):
+    with pytest.raises(hp.SearchError, match="no name for a directory"):
+        ours(saving(), LR, n_trials=1, hp_name=lambda trial: name)
+    assert not any("escaped" in path.name for path in tmp_path.rglob("*"))
+
+
+def test_the_directory_of_a_failed_or_pruned_trial_goes(make_trainer, ours):
+    calls = []
+
+    def fails(metrics):
+        calls.append(1)
+        if len(calls) == 4:
+            raise ValueError("after the first checkpoint")
+        return metrics["eval_loss"]
+
+    trainer = make_trainer(save_strategy="epoch", num_train_epochs=2)
+    result = ours(trainer, LR, n_trials=3, compute_objective=fails)
+    assert [trial.state for trial in result.trials] == ["COMPLETE", "FAILED", "COMPLETE"]
+    assert os.listdir(trainer.args.output_dir) == [result.best.run_id]
+
+
+def test_the_kept_checkpoint_is_the_model_of_the_best_trial(make_trainer, ours):
+    def trainer(**more):
+        return make_trainer(bert, tokens=True, save_strategy="epoch", eval_strategy="epoch", **more)
+
+    best = ours(trainer(), LR | {"num_train_epochs": hp.Int(1, 2)}, n_trials=3).best
+    model = AutoModelForSequenceClassification.from_pretrained(best.checkpoint)
+    loaded = trainer(trainer={"model_init": None, "model": model})
+    assert loaded.evaluate()["eval_loss"] == best.value

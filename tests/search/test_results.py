@@ -1,0 +1,194 @@
+"""What a search returns: the best, the front, tables, DataFrames, Studies, pictures, a bar."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime, timedelta, timezone
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hpcompat as hp
+from hpcompat.trials import pareto_front
+
+SPACE = hp.SearchSpace(
+    {
+        "lr": hp.Float(1e-6, 1e-2, log=True),
+        "optim": hp.Categorical(["adamw", "sgd"]),
+        "sgd": hp.SearchSpace({"momentum": hp.Float(0.0, 0.9)}, when={"optim": "sgd"}),
+        "pair": hp.Categorical([(1, 2), (3, 4)]),
+    }
+)
+
+
+def example(trial):
+    if trial.number == 2:
+        raise ValueError("<b>two</b>")
+    trial.report(trial["lr"], 1)
+    if trial.number == 3:
+        raise optuna.TrialPruned
+    return trial["lr"]
+
+
+@pytest.fixture
+def result(ours):
+    return ours(example, SPACE, n_trials=12)
+
+
+numbers = st.integers(-3, 3).map(float) | st.just(float("inf"))
+directions = st.lists(st.sampled_from(["minimize", "maximize"]), min_size=1, max_size=3)
+
+
+@given(directions, st.data())
+def test_the_front_is_what_nothing_dominates(directions, data):
+    values = data.draw(st.lists(st.tuples(*[numbers for _ in directions]), max_size=12))
+    states = data.draw(st.lists(st.sampled_from(["COMPLETE", "PRUNED"]), min_size=len(values), max_size=len(values)))
+    trials = [hp.Trial(n, {}, v, state) for n, (v, state) in enumerate(zip(values, states, strict=True))]
+
+    def dominates(one, other):
+        signed = [
+            (a, b) if direction == "minimize" else (-a, -b)
+            for a, b, direction in zip(one, other, directions, strict=True)
+        ]
+        return all(a <= b for a, b in signed) and any(a < b for a, b in signed)
+
+    complete = [trial for trial in trials if trial.state == "COMPLETE"]
+    expected = [t.number for t in complete if not any(dominates(other.values, t.values) for other in complete)]
+    assert [trial.number for trial in pareto_front(trials, directions)] == expected
+
+
+@pytest.mark.parametrize(("direction", "best"), [("minimize", 1), ("maximize", 0)])
+def test_the_best_is_the_earliest_of_the_best(direction, best):
+    trials = (
+        hp.Trial(0, {}, (2.0,)),
+        hp.Trial(1, {}, (1.0,)),
+        hp.Trial(2, {}, (1.0,)),
+        hp.Trial(3, {}, (2.0,)),
+    )
+    result = hp.SearchResult((*trials, hp.Trial(4, {}, (0.0,), "PRUNED")), SPACE, (direction,))
+    assert result.best is trials[best]
+
+
+def test_no_complete_trial_has_no_best():
+    with pytest.raises(hp.SearchError, match="none of the 1 trials is complete"):
+        _ = hp.SearchResult((hp.Trial(0, {}, None, "PRUNED"),), SPACE).best
+
+
+def test_results_are_plain_frozen_data(result):
+    assert [trial.number for trial in result.trials] == list(range(12))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.best.number = 3
+    start, end = result.best.start, result.best.end
+    assert start.tzinfo is not None
+    assert start <= end <= datetime.now(timezone.utc)
+    assert result.best.duration == end - start < timedelta(minutes=1)
+
+
+def test_the_table_shows_the_best_first_and_every_state(result):
+    head, heading, *rows = repr(result).splitlines()
+    assert head == "SearchResult: 12 trials on optuna (10 complete, 1 failed, 1 pruned), minimize"
+    assert heading.split() == ["trial", "state", "value", *dict.fromkeys(heading.split()[3:])]
+    assert {"lr", "optim", "sgd.momentum", "pair"} <= set(heading.split())
+    assert rows[0].split()[0] == str(result.best.number)
+    assert [row.split()[1] for row in rows[-2:]] == ["FAILED", "PRUNED"]
+
+
+def test_a_long_table_is_cut(ours):
+    text = repr(ours(lambda trial: trial["lr"], SPACE, n_trials=50))
+    assert text.endswith("… and 30 more")
+    assert len(text.splitlines()) == 23
+
+
+def test_the_notebook_table_is_escaped(ours):
+    space = {"name": hp.Constant("<script>")}
+    html = ours(lambda trial: 1.0, space, n_trials=1)._repr_html_()
+    assert "&lt;script&gt;" in html
+    assert "<script>" not in html
+
+
+def test_a_dataframe_has_a_row_for_each_trial(result):
+    frame = result.to_dataframe()
+    assert len(frame) == 12
+    assert frame["number"].tolist() == list(range(12))
+    assert frame["params.lr"].tolist() == [trial.params["lr"] for trial in result.trials]
+    assert frame["params.pair"].tolist() == [trial.params["pair"] for trial in result.trials]
+    without = [trial.number for trial in result.trials if trial.params["optim"] == "adamw"]
+    assert frame.index[frame["params.sgd.momentum"].isna()].tolist() == without
+    assert frame["error"][2] == "ValueError: <b>two</b>"
+
+
+def test_to_optuna_is_a_study_with_the_same_trials(result):
+    study = result.to_optuna()
+    assert [trial.state for trial in study.trials] == [trial.state for trial in result.native.trials]
+    assert [trial.params for trial in study.trials] == [trial.params for trial in result.native.trials]
+    assert [trial.distributions for trial in study.trials] == [t.distributions for t in result.native.trials]
+    assert [trial.values for trial in study.trials] == [trial.values for trial in result.native.trials]
+    assert [t.intermediate_values for t in study.trials] == [t.intermediate_values for t in result.native.trials]
+    assert study.best_trial.user_attrs["params"] == result.best.params
+    assert study.best_value == result.best.value
+    gap = abs(study.trials[0].datetime_start - result.native.trials[0].datetime_start)
+    assert gap < timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("kind", ["history", "parallel", "importances"])
+@pytest.mark.parametrize("several", [False, True])
+def test_pictures(ours, kind, several, tmp_path):
+    import matplotlib.pyplot
+    from matplotlib.figure import Figure
+
+    space = {"lr": hp.Float(0.0, 1.0), "n": hp.Int(1, 9)}
+    direction = ["minimize", "maximize"] if several else "minimize"
+    result = ours(
+        lambda trial: [trial["lr"], trial["n"]] if several else trial["lr"],
+        space,
+        direction=direction,
+        n_trials=6,
+    )
+    open_before = matplotlib.pyplot.get_fignums()
+    figure = result.plot(kind)
+    assert isinstance(figure, Figure)
+    figure.savefig(tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 1000
+    assert matplotlib.pyplot.get_fignums() == open_before
+
+
+def test_the_history_shows_the_values_and_the_best_so_far(result):
+    axis = result.plot().axes[0]
+    complete = [trial for trial in result.trials if trial.state == "COMPLETE"]
+    lines = {line.get_label(): line for line in axis.lines}
+    assert list(lines["complete"].get_ydata()) == [trial.value for trial in complete]
+    best = [min(trial.value for trial in complete[: count + 1]) for count in range(len(complete))]
+    assert list(lines["best so far"].get_ydata()) == best
+    assert len(lines["pruned"].get_ydata()) == 1
+
+
+def test_an_unknown_picture(result):
+    with pytest.raises(hp.SearchError, match="it is one of 'history', 'parallel', 'importances'"):
+        result.plot("histroy")
+
+
+def test_the_bar_shows_a_line_a_trial_and_the_best_so_far(capsys):
+    result = hp.search(example, SPACE, n_trials=5, seed=0)
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = [line.strip() for piece in err.split("\r") for line in piece.split("\n")]
+    assert [line.split()[1] for line in lines if line.startswith("trial ")] == ["0", "1", "2", "3", "4"]
+    assert any(line.startswith("trial 2") and "failed ValueError" in line for line in lines)
+    assert any(line.startswith("trial 3") and "pruned" in line for line in lines)
+    assert f"best {result.best.value:.6g}" in lines[-2] + lines[-1]
+    assert "5/5" in lines[-2] + lines[-1]
+
+
+def test_the_bar_counts_the_front_of_several_objectives(capsys):
+    hp.search(lambda trial: [trial["lr"], -trial["lr"]], SPACE, direction=["minimize"] * 2, n_trials=3, seed=0)
+    assert "front 3" in capsys.readouterr().err
+
+
+def test_without_tqdm_there_are_the_lines(capsys, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    hp.search(example, SPACE, n_trials=2, seed=0)
+    assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == ["0", "1"]

@@ -1,0 +1,316 @@
+"""After a search the Trainer is as it was given, and every trial starts from there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import ClassVar
+
+import pytest
+import torch
+from tiny import Net, accuracy, bert, only
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+
+import hpcompat as hp
+
+LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same_weights(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_arguments_callbacks_and_attributes_are_the_same_objects(make_trainer, ours):
+    trainer = make_trainer(trainer={"callbacks": [TrainerCallback()]})
+    model = trainer.model
+    callbacks, before = list(trainer.callback_handler.callbacks), dict(vars(trainer))
+    arguments, control = trainer.args.to_dict(), trainer.control.state()
+
+    ours(trainer, LR | {"num_train_epochs": hp.Int(1, 2)}, n_trials=3)
+
+    rebuilt = {"accelerator", "gather_function"}
+    after = vars(trainer)
+    assert {name for name in after if after[name] is not before.get(name)} <= rebuilt
+    assert after.keys() == before.keys()
+    assert trainer.args.to_dict() == arguments
+    assert trainer.control.state() == control
+    assert trainer.callback_handler.callbacks == callbacks
+    assert trainer.model is trainer.callback_handler.model is model
+
+
+def test_a_model_that_nobody_holds_is_made_again(make_trainer, ours):
+    trainer = make_trainer()
+    before, loss = weights(trainer.model), trainer.evaluate()["eval_loss"]
+    ours(trainer, LR | {"seed": hp.Int(1, 9)}, n_trials=2)
+    assert same_weights(weights(trainer.model), before)
+    assert trainer.evaluate()["eval_loss"] == loss
+
+
+def test_the_model_made_again_is_configured_as_the_trainer_configures_it(make_trainer, ours):
+    trainer = make_trainer(bert, tokens=True)
+    config = trainer.model.config.to_dict()
+    ours(trainer, LR, n_trials=1)
+    assert trainer.model.config.to_dict() == config
+
+
+def test_a_trained_model_keeps_its_weights(make_trainer, ours, tmp_path):
+    trainer = make_trainer(learning_rate=0.01)
+    trainer.train()
+    before, loss = weights(trainer.model), trainer.evaluate()["eval_loss"]
+    history, step = list(trainer.state.log_history), trainer.state.global_step
+    files = {path for path in tmp_path.rglob("*")}
+
+    ours(trainer, LR, n_trials=2)
+
+    assert same_weights(weights(trainer.model), before)
+    assert trainer.evaluate()["eval_loss"] == loss
+    assert trainer.state.log_history[: len(history)] == history
+    assert trainer.state.global_step == step
+    assert {path for path in tmp_path.rglob("*")} == files
+
+
+def test_training_afterwards_is_that_of_a_fresh_trainer(make_trainer, ours):
+    fresh, searched = make_trainer(), make_trainer()
+    ours(searched, LR | {"per_device_train_batch_size": hp.Categorical([4, 8])}, n_trials=2)
+    assert searched.train().training_loss == fresh.train().training_loss
+    assert searched.evaluate()["eval_loss"] == fresh.evaluate()["eval_loss"]
+
+
+def test_a_trainer_that_transformers_left_without_a_model_gets_one(make_trainer, theirs, ours):
+    trainer = make_trainer()
+    theirs(trainer, lambda trial: {}, n_trials=1)
+    assert trainer.model is None
+    ours(trainer, LR, n_trials=1)
+    assert "eval_loss" in trainer.evaluate()
+
+
+def test_precision_of_the_last_trial_does_not_stay(make_trainer, ours):
+    trainer = make_trainer()
+    loss = trainer.evaluate()["eval_loss"]
+    ours(trainer, only(bf16=True), n_trials=1)
+    assert trainer.accelerator.mixed_precision == "no"
+    assert trainer.evaluate()["eval_loss"] == loss
+
+
+def test_each_trial_has_the_patience_that_early_stopping_was_given(make_trainer, ours):
+    stopping = EarlyStoppingCallback(early_stopping_patience=2)
+    trainer = make_trainer(
+        num_train_epochs=8,
+        learning_rate=1.0,
+        lr_scheduler_type="constant",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        trainer={"callbacks": [stopping]},
+    )
+    trials = ours(trainer, {}, n_trials=3).trials
+    assert 2 < len(trials[0].intermediate_values) < 8
+    assert len({tuple(trial.intermediate_values.items()) for trial in trials}) == 1
+    assert stopping.early_stopping_patience_counter == 0
+
+
+class Collecting(TrainerCallback):
+    """A user's own: what it collects is the user's."""
+
+    def __init__(self) -> None:
+        self.epochs = 0
+        self.trials = []
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.trials.append((state.trial_name, state.trial_params))
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        self.epochs += 1
+
+
+def test_a_callback_of_ones_own_collects_over_the_search_and_knows_the_trial(make_trainer, ours):
+    collecting = Collecting()
+    result = ours(make_trainer(trainer={"callbacks": [collecting]}), LR, n_trials=3)
+    assert collecting.epochs == 3
+    assert collecting.trials == [(trial.run_id, trial.params) for trial in result.trials]
+
+
+def test_ctrl_c_gives_the_trainer_back_too(make_trainer, ours):
+    class Interrupt(TrainerCallback):
+        runs = 0
+
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 2:
+                self.runs += 1
+                if self.runs == 3:
+                    raise KeyboardInterrupt
+
+    trainer = make_trainer(trainer={"callbacks": [Interrupt()]}, save_strategy="steps", save_steps=1)
+    args, callbacks, loss = (
+        trainer.args,
+        list(trainer.callback_handler.callbacks),
+        trainer.evaluate()["eval_loss"],
+    )
+    result = ours(trainer, LR, n_trials=5)
+
+    assert result.interrupted
+    assert [trial.state for trial in result.trials] == ["COMPLETE", "COMPLETE"]
+    assert trainer.args is args
+    assert trainer.callback_handler.callbacks == callbacks
+    assert not trainer.is_in_train
+    assert trainer.evaluate()["eval_loss"] == loss
+    assert os.listdir(trainer.args.output_dir) == [result.best.run_id]
+
+
+def test_a_model_init_that_has_stopped_working_costs_the_model_and_not_the_result(make_trainer, ours):
+    calls = []
+
+    def model_init():
+        calls.append(1)
+        if len(calls) == 4:
+            raise OSError("offline")
+        return Net()
+
+    trainer = make_trainer(model_init)
+    with pytest.warns(UserWarning, match="offline"):
+        result = ours(trainer, LR, n_trials=2)
+    assert len(result.trials) == 2
+    assert trainer.model is None
+
+
+def test_nothing_is_printed_unless_asked_for(make_trainer, ours, capsys):
+    trainer = make_trainer(logging_strategy="steps", logging_steps=1)
+    capsys.readouterr()
+    ours(trainer, LR, n_trials=2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_search_leaves_nothing_outside_output_dir(make_trainer, ours, tmp_path, monkeypatch):
+    home, cwd = tmp_path / "home", tmp_path / "cwd"
+    for name, path in {"HOME": home, "TMPDIR": tmp_path / "tmp", "XDG_CACHE_HOME": home / "cache"}.items():
+        path.mkdir(parents=True)
+        monkeypatch.setenv(name, str(path))
+    cwd.mkdir()
+    monkeypatch.chdir(cwd)
+    trainer = make_trainer(output_dir=str(tmp_path / "out"), save_strategy="epoch")
+    before = {path for path in tmp_path.rglob("*")}
+
+    best = ours(trainer, LR, n_trials=3).best
+
+    new = {path for path in tmp_path.rglob("*")} - before
+    assert new
+    assert all(str(path).startswith(best.directory) for path in new)
+
+
+def test_no_search_package_is_needed_to_train_a_trial(make_trainer, monkeypatch):
+    from hpcompat.backends import Suggestion
+    from hpcompat.objectives.attempts import Setting
+    from hpcompat.objectives.trainer import trainer_objective
+
+    for package in ("optuna", "ray", "wandb", "sigopt"):
+        monkeypatch.setitem(sys.modules, package, None)
+    trainer = make_trainer(lambda trial: Net(trial["width"] if trial else 4), save_strategy="epoch")
+    with trainer_objective(trainer, Setting()) as evaluate:
+        trials = [evaluate(Suggestion(number, {"width": 4 + number})) for number in range(2)]
+    assert [trial.state for trial in trials] == ["COMPLETE", "COMPLETE"]
+    assert all(os.path.isdir(trial.checkpoint) for trial in trials)
+
+
+class TwoSets(Trainer):
+    """Adds to the metrics what only it knows."""
+
+    def evaluate(self, *args, **kwargs):
+        metrics = super().evaluate(*args, **kwargs)
+        return {
+            **metrics,
+            "eval_total": sum(value for name, value in metrics.items() if name.endswith("_loss")),
+        }
+
+
+def test_the_objective_sees_the_metrics_that_evaluate_returns(make_trainer, ours, theirs):
+    from tiny import Digits
+
+    def trainer(kind):
+        sets = {"one": Digits(64, 96), "two": Digits(96, 128)}
+        return make_trainer(kind=kind, num_train_epochs=2, trainer={"eval_dataset": sets})
+
+    def total(metrics):
+        return metrics["eval_one_loss"] + metrics["eval_two_loss"]
+
+    their = theirs(trainer(Trainer), lambda trial: {}, n_trials=1, compute_objective=total)
+    our = ours(trainer(Trainer), {}, n_trials=1, compute_objective=total)
+    own = ours(trainer(TwoSets), {}, n_trials=1, compute_objective=lambda metrics: metrics["eval_total"])
+    assert our.best.value == own.best.value == their.best_value
+    assert our.best.intermediate_values == own.best.intermediate_values == their.trials[0].intermediate_values
+
+
+def test_an_evaluation_that_a_callback_makes_on_other_data_is_not_the_objective(make_trainer, ours):
+    class OnTrainingData(TrainerCallback):
+        trainer: Trainer
+
+        def on_epoch_end(self, args, state, control, **kwargs):
+            self.trainer.evaluate(self.trainer.train_dataset, metric_key_prefix="train")
+            self.trainer.evaluate(eval_dataset=self.trainer.train_dataset)
+
+    callback = OnTrainingData()
+    watched = make_trainer(trainer={"callbacks": [callback]})
+    callback.trainer = watched
+    assert ours(watched, {}, n_trials=1).best.value == ours(make_trainer(), {}, n_trials=1).best.value
+
+
+def test_a_trainer_that_never_evaluates_is_evaluated_at_the_end(make_trainer, ours, theirs):
+    trainer = make_trainer(eval_strategy="no")
+    assert ours(trainer, {}, n_trials=1).best.value == ours(make_trainer(), {}, n_trials=1).best.value
+    only_before = make_trainer(eval_strategy="no", eval_on_start=True)
+    assert ours(only_before, {}, n_trials=1).best.value == ours(make_trainer(), {}, n_trials=1).best.value
+
+
+def test_the_metric_for_the_best_model_is_the_objective(make_trainer, ours):
+    trainer = make_trainer(
+        trainer={"compute_metrics": accuracy}, metric_for_best_model="accuracy", greater_is_better=True
+    )
+    assert 0 <= ours(trainer, LR, n_trials=2, direction="maximize").best.value <= 1
+    with pytest.raises(hp.SearchError, match="better when greater"):
+        ours(trainer, LR, n_trials=2)
+
+
+def test_each_trial_has_its_own_batch_size_and_model(make_trainer, ours):
+    steps, widths = [], []
+
+    class Steps(TrainerCallback):
+        def on_train_end(self, args, state, control, model, **kwargs):
+            steps.append(state.global_step)
+            widths.append(model.hidden.out_features)
+
+    trainer = make_trainer(lambda trial: Net(trial["width"] if trial else 4), trainer={"callbacks": [Steps()]})
+    space = {"per_device_train_batch_size": hp.Categorical([8, 16]), "width": hp.Categorical([5, 6])}
+    ours(trainer, space, sampler="grid", seed=None)
+    assert steps == [8, 8, 4, 4]
+    assert widths == [5, 6, 5, 6]
+
+
+class OutOfMemory(Net):
+    """Holds no batch of more than six digits in training."""
+
+    batches: ClassVar[list[int]] = []
+
+    def forward(self, pixels, labels):
+        if self.training:
+            self.batches.append(len(pixels))
+            if len(pixels) > 6:
+                raise RuntimeError("CUDA out of memory. Tried to allocate more than there is.")
+        return super().forward(pixels, labels)
+
+
+def test_a_batch_size_that_was_found_is_that_of_its_trial_alone(make_trainer, ours):
+    OutOfMemory.batches.clear()
+    trainer = make_trainer(OutOfMemory, auto_find_batch_size=True)
+    space = {"per_device_train_batch_size": hp.Categorical([8, 4])}
+    result = ours(trainer, space, sampler="grid", seed=None)
+    assert [trial.state for trial in result.trials] == ["COMPLETE", "COMPLETE"]
+    assert OutOfMemory.batches[0] == 8
+    assert max(OutOfMemory.batches[-16:]) == 4
+
+
+def test_a_name_that_model_init_leaves_unread_is_pointed_out(make_trainer, ours):
+    trainer = make_trainer(lambda trial: Net(4))
+    with pytest.warns(UserWarning, match=r"'learning_rat' \(did you mean 'learning_rate'\?\)"):
+        ours(trainer, {"learning_rat": hp.Float(0.1, 1.0)}, n_trials=2)

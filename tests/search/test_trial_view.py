@@ -1,0 +1,155 @@
+"""The trial that user code sees answers to the habits of every dialect."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+import hpcompat as hp
+from hpcompat.backends import Suggestion
+from hpcompat.objectives.arguments import applied, typed
+from hpcompat.objectives.view import TrialView
+
+SPACE = hp.SearchSpace(
+    {
+        "lr": hp.Float(0.0, 1.0),
+        "optim": hp.Categorical(["adamw", "sgd"]),
+        "momentum": hp.Float(0.0, 0.9, when={"optim": "sgd"}),
+        "model": {"layers": hp.Int(1, 4)},
+        "a.b": hp.Int(1, 2),
+    }
+)
+PARAMS = {"lr": 0.5, "optim": "adamw", "model": {"layers": 2}, "a.b": 1}
+
+
+@pytest.fixture
+def trial():
+    return TrialView(Suggestion(7, PARAMS), SPACE)
+
+
+def optunas(trial):
+    return trial.suggest_float("lr", 0.0, 1.0, log=False), trial.suggest_categorical("optim", ["adamw", "sgd"])
+
+
+@pytest.mark.parametrize(
+    "habit",
+    [
+        optunas,
+        lambda trial: (trial.suggest_uniform("lr", 0, 1), trial.params["optim"]),
+        lambda trial: (trial["lr"], trial.get("optim")),
+        lambda trial: (trial.assignments["lr"], trial.assignments.get("optim")),
+        lambda trial: (lambda lr, optim, **rest: (lr, optim))(**trial),
+        lambda trial: (dict(trial)["lr"], dict(trial.items())["optim"]),
+    ],
+    ids=["optuna", "older optuna", "ray", "sigopt", "keywords", "dict"],
+)
+def test_the_params_in_every_way(trial, habit):
+    assert habit(trial) == (0.5, "adamw")
+
+
+def test_it_is_a_mapping(trial):
+    assert trial == PARAMS
+    assert (len(trial), list(trial), "lr" in trial, "momentum" in trial) == (4, list(PARAMS), True, False)
+    assert (trial.number, trial.id) == (7, "7")
+    with pytest.raises(KeyError):
+        trial["momentum"]
+    with pytest.raises(KeyError):
+        trial["model.width"]
+
+
+def test_groups_and_dotted_names(trial):
+    assert trial["model"] == {"layers": 2}
+    assert trial["model.layers"] == trial.suggest_int("model.layers", 1, 4) == 2
+    assert trial["a.b"] == 1
+
+
+def test_what_is_not_in_the_space_says_so(trial):
+    with pytest.raises(hp.ParamsError, match="'momentum' is not active in this trial"):
+        trial.suggest_float("momentum", 0.0, 0.9)
+    with pytest.raises(hp.ParamsError, match="'width' is not in the search space: add it there"):
+        trial.suggest_int("width", 1, 4)
+    with pytest.raises(AttributeError, match="the trial has no 'study'"):
+        _ = trial.study
+
+
+def test_what_nobody_asked_for_is_known(trial):
+    assert trial.unread == ["lr", "optim", "model", "a.b"]
+    _ = trial["model.layers"], trial.suggest_int("a.b", 1, 2)
+    assert trial.unread == ["lr", "optim"]
+    _ = trial.params
+    assert trial.unread == []
+
+
+def test_reports_go_to_the_engine_once_a_step():
+    heard = []
+    trial = TrialView(Suggestion(0, {}, lambda value, step: heard.append((value, step)), lambda: len(heard) > 1))
+    trial.report(1, step=1)
+    assert not trial.should_prune()
+    trial.report(2.0, 2)
+    trial.report(3.0, 2)
+    assert trial.should_prune()
+    assert heard == [(1.0, 1), (2.0, 2)]
+    assert trial.intermediate_values == {1: 1.0, 2: 2.0}
+
+
+def test_several_objectives_have_nothing_to_report():
+    trial = TrialView(Suggestion(0, {}), objectives=2)
+    for ask in (trial.should_prune, lambda: trial.report(1.0, 1)):
+        with pytest.raises(NotImplementedError, match="this search has 2"):
+            ask()
+
+
+def test_it_can_be_copied_and_pickled(trial):
+    assert copy.copy(trial) == copy.deepcopy(trial) == pickle.loads(pickle.dumps(trial)) == PARAMS
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "expected"),
+    [
+        (3, float, 3.0),
+        (3, float | None, 3.0),
+        (0.25, float, 0.25),
+        (4.0, int, 4),
+        ("7", int, 7),
+        ("1e-5", float, 1e-5),
+        ("False", bool, False),
+        ("true", bool, True),
+        (1, bool, True),
+        (None, int | None, None),
+        ("cosine", str, "cosine"),
+        ("5", str, "5"),
+        ((1, 2), list[int], [1, 2]),
+        ({"a": 1}, dict | str | None, {"a": 1}),
+    ],
+)
+def test_values_take_the_declared_type(value, hint, expected):
+    assert (type(typed(value, hint)), typed(value, hint)) == (type(expected), expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (0.5, int),
+        (True, int),
+        (True, float),
+        (2, bool),
+        ("maybe", bool),
+        ("x", int),
+        (3, str),
+        (None, int),
+        (2**60 + 1, float),
+    ],
+)
+def test_what_a_type_cannot_hold_is_refused(value, hint):
+    with pytest.raises(ValueError, match="is no"):
+        typed(value, hint, default=0)
+
+
+def test_arguments_carry_what_was_set_on_them(make_trainer):
+    args = make_trainer().args
+    args.note = "mine"
+    copied = applied(args, {"learning_rate": 1})
+    assert (copied.note, copied.learning_rate, type(copied.learning_rate)) == ("mine", 1.0, float)
+    assert args.learning_rate == 5e-5

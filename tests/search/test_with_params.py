@@ -1,0 +1,67 @@
+"""Params reach the arguments, the dicts inside them, and model_init; for the final training too."""
+
+from __future__ import annotations
+
+import pytest
+from tiny import Net, bert, only
+from transformers import TrainerCallback
+
+import hpcompat as hp
+
+LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
+
+
+@pytest.mark.parametrize("tokens", [False, True], ids=["net", "bert"])
+def test_with_params_sets_up_the_training_that_the_trial_was(make_trainer, ours, tokens):
+    model = {"model_init": bert, "tokens": True} if tokens else {}
+    smoothing = {"label_smoothing_factor": hp.Float(0.0, 0.5)} if tokens else {}
+    space = LR | {"seed": hp.Int(1, 9), "per_device_train_batch_size": hp.Categorical([8, 16])} | smoothing
+    trainer = make_trainer(**model)
+    best = ours(trainer, space, n_trials=3).best
+
+    assert hp.with_params(trainer, best.params) is trainer
+    trainer.train()
+    assert trainer.evaluate()["eval_loss"] == best.value
+    assert trainer.args.seed == best.params["seed"]
+
+
+def test_with_params_binds_model_init_and_can_be_repeated(make_trainer):
+    trainer = make_trainer(lambda trial: Net(trial["net"]["width"] if trial else 4))
+    for width in (5, 6):
+        hp.with_params(trainer, {"net": {"width": width}, "learning_rate": 0.1})
+        trainer.train()
+        assert trainer.model.hidden.out_features == width
+
+
+def test_with_params_refuses_what_nothing_takes(make_trainer):
+    trainer = make_trainer()
+    args = trainer.args
+    with pytest.raises(hp.ParamsError, match="did you mean 'learning_rate'"):
+        hp.with_params(trainer, {"learning_rat": 0.1})
+    with pytest.raises(hp.ParamsError, match="width: is no field of TrainingArguments"):
+        hp.with_params(args, {"width": 3})
+    assert trainer.args is args
+
+
+def test_with_params_of_arguments_is_a_validated_copy(make_trainer):
+    args = make_trainer().args
+    copy = hp.with_params(args, {"learning_rate": "3e-4", "lr_scheduler_type": "cosine"})
+    assert (copy.learning_rate, copy.lr_scheduler_type.value) == (3e-4, "cosine")
+    assert args.learning_rate == 5e-5
+    with pytest.raises(ValueError, match="warmup_steps"):
+        hp.with_params(args, {"warmup_steps": -1})
+
+
+def test_dict_fields_are_reached_by_dots_and_by_groups(make_trainer, ours):
+    seen = []
+
+    class Scheduler(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            seen.append((args.lr_scheduler_type.value, args.lr_scheduler_kwargs))
+
+    given = {"lr_scheduler_type": "cosine_with_restarts", "lr_scheduler_kwargs": {"num_cycles": 1}}
+    trainer = make_trainer(trainer={"callbacks": [Scheduler()]}, **given)
+    ours(trainer, only(**{"lr_scheduler_kwargs.num_cycles": 3}), n_trials=1)
+    ours(trainer, {"lr_scheduler_kwargs": {"num_cycles": hp.Constant(2)}}, n_trials=1)
+    assert seen == [("cosine_with_restarts", {"num_cycles": 3}), ("cosine_with_restarts", {"num_cycles": 2})]
+    assert trainer.args.lr_scheduler_kwargs == {"num_cycles": 1}

@@ -1,0 +1,67 @@
+"""A real Trainer's parts, as small as they can be: handwritten digits, networks of a few hundred weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from sklearn.datasets import load_digits
+from transformers import BertConfig, BertForSequenceClassification
+
+import hpcompat as hp
+
+torch.set_num_threads(1)  # tiny matrices: threads would only wait for each other
+IMAGES, LABELS = load_digits(return_X_y=True)
+
+
+class Digits(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    """Digits first … last: pixels between 0 and 1, or their 17 grey values as tokens."""
+
+    def __init__(self, first: int, last: int, tokens: bool = False) -> None:
+        self.name = "input_ids" if tokens else "pixels"
+        images = torch.tensor(IMAGES[first:last])
+        self.images = images[:, 16:48].long() if tokens else (images / 16).float()
+        self.labels = torch.tensor(LABELS[first:last])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {self.name: self.images[index], "labels": self.labels[index]}
+
+
+class Net(torch.nn.Module):
+    """Two layers over the pixels."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.hidden = torch.nn.Linear(64, width)
+        self.out = torch.nn.Linear(width, 10)
+
+    def forward(self, pixels: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        logits = self.out(torch.relu(self.hidden(pixels)))
+        return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+
+def bert() -> BertForSequenceClassification:
+    """A BERT with one layer, dropout and all, that reads grey values as tokens."""
+    config = BertConfig(
+        vocab_size=17,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        max_position_embeddings=32,
+        num_labels=10,
+    )
+    return BertForSequenceClassification(config)
+
+
+def accuracy(prediction: Any) -> dict[str, float]:
+    """The share of digits that are recognised."""
+    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
+
+
+def only(**params: Any) -> hp.SearchSpace:
+    """A space of a single configuration."""
+    return hp.SearchSpace({name: hp.Constant(value) for name, value in params.items()})
