@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from hpcompat.errors import Fault
-from hpcompat.values import is_scalar, show
+from hpcompat.values import MOST_BITS, is_scalar, show
 
 
 def flag(name: str, value: Any, faults: list[Fault]) -> None:
@@ -40,6 +40,8 @@ def real(name: str, value: Any, faults: list[Fault]) -> Any:
 
 def whole(name: str, value: Any, faults: list[Fault]) -> Any:
     """The argument as an int; what is none stays as it is, with a fault."""
+    if type(value) is int and value.bit_length() > MOST_BITS:
+        faults.append(Fault("", f"{name} has more than {MOST_BITS} bits", "give a smaller one"))
     if type(value) is int:
         return value
     if isinstance(value, bool) or not hasattr(value, "__index__"):

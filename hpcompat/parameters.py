@@ -46,7 +46,7 @@ class Parameter:
 
     def _sound(self) -> Continuous | Discrete:
         if self._law is None:
-            raise SpaceError(f"{self!r} is no valid {type(self).__name__}", self.faults)
+            raise SpaceError(f"{show(self, 200)} is no valid {type(self).__name__}", self.faults)
         return self._law
 
     @property

@@ -8,6 +8,8 @@ from typing import Any
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _DEPTH = 32
+MOST_BITS = 1024
+"""Longer ints than any float: Python itself refuses to print those of some thousand digits."""
 _INFINITY = float("inf")
 
 
@@ -49,6 +51,8 @@ def unfit(value: Any, depth: int = 0) -> tuple[str, str] | None:
     if kind is float:
         finite = -_INFINITY < value < _INFINITY
         return None if finite else (f"{value} is not finite", "use a string or None in its place")
+    if kind is int and value.bit_length() > MOST_BITS:
+        return f"an int of more than {MOST_BITS} bits", "use a string in its place"
     if kind in _SCALARS:
         return None
     if depth >= _DEPTH:

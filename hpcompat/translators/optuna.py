@@ -108,8 +108,8 @@ class Suggest:
         for passage, call in zip(self.translation.passages, self.form, strict=True):
             leaf = passage.leaf
             active = leaf.active(flat)
-            if active and not passage.carried:
-                flat[leaf.name] = leaf.parameter.quantile(0.5)
+            if not passage.carried:
+                flat |= {leaf.name: leaf.parameter.quantile(0.5)} if active else {}
             elif active or not passage.gated:
                 raw = getattr(trial, call["call"])(call["name"], **call["kwargs"])
                 if active:

@@ -45,6 +45,7 @@ def collect(dialect: str, parts: Iterable[tuple[Any, Callable[[], Any]]]) -> dic
         else:
             try:
                 entries[name] = read()
+                faults += [fault._replace(where=name) for fault in getattr(entries[name], "faults", ())]
             except HpcompatError as error:
                 entries[name] = None
                 faults += [fault._replace(where=_join(name, fault.where)) for fault in error.faults]

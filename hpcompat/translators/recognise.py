@@ -8,10 +8,11 @@ from typing import Any
 from hpcompat.errors import Fault, TranslationError
 from hpcompat.parameters import Parameter
 from hpcompat.space import SearchSpace
+from hpcompat.translators import documents
 from hpcompat.translators.optuna import Suggest, from_optuna
 from hpcompat.translators.ray import from_ray
 from hpcompat.translators.sigopt import from_sigopt
-from hpcompat.translators.wandb import from_wandb, parse
+from hpcompat.translators.wandb import from_wandb
 from hpcompat.values import show
 
 _WANDB_KEYS = frozenset({"distribution", "value", "values", "min", "max", "mu", "parameters"})
@@ -23,7 +24,7 @@ def as_space(thing: Any) -> SearchSpace:
     | given | read as |
     |---|---|
     | a SearchSpace, a dict of Float, Int, …, what `to_dict` wrote | itself |
-    | a sweep (dict, YAML or JSON text), a dict of its parameters | W&B |
+    | a sweep, a dict of its parameters | W&B |
     | a list of parameters, a dict with such a list | SigOpt |
     | a dict with domains, grid_search or domain calls in it | Ray |
     | a list of suggest calls, a dict of distributions, a Study, a trial | Optuna |
@@ -31,7 +32,8 @@ def as_space(thing: Any) -> SearchSpace:
     | a function of a trial that returns any of these, as transformers' hp_space does | whatever it returns |
     | an empty dict, or a function that returns one | an empty space: everything is suggested as a trial runs |
 
-    Raises `TranslationError` where nothing fits, or what fits cannot be read.
+    Text is read as JSON or, with PyYAML, as YAML first. Raises `TranslationError` where nothing fits, or
+    what fits cannot be read.
 
     >>> as_space(lambda trial: [{"name": "lr", "type": "double", "bounds": {"min": 0.1, "max": 1.0}}])
     SearchSpace({'lr': Float(0.1, 1.0)})
@@ -39,7 +41,7 @@ def as_space(thing: Any) -> SearchSpace:
     if isinstance(thing, SearchSpace):
         return thing
     if isinstance(thing, (str, bytes)):
-        return _from_mapping(parse(thing))
+        return as_space(_data(thing))
     if isinstance(thing, Mapping):
         return _from_mapping(thing)
     if isinstance(thing, (list, tuple)):
@@ -54,6 +56,13 @@ def as_space(thing: Any) -> SearchSpace:
         data = isinstance(returned, Suggest) or (returned is not None and not callable(returned))
         return as_space(returned) if data else from_optuna(thing)
     raise _unknown(thing)
+
+
+def _data(text: str | bytes) -> Any:
+    data = documents.load(text)
+    if isinstance(data, (Mapping, list)):
+        return data
+    raise _unknown(text)
 
 
 def _from_mapping(thing: Mapping[str, Any]) -> SearchSpace:

@@ -62,13 +62,14 @@ def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     if options["method"] not in METHODS:
         faults.append(Fault("method", f"is {show(options['method'])}", f"one of {', '.join(METHODS)}"))
     metric = options.get("metric")
-    if not isinstance(metric, (str, Mapping, type(None))):
+    named = metric.get("name") if isinstance(metric, Mapping) else metric
+    goal = metric.get("goal", "minimize") if isinstance(metric, Mapping) else options.get("goal", "minimize")
+    if metric is not None and not (isinstance(named, str) and named):
         faults.append(Fault("metric", f"is {show(metric)}", "give the name of a logged metric"))
     if metric is None and options["method"] == "bayes":
         faults.append(Fault("metric", "is missing, and method='bayes' needs one", "metric='eval_loss', say"))
-    if options.get("goal", "minimize") not in ("minimize", "maximize"):
-        # the engine silently takes any other text for minimize
-        faults.append(Fault("goal", f"is {show(options['goal'])}", "minimize or maximize"))
+    if goal not in ("minimize", "maximize"):  # the engine silently takes any other text for minimize
+        faults.append(Fault("goal", f"is {show(goal)}", "minimize or maximize"))
     if faults:
         raise TranslationError("these options make no sweep", faults)
     return options

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hpcompat import Categorical, Constant, Float, Int, Normal, ParamsError, SpaceError
 from hpcompat.testing import parameters
+from hpcompat.values import show
 
 units = st.floats(0.0, 1.0)
 
@@ -137,6 +138,8 @@ def test_values_handed_out_are_their_owners_to_change() -> None:
         (Int(1.0, 5), "1.0, which is not an int", "write 1"),
         (Int(0.5, 5), "not an int", "Float"),
         (Int(1, 10, step=2), "does not divide", "Int(1, 9, step=2)"),
+        (Int(0, 10**5000), "more than 1024 bits", "smaller"),
+        (Constant(10**5000), "more than 1024 bits", "string"),
         (Int(0, 5, log=True), "needs low above 0", "raise low"),
         (Int(0, 2**60), "more than 2**53", "narrow"),
         (Int(1, 2**52, log=True), "too unlikely", "narrow"),
@@ -160,7 +163,7 @@ def test_values_handed_out_are_their_owners_to_change() -> None:
         (Normal(0, 1, log=True, low=-1), "nothing at or below 0", "leave low out"),
         (Normal(1e9, 1e-9), "lost beside", "Constant"),
     ],
-    ids=repr,
+    ids=show,
 )
 def test_a_fault_names_the_reason_and_the_way_out(parameter: Any, reason: str, hint: str) -> None:
     assert any(reason in fault.reason and hint in fault.hint for fault in parameter.faults), parameter.faults

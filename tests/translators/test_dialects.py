@@ -108,6 +108,13 @@ def test_an_impossible_suggest_call_is_refused(call: str, args: Any, kwargs: Any
         hp.from_optuna([{"name": "x", "call": call, "args": args, "kwargs": kwargs}])
 
 
+def test_a_constant_under_a_parent_that_travels_encoded_is_asked_of_nobody() -> None:
+    space = hp.SearchSpace({"a": Float(1, 4, log=True, step=1), "c": Constant(None, when={"a": 1.0})})
+    suggest = hp.to_optuna(space, encode=True)
+    assert suggest(optuna.trial.FixedTrial({"a": 0.99})) == {"a": 4.0}
+    assert suggest(optuna.trial.FixedTrial({"a": 0.01})) == {"a": 1.0, "c": None}
+
+
 def test_distributions_studies_and_trials_are_read() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = hp.SearchSpace({"lr": LOG, "n": Int(1, 9, step=2), "c": Categorical(["a", "b"])})
@@ -354,9 +361,18 @@ def test_a_sweep_says_its_method_and_metric() -> None:
         ({"method": "tpe"}, "'tpe'"),
         ({"metric": "a", "goal": "MAXIMIZE"}, "'MAXIMIZE'"),
         ({"runcap": 3}, "no key 'runcap'"),
+        ({"metric": {"goal": "maximize"}}, "metric"),
+        ({"metric": {"name": "a", "goal": "max"}}, "'max'"),
     ]:
         with pytest.raises(hp.TranslationError, match=reason):
             hp.to_wandb(space, **options)
+
+
+def test_all_that_is_wrong_with_a_sweep_is_said_at_once() -> None:
+    sweep = {"parameters": {"a": {"distribution": "beta"}, "b": {"min": 9, "max": 1}, "c": {"values": 3}}}
+    with pytest.raises(hp.TranslationError) as caught:
+        hp.from_wandb(sweep)
+    assert {fault.where for fault in caught.value.faults} == {"a", "b", "c"}
 
 
 # -- whose is it? -----------------------------------------------------------------------------------
