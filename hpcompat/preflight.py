@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hpcompat.backends import Backend, Plan, known
+from hpcompat.backends import BACKENDS, Backend, Plan, known
 from hpcompat.errors import BackendError, Fault, SearchError
 from hpcompat.objectives import is_trainer
 from hpcompat.objectives.attempts import Setting
@@ -50,9 +50,14 @@ def _backend_faults(plan: Plan, engine: Backend) -> Iterator[Fault]:
     named = (("sampler", plan.sampler, engine.samplers), ("pruner", plan.pruner, engine.pruners))
     for what, given, names in named:
         if isinstance(given, str) and given not in names:
-            yield Fault(what, f"there is no {given!r}", known(given, names))
+            able = [other.name for other in BACKENDS.values() if given in getattr(other, f"{what}s")]
+            elsewhere = f"; {' and '.join(able)} can" if able else ""
+            hint = known(given, names) if names else "leave it out"
+            yield Fault(what, f"there is no {given!r}", hint + elsewhere)
     if len(plan.directions) > engine.most_objectives:
-        yield Fault("direction", f"it has at most {engine.most_objectives} objectives")
+        able = [other.name for other in BACKENDS.values() if len(plan.directions) <= other.most_objectives]
+        reason = f"it has at most {engine.most_objectives} objectives"
+        yield Fault("direction", reason, f"{' and '.join(able)} take more")
     if len(plan.directions) > 1 and plan.pruner is not None:
         yield Fault("pruner", "a search with several objectives cannot be pruned", "leave pruner out")
 

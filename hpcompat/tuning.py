@@ -89,6 +89,7 @@ def search(
     keeper = Keeper(runs, keep, directions)
     callbacks = tuple(callbacks)
     plan = Plan(_space(space), directions, n_trials, sampler, pruner, seed, timeout, past, options)
+    plan = replace(plan, output_dir=output_dir or (trainer.args.output_dir if is_trainer(trainer) else None))
     setting = Setting(plan.space, directions, compute_objective, hp_name, output_dir, runs)
     preflight.check(trainer, plan, setting, engine, keep, resume)
 

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from hpcompat.errors import BackendError, MissingBackendError
@@ -35,19 +36,29 @@ class Backend:
 
     def load(self) -> Callable[[Plan, Evaluate], Run]:
         """The backend's `run`. Raises `MissingBackendError` if its package is not installed."""
-        try:
-            import_module(self.package)
-        except ImportError as error:
-            message = f"the {self.name} backend is not installed ({error}): {self.pip}"
-            raise MissingBackendError(message) from error
+        if not _installed(self.package):
+            raise MissingBackendError(f"the {self.name} backend is not installed (no {self.package}): {self.pip}")
         run: Callable[[Plan, Evaluate], Run] = import_module(f"hpcompat.backends.{self.name}").run
         return run
 
 
 BACKENDS: Mapping[str, Backend] = {
     backend.name: backend
-    for backend in (Backend("optuna", "optuna", ("bayes", "random", "grid"), ("median", "hyperband", "asha")),)
+    for backend in (
+        Backend("optuna", "optuna", ("bayes", "random", "grid"), ("median", "hyperband", "asha")),
+        Backend("ray", "ray.tune", ("bayes", "random", "grid"), ("median", "hyperband", "asha")),
+        Backend("sigopt", "sigopt", ("bayes", "random", "grid"), (), most_objectives=2),
+        Backend("wandb", "wandb", ("bayes", "random", "grid"), ("hyperband",)),
+    )
 }
+
+
+def _installed(package: str) -> bool:
+    # looked for, not imported: SigOpt's client cannot be imported in every directory
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):  # its parent is not there, or someone has blocked it
+        return False
 
 
 def _unheard(value: float, step: int) -> None:
@@ -87,6 +98,7 @@ class Plan:
     `sampler`: "bayes", "random", "grid" or a native one; `pruner`: None, "median", "hyperband", "asha"
     or a native one. `history`: finished trials to tell the engine of before it starts; they are not
     counted in `n_trials`. `finished(trial)`: to be called once for each trial; True asks for an end.
+    `output_dir`: where the search may leave what it writes; None where nothing is to be left.
     """
 
     space: SearchSpace
@@ -99,6 +111,7 @@ class Plan:
     history: tuple[Trial, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     finished: Callable[[Trial], bool] = _no_end
+    output_dir: str | None = None
 
 
 @dataclass(frozen=True)

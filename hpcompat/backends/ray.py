@@ -1,0 +1,206 @@
+"""Ray Tune: a `Tuner` on this machine, or on a cluster, whose worker processes serve trial after trial.
+
+Options: `resources_per_trial` (a dict, or a PlacementGroupFactory; by default one CPU, and for a Trainer
+a GPU where there are any), `max_concurrent_trials` (by default as many as fit), `address` (of a cluster;
+else that of RAY_ADDRESS), `storage_path` (where Ray keeps its own records, else they go when the search
+ends), `search_alg` and `scheduler` (the same as a native sampler and pruner).
+
+The sampler is Optuna's, behind Ray's `Searcher`; a native one is an Optuna sampler or a `Searcher` of
+Ray's, whose metric is "objective", or "objective_0", "objective_1", …. Pruners count reports, not steps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from hpcompat.backends import Evaluate, Plan, Run, known
+from hpcompat.backends.ray_cluster import Cluster, capacity, connected, resources_of_cluster
+from hpcompat.backends.ray_course import Course
+from hpcompat.backends.ray_engines import Exhausted, engine
+from hpcompat.backends.ray_shipping import packed, parts, root
+from hpcompat.backends.ray_trainable import Errand, names, noted, trainable
+from hpcompat.errors import BackendError, Fault
+from hpcompat.objectives import is_trainer
+from hpcompat.values import show
+
+OPTIONS = ("resources_per_trial", "max_concurrent_trials", "address", "storage_path", "search_alg", "scheduler")
+# they pause a trial and go on with it from its checkpoint, or from another's
+PAUSING = {"PopulationBasedTraining", "PopulationBasedTrainingReplay", "HyperBandScheduler"}
+_NO_LIMIT = 10**9
+
+
+def run(plan: Plan, evaluate: Evaluate) -> Run:
+    """Run the plan's trials as trials of a Tuner."""
+    plan = _checked(plan)
+    thing, setting = parts(evaluate)
+    shipment = packed(thing, setting)
+    made = setting.runs.made
+    course = Course(plan, engine(plan), made.setdefault, root(thing, setting))
+    with connected(plan.options.get("address")) as cluster:
+        errand = Errand(setting.runs.token, len(plan.directions), os.path.join(cluster.private, "diary"))
+        os.mkdir(errand.diary)
+        try:
+            tuner = _tuner(plan, course, cluster, _resources(plan, thing), errand, shipment)
+            with _drawing(plan):
+                course.begin()
+                native = tuner.fit()
+        finally:
+            for path in noted(errand.diary):
+                made.setdefault(path)
+    if course.raised and not isinstance(course.raised, KeyboardInterrupt):
+        raise course.raised
+    interrupted = course.raised is not None or course.interrupted
+    if interrupted and not course.done:
+        raise KeyboardInterrupt
+    return Run(tuple(sorted(course.done, key=lambda trial: trial.number)), native, interrupted)
+
+
+def _tuner(plan: Plan, course: Course, cluster: Cluster, resources: Any, errand: Errand, shipment: bytes) -> Any:
+    import numpy
+    from ray import tune
+
+    # an array is read where it lies in the object store, once for all processes of a machine
+    function = tune.with_parameters(trainable, errand=errand, shipment=numpy.frombuffer(shipment, numpy.uint8))
+    one = len(plan.directions) == 1
+    most = plan.options.get("max_concurrent_trials") or capacity(resources, cluster)
+    searcher, callback = _listeners(course)
+    return tune.Tuner(
+        tune.with_resources(function, resources),
+        tune_config=tune.TuneConfig(
+            metric=names(1)[0] if one else None,
+            mode=plan.directions[0][:3] if one else None,
+            search_alg=searcher,
+            scheduler=_scheduler(plan),
+            num_samples=plan.n_trials,
+            max_concurrent_trials=min(most, plan.n_trials),
+            reuse_actors=True,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=tune.RunConfig(
+            name=f"hpcompat-{errand.token}",
+            storage_path=plan.options.get("storage_path") or os.path.join(cluster.private, "storage"),
+            callbacks=[callback],
+            verbose=0,
+        ),
+    )
+
+
+def _name(trial: Any) -> str:
+    return f"trial-{trial.config['number']}"
+
+
+def _listeners(course: Course) -> tuple[Any, Any]:
+    """The course as Ray's loop knows it: a searcher that is asked, and a callback that is told."""
+    from ray.tune import Callback
+    from ray.tune.search import Searcher
+
+    class Asked(Searcher):
+        def set_search_properties(self, *args: Any, **kwargs: Any) -> bool:
+            return True
+
+        def suggest(self, trial_id: str) -> Any:
+            try:
+                return course.suggest(trial_id)
+            except Exhausted:
+                return Searcher.FINISHED
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            pass  # the callback hears of it first, and with the cause
+
+        def save(self, checkpoint_path: str) -> None:
+            pass
+
+        def __reduce__(self) -> Any:  # Ray saves what it would need to go on; going on is ours
+            return Searcher, ()
+
+    class Told(Callback):
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
+            course.result(trial.trial_id, result)
+
+        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            course.lost(trial.trial_id, str(trial.get_error() or "the worker process has died"))
+
+        def __reduce__(self) -> Any:
+            return Callback, ()
+
+    return Asked(), Told()
+
+
+def _resources(plan: Plan, thing: Any) -> Any:
+    given = plan.options.get("resources_per_trial")
+    if given is not None:
+        return given
+    gpu = is_trainer(thing) and not thing.args.use_cpu and resources_of_cluster().get("GPU", 0) >= 1
+    return {"cpu": 1, "gpu": 1} if gpu else {"cpu": 1}
+
+
+@contextmanager
+def _drawing(plan: Plan) -> Iterator[None]:
+    """Ray's Hyperband draws the bracket of a trial from NumPy's global generator."""
+    import numpy
+
+    if plan.seed is None:
+        yield
+        return
+    before = numpy.random.get_state()
+    numpy.random.seed(plan.seed % 2**32)
+    try:
+        yield
+    finally:
+        numpy.random.set_state(before)
+
+
+def _checked(plan: Plan) -> Plan:
+    """The plan with its native sampler and pruner, which may be among the options, where they belong."""
+    from optuna.samplers import BaseSampler
+    from ray.tune.schedulers import TrialScheduler
+    from ray.tune.search import Searcher
+
+    for name in plan.options:
+        if name not in OPTIONS:
+            raise BackendError(f"the ray backend has no option {name!r}; {known(name, OPTIONS)}")
+    sampler = _native(
+        plan, "sampler", "search_alg", (Searcher, BaseSampler), "a Searcher of Ray's, or an Optuna sampler"
+    )
+    pruner = _native(plan, "pruner", "scheduler", (TrialScheduler,), "a TrialScheduler of Ray's")
+    if not isinstance(sampler, (str, type(None))) and plan.seed is not None:
+        raise BackendError("seed= goes to a sampler given by name: give this one its seed yourself")
+    if pruner is not None and len(plan.directions) > 1:
+        raise BackendError("a search with several objectives cannot be pruned: leave the scheduler out")
+    ancestry = {kind.__name__ for kind in type(pruner).__mro__}
+    if ancestry & PAUSING or not getattr(pruner, "_hard_stop", True):
+        reason = "it pauses trials and goes on from a checkpoint; a trial here is one training, from start to end"
+        way_out = "use pruner='asha' or 'hyperband' (its asynchronous form), or a scheduler that stops trials"
+        raise BackendError(f"{type(pruner).__name__} cannot drive this search", [Fault("", reason, way_out)])
+    return replace(plan, sampler=sampler, pruner=pruner)
+
+
+def _native(plan: Plan, what: str, option: str, kinds: tuple[type, ...], words: str) -> Any:
+    given = getattr(plan, what)
+    if option in plan.options:
+        if given is not None:
+            raise BackendError(f"{what}= and {option}= are one and the same: give one of them")
+        given = plan.options[option]
+    if not isinstance(given, (str, type(None), *kinds)):
+        raise BackendError(f"{show(given)} is no {what} here: give a name, or {words}")
+    return given
+
+
+def _scheduler(plan: Plan) -> Any:
+    from ray.tune import schedulers
+
+    if not isinstance(plan.pruner, (str, type(None))):
+        return plan.pruner
+    makers: dict[str | None, Callable[[], Any]] = {
+        None: schedulers.FIFOScheduler,
+        "median": lambda: schedulers.MedianStoppingRule("training_iteration", grace_period=1, min_samples_required=5),
+        # max_t is where Ray would end a trial that does well
+        "asha": lambda: schedulers.AsyncHyperBandScheduler(max_t=_NO_LIMIT),
+        "hyperband": lambda: schedulers.AsyncHyperBandScheduler(max_t=_NO_LIMIT, brackets=3),
+    }
+    return makers[plan.pruner]()

@@ -1,0 +1,151 @@
+"""The cluster that a search runs on: the one that is there, the one at an address, or one of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from hpcompat.errors import BackendError, Fault
+
+# Ray's sockets lie under its directory, and a socket's path has at most 107 characters
+_LONGEST = 40
+_ENVIRONMENT = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they mean here
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # of no use once their directory is gone
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one is not silent even when told to be
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where a search runs: a private directory that goes with it, and whether the cluster goes too."""
+
+    private: str
+    own: bool
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Cluster]:
+    """A cluster to run on, for the time of a search."""
+    import ray
+
+    address = address or os.environ.get("RAY_ADDRESS")
+    with _quiet(), _environment(), _handlers(), tempfile.TemporaryDirectory(prefix="hp-", dir=_short()) as private:
+        own = not ray.is_initialized()
+        if not own and address not in (None, "auto", "local", ray.get_runtime_context().gcs_address):
+            raise BackendError(f"address={address!r}: this process is on another cluster already")
+        if own:
+            _init(ray, address, private)
+        try:
+            yield Cluster(private, own and address in (None, "local"))
+        finally:
+            if own:
+                ray.shutdown()
+
+
+def _init(ray: Any, address: str | None, private: str) -> None:
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address in (None, "local"):
+        _authenticate()
+        options |= {"include_dashboard": False, "_temp_dir": os.path.join(private, "ray")}
+    try:
+        ray.init(address=address or "local", **options)
+    except Exception as error:
+        raise BackendError(f"Ray cannot be reached at {address or 'local'!r}: {error}") from error
+
+
+def _authenticate() -> None:
+    """Give a cluster of our own a token that no file holds: Ray would write one to the home directory."""
+    chosen = os.environ.get("RAY_AUTH_MODE", "token").lower() != "token"
+    given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    if not (chosen or given or (Path.home() / ".ray" / "auth_token").exists()):
+        # not taken back: Ray itself remembers it as long as the process lives
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _short() -> str | None:
+    return None if len(tempfile.gettempdir()) <= _LONGEST else "/tmp"
+
+
+def resources_of_cluster() -> dict[str, float]:
+    """What the nodes have between them: "CPU", "GPU", and whatever they were given by name."""
+    ray: Any = import_module("ray")
+    return dict(ray.cluster_resources())
+
+
+def capacity(resources: Any, cluster: Cluster) -> int:
+    """How many trials with these resources the cluster can run at a time, as it is now.
+
+    Raises `BackendError` if not even one fits, and no node could be added.
+    """
+    total = resources_of_cluster()
+    needed = {name.upper() if name in ("cpu", "gpu") else name: amount for name, amount in _needed(resources).items()}
+    fits = min((int(total.get(name, 0) / amount) for name, amount in needed.items() if amount), default=1)
+    if fits < 1 and cluster.own:
+        faults = [
+            Fault(name, f"{amount:g} a trial, and there are {total.get(name, 0):g}")
+            for name, amount in needed.items()
+            if amount > total.get(name, 0)
+        ]
+        raise BackendError("resources_per_trial is more than this machine has", faults)
+    return max(1, fits)
+
+
+def _needed(resources: Any) -> Mapping[str, float]:
+    return resources if isinstance(resources, Mapping) else resources.required_resources
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    new = [name for name in _ENVIRONMENT if name not in os.environ]
+    os.environ.update({name: _ENVIRONMENT[name] for name in new})
+    try:
+        yield
+    finally:
+        for name in new:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def _handlers() -> Iterator[None]:
+    """Tune takes the first Ctrl-C to end its loop, and would take the first one after the search too."""
+    numbers = [signal.SIGINT, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What Ray says of a trial, the trial itself says better."""
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"ray(\.|$)")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,144 @@
+"""What suggests params under Ray: an Optuna study, or a search algorithm of Ray's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpcompat import studies
+from hpcompat.backends import Plan, leg_seed
+from hpcompat.backends.grid import configurations
+from hpcompat.backends.ray_trainable import names
+from hpcompat.errors import BackendError
+from hpcompat.translators import translate
+from hpcompat.translators.optuna import Suggest, to_optuna
+from hpcompat.translators.ray import domains
+from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
+from hpcompat.values import identity
+
+Result = Mapping[str, Any]
+
+
+class Exhausted(Exception):
+    """There is nothing left to suggest."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Something that suggests.
+
+    `ask(key)`: params for the trial of that key; None: not now. Raises `Exhausted`. `report(key, value,
+    step, result)` and `tell(key, trial, result)` say how it goes, `result` as Ray has it.
+    """
+
+    ask: Callable[[str], dict[str, Any] | None]
+    report: Callable[[str, float, int, Result], None]
+    tell: Callable[[str, Trial, Result | None], None]
+
+
+def engine(plan: Plan) -> Engine:
+    """The engine of a plan: its Searcher if it has one, else a study with its sampler."""
+    import optuna
+    from ray.tune.search import Searcher
+
+    make = _native_engine if isinstance(plan.sampler, Searcher) else _study_engine
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a study says that it was created
+    try:
+        return make(plan)
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+@dataclass
+class _Queue:
+    """The configurations of a grid that no trial has had."""
+
+    left: Iterator[dict[str, Any]]
+    seen: set[Any] = field(default_factory=set)
+
+    def next(self) -> dict[str, Any]:
+        for params in self.left:
+            if identity(params) not in self.seen:
+                return params
+        raise Exhausted
+
+
+def _study_engine(plan: Plan) -> Engine:
+    import optuna
+
+    suggest: Suggest = to_optuna(plan.space, encode=True)
+    queue = _Queue(configurations(plan.space)) if plan.sampler == "grid" else None
+    study = optuna.create_study(study_name="hpcompat", directions=plan.directions, sampler=_sampler(plan, optuna))  # type: ignore[arg-type]
+    for trial in plan.history:
+        study.add_trial(studies.frozen(trial, suggest.translation))
+        if queue:
+            queue.seen.add(identity(dict(trial.params)))
+    asked: dict[str, Any] = {}
+
+    def ask(key: str) -> dict[str, Any]:
+        if queue:
+            study.enqueue_trial(suggest.translation.encode(queue.next()))
+        asked[key] = study.ask()
+        return suggest(asked[key])
+
+    def report(key: str, value: float, step: int, result: Result) -> None:
+        asked[key].report(value, step)
+
+    def tell(key: str, trial: Trial, result: Result | None) -> None:
+        state = optuna.trial.TrialState[studies.STATES[trial.state]]
+        values = list(trial.values or ()) if trial.state == COMPLETE else None
+        study.tell(asked.pop(key), values, state)
+
+    return Engine(ask, report, tell)
+
+
+def _sampler(plan: Plan, optuna: Any) -> Any:
+    seed = leg_seed(plan.seed, len(plan.history))
+    if plan.sampler in (None, "bayes"):
+        # trials under way count as bad ones: else those that are asked for together would be alike
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    if isinstance(plan.sampler, str):  # a grid draws nothing: every configuration of it is enqueued
+        return optuna.samplers.RandomSampler(seed=seed)
+    return plan.sampler
+
+
+def _native_engine(plan: Plan) -> Engine:
+    from ray.tune.search import Searcher
+    from ray.tune.utils import merge_dicts
+
+    search_alg = plan.sampler
+
+    translation = translate(plan.space, "ray", encode=True, searcher=True)
+    one = len(plan.directions) == 1
+    mode = plan.directions[0][:3] if one else None
+    kind = type(search_alg).__name__
+    space = domains(translation.form)
+    if not search_alg.set_search_properties(names(1)[0] if one else None, mode, space):
+        raise BackendError(f"{kind} has a space already: give it none, it gets that of the search")
+    for trial in plan.history:
+        if trial.state == FAILED or not trial.values:
+            continue
+        try:
+            value: Any = trial.values[0] if one else list(trial.values)
+            pruned = trial.state == PRUNED
+            search_alg.add_evaluated_point(translation.encode(trial.params), value, pruned=pruned)
+        except NotImplementedError as error:
+            raise BackendError(f"{kind} takes no history: leave it out, or use sampler='bayes'") from error
+
+    def ask(key: str) -> dict[str, Any] | None:
+        raw = search_alg.suggest(key)
+        if raw == Searcher.FINISHED:
+            raise Exhausted
+        # a search algorithm leaves constants to Ray, which puts them in like this
+        return None if raw is None else translation.decode(merge_dicts(space, raw))
+
+    def report(key: str, value: float, step: int, result: Result) -> None:
+        search_alg.on_trial_result(key, dict(result))
+
+    def tell(key: str, trial: Trial, result: Result | None) -> None:
+        failed = trial.state == FAILED
+        search_alg.on_trial_complete(key, None if failed or result is None else dict(result), error=failed)
+
+    return Engine(ask, report, tell)

@@ -1,0 +1,117 @@
+"""An objective on its way to other processes: a Trainer goes as what it takes to make it again.
+
+A Trainer as it stands cannot be pickled once anything in the process was trained: its accelerator, and
+what that has prepared, hold weak references. Its arguments, data, callbacks and own attributes can.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+from hpcompat.backends import Evaluate
+from hpcompat.errors import BackendError, Fault
+from hpcompat.objectives import function_objective, is_trainer
+from hpcompat.objectives.arguments import applied
+from hpcompat.objectives.attempts import Setting
+from hpcompat.objectives.directories import Runs
+from hpcompat.objectives.trainer import trainer_objective
+
+# made again where it arrives, as the constructor makes them
+_LEFT = frozenset({"accelerator", "gather_function", "_memory_tracker"})
+WAY_OUT = "pass a function trial -> Trainer instead, which makes what it needs where it runs"
+
+
+def parts(evaluate: Evaluate) -> tuple[Any, Setting]:
+    """What an evaluation evaluates, a Trainer or a function, and the setting that it does it in."""
+    held = dict(_held(evaluate))
+    return held["trainer"] if "trainer" in held else held["function"], held["setting"]
+
+
+def _held(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in inspect.getclosurevars(function).nonlocals.items():
+        if name == "body":
+            yield from _held(value)
+        else:
+            yield name, value
+
+
+def root(thing: Any, setting: Setting) -> str | None:
+    """Where the run directories are made, as far as that is known here."""
+    given = setting.output_dir or (thing.args.output_dir if is_trainer(thing) else None)
+    return given and os.path.abspath(given)
+
+
+def packed(thing: Any, setting: Setting) -> bytes:
+    """A Trainer (without its model) or a function, and its setting, as bytes.
+
+    Raises `BackendError`, naming what cannot be pickled.
+    """
+    away = replace(setting, output_dir=root(thing, setting), runs=Runs(token=setting.runs.token))
+    try:
+        return dumps((thing, away))
+    except Exception as error:
+        faults = [Fault(name, reason, WAY_OUT) for name, reason in _unfit(thing, setting)]
+        message = f"the objective cannot be sent to Ray's workers: {type(error).__name__}: {error}"
+        raise BackendError(message, faults) from error
+
+
+def unpacked(shipment: Any, made: dict[str, None]) -> AbstractContextManager[Evaluate]:
+    """The objective behind `packed`, made again in this process; run directories are noted in `made`."""
+    from ray import cloudpickle
+
+    thing, setting = cloudpickle.loads(shipment)
+    objective: Any = trainer_objective if is_trainer(thing) else function_objective
+    return objective(thing, replace(setting, runs=Runs(made, setting.runs.token)))  # type: ignore[no-any-return]
+
+
+def dumps(thing: Any) -> bytes:
+    """Cloudpickle, with Trainers taken apart wherever they are found: a model_init may hold one too."""
+    from ray.cloudpickle import CloudPickler
+
+    base: Any = CloudPickler
+
+    class Pickler(base):  # type: ignore[misc]
+        def reducer_override(self, item: Any) -> Any:
+            if is_trainer(item):
+                # the state comes last, when the Trainer is known: what it holds may hold the Trainer
+                return _bare, (type(item),), _state(item), None, None, _set_up
+            return super().reducer_override(item)
+
+    with io.BytesIO() as file:
+        pickler: Any = Pickler
+        pickler(file).dump(thing)
+        return file.getvalue()
+
+
+def _bare(kind: type) -> Any:
+    return object.__new__(kind)
+
+
+def _state(trainer: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(trainer).items() if name not in _LEFT}
+
+
+def _set_up(trainer: Any, state: dict[str, Any]) -> None:
+    from transformers import trainer_utils
+
+    tracker: Any = trainer_utils.TrainerMemoryTracker
+    vars(trainer).update(state)
+    trainer.args = applied(trainer.args, {})  # the devices are those of this machine
+    trainer._memory_tracker = tracker(trainer.args.skip_memory_metrics)
+    trainer.create_accelerator_and_postprocess()
+
+
+def _unfit(thing: Any, setting: Setting) -> Iterator[tuple[str, str]]:
+    """The names that cannot be pickled, each with the reason."""
+    named = _state(thing) if is_trainer(thing) else {"trainer": thing}
+    for name, value in {**named, "compute_objective": setting.compute_objective, "hp_name": setting.hp_name}.items():
+        try:
+            dumps(value)
+        except Exception as error:
+            yield name, f"{type(error).__name__}: {error}"

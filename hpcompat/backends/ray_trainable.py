@@ -1,0 +1,182 @@
+"""A trial inside one of Ray's worker processes, which evaluates trial after trial."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from hpcompat.backends import Evaluate, Suggestion
+from hpcompat.backends.ray_shipping import WAY_OUT, unpacked
+from hpcompat.errors import BackendError, Fault, HpcompatError
+from hpcompat.trials import FAILED, Trial
+
+# keys of what a trial reports beside its objectives
+TRIAL, FATAL, REPORT = "trial", "fatal", "report"
+
+
+def names(objectives: int) -> tuple[str, ...]:
+    """What the objectives are called in Ray's results.
+
+    >>> names(1), names(2)
+    (('objective',), ('objective_0', 'objective_1'))
+    """
+    return ("objective",) if objectives == 1 else tuple(f"objective_{index}" for index in range(objectives))
+
+
+@dataclass(frozen=True)
+class Report:
+    """An intermediate value, and what is known of the trial so far: it may be its last word."""
+
+    value: float
+    step: int
+    start: datetime
+    directory: str | None
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What every trial of one search is to do.
+
+    `cwd`, `path`: the driver's working directory and import path. `diary`: a directory on its machine
+    in which each process notes the run directories that it makes.
+    """
+
+    token: str
+    objectives: int
+    diary: str
+    cwd: str = field(default_factory=os.getcwd)
+    path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
+
+
+class Diary(dict[str, None]):
+    """Run directories by path, each written down before it is used: a process may end at any time."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.file = Path(folder, f"{os.getpid()}.txt")
+
+    def __setitem__(self, path: str, nothing: None) -> None:
+        super().__setitem__(path, nothing)
+        if self.file.parent.is_dir():  # on another machine there is nobody who would read it
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(f"{path}\n")
+
+
+def noted(folder: str) -> list[str]:
+    """The run directories in the diaries that are still there."""
+    lines: Iterable[str] = (line for file in Path(folder).glob("*.txt") for line in file.read_text("utf-8").split("\n"))
+    return [path for path in lines if path and os.path.isdir(path)]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """The objective, made once in this process."""
+
+    evaluate: Evaluate
+    made: dict[str, None]
+
+
+@dataclass
+class Wire:
+    """The way from a running trial to Ray's loop. Once that has told the trial to stop it does not listen."""
+
+    errand: Errand
+    made: dict[str, None]
+    start: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    stopped: bool = False
+    reports: dict[int, float] = field(default_factory=dict)
+    before: int = 0
+
+    def __post_init__(self) -> None:
+        self.before = len(self.made)
+
+    def report(self, value: float, step: int) -> None:
+        """Tell Ray; where it has stopped the trial before, end the function that goes on regardless."""
+        if self.stopped:
+            from optuna import TrialPruned
+
+            raise TrialPruned
+        self.reports[step] = value
+        directory = list(self.made)[-1] if len(self.made) > self.before else None
+        self.send({REPORT: Report(value, step, self.start, directory), names(1)[0]: value})
+
+    def should_prune(self) -> bool:
+        return self.stopped
+
+    def send(self, result: dict[str, Any]) -> None:
+        """Report to Ray, which answers when it has decided."""
+        from ray import tune
+
+        try:
+            tune.report(result)
+        except SystemExit:  # how Ray ends a trial: it would skip what the Trainer has to tidy up
+            self.stopped = True
+
+    def end(self, **last: Any) -> None:
+        """The trial's last result."""
+        trial = last.get(TRIAL)
+        values = trial.values if trial else None
+        scores = values or (float("nan"),) * self.errand.objectives
+        self.send({**dict(zip(names(self.errand.objectives), scores, strict=True)), **last, "done": True})
+
+
+_workshops: dict[str, Workshop] = {}
+
+
+def trainable(config: dict[str, Any], errand: Errand, shipment: Any) -> None:
+    """Evaluate one trial, as Ray calls it."""
+    # Ray gives a thread 2 s to end before it gives up its process, which took several to get ready
+    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
+    if os.path.isdir(errand.cwd):
+        os.chdir(errand.cwd)
+    sys.path += [place for place in errand.path if place not in sys.path]
+    try:
+        workshop = _workshop(errand, shipment)
+    except HpcompatError as error:
+        Wire(errand, {}).end(**{FATAL: error})
+        sys.exit(0)
+    wire = Wire(errand, workshop.made)
+    suggestion = Suggestion(config["number"], config["params"], wire.report, wire.should_prune)
+    _conclude(wire, lambda: workshop.evaluate(suggestion), suggestion)
+    sys.exit(0)  # all is said: a return would make Ray wait for an answer to nothing
+
+
+def _conclude(wire: Wire, evaluated: Callable[[], Trial], suggestion: Suggestion) -> None:
+    try:
+        trial = evaluated()
+    except HpcompatError as error:  # the only kind of Exception that an evaluation lets through
+        wire.end(**{FATAL: error})
+        return
+    except BaseException as error:  # sys.exit() ends the trial, not the worker
+        cause = "".join(traceback.format_exception_only(error)).strip()
+        trial = Trial(
+            number=suggestion.number,
+            params=suggestion.params,
+            state=FAILED,
+            intermediate_values=wire.reports,
+            start=wire.start,
+            end=datetime.now(timezone.utc),
+            error=f"{cause}\n\n{''.join(traceback.format_exception(error))}",
+        )
+    if not wire.stopped:
+        wire.end(**{TRIAL: trial})
+
+
+def _workshop(errand: Errand, shipment: Any) -> Workshop:
+    if errand.token not in _workshops:
+        made = Diary(errand.diary)
+        try:
+            objective = unpacked(memoryview(shipment), made)
+        except Exception as error:
+            message = f"the objective cannot be made again in Ray's worker: {type(error).__name__}: {error}"
+            raise BackendError(message, [Fault("", "what it imports must be there on every node", WAY_OUT)]) from error
+        # never left: the process ends with the search
+        _workshops[errand.token] = Workshop(ExitStack().enter_context(objective), made)
+    return _workshops[errand.token]

@@ -1,0 +1,195 @@
+"""SigOpt: its optimiser SigOpt Lite inside this process, or a SigOpt server.
+
+The server is the one that SIGOPT_API_URL names, with the token of SIGOPT_API_TOKEN; where there is none,
+or with `driver="lite"`, it is Lite. (The hosted service of api.sigopt.com is no more.) Options:
+
+- `connection`: a `sigopt.Connection` to use; `driver`: "lite" or "server", to have it one way or fail.
+- `name`: of the experiment. On a server also: `project`, an id, which is made if there is none;
+  `parallel_bandwidth`; and `experiment_id`, to go on with an experiment that has the same space. Its
+  trials then count in `n_trials`, and are in the result.
+
+Samplers: "bayes" is SigOpt's own optimiser, "random" its experiments of type random. "grid" goes through
+every configuration once, chosen here. A space of which Lite has tried as many points as there are goes
+on with those left over, if any, and then repeats some at random. Lite's suggestions take a second or more
+each after a hundred trials.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
+from typing import Any
+
+from hpcompat.backends import BACKENDS, Evaluate, Plan, Run, Suggestion, known, leg_seed
+from hpcompat.backends.grid import configurations
+from hpcompat.backends.sigopt_experiments import Experiment, NoSuggestion
+from hpcompat.backends.sigopt_joining import created, joined
+from hpcompat.backends.sigopt_lite import INSTALL, client, lite_connection, lite_driver
+from hpcompat.backends.sigopt_server import URL, server_connection
+from hpcompat.errors import BackendError, Fault, MissingBackendError, ParamsError
+from hpcompat.translators import translate
+from hpcompat.trials import Trial
+from hpcompat.values import identity, show
+
+DRIVERS = ("lite", "server")
+ON_SERVERS = ("project", "parallel_bandwidth", "experiment_id")
+OPTIONS = ("connection", "driver", "name", *ON_SERVERS)
+_MOST_LISTED = 10_000
+
+Params = dict[str, Any]
+
+
+def run(plan: Plan, evaluate: Evaluate) -> Run:
+    """Run the plan's trials as observations of an experiment."""
+    connection, on_server = _connection(plan)
+    translation = translate(plan.space, "sigopt", encode=True)
+    grid = configurations(plan.space) if plan.sampler == "grid" else None
+    deadline = time.monotonic() + (plan.timeout or float("inf"))
+    if "experiment_id" in plan.options:
+        experiment = joined(connection, plan, translation)
+        earlier = _thawed(experiment, experiment.observations(), count())
+    else:
+        experiment, earlier = created(connection, plan, translation, on_server), []
+    seen = {identity(dict(trial.params)) for trial in (*plan.history, *earlier)}
+    chosen = _suggested(experiment, plan, seen) if grid is None else _left(grid, seen)
+    own: list[Trial] = []
+    pending = None
+    interrupted = False
+    try:
+        while (finished := experiment.count()) < plan.n_trials and time.monotonic() < deadline:
+            pending, params = next(chosen, (None, None))
+            if params is None:
+                break
+            number = max(finished, own[-1].number + 1 if own else 0)
+            own.append(evaluate(Suggestion(number, params, native=pending)))
+            end = plan.finished(own[-1])
+            experiment.tell(own[-1], pending)
+            pending = None
+            if end:
+                break
+    except KeyboardInterrupt:
+        if not own:
+            raise
+        interrupted = True
+    finally:
+        if pending is not None:
+            experiment.drop(pending)
+    return Run(_with_others(own, experiment), experiment.fetched(), interrupted)
+
+
+def _suggested(experiment: Experiment, plan: Plan, seen: set[Any]) -> Iterator[tuple[Any, Params]]:
+    """SigOpt's suggestions, each with its params; where it has none, params without a suggestion."""
+    rng = random.Random(leg_seed(plan.seed, len(plan.history)))
+    used_up = False
+    while True:
+        suggestion = None
+        if not used_up:
+            try:
+                suggestion, params = experiment.suggest()
+            except NoSuggestion as error:
+                # Lite counts observations, repeated ones too, and can be one off
+                used_up = len(experiment.told) + 1 >= plan.space.size
+                if not used_up:
+                    warnings.warn(f"SigOpt Lite failed ({error}): a random trial instead", stacklevel=2)
+        if suggestion is None:
+            params = _left_over(plan, seen, rng)
+        seen.add(identity(params))
+        yield suggestion, params
+
+
+def _left_over(plan: Plan, seen: set[Any], rng: random.Random) -> Params:
+    """Params that have not been tried, if the space is finite and has any, else random ones."""
+    try:
+        every = list(islice(configurations(plan.space), _MOST_LISTED))
+    except BackendError:  # continuous, or weighted
+        every = []
+    untried = [params for params in every if identity(params) not in seen]
+    return rng.choice(untried) if untried else plan.space.sample(rng)
+
+
+def _left(grid: Iterator[Params], seen: set[Any]) -> Iterator[tuple[None, Params]]:
+    return ((None, params) for params in grid if identity(params) not in seen)
+
+
+def _with_others(own: Sequence[Trial], experiment: Experiment) -> tuple[Trial, ...]:
+    """The trials of this search, and those that others have put on the server, before or meanwhile."""
+    used = {trial.number for trial in own}
+    free = (number for number in count() if number not in used)
+    others = [each for each in experiment.observations() if not experiment.is_own(each)]
+    return tuple(sorted([*own, *_thawed(experiment, others, free)], key=lambda trial: trial.number))
+
+
+def _thawed(experiment: Experiment, observations: Sequence[Any], numbers: Iterator[int]) -> list[Trial]:
+    trials, faults = [], []
+    for number, observation in zip(numbers, observations, strict=False):
+        try:
+            trials.append(experiment.thawed(observation, number))
+        except ParamsError as error:
+            faults += [Fault(f"observation {observation.id}", str(fault)) for fault in error.faults]
+    if faults:
+        raise BackendError(f"experiment {experiment.id} holds observations of another space", faults)
+    return trials
+
+
+# -- which connection, and what it cannot do ----------------------------------------------------------
+
+
+def _connection(plan: Plan) -> tuple[Any, bool]:
+    """The connection to search over, and whether a server is behind it."""
+    given = plan.options.get("connection")
+    lite = _lite_driver(given) if given is not None else None
+    driver = plan.options.get("driver") or ("server" if os.environ.get(URL) else "lite")
+    on_server = driver == "server" if given is None else lite is None
+    if faults := [*_option_faults(plan), *_place_faults(plan, on_server)]:
+        raise BackendError("the sigopt backend cannot do this", faults)
+    if not on_server:
+        return lite_connection(leg_seed(plan.seed, len(plan.history)), lite), False
+    return given or server_connection(), True
+
+
+def _lite_driver(given: Any) -> Any:
+    try:
+        kind = client().Connection
+    except ImportError as error:
+        raise MissingBackendError(f"SigOpt's client is not installed ({error}): {INSTALL}") from error
+    if not isinstance(given, kind):
+        raise BackendError(f"connection={show(given)} is no sigopt.Connection")
+    return lite_driver(given)
+
+
+def _option_faults(plan: Plan) -> Iterator[Fault]:
+    for name in plan.options:
+        if name not in OPTIONS:
+            yield Fault(name, "is no option of this backend", known(name, OPTIONS))
+    if plan.options.get("driver", "lite") not in DRIVERS:
+        yield Fault("driver", f"there is no {plan.options['driver']!r}", known(plan.options["driver"], DRIVERS))
+    if "connection" in plan.options and "driver" in plan.options:
+        yield Fault("driver", "connection= has one of its own", "give one or the other")
+    if not isinstance(plan.sampler, (str, type(None))):
+        yield Fault("sampler", f"{show(plan.sampler)} is no name, and SigOpt takes no sampler of another's")
+    if plan.pruner is not None:
+        others = [backend.name for backend in BACKENDS.values() if backend.pruners]
+        yield Fault("pruner", "SigOpt has none", f"leave it out, or search with {' or '.join(others)}")
+
+
+def _place_faults(plan: Plan, on_server: bool) -> Iterator[Fault]:
+    options = plan.options
+    if not on_server:
+        for name in ON_SERVERS:
+            if name in options:
+                yield Fault(name, "is for a server", f"SigOpt Lite has no such thing: leave it out, or set {URL}")
+        return
+    if plan.seed is not None and plan.sampler != "grid":
+        yield Fault("seed", "a server draws as it likes", "leave it out, or give driver='lite'")
+    if "experiment_id" in options:
+        for name in ("name", "project", "parallel_bandwidth"):
+            if name in options:
+                yield Fault(name, "the experiment that experiment_id names has its own", "give one or the other")
+        if plan.history:
+            yield Fault("history", "is for a new experiment, and this one is there already")
+    if plan.sampler == "grid" and options.get("parallel_bandwidth", 1) != 1:
+        yield Fault("parallel_bandwidth", "processes that each go through the grid would repeat it", "leave it out")

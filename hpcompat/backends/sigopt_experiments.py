@@ -1,0 +1,168 @@
+"""One experiment of SigOpt's, on a server or in this process: what is asked of it, and told to it."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+from hpcompat.backends.sigopt_server import steadily
+from hpcompat.errors import Fault
+from hpcompat.translators.translation import Passage, Translation
+from hpcompat.trials import COMPLETE, FAILED, Trial
+
+_TAG, _HISTORY = "hpcompat", "hpcompat_history"
+_NOISE = 1e-9
+_LONGEST_TEXT = 500  # of a metadata value
+
+
+class NoSuggestion(Exception):
+    """SigOpt Lite has no suggestion to make: a finite space is used up, or its numerics gave out."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment behind a connection, its parameters those of `translation`.
+
+    `metrics`: the names of its objectives. `replayed`: how many of its observations are of history.
+    `told`: the tags of the observations that this search made.
+    """
+
+    connection: Any
+    id: str
+    translation: Translation
+    metrics: tuple[str, ...]
+    on_server: bool
+    replayed: int = 0
+    told: set[str] = field(default_factory=set)
+
+    @property
+    def _resource(self) -> Any:
+        return self.connection.experiments(self.id)
+
+    def _ask(self, call: Callable[[], Any], done: Callable[[], bool] = lambda: False) -> Any:
+        if not self.on_server:
+            return call()
+        hint = Fault("", f"what is finished is kept there: go on with experiment_id={self.id!r}")
+        return steadily(call, done, hints=[hint])
+
+    def suggest(self) -> tuple[Any, dict[str, Any]]:
+        """A suggestion, and its params. Raises `NoSuggestion` where SigOpt Lite has none."""
+        from sigopt.exception import SigOptException
+
+        try:
+            suggestion = self._ask(self._resource.suggestions().create)
+        except SigOptException as error:  # a server's are no more by now
+            raise NoSuggestion(str(error)) from error
+        return suggestion, self.params(suggestion)
+
+    def params(self, told: Any) -> dict[str, Any]:
+        """The params behind the assignments of a suggestion or an observation."""
+        return self.translation.decode(without_noise(self.translation, told.assignments))
+
+    def drop(self, suggestion: Any) -> None:
+        """Give up a suggestion that will have no observation, so that a server does not wait for one."""
+        if self.on_server:
+            with suppress(Exception):  # it is for tidiness alone, and often done while an error is on its way
+                self._resource.suggestions(suggestion.id).delete()
+
+    def tell(self, trial: Trial, suggestion: Any = None, history: bool = False) -> None:
+        """Report a trial: of a suggestion, or else with params of its own.
+
+        What is not complete, or whose value is infinite, is reported as failed: SigOpt takes no other.
+        """
+        space, tag = self.translation.space, uuid.uuid4().hex
+        if suggestion is not None:
+            body: dict[str, Any] = {"suggestion": suggestion.id}
+        else:
+            known = {name: value for name, value in trial.params.items() if name in space}
+            body = {"assignments": self.translation.encode(known)}
+        if trial.state == COMPLETE and all(map(math.isfinite, trial.values or ())):
+            pairs = zip(self.metrics, trial.values or (), strict=True)
+            body["values"] = [{"name": name, "value": value} for name, value in pairs]
+        else:
+            body["failed"] = True
+        if self.on_server:
+            body["metadata"] = {_TAG: tag, **_notes(trial), **({_HISTORY: "true"} if history else {})}
+        self.told.add(tag)
+        self._ask(partial(self._resource.observations().create, **body), partial(self._is_there, tag))
+
+    def _is_there(self, tag: str) -> bool:
+        return any(_metadata(each).get(_TAG) == tag for each in self._pages())
+
+    def _pages(self) -> Iterator[Any]:
+        return iter(self._resource.observations().fetch().iterate_pages())
+
+    def count(self) -> int:
+        """How many trials are finished, on a server those of every process."""
+        total = self.fetched().progress.observation_count if self.on_server else len(self.told)
+        return int(total) - self.replayed
+
+    def observations(self) -> list[Any]:
+        """Every observation on the server but those of history, the earliest first; Lite has none of others."""
+        every = self._ask(lambda: list(self._pages())) if self.on_server else []
+        own = [each for each in every if _HISTORY not in _metadata(each)]
+        return sorted(own, key=lambda each: (each.created or 0, len(each.id), each.id))
+
+    def is_own(self, observation: Any) -> bool:
+        """Whether this search made the observation."""
+        return _metadata(observation).get(_TAG) in self.told
+
+    def thawed(self, observation: Any, number: int) -> Trial:
+        """The trial that an observation was. Raises `ParamsError` if it is not of the space."""
+        values = {each.name: each.value for each in observation.values or ()}
+        metadata = _metadata(observation)
+        return Trial(
+            number=number,
+            params=self.params(observation),
+            values=None if observation.failed else tuple(values[name] for name in self.metrics),
+            state=FAILED if observation.failed else COMPLETE,
+            end=datetime.fromtimestamp(observation.created, timezone.utc) if observation.created else None,
+            run_id=metadata.get("run_id"),
+            error=metadata.get("error"),
+        )
+
+    def fetched(self) -> Any:
+        """SigOpt's own object, as it stands."""
+        return self._ask(self._resource.fetch)
+
+
+def _metadata(observation: Any) -> Mapping[str, Any]:
+    return observation.metadata or {}
+
+
+def _notes(trial: Trial) -> dict[str, str]:
+    """What of a trial is worth reading beside its observation."""
+    notes = {"run_id": trial.run_id, "error": trial.cause}
+    return {name: text[:_LONGEST_TEXT] for name, text in notes.items() if text}
+
+
+def without_noise(translation: Translation, assignments: Mapping[str, Any]) -> dict[str, Any]:
+    """The assignments with what SigOpt's arithmetic adds to them taken off.
+
+    A logarithmic parameter comes back as 10**log10(value), which can lie beyond a bound, and a value of
+    a grid with an error in its last digits.
+    """
+    raw = dict(assignments)
+    for passage in translation.passages:
+        if passage.carried and type(raw.get(passage.raw_name)) in (int, float):
+            raw[passage.raw_name] = _nearest(passage, raw[passage.raw_name])
+    return raw
+
+
+def _nearest(passage: Passage, raw: Any) -> Any:
+    parameter: Any = passage.stand_in
+    if parameter.kind == "categorical":  # numbers in order
+        near = min(parameter.choices, key=lambda choice: abs(choice - raw))
+        scale = abs(near)
+    elif parameter.support is None:
+        near = min(max(raw, parameter.low), parameter.high)
+        scale = abs(near) if passage.level.form == "log_bounds" else parameter.high - parameter.low
+    else:
+        return raw
+    return near if abs(near - raw) <= _NOISE * scale else raw

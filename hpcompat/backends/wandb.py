@@ -1,0 +1,148 @@
+"""W&B: its sweeps, decided by its server if you are logged in, else by its engine in this process.
+
+Options: `driver` ("embedded" or "server"), `project`, `entity`, `name` (of the sweep), and `settings`,
+a dict for `wandb.Settings`. Embedded: `mode`, "offline" (the default where there is an output_dir: the
+runs lie in `<output_dir>/wandb`, for `wandb sync` to send) or "disabled". Server: `sweep_id`, to join
+a sweep of the same space; the trials it holds count in `n_trials`.
+
+`pruner` is "hyperband" (from the second report on, with eta 3), or an `early_terminate` of W&B's:
+`{"type": "hyperband", "min_iter": 3}`. The objective is logged as "objective", or "objective_0",
+"objective_1", … if there are several. W&B's server takes the best "objective" of a run for its value,
+so reports go by that name only where there is a pruner, which looks for them there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpcompat.backends import Evaluate, Plan, Run, known
+from hpcompat.backends.sweep_engine import violations
+from hpcompat.backends.wandb_embedded import embedded
+from hpcompat.backends.wandb_runs import METRIC, Source, alone, conducted
+from hpcompat.backends.wandb_server import logged_in, on_server
+from hpcompat.errors import BackendError, Fault
+from hpcompat.values import show
+
+SOURCES = {"embedded": embedded, "server": on_server}
+OPTIONS = ("driver", "project", "entity", "name", "settings", "mode", "sweep_id")
+MODES = ("offline", "disabled")
+HYPERBAND = {"type": "hyperband", "min_iter": 1}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a search leaves at W&B: its `native`.
+
+    `config`: the sweep, as W&B understands it. `id`: of the sweep; of the group of runs if it was
+    embedded. `runs`: the id of each trial's run, by the trial's number. `directory`: where the runs
+    lie on this machine, if they stay. `url`: where the sweep is shown, if there is a server.
+    """
+
+    config: Mapping[str, Any]
+    id: str
+    runs: Mapping[int, str] = field(default_factory=dict)
+    directory: str | None = None
+    url: str | None = None
+
+
+def run(plan: Plan, evaluate: Evaluate) -> Run:
+    """Run the plan's trials as runs of a sweep."""
+    _check(plan)
+    driver = _driver(plan)
+    with alone(plan.output_dir):
+        driver = driver or ("server" if logged_in() else "embedded")
+        if driver == "server":
+            _check_server(plan)
+        with SOURCES[driver](plan, _sweep(plan)) as source:
+            return _drive(plan, source, evaluate)
+
+
+def _drive(plan: Plan, source: Source, evaluate: Evaluate) -> Run:
+    end = None if plan.timeout is None else time.monotonic() + plan.timeout
+    trials = list(source.before.values())
+    runs = dict(enumerate(source.before))
+    interrupted = False
+    try:
+        while len(trials) < plan.n_trials and (end is None or time.monotonic() < end):
+            number = len(trials)
+            offer = source.offer(number)
+            if offer is None:
+                break
+            trial = conducted(offer, number, source.metrics, evaluate)
+            runs[number] = offer.run.id
+            trials.append(trial)
+            source.tell(trial)
+            if plan.finished(trial):
+                break
+    except KeyboardInterrupt:
+        if len(trials) == len(source.before):
+            raise
+        interrupted = True
+    directory = os.path.join(os.path.abspath(plan.output_dir), "wandb") if plan.output_dir else None
+    return Run(tuple(trials), Sweep(source.sweep, source.id, runs, directory, source.url), interrupted)
+
+
+def _sweep(plan: Plan) -> dict[str, Any]:
+    """The sweep without its parameters: the options of `translate`."""
+    sweep: dict[str, Any] = {"method": plan.sampler or "bayes"}
+    if len(plan.directions) == 1:
+        sweep |= {"metric": METRIC, "goal": plan.directions[0]}
+    if plan.pruner is not None:
+        sweep["early_terminate"] = HYPERBAND if plan.pruner == "hyperband" else dict(plan.pruner)
+    if "name" in plan.options:
+        sweep["name"] = plan.options["name"]
+    return sweep
+
+
+def _driver(plan: Plan) -> str | None:
+    """The driver that is asked for; None for the server if wandb is logged in."""
+    options = plan.options
+    if "sweep_id" in options:
+        return "server"
+    offline = "mode" in options or os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled")
+    return options.get("driver") or ("embedded" if offline else None)
+
+
+def _check(plan: Plan) -> None:
+    options = plan.options
+    for name in options:
+        if name not in OPTIONS:
+            raise BackendError(f"the wandb backend has no option {name!r}; {known(name, OPTIONS)}")
+    for name, names in (("driver", tuple(SOURCES)), ("mode", MODES)):
+        if name in options and options[name] not in names:
+            raise BackendError(f"there is no {name} {show(options[name])}; {known(options[name], names)}")
+    if not isinstance(plan.sampler, (str, type(None))):
+        raise BackendError(f"W&B has no samplers but its own, and {show(plan.sampler)} is none: give a name")
+    if len(plan.directions) > 1 and plan.sampler in (None, "bayes") and "sweep_id" not in options:
+        hint = Fault("sampler", "'random' and 'grid' take several")
+        raise BackendError("W&B's 'bayes', the default, has one objective", [hint])
+    for name, other in (("sweep_id", "embedded"), ("mode", "server")):
+        if name in options and (options.get("driver") == other or {"sweep_id", "mode"} <= options.keys()):
+            raise BackendError(f"{name}= is nothing for the {other} driver")
+    if options.get("mode") == "offline" and plan.output_dir is None:
+        raise BackendError("offline runs have to lie somewhere: give output_dir=, or leave out mode=")
+    _check_pruner(plan.pruner)
+
+
+def _check_pruner(pruner: Any) -> None:
+    if not isinstance(pruner, (str, Mapping, type(None))):
+        hint = Fault("", "give 'hyperband', or an early_terminate: {'type': 'hyperband', 'min_iter': 3}")
+        raise BackendError(f"{show(pruner)} is no pruner of W&B's", [hint])
+    if isinstance(pruner, Mapping):
+        whole = {"method": "random", "parameters": {"x": {"value": 1}}, "early_terminate": dict(pruner)}
+        if found := violations(whole):
+            raise BackendError(f"{show(pruner)} is no early_terminate", [Fault("pruner", each) for each in found])
+
+
+def _check_server(plan: Plan) -> None:
+    """What W&B's server decides cannot be told beforehand."""
+    for name, reason in (
+        ("seed", "W&B's server draws as it likes"),
+        ("history", "W&B's server learns from the runs of the sweep alone"),
+    ):
+        if getattr(plan, name) not in (None, ()):
+            raise BackendError(f"{name}: {reason}", [Fault("", "leave it out, or pass driver='embedded'")])

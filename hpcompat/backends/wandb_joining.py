@@ -1,0 +1,107 @@
+"""Joining a sweep that is there: whether it is the plan's, and the trials that it holds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from hpcompat.backends import Plan
+from hpcompat.errors import BackendError, Fault, HpcompatError, ParamsError, SearchError
+from hpcompat.space import SearchSpace
+from hpcompat.translators import Translation, translate
+from hpcompat.translators.wandb import METHODS, from_wandb
+from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
+
+_ENDED = ("finished", "failed", "crashed", "killed")
+
+
+def joined(plan: Plan, sweep_id: str, project: str | None = None, entity: str | None = None) -> tuple[Any, Translation]:
+    """The sweep of that id, and the plan's space as it stands there.
+
+    Raises `BackendError` for a sweep of another space, method or goal, and `SearchError` if there is none.
+    """
+    import wandb
+
+    path = sweep_id if "/" in sweep_id else "/".join(part for part in (entity, project, sweep_id) if part)
+    try:
+        sweep = wandb.Api().sweep(path)  # type: ignore[no-untyped-call]
+    except (wandb.Error, ValueError) as error:
+        hint = Fault("", "give sweep_id='entity/project/id', or project= and entity= with it")
+        raise SearchError(f"W&B has no sweep {path!r}: {error}", [hint]) from error
+    config = sweep.config
+    faults = list(_faults(plan, config))
+    if not faults:
+        options = {name: config[name] for name in ("method", "metric", "early_terminate") if name in config}
+        translation = translate(plan.space, "wandb", encode=True, **options)
+        faults = list(_space_faults(translation, config))
+    if faults:
+        raise BackendError(f"the sweep {path!r} is not that of this search", faults)
+    return sweep, translation
+
+
+def _faults(plan: Plan, config: Mapping[str, Any]) -> Iterator[Fault]:
+    method, metric = config.get("method"), config.get("metric") or {}
+    if method not in METHODS:
+        yield Fault("sampler", f"the sweep's method is {method!r}", f"a search joins {', '.join(METHODS)}")
+    elif plan.sampler not in (None, method):
+        yield Fault("sampler", f"is {plan.sampler!r}, and the sweep's method {method!r}", "leave it out")
+    if plan.pruner is not None:
+        yield Fault("pruner", "the sweep has its own early_terminate, or none", "leave it out")
+    goal = metric.get("goal", "minimize")
+    if len(plan.directions) > 1 and metric:
+        yield Fault("direction", f"there are {len(plan.directions)}, and the sweep has one metric")
+    elif metric and goal != plan.directions[0]:
+        yield Fault("direction", f"is {plan.directions[0]!r}, and the sweep's goal {goal!r}")
+
+
+def _space_faults(translation: Translation, config: Mapping[str, Any]) -> Iterator[Fault]:
+    space: SearchSpace = translation.space
+    encoded = [level.name for level in translation.levels if level.level == "encoded"]
+    if encoded and not _describes(config.get("description"), space):
+        names = ", ".join(encoded)
+        yield Fault(names, "the sweep does not say what its values stand for", "join one that a search of this made")
+    ours, theirs = from_wandb(translation.form), from_wandb(config)
+    if ours != theirs:
+        for name in sorted({*ours, *theirs}):
+            if ours.get(name) != theirs.get(name):
+                yield Fault(name, f"is {theirs.get(name)!r} in the sweep, and {ours.get(name)!r} here")
+
+
+def _describes(description: Any, space: SearchSpace) -> bool:
+    try:
+        return SearchSpace.from_dict(json.loads(description)) == space
+    except (TypeError, ValueError, HpcompatError):
+        return False
+
+
+def trials_of(sweep: Any, translation: Translation, names: Sequence[str]) -> dict[str, Trial]:
+    """The trials behind the runs of a sweep that have ended, by the run's id, in the order they were made."""
+    trials: dict[str, Trial] = {}
+    for run in sweep.runs:
+        if run.state in _ENDED:
+            try:
+                trials[run.id] = _trial(run, len(trials), translation, names)
+            except ParamsError as error:
+                if run.state == "finished":
+                    raise BackendError(f"run {run.id!r} of the sweep is of another space", error.faults) from error
+                # one that ended before it had params is no trial
+    return trials
+
+
+def _trial(run: Any, number: int, translation: Translation, names: Sequence[str]) -> Trial:
+    summary = dict(run.summary_metrics)
+    values = tuple(summary.get(name) for name in names)
+    measured = all(isinstance(value, (int, float)) and not math.isnan(value) for value in values)
+    state = summary.get("state", COMPLETE if run.state == "finished" and measured else FAILED)
+    error = summary.get("error") or f"the run {run.state}, with {dict(zip(names, values, strict=True))}"
+    return Trial(
+        number=number,
+        params=translation.decode(dict(run.config)),
+        values=tuple(map(float, values)) if measured and state in (COMPLETE, PRUNED) else None,  # type: ignore[arg-type]
+        state=state,
+        start=datetime.fromisoformat(run.created_at.replace("Z", "+00:00")).astimezone(timezone.utc),
+        error=error if state == FAILED else None,
+    )

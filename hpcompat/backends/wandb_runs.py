@@ -1,0 +1,157 @@
+"""One run of W&B for each trial; and wandb as the search's own for as long as it lasts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hpcompat.backends import Evaluate, Suggestion
+from hpcompat.errors import BackendError, Fault, SearchError
+from hpcompat.trials import FAILED, Trial
+
+METRIC = "objective"
+# what would make a run another one, or belongs to a single run
+_HIDDEN = ("NAME", "NOTES", "RESUME", "RUN_GROUP", "RUN_ID", "SWEEP_ID", "SWEEP_PARAM_PATH")
+
+
+def metrics(objectives: int) -> tuple[str, ...]:
+    """The names under which W&B knows the objectives.
+
+    >>> metrics(1), metrics(2)
+    (('objective',), ('objective_0', 'objective_1'))
+    """
+    return (METRIC,) if objectives == 1 else tuple(f"{METRIC}_{index}" for index in range(objectives))
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A configuration to try, and the open run that shows it.
+
+    `stops(reports)`: whether W&B would rather have the trial end here. `reported`: the name that
+    reports are logged under.
+    """
+
+    params: dict[str, Any]
+    run: Any
+    stops: Callable[[Sequence[float]], bool]
+    reported: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where configurations come from.
+
+    `offer(number)` opens the next one, or gives None if there is none left. `before`: trials that the
+    sweep already holds, by the id of their run. `sweep`, `id` and `url` describe it.
+    """
+
+    offer: Callable[[int], Offer | None]
+    tell: Callable[[Trial], None]
+    metrics: tuple[str, ...]
+    sweep: dict[str, Any]
+    id: str
+    url: str | None = None
+    before: Mapping[str, Trial] = field(default_factory=dict)
+
+
+def conducted(offer: Offer, number: int, names: Sequence[str], evaluate: Evaluate) -> Trial:
+    """The trial of an offer, shown by its run, which is finished with it."""
+    run, reports = offer.run, list[float]()
+
+    def report(value: float, step: int) -> None:
+        reports.append(value)
+        run.log({offer.reported: value, f"{METRIC}_step": step})  # no step=: others log to this run as well
+
+    try:
+        with _kept_open(run):
+            trial = evaluate(Suggestion(number, offer.params, report, lambda: offer.stops(reports), run))
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    record(run, trial, names)
+    return trial
+
+
+def record(run: Any, trial: Trial, names: Sequence[str]) -> None:
+    """Log what came of a trial, and finish its run: a failed one as failed."""
+    if trial.values is not None:
+        run.log(dict(zip(names, trial.values, strict=True)))
+    run.summary.update({"state": trial.state, **({"error": trial.cause} if trial.error else {})})
+    run.finish(exit_code=int(trial.state == FAILED))
+
+
+def opened(**arguments: Any) -> Any:
+    """`wandb.init`. Raises `SearchError` for what it refuses: every trial would fail alike."""
+    import wandb
+
+    quick = {"x_save_requirements": False}  # listing what is installed takes longer than a small trial
+    try:
+        settings = wandb.Settings(**{**quick, **arguments.pop("settings", {})})
+        return wandb.init(settings=settings, **arguments)
+    except (wandb.Error, ValueError) as error:
+        raise SearchError(f"wandb.init refuses: {error}") from error
+
+
+@contextmanager
+def _kept_open(run: Any) -> Iterator[None]:
+    """The run outlives what is done in the trial.
+
+    transformers' WandbCallback ends the run it finds and begins another when a search is on, and a
+    function written for `wandb.agent` ends its own.
+    """
+    vars(run).update(dict.fromkeys(("finish", "_finish"), _stay))
+    try:
+        yield
+    finally:
+        for name in ("finish", "_finish"):
+            del vars(run)[name]
+
+
+def _stay(exit_code: int | None = None) -> None:
+    """A finish that does not end."""
+
+
+@contextmanager
+def alone(output_dir: str | None) -> Iterator[None]:
+    """Wandb prints nothing, writes to output_dir or nowhere that stays, and is afterwards as it was.
+
+    Raises `BackendError` if a run is open: it would end.
+    """
+    import wandb
+
+    if wandb.run is not None:
+        hint = Fault("", "call wandb.finish() before you search")
+        raise BackendError(f"the run {wandb.run.id!r} of W&B is open, and each trial has one of its own", [hint])
+    before = _environment()
+    hooks = sys.exit, sys.excepthook
+    with TemporaryDirectory(prefix="hpcompat-", ignore_cleanup_errors=True) as private:
+        directory = os.path.abspath(output_dir or private)
+        os.environ |= {
+            "WANDB_DIR": directory,
+            "WANDB_DATA_DIR": os.path.join(directory, "wandb"),  # artifacts that `wandb sync` is to send
+            "WANDB_CACHE_DIR": private,
+            "WANDB_SILENT": "true",
+            "WANDB_CONSOLE": "off",
+            "WANDB_ERROR_REPORTING": "false",
+            "WANDB_REINIT": "return_previous",  # in a notebook wandb.init() would end the trial's run
+        }
+        for name in _HIDDEN:
+            os.environ.pop(f"WANDB_{name}", None)
+        wandb.teardown()  # it has read its environment once, and never would again
+        try:
+            yield
+        finally:
+            wandb.teardown()
+            for name in _environment():
+                del os.environ[name]
+            os.environ |= before
+            sys.exit, sys.excepthook = hooks
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}

@@ -1,0 +1,76 @@
+"""Ray, started once for all tests, and hpcompat's search on it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+import hpcompat as hp
+
+sys.path.append(str(Path(__file__).parents[2] / "search"))  # tiny.py, here and in Ray's workers
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cluster() -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as directory:
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            _temp_dir=directory,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture
+def ours() -> Callable[..., hp.SearchResult]:
+    """Hpcompat's search on Ray, silent, one trial at a time: a second process takes its time to start."""
+
+    def run(trainer: Any, space: Any, **options: Any) -> hp.SearchResult:
+        return hp.search(trainer, space, "ray", **{"progress": False, "max_concurrent_trials": 1, **options})
+
+    return run
+
+
+MakeTrainer = Callable[..., Any]
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path) -> MakeTrainer:
+    """A Trainer over 64 digits, evaluated on 64 others after every epoch; keywords are TrainingArguments'."""
+    from tiny import Digits, Net
+    from transformers import Trainer, TrainingArguments
+
+    def make(model_init: Any = Net, trainer: dict[str, Any] | None = None, **arguments: Any) -> Trainer:
+        defaults: dict[str, Any] = {
+            "output_dir": str(tmp_path / "out"),
+            "eval_strategy": "epoch",
+            "save_strategy": "no",
+            "logging_strategy": "no",
+            "report_to": "none",
+            "use_cpu": True,
+            "disable_tqdm": True,
+            "num_train_epochs": 1,
+            "per_device_train_batch_size": 16,
+            "per_device_eval_batch_size": 64,
+        }
+        return Trainer(
+            **{
+                "args": TrainingArguments(**{**defaults, **arguments}),
+                "model_init": (lambda: model_init()) if isinstance(model_init, type) else model_init,
+                "train_dataset": Digits(0, 64),
+                "eval_dataset": Digits(64, 128),
+                **(trainer or {}),
+            }
+        )
+
+    return make

@@ -1,0 +1,47 @@
+"""A search that has to start Ray itself: what it leaves behind, and what it says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SEARCH = """
+import os
+import hpcompat as hp
+
+def function(trial):
+    return trial["x"]
+
+if __name__ == "__main__":
+    result = hp.search(function, {"x": hp.Float(0, 1)}, "ray", n_trials=2, seed=0, progress=False)
+    assert [trial.state for trial in result.trials] == ["COMPLETE"] * 2, result
+    try:
+        options = {"resources_per_trial": {"cpu": 10_000}}
+        hp.search(function, {"x": hp.Float(0, 1)}, "ray", progress=False, **options)
+    except hp.BackendError as error:
+        assert "CPU: 10000 a trial" in str(error), error
+    else:
+        raise AssertionError("a trial that fits nowhere was waited for")
+    import ray
+    assert not ray.is_initialized()
+"""
+
+
+def test_nothing_is_left_or_said(tmp_path):
+    places = {name: tmp_path / name for name in ("home", "cwd")}
+    for place in places.values():
+        place.mkdir()
+    # without the setting of the tests: Ray would then write a token to the home directory
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    package = Path(__file__).parents[3]
+    ran = subprocess.run(
+        [sys.executable, "-c", SEARCH],
+        cwd=places["cwd"],
+        env={**environment, "HOME": str(places["home"]), "PYTHONPATH": str(package)},
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+    assert [list(place.iterdir()) for place in places.values()] == [[], []]

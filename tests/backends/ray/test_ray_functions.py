@@ -1,0 +1,359 @@
+"""A search over a function on Ray: its params, its failures, its samplers and pruners."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+
+import optuna
+import pytest
+from ray import tune
+from ray.tune.search.optuna import OptunaSearch
+
+import hpcompat as hp
+
+X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
+EVERY_KIND = hp.SearchSpace(
+    {
+        "float": hp.Float(0.0, 1.0),
+        "log": hp.Float(1e-6, 1e-4, log=True),
+        "step": hp.Float(0.1, 0.5, step=0.1),
+        "log_step": hp.Float(2.0, 10.0, step=2.0, log=True),
+        "int": hp.Int(1, 9, step=2),
+        "big": hp.Int(1, 10**4, log=True),
+        "mixed": hp.Categorical([1, 1.0, True, None, "1", (1, 2), [1, 2], {"eval": "1 + 1"}]),
+        "weighted": hp.Categorical(["a", "b"], weights=[9, 1]),
+        "constant": hp.Constant((1, 2)),
+        "normal": hp.Normal(0.0, 1.0, low=-1.0, high=2.0),
+        "normal_log": hp.Normal(0.0, 1.0, log=True),
+        "optim": hp.Categorical(["adamw", "sgd"]),
+        "sgd": hp.SearchSpace(
+            {"momentum": hp.Float(0.0, 0.9), "nesterov": hp.Categorical([True, False])}, when={"optim": "sgd"}
+        ),
+    }
+)
+
+
+def parabola(trial):
+    return (trial["x"] - 1) ** 2 + trial["n"]
+
+
+def outcomes(result):
+    return [(trial.number, trial.params, trial.values, trial.state) for trial in result.trials]
+
+
+def types(value):
+    if isinstance(value, dict):
+        return {name: types(each) for name, each in value.items()}
+    return type(value), value
+
+
+@pytest.mark.parametrize("sampler", ["bayes", "random", "native"])
+def test_a_space_with_every_kind_arrives_typed_and_inside_the_space(ours, sampler):
+    def told(trial):
+        trial.report(trial["float"], 1)
+        return {"eval_score": trial["float"]} if types(dict(trial.params)) == types(dict(trial)) else None
+
+    native = sampler == "native"
+    result = ours(
+        told,
+        EVERY_KIND,
+        n_trials=12,
+        seed=None if native else 1,
+        sampler=None if native else sampler,
+        **({"search_alg": OptunaSearch(seed=1)} if native else {}),
+    )
+    assert [trial.number for trial in result.trials] == list(range(12))
+    assert all(EVERY_KIND.contains(trial.params) for trial in result.trials)
+    assert all(trial.value == trial.params["float"] for trial in result.trials)
+    assert all(dict(trial.intermediate_values) == {1: trial.value} for trial in result.trials)
+    assert all(("sgd" in trial.params) == (trial.params["optim"] == "sgd") for trial in result.trials)
+    assert {trial.params["optim"] for trial in result.trials} == {"adamw", "sgd"}
+    assert isinstance(result.native, tune.ResultGrid)
+    assert len(result.native) == 12
+    assert result.native.get_best_result().metrics["objective"] == result.best.value
+
+
+def test_the_same_seed_gives_the_same_trials(ours):
+    one, other = (ours(parabola, X, n_trials=14, seed=3) for _ in range(2))
+    assert outcomes(one) == outcomes(other)
+    # the very trials of Optuna: past its first ten, too, where each depends on those before it
+    alone = hp.search(parabola, X, n_trials=14, seed=3, progress=False)
+    assert outcomes(one) == outcomes(alone)
+
+
+def test_the_random_method_repeats_in_parallel_too(ours):
+    random = {"n_trials": 6, "seed": 3, "sampler": "random"}
+    one, other = (ours(parabola, X, max_concurrent_trials=2, **random) for _ in range(2))
+    assert outcomes(one) == outcomes(hp.search(parabola, X, **random, progress=False))
+    assert outcomes(one) == outcomes(other)
+
+
+def test_trials_run_side_by_side(ours, tmp_path):
+    def both(trial):
+        (tmp_path / str(trial.number)).touch()
+        limit = time.monotonic() + 60
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < limit:
+            pass
+        return len(list(tmp_path.iterdir()))
+
+    assert [trial.value for trial in ours(both, X, n_trials=2, max_concurrent_trials=None).trials] == [2, 2]
+
+
+def test_processes_serve_trial_after_trial(ours):
+    result = ours(lambda trial: os.getpid(), X, n_trials=6)
+    assert len({trial.value for trial in result.trials}) == 1
+
+
+def fail(kind):
+    raise kind
+
+
+def test_failures_have_their_cause_and_the_others_go_on(ours):
+    faults = {
+        1: lambda: fail(RuntimeError("CUDA error")),
+        2: lambda: fail(MemoryError()),
+        3: lambda: bytearray(2**62),
+        4: lambda: math.nan,
+        5: lambda: fail(SystemExit(3)),
+        6: lambda: None,
+    }
+    result = ours(lambda trial: faults.get(trial.number, lambda: trial["x"])(), X, n_trials=9)
+    assert [trial.cause for trial in result.trials] == [
+        None,
+        "RuntimeError: CUDA error",
+        "MemoryError",
+        "MemoryError",
+        "ValueError: the objective is nan",
+        "SystemExit: 3",
+        "TypeError: the function returned None, and no number, list of numbers, or metrics",
+        None,
+        None,
+    ]
+    assert [trial.number for trial in result.trials if trial.state == "FAILED"] == list(faults)
+    assert all(trial.values is None for trial in result.trials if trial.state == "FAILED")
+    assert "in fail" in result.trials[1].error
+
+
+def test_a_trial_whose_process_is_killed_is_failed_and_the_others_go_on(ours):
+    def killed(trial):
+        trial.report(1.0, 7)
+        if trial.number == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trial["x"]
+
+    result = ours(killed, X, n_trials=3)
+    assert [trial.state for trial in result.trials] == ["FAILED", "COMPLETE", "COMPLETE"]
+    assert dict(result.trials[0].intermediate_values) == {7: 1.0}
+    assert "died" in result.trials[0].error
+
+
+def test_a_failure_does_not_stop_a_search_algorithm_of_rays(ours):
+    result = ours(
+        lambda trial: fail(ValueError("once")) if trial.number == 1 else trial["x"],
+        X,
+        n_trials=4,
+        sampler=OptunaSearch(seed=0),
+    )
+    assert [trial.state for trial in result.trials] == ["COMPLETE", "FAILED", "COMPLETE", "COMPLETE"]
+
+
+def test_all_failed_is_an_error_with_the_causes(ours):
+    with pytest.raises(hp.SearchError, match="all 3 trials failed") as failure:
+        ours(lambda trial: fail(ValueError("always")), X, n_trials=3)
+    assert failure.value.faults[0].reason == "ValueError: always"
+
+
+def test_what_hits_every_trial_alike_ends_the_search(ours):
+    with pytest.raises(hp.SearchError, match="which metric is the objective"):
+        ours(lambda trial: {"eval_f1": 0.5, "eval_accuracy": 0.5}, X, n_trials=5)
+
+
+def test_an_objective_that_cannot_be_sent_is_refused_by_name(ours):
+    import threading
+
+    lock = threading.Lock()
+    with pytest.raises(hp.BackendError, match="cannot be sent") as refusal:
+        ours(lambda trial: lock and 1.0, X, n_trials=1)
+    assert [fault.where for fault in refusal.value.faults] == ["trainer"]
+
+
+def test_a_grid_is_every_configuration_once(ours):
+    space = hp.SearchSpace(
+        {
+            "optim": hp.Categorical(["adamw", "sgd"]),
+            "nesterov": hp.Categorical([True, False], when={"optim": "sgd"}),
+            "one": hp.Categorical([1, 1.0]),
+        }
+    )
+    first = ours(lambda trial: 1.0, space, n_trials=2, sampler="grid")
+    rest = ours(lambda trial: 1.0, space, n_trials=100, sampler="grid", history=first)
+    assert len(first.trials) == 2
+    assert len({repr(trial.params) for trial in (*first.trials, *rest.trials)}) == space.size == 6
+    assert len(rest.trials) == 4
+
+
+@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
+def test_pruners_end_trials_that_do_badly(ours, pruner):
+    def function(trial):
+        for step in range(10, 90, 10):
+            trial.report(trial.number, step)
+            if trial.should_prune():
+                return None
+        return trial.number
+
+    result = ours(function, X, n_trials=8, pruner=pruner, seed=0)
+    states = [trial.state for trial in result.trials]
+    assert states[0] == "COMPLETE"
+    assert set(states) == {"COMPLETE", "PRUNED"}
+    for trial in result.trials:
+        steps = list(range(10, 90, 10))
+        reported = list(trial.intermediate_values)
+        assert reported == steps if trial.state == "COMPLETE" else reported == steps[: len(reported)] != []
+        assert trial.values == (float(trial.number),)
+    if pruner == "hyperband":  # whose brackets are drawn
+        assert outcomes(ours(function, X, n_trials=8, pruner=pruner, seed=0)) == outcomes(result)
+
+
+def test_a_pruned_trial_that_goes_on_regardless_is_ended_at_its_next_report(ours, tmp_path):
+    def deaf(trial):
+        for step in range(8):
+            with (tmp_path / str(trial.number)).open("a") as file:
+                file.write(".")
+            trial.report(trial.number, step)
+        return trial.number
+
+    scheduler = tune.schedulers.ASHAScheduler(max_t=1000, reduction_factor=2)
+    result = ours(deaf, X, n_trials=4, scheduler=scheduler)
+    assert [trial.state for trial in result.trials] == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
+    assert len((tmp_path / "0").read_text()) == 8
+    assert [len((tmp_path / number).read_text()) for number in "12"] == [2, 2]
+
+
+def test_a_function_may_prune_itself(ours):
+    def function(trial):
+        trial.report(0.5, 1)
+        if trial.number == 1:
+            raise optuna.TrialPruned
+        return 1.0
+
+    result = ours(function, X, n_trials=3)
+    assert [(trial.state, trial.values) for trial in result.trials] == [
+        ("COMPLETE", (1.0,)),
+        ("PRUNED", (0.5,)),
+        ("COMPLETE", (1.0,)),
+    ]
+
+
+@pytest.mark.parametrize("sampler", ["bayes", "native"])
+def test_several_objectives_have_their_front(ours, sampler):
+    result = ours(
+        lambda trial: [trial["x"], (trial["x"] - 2) ** 2],
+        X,
+        direction=["minimize", "maximize"],
+        n_trials=8,
+        sampler=OptunaSearch(metric=["objective_0", "objective_1"], mode=["min", "max"])
+        if sampler == "native"
+        else sampler,
+    )
+    values = [trial.values for trial in result.trials]
+    better = [v for v in values if not any(w != v and w[0] <= v[0] and w[1] >= v[1] for w in values)]
+    assert [trial.values for trial in result.pareto_front] == better
+    assert len(values) == 8
+
+
+def test_no_trial_begins_after_the_timeout(ours):
+    began = time.monotonic()
+
+    def function(trial):
+        while time.monotonic() < began + 0.2:
+            pass
+        return trial["x"]
+
+    result = ours(function, X, n_trials=10_000, timeout=0.1)
+    assert len(result.trials) == 1
+    assert result.trials[0].state == "COMPLETE"
+    assert not result.interrupted
+
+
+def test_callbacks_run_here_for_each_finished_trial_and_can_end_the_search(ours):
+    seen = []
+    result = ours(
+        parabola,
+        X,
+        n_trials=50,
+        callbacks=[lambda trial: seen.append((os.getpid(), trial)) or len(seen) == 3],
+    )
+    assert [trial for _, trial in seen] == list(result.trials)
+    assert {pid for pid, _ in seen} == {os.getpid()}
+    assert len(result.trials) == 3
+    assert not result.interrupted
+
+
+def test_an_error_in_a_callback_is_raised(ours):
+    with pytest.raises(ZeroDivisionError):
+        ours(parabola, X, n_trials=4, callbacks=[lambda trial: 1 / 0])
+
+
+def test_ctrl_c_returns_what_is_finished(ours, after=3):
+    def interrupt(trial):
+        if trial.number == after - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    result = ours(parabola, X, n_trials=20, callbacks=[interrupt])
+    assert result.interrupted
+    assert [trial.number for trial in result.trials] == list(range(after))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_history_of_another_backend_is_told_to_the_sampler(ours):
+    first = hp.search(parabola, X, n_trials=15, seed=0, progress=False)
+    warm = ours(parabola, X, n_trials=6, seed=0, history=first)
+    cold = hp.search(parabola, X, n_trials=6, seed=0, progress=False)  # the same as here
+    assert [trial.number for trial in warm.trials] == list(range(6))
+
+    def mean(result):
+        return sum(trial.value for trial in result.trials) / len(result.trials)
+
+    assert mean(warm) < mean(cold)
+    assert {trial.params["x"] for trial in warm.trials}.isdisjoint(trial.params["x"] for trial in first.trials)
+
+
+def test_history_is_told_to_a_search_algorithm_of_rays(ours):
+    search_alg = OptunaSearch(seed=0)
+    first = hp.search(parabola, X, n_trials=5, seed=0, progress=False)
+    ours(parabola, X, n_trials=2, search_alg=search_alg, history=first)
+    assert [trial.value for trial in search_alg._ot_study.trials[:5]] == [trial.value for trial in first.trials]
+
+
+def test_an_optuna_sampler_is_a_sampler_here_too(ours):
+    sampler = optuna.samplers.NSGAIISampler(seed=1)
+    study = optuna.create_study(sampler=optuna.samplers.NSGAIISampler(seed=1))
+    study.optimize(lambda trial: trial.suggest_float("x", 0.0, 4.0), n_trials=4)
+    result = ours(lambda trial: trial["x"], {"x": X["x"]}, n_trials=4, sampler=sampler)
+    assert [trial.value for trial in result.trials] == [trial.value for trial in study.trials]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resource_per_trial": {"cpu": 1}}, "no option 'resource_per_trial'; did you mean 'resources_per_trial'"),
+        ({"sampler": "bayse"}, "did you mean 'bayes'"),
+        ({"sampler": 3}, "3 is no sampler here"),
+        ({"pruner": optuna.pruners.MedianPruner()}, "is no pruner here"),
+        ({"sampler": "bayes", "search_alg": OptunaSearch()}, "one and the same"),
+        ({"seed": 1, "search_alg": OptunaSearch()}, "give this one its seed yourself"),
+        ({"search_alg": OptunaSearch(space=lambda trial: {}, metric="m", mode="min")}, "has a space already"),
+        ({"scheduler": tune.schedulers.HyperBandScheduler()}, "HyperBandScheduler cannot drive this search"),
+        ({"scheduler": tune.schedulers.MedianStoppingRule(hard_stop=False)}, "MedianStoppingRule cannot drive"),
+        ({"scheduler": tune.schedulers.PopulationBasedTraining(hyperparam_mutations={"x": [1]})}, "cannot drive"),
+        ({"direction": ["minimize"] * 2, "scheduler": tune.schedulers.ASHAScheduler()}, "several objectives"),
+        ({"sampler": "grid"}, "a grid needs a finite space"),
+        ({"address": "127.0.0.1:1"}, "on another cluster already"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_first_trial(ours, options, message):
+    with pytest.raises(hp.BackendError, match=message):
+        ours(lambda trial: fail(AssertionError("a trial began")), X, n_trials=2, **options)

@@ -1,0 +1,147 @@
+"""A search over a real Trainer on Ray; and the faults of transformers' own Ray search, each impossible here.
+
+Few searches, each of which shows several things: a worker process takes seconds to import transformers.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from tiny import Net
+from transformers import TrainerCallback
+
+import hpcompat as hp
+
+LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
+
+
+class Holding(TrainerCallback):
+    """A callback that holds its Trainer, as many do."""
+
+    trainer = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_hyper_param_search:
+            assert self.trainer.args is args
+            assert self.trainer.callback_handler.callbacks[-1] is self
+
+
+def test_a_trainer_that_has_trained_gives_the_trials_that_it_gives_on_optuna(ours, make_trainer):
+    """There a Trainer that has trained cannot be pickled (transformers#11249 and others), and ends without a model."""
+    holding = Holding()
+    trainer = make_trainer(lr_scheduler_type="cosine", trainer={"callbacks": [holding]})
+    holding.trainer = trainer
+    trainer.train()
+    loss, model = trainer.evaluate()["eval_loss"], trainer.model
+    space = LR | {"num_train_epochs": hp.Int(1, 2), "seed": hp.Int(1, 9)}
+    options = {"n_trials": 4, "seed": 0, "sampler": "random"}
+
+    result = ours(trainer, space, **options)
+
+    assert trainer.model is model
+    assert trainer.evaluate()["eval_loss"] == loss
+    alone = hp.search(make_trainer(lr_scheduler_type="cosine"), space, progress=False, **options)
+    assert [trial.cause for trial in result.trials] == [None] * 4
+    for trial, other in zip(result.trials, alone.trials, strict=True):
+        assert (trial.number, trial.params, trial.state) == (other.number, other.params, other.state)
+        assert trial.values == pytest.approx(other.values, rel=1e-5)
+        assert dict(trial.intermediate_values) == pytest.approx(dict(other.intermediate_values), rel=1e-5)
+
+
+class Types(TrainerCallback):
+    """What a trial's arguments have to be."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        assert args.dataloader_drop_last is False
+        assert (args.num_train_epochs, type(args.num_train_epochs)) == (3.0, float)
+        assert args.adam_beta1 == (0.8 if args.optim == "adamw_torch" else 0.9)
+
+
+def test_scores_types_conditions_and_failures_that_transformers_gets_wrong(ours, make_trainer, tmp_path, monkeypatch):
+    """The last evaluation counts there (#16683, #25247), "False" is True, None is passed for what is inactive, one
+    failed trial loses the search, and the model is None afterwards. Paths are those of another directory.
+    """
+
+    def model_init(trial):
+        if trial is not None and trial.params.get("width") == 0:
+            raise ValueError("no width")
+        with open("width.txt") as file:
+            return Net(int(file.read()))
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "width.txt").write_text("4")
+    space = hp.SearchSpace(
+        {
+            "dataloader_drop_last": hp.Constant("False"),
+            "num_train_epochs": hp.Constant(3),
+            "optim": hp.Categorical(["adamw_torch", "sgd"]),
+            "adam_beta1": hp.Categorical([0.8], when={"optim": "adamw_torch"}),
+            "width": hp.Categorical([0, 4], when={"optim": "sgd"}),
+        }
+    )
+    trainer = make_trainer(
+        model_init,
+        output_dir="here",
+        learning_rate=1.0,
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        metric_for_best_model="loss",
+        greater_is_better=True,
+        trainer={"callbacks": [Types()]},
+    )
+    result = ours(trainer, space, direction="maximize", sampler="grid")
+
+    assert [trial.cause for trial in result.trials] == [None, "ValueError: no width", None]
+    assert [set(trial.params) & {"adam_beta1", "width"} for trial in result.trials] == [
+        {"adam_beta1"},
+        {"width"},
+        {"width"},
+    ]
+    for trial in (result.trials[0], result.trials[2]):
+        assert trial.value == max(trial.intermediate_values.values())
+    best = result.best
+    step = max(best.intermediate_values, key=best.intermediate_values.get)
+    assert best.checkpoint == str(tmp_path / "here" / best.run_id / f"checkpoint-{step}")
+    assert os.path.isfile(os.path.join(best.checkpoint, "trainer_state.json"))
+    assert os.listdir("here") == [best.run_id]
+    assert [(t.directory, t.checkpoint) for t in result.trials if t is not best] == [(None, None)] * 2
+    assert sorted(os.listdir(tmp_path)) == ["here", "width.txt"]
+    assert "eval_loss" in trainer.evaluate()
+
+
+def test_a_pruned_trial_has_its_evaluations_and_no_directory(ours, make_trainer):
+    trainer = make_trainer(num_train_epochs=6, save_strategy="epoch")
+    space = {"learning_rate": hp.Categorical([1e-1, 1e-7])}
+    result = ours(trainer, space, n_trials=2, sampler="grid", pruner="asha")
+    good, bad = result.trials
+    assert (good.state, bad.state) == ("COMPLETE", "PRUNED")
+    assert list(good.intermediate_values) == [4, 8, 12, 16, 20, 24]
+    assert list(bad.intermediate_values) == [4]
+    assert bad.values == tuple(bad.intermediate_values.values())
+    assert (good.run_id, bad.run_id) == ("run-0", "run-1")
+    assert os.listdir(trainer.args.output_dir) == ["run-0"]
+
+
+def test_a_function_that_makes_a_trainer(ours, make_trainer):
+    def function(trial):
+        return make_trainer(lambda: Net(trial["width"]), save_strategy="epoch")
+
+    result = ours(function, {"width": hp.Categorical([4, 8])}, n_trials=2, sampler="grid", keep="all")
+    assert [trial.cause for trial in result.trials] == [None] * 2
+    assert all(os.path.isdir(trial.checkpoint) for trial in result.trials)
+
+
+def test_a_list_of_directions_gives_a_front(make_trainer):
+    """There every trial runs, and then it raises."""
+    runs = hp.hyperparameter_search(
+        make_trainer(),
+        LR,
+        lambda metrics: [metrics["eval_loss"], -metrics["eval_loss"]],
+        n_trials=2,
+        direction=["minimize", "minimize"],
+        backend="ray",
+        max_concurrent_trials=1,
+        progress=False,
+    )
+    assert [len(run.objective) for run in runs] == [2, 2]

@@ -1,0 +1,206 @@
+"""What a SigOpt server takes, and what it refuses: the rules of its REST routes, as its own code has them.
+
+Each function yields one sentence for each thing that is wrong with a request's body.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+NARROWEST = 1e-8
+EXPERIMENT_KEYS = {
+    "name", "type", "project", "metrics", "parameters", "conditionals", "linear_constraints",
+    "observation_budget", "parallel_bandwidth", "num_solutions", "metadata",
+}  # fmt: skip
+
+
+def experiment_faults(body: Mapping[str, Any], projects: Mapping[str, Any]) -> Iterator[str]:
+    """Of the body of an experiment to be created."""
+    yield from (f"unknown key {key}" for key in body if key not in EXPERIMENT_KEYS)
+    yield from _name_faults("experiment", body.get("name"))
+    if body.get("type") not in (None, "offline", "random", "grid"):
+        yield f"unknown type {body['type']}"
+    if body.get("project") is not None and body["project"] not in projects:
+        yield f"no project {body['project']}"
+    for key in ("observation_budget", "parallel_bandwidth"):
+        if body.get(key) is not None and not (_is_int(body[key]) and body[key] >= 1):
+            yield f"{key} must be a positive int"
+    yield from _metric_faults(body)
+    parameters, conditionals = body.get("parameters") or [], body.get("conditionals") or []
+    if not parameters:
+        yield "there are no parameters"
+    names = [str(each.get("name")).strip() for each in (*parameters, *conditionals)]
+    if len(set(names)) < len(names):
+        yield "names are not unique"
+    for parameter in parameters:
+        yield from _name_faults("parameter", parameter.get("name"))
+        yield from KINDS.get(parameter.get("type"), _unknown_kind)(parameter)
+    yield from _conditional_faults(parameters, conditionals)
+
+
+def _metric_faults(body: Mapping[str, Any]) -> Iterator[str]:
+    metrics = body.get("metrics") or []
+    optimized = [metric for metric in metrics if metric.get("strategy") in (None, "optimize")]
+    if not 1 <= len(optimized) <= 2:
+        yield "one or two metrics can be optimized"
+    if len(optimized) == 2 and body.get("observation_budget") is None:
+        yield "two optimized metrics need an observation_budget"
+    for metric in metrics:
+        yield from _name_faults("metric", metric.get("name"))
+        if metric.get("objective") not in (None, "maximize", "minimize"):
+            yield f"unknown objective {metric['objective']}"
+        if metric.get("threshold") is not None and len(optimized) == 1:
+            yield "a lone optimized metric has no threshold"
+    if len({metric.get("name") for metric in metrics}) < len(metrics):
+        yield "names of metrics are not unique"
+
+
+def _name_faults(what: str, name: Any) -> Iterator[str]:
+    if not isinstance(name, str) or not 1 <= len(name.strip()) <= 100 or any(map(_is_control, name)):
+        yield f"the name of a {what} must be 1 to 100 characters, and none of them control characters: {name!r}"
+
+
+def _unknown_kind(parameter: Mapping[str, Any]) -> Iterator[str]:
+    yield f"unknown type {parameter.get('type')}"
+
+
+def _number_faults(parameter: Mapping[str, Any]) -> Iterator[str]:
+    name, whole = parameter["name"], parameter["type"] == "int"
+    bounds, grid, prior = (parameter.get(key) for key in ("bounds", "grid", "prior"))
+    log = parameter.get("transformation")
+    if whole and (log is not None or prior is not None):
+        yield f"{name}: an int has no transformation and no prior"
+    if log not in (None, "none", "log"):
+        yield f"{name}: unknown transformation {log}"
+    if parameter.get("categorical_values"):
+        yield f"{name}: only a categorical has categorical_values"
+    numbers = list(grid) if grid is not None else [(bounds or {}).get(end) for end in ("min", "max")]
+    if not all(_is_number(each) and (not whole or float(each).is_integer()) for each in numbers):
+        yield f"{name}: {numbers} are no numbers of type {parameter['type']}"
+        return
+    if grid is not None:
+        if bounds is not None or prior is not None:
+            yield f"{name}: a grid excludes bounds and prior"
+        if len(set(grid)) < max(2, len(grid)):
+            yield f"{name}: a grid has two or more different values"
+    elif not numbers[1] - numbers[0] >= NARROWEST:
+        yield f"{name}: max must exceed min by {NARROWEST}"
+    if log == "log" and not min(numbers) > 0:
+        yield f"{name}: a logarithmic scale is positive"
+    if prior is not None:
+        yield from _prior_faults(name, prior, numbers, log)
+
+
+def _prior_faults(name: str, prior: Mapping[str, Any], bounds: list[float], log: Any) -> Iterator[str]:
+    if log == "log":
+        yield f"{name}: no prior on a logarithmic scale"
+    wanted = {"normal": ("mean", "scale"), "beta": ("shape_a", "shape_b")}.get(prior.get("name"), ())
+    if not wanted or not all(_is_number(prior.get(key)) for key in wanted):
+        yield f"{name}: a prior is normal (mean, scale) or beta (shape_a, shape_b)"
+    elif prior["name"] == "normal" and not (bounds[0] <= prior["mean"] <= bounds[1] and prior["scale"] > 0):
+        yield f"{name}: the mean lies within the bounds, and the scale is positive"
+    elif prior["name"] == "beta" and not min(prior[key] for key in wanted) > 0:
+        yield f"{name}: the shapes are positive"
+
+
+def _category_faults(parameter: Mapping[str, Any]) -> Iterator[str]:
+    name = parameter["name"]
+    if any(parameter.get(key) is not None for key in ("bounds", "grid", "transformation", "prior")):
+        yield f"{name}: a categorical has no bounds, grid, transformation or prior"
+    yield from _text_faults(name, parameter.get("categorical_values"))
+
+
+def _text_faults(name: str, values: Any) -> Iterator[str]:
+    texts = [each.get("name") if isinstance(each, Mapping) else each for each in values or ()]
+    if not all(isinstance(text, str) and 1 <= len(text.strip()) <= 50 for text in texts):
+        yield f"{name}: categories are texts of 1 to 50 characters: {texts}"
+    elif len({str(text).strip() for text in texts}) < max(2, len(texts)):
+        yield f"{name}: there are two or more different categories"
+
+
+KINDS = {"double": _number_faults, "int": _number_faults, "categorical": _category_faults}
+
+
+def _conditional_faults(parameters: list[Any], conditionals: list[Any]) -> Iterator[str]:
+    values = {each.get("name"): list(each.get("values") or ()) for each in conditionals}
+    for name, texts in values.items():
+        yield from _name_faults("conditional", name)
+        yield from _text_faults(name, texts)
+    conditions = [parameter.get("conditions") or {} for parameter in parameters]
+    if bool(values) != any(conditions):
+        yield "conditions and conditionals need each other"
+    for name, texts in (item for each in conditions for item in each.items()):
+        if name not in values or not set(_listed(texts)) <= set(values[name]):
+            yield f"no conditional {name} has the values {texts}"
+    for combination in itertools.product(*values.values()):
+        chosen = dict(zip(values, combination, strict=True))
+        if not any(_satisfied(each, chosen) for each in conditions):
+            yield f"no parameter is active under {chosen}"
+
+
+def _satisfied(conditions: Mapping[str, Any], assignments: Mapping[str, Any]) -> bool:
+    return all(assignments.get(name) in _listed(texts) for name, texts in conditions.items())
+
+
+def _listed(texts: Any) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts)
+
+
+def observation_faults(body: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterator[str]:
+    """Of the body of an observation to be created."""
+    yield from (f"unknown key {key}" for key in body if key not in OBSERVATION_KEYS)
+    if ("suggestion" in body) == ("assignments" in body):
+        yield "give either a suggestion or assignments"
+    if "assignments" in body:
+        yield from assignment_faults(body["assignments"], experiment)
+    values, failed = body.get("values"), body.get("failed") or False
+    if failed and values:
+        yield "a failed observation has no values"
+    if not failed:
+        names = sorted(str(value.get("name")) for value in values or ())
+        if names != sorted(metric["name"] for metric in experiment["metrics"]):
+            yield f"there must be a value for each metric, and there are {names}"
+        if not all(_is_number(value.get("value")) for value in values or ()):
+            yield "values are finite numbers"
+    metadata = body.get("metadata") or {}
+    texts = [*metadata, *(value for value in metadata.values() if not _is_number(value))]
+    if not all(isinstance(text, str) and len(text) <= 500 for text in texts):
+        yield "metadata are texts of at most 500 characters, and numbers"
+
+
+OBSERVATION_KEYS = {"suggestion", "assignments", "values", "failed", "metadata"}
+
+
+def assignment_faults(assignments: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterator[str]:
+    """Of assignments that no suggestion made; they may lie beyond the bounds."""
+    left = dict(assignments)
+    for conditional in experiment.get("conditionals") or ():
+        if left.pop(conditional["name"], None) not in conditional["values"]:
+            yield f"{conditional['name']} is missing, or none of its values"
+    for parameter in experiment["parameters"]:
+        name = parameter["name"]
+        if not _satisfied(parameter.get("conditions") or {}, assignments):
+            continue
+        value = left.pop(name, None)
+        if parameter["type"] == "categorical":
+            fits = value in [each["name"] for each in parameter["categorical_values"]]
+        else:
+            fits = _is_number(value) and (parameter["type"] == "double" or float(value).is_integer())
+        if not fits:
+            yield f"{name} is missing, or of another type: {value!r}"
+    yield from (f"{name} is no active parameter" for name in left)
+
+
+def _is_int(value: Any) -> bool:
+    return type(value) is int
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_control(letter: str) -> bool:
+    return ord(letter) < 32 or ord(letter) == 127

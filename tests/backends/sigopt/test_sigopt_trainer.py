@@ -1,0 +1,163 @@
+"""A Trainer searched on SigOpt, and the place of transformers' own SigOpt search, that version 5 has dropped.
+
+Each test of a fault names what transformers 4.57 did.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+import pytest
+from tiny import Net
+
+import hpcompat as hp
+
+SILENT = {"progress": False, "seed": 0}
+
+
+def hp_space(trial):
+    """A search space as transformers 4.57 had it for SigOpt."""
+    return [
+        {
+            "bounds": {"min": 1e-3, "max": 1e-1},
+            "name": "learning_rate",
+            "type": "double",
+            "transformation": "log",
+        },
+        {"bounds": {"min": 1, "max": 2}, "name": "num_train_epochs", "type": "int"},
+        {"categorical_values": ["8", "16"], "name": "per_device_train_batch_size", "type": "categorical"},
+        {"categorical_values": ["linear", "cosine"], "name": "lr_scheduler_type", "type": "categorical"},
+        {"categorical_values": ["True", "False"], "name": "dataloader_drop_last", "type": "categorical"},
+        {"grid": [2, 4, 8], "name": "width", "type": "int"},
+    ]
+
+
+@pytest.fixture(scope="module")
+def migrated(any_trainer, tmp_path_factory):
+    """A search as a user of transformers 4.57 called it, and what its trials saw: id, assignments, arguments."""
+    seen = []
+
+    def model_init(trial):
+        if trial is None:  # as the Trainer is made
+            return Net()
+        applied = {name: getattr(trainer.args, name) for name in trial.assignments if name != "width"}
+        seen.append((trial.id, dict(trial.assignments), applied))
+        return Net(trial.assignments["width"])
+
+    output_dir = tmp_path_factory.mktemp("migrated")
+    trainer = any_trainer(model_init, output_dir=str(output_dir), save_strategy="epoch")
+    best = hp.hyperparameter_search(trainer, hp_space, n_trials=4, backend="sigopt", keep="all", **SILENT)
+    return best, seen, sorted(os.listdir(output_dir))
+
+
+def test_a_space_with_groups_and_conditions_is_searched_by_a_trainer(make_trainer, ours, tmp_path):
+    space = hp.SearchSpace(
+        {
+            "learning_rate": hp.Float(1e-3, 1e-1, log=True),
+            "per_device_train_batch_size": hp.Categorical([8, 16]),
+            "optim": hp.Categorical(["adamw_torch", "sgd"]),
+            "adam_beta2": hp.Float(0.9, 0.999, when={"optim": "adamw_torch"}),
+            "optim_args": hp.Categorical(["momentum=0.5", "nesterov=True,momentum=0.9"], when={"optim": "sgd"}),
+            "model": {"width": hp.Int(2, 8, log=True), "init": hp.Normal(0.1, 0.02)},
+        }
+    )
+    widths = []
+
+    def model_init(trial):
+        width = trial["model"]["width"] if trial is not None else 2
+        widths.append(width)
+        return Net(width)
+
+    trainer = make_trainer(model_init)
+    args, model = trainer.args, trainer.model
+    widths.clear()
+    named = [str(tmp_path / name) for name in ("one", "other")]
+    one, other = (ours(trainer, space, n_trials=4, seed=1, output_dir=name) for name in named)
+    assert all(space.contains(trial.params) for trial in one.trials)
+    assert [trial.params["model"]["width"] for trial in (*one.trials, *other.trials)] == widths
+    assert {trial.params["optim"] for trial in one.trials} == {"adamw_torch", "sgd"}
+    # though a Trainer seeds the global generators
+    assert [(t.params, t.values) for t in one.trials] == [(t.params, t.values) for t in other.trials]
+    assert len({trial.value for trial in one.trials}) == 4
+    assert (trainer.args, trainer.model) == (args, model)
+
+
+def test_hyperparameter_search_of_transformers_4_57_works_as_it_did(migrated):
+    best, seen, directories = migrated
+    trials = best.run_summary.trials
+    assert [trial.state for trial in trials] == ["COMPLETE"] * 4
+    assert [(str(trial.number), trial.params) for trial in trials] == [(name, params) for name, params, _ in seen]
+    assert best.objective == min(trial.value for trial in trials)
+    assert best.hyperparameters == trials[int(best.run_id)].params
+    assert directories == ["run-0", "run-1", "run-2", "run-3"]
+
+
+def test_fault_every_text_went_through_int(migrated):
+    _, seen, _ = migrated
+    for _, params, applied in seen:
+        assert {name: params[name] for name in applied} == applied
+        kinds = {name: type(value) for name, value in params.items()}
+        assert kinds == {
+            "learning_rate": float,
+            "num_train_epochs": int,
+            "per_device_train_batch_size": int,
+            "lr_scheduler_type": str,  # int("linear") raised
+            "dataloader_drop_last": bool,
+            "width": int,
+        }
+
+
+def test_fault_the_best_hyperparameters_stayed_texts(migrated):
+    assert migrated[0].hyperparameters["per_device_train_batch_size"] in (8, 16)
+
+
+def test_fault_bool_of_the_text_false_is_true(migrated):
+    assert {applied["dataloader_drop_last"] for _, _, applied in migrated[1]} == {True, False}
+
+
+def test_fault_a_project_was_forced_and_never_made(migrated):
+    assert migrated[0].run_summary.native.project is None
+
+
+def test_fault_keywords_were_ignored(make_trainer):
+    with pytest.raises(hp.BackendError, match="metric: is no option of this backend"):
+        hp.hyperparameter_search(make_trainer(), hp_space_of_lr, backend="sigopt", metric="eval_loss", **SILENT)
+    named = {"name": "mine", "backend": "sigopt", "n_trials": 1, **SILENT}
+    best = hp.hyperparameter_search(make_trainer(), hp_space_of_lr, **named)
+    assert best.run_summary.native.name == "mine"
+
+
+def test_fault_an_exception_or_nan_ended_the_search(make_trainer):
+    def model_init(trial):
+        if trial is not None and trial.number == 1:
+            raise MemoryError
+        return Net()
+
+    def objective(metrics):
+        return math.nan if next(evaluations) == 1 else metrics["eval_loss"]
+
+    evaluations = iter(range(9))
+    trainer = make_trainer(model_init)
+    best = hp.hyperparameter_search(trainer, hp_space_of_lr, objective, n_trials=4, backend="sigopt", **SILENT)
+    trials = best.run_summary.trials
+    assert [trial.state for trial in trials] == ["COMPLETE", "FAILED", "FAILED", "COMPLETE"]
+    assert [trial.cause for trial in trials[1:3]] == ["MemoryError", "ValueError: the objective is nan"]
+
+
+def hp_space_of_lr(trial):
+    return hp_space(trial)[:1]
+
+
+def test_fault_a_list_of_directions_failed(make_trainer):
+    runs = hp.hyperparameter_search(
+        make_trainer(),
+        hp_space_of_lr,
+        lambda metrics: [metrics["eval_loss"], metrics["eval_loss"] ** 2],
+        n_trials=3,
+        direction=["minimize", "minimize"],
+        backend="sigopt",
+        **SILENT,
+    )
+    (best,) = runs
+    assert best.objective == list(min(trial.values for trial in best.run_summary.trials))

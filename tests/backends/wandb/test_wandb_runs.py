@@ -1,0 +1,299 @@
+"""A search without a server: what fails, what ends it, and the offline runs that it leaves."""
+
+from __future__ import annotations
+
+import gc
+import glob
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from tiny import Net, bert
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+import hpcompat as hp
+
+gc.freeze()  # what is imported stays: transformers collects garbage three times a trial, and need not look at it
+X = {"x": hp.Float(0.0, 4.0)}
+
+
+def parabola(trial):
+    return (trial["x"] - 1) ** 2
+
+
+def boom(kind):
+    raise kind
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        (lambda: boom(RuntimeError("CUDA error")), "RuntimeError: CUDA error"),
+        (lambda: boom(MemoryError()), "MemoryError"),
+        (lambda: bytearray(2**62), "MemoryError"),
+        (lambda: float("nan"), "ValueError: the objective is nan"),
+    ],
+)
+def test_a_failed_trial_has_its_cause_and_the_search_goes_on(ours, fault, cause, tmp_path):
+    def function(trial):
+        return fault() if trial.number in (0, 2) else parabola(trial)
+
+    result = ours(function, X, n_trials=5, sampler="random", output_dir=str(tmp_path / "out"))
+    assert [trial.state for trial in result.trials] == ["FAILED", "COMPLETE", "FAILED", "COMPLETE", "COMPLETE"]
+    assert [trial.cause for trial in result.trials] == [cause, None, cause, None, None]
+    assert len(result.native.runs) == 5
+
+
+def test_when_every_trial_fails_the_causes_are_shown(ours):
+    with pytest.raises(hp.SearchError, match="all 3 trials failed") as failure:
+        ours(lambda trial: boom(OSError("the weights are gone")), X, n_trials=3)
+    assert str(failure.value.faults[0]) == "trials 0, 1, 2: OSError: the weights are gone"
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_ctrl_c_returns_what_is_finished(ours, after, tmp_path):
+    def interrupted(trial):
+        if trial.number == after:
+            signal.raise_signal(signal.SIGINT)
+        return parabola(trial)
+
+    result = ours(interrupted, X, n_trials=9, sampler="random", output_dir=str(tmp_path / "out"))
+    assert result.interrupted
+    assert len(result.trials) == len(result.native.runs) == after
+
+
+def test_ctrl_c_with_nothing_finished_is_a_keyboard_interrupt(ours):
+    with pytest.raises(KeyboardInterrupt):
+        ours(lambda trial: boom(KeyboardInterrupt()), X)
+
+
+def test_callbacks_see_each_trial_and_can_end_the_search(ours):
+    seen = []
+    result = ours(parabola, X, n_trials=9, callbacks=[lambda trial: seen.append(trial) or trial.number == 3])
+    assert tuple(seen) == result.trials
+    assert len(seen) == 4
+
+
+def test_timeout_begins_no_further_trial(ours):
+    result = ours(parabola, X, n_trials=100_000, sampler="random", timeout=0.3)
+    assert 1 <= len(result.trials) < 100_000
+
+
+def offline_runs(directory):
+    # where a function calls wandb.init() itself, wandb leaves a directory without a run beside that of the trial
+    return sorted(map(os.path.dirname, glob.glob(os.path.join(directory, "offline-run-*", "run-*.wandb"))))
+
+
+def synced(server, directory, scratch):
+    """The runs of a directory as they are after `wandb sync`, by name."""
+    login = {
+        "WANDB_API_KEY": server.key,
+        "WANDB_BASE_URL": server.url,
+        "WANDB_DIR": scratch,
+        "WANDB_CACHE_DIR": scratch,
+    }
+    command = [sys.executable, "-m", "wandb", "sync", *offline_runs(directory)]
+    done = subprocess.run(command, env={**os.environ, **login}, cwd=scratch, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {run["display"]: run for run in server.runs(None)}
+
+
+def test_each_trial_is_an_offline_run_that_wandb_can_send_later(ours, server, tmp_path, capfd):
+    space = X | {"pair": hp.Categorical([(1, 2), [1, 2]]), "net": {"width": hp.Int(2, 8)}}
+
+    def function(trial):
+        if trial.number == 1:
+            raise ValueError("once")
+        for step in (10, 20):
+            trial.report(trial["x"] / step, step)
+        trial.log({"mine": trial.number})  # the run is the trial's own object
+        return trial["x"]
+
+    settings = {"run_tags": ("tagged",)}
+    result = ours(function, space, n_trials=3, output_dir=str(tmp_path / "out"), project="digits", settings=settings)
+    assert capfd.readouterr() == ("", "")
+
+    sweep = result.native
+    assert sweep.directory == str(tmp_path / "out" / "wandb")
+    assert sweep.url is None
+    names = [os.path.basename(path).split("-", 3)[-1] for path in offline_runs(sweep.directory)]
+    assert names == list(sweep.runs.values())
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    runs = synced(server, sweep.directory, str(scratch))
+    for trial in result.trials:
+        run = runs[f"run-{trial.number}"]
+        assert run["name"] == sweep.runs[trial.number]
+        config = {name: entry["value"] for name, entry in run["config"].items() if name != "_wandb"}
+        assert config == {**trial.params, "pair": [1, 2]}
+        assert run["state"] == ("failed" if trial.state == "FAILED" else "finished")
+        assert run["summary"]["state"] == trial.state
+        assert run["summary"].get("objective") == trial.value
+        assert run["summary"].get("error") == trial.cause
+        reports = [
+            (entry["objective_step"], entry["objective"]) for entry in run["history"] if "objective_step" in entry
+        ]
+        assert dict(reports) == trial.intermediate_values
+        assert [entry["mine"] for entry in run["history"] if "mine" in entry] == [trial.number] * (trial.number != 1)
+        assert run["inits"] == 1
+
+
+def test_a_function_that_leaves_nothing_has_no_runs_to_keep(ours, tmp_path, monkeypatch):
+    temporary = set(os.listdir(os.path.dirname(tmp_path)))
+    result = ours(parabola, X, n_trials=2)
+    assert result.native.directory is None
+    assert set(os.listdir(os.path.dirname(tmp_path))) == temporary
+    quiet = ours(parabola, X, n_trials=2, output_dir=str(tmp_path / "out"), mode="disabled")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    ours(parabola, X, n_trials=2, output_dir=str(tmp_path / "out"))
+    assert offline_runs(tmp_path / "out" / "wandb") == []
+    assert [trial.params for trial in quiet.trials] == [trial.params for trial in result.trials]
+
+
+def test_a_function_written_for_wandbs_agent(ours, tmp_path):
+    import wandb
+
+    def train(trial=None):
+        with wandb.init(project="elsewhere") as run:
+            assert run is wandb.run
+            run.log({"loss": wandb.config["x"]})
+        wandb.finish()
+        return wandb.config["x"]
+
+    result = ours(train, X, n_trials=2, output_dir=str(tmp_path / "out"))
+    assert [trial.value for trial in result.trials] == [trial.params["x"] for trial in result.trials]
+    assert len(offline_runs(result.native.directory)) == 2
+    assert wandb.run is None
+
+
+def test_a_run_of_ones_own_is_not_ended(ours, tmp_path, monkeypatch):
+    import wandb
+
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path))
+    hooks = sys.exit, sys.excepthook
+    mine = wandb.init(mode="offline", dir=str(tmp_path), settings=wandb.Settings(silent=True))
+    try:
+        with pytest.raises(hp.BackendError, match=r"of W&B is open(.|\n)*wandb\.finish\(\) before you search"):
+            ours(parabola, X)
+        assert wandb.run is mine
+    finally:
+        mine.finish()
+        wandb.teardown()
+        sys.exit, sys.excepthook = hooks
+        monkeypatch.delenv("WANDB_CACHE_DIR")
+
+
+@pytest.mark.parametrize("option", [{"project": "a/b"}, {"settings": {"projekt": "a"}}], ids=str)
+def test_what_wandb_refuses_is_said_at_once(ours, tmp_path, option):
+    with pytest.raises(hp.SearchError, match=r"wandb\.init refuses: (.|\n)*proje[ck]t"):
+        ours(parabola, X, output_dir=str(tmp_path / "out"), **option)
+
+
+def test_sys_exit_ends_the_search_and_not_only_the_trial(ours, tmp_path):
+    with pytest.raises(SystemExit):
+        ours(lambda trial: sys.exit(3), X, output_dir=str(tmp_path / "out"))
+
+
+# -- a Trainer --------------------------------------------------------------------------------------
+
+
+DIGITS = hp.SearchSpace(
+    {
+        "learning_rate": hp.Float(1e-4, 1e-1, log=True),
+        "weight_decay": hp.Float(0.0, 0.3, step=0.1),
+        "per_device_train_batch_size": hp.Categorical([8, 16, 32]),
+        "warmup_steps": hp.Int(0, 4, step=2),
+        "seed": hp.Int(1, 9),
+        "max_grad_norm": hp.Normal(1.0, 0.5, low=0.1, high=2.0),
+        "optim": hp.Categorical(["adamw_torch", "sgd"], weights=[3, 1]),
+        "adam_beta2": hp.Float(0.9, 0.999, when={"optim": "adamw_torch"}),
+        "net": hp.SearchSpace({"width": hp.Int(2, 16, log=True), "shape": hp.Categorical([(1, 2), None])}),
+        "logging_steps": hp.Constant(4),
+    }
+)
+
+
+@pytest.fixture
+def make_trainer(tmp_path):
+    from tiny import Digits
+
+    def make(model_init=lambda trial: Net(trial["net"]["width"] if trial else 2), kind=Trainer, tokens=False, **more):
+        defaults = {
+            "output_dir": str(tmp_path / "out"),
+            "eval_strategy": "epoch",
+            "save_strategy": "no",
+            "report_to": "none",
+            "use_cpu": True,
+            "disable_tqdm": True,
+            "num_train_epochs": 1,
+            "per_device_eval_batch_size": 64,
+        }
+        callbacks = more.pop("callbacks", None)
+        return kind(
+            args=TrainingArguments(**{**defaults, **more}),
+            model_init=model_init,
+            train_dataset=Digits(0, 64, tokens),
+            eval_dataset=Digits(64, 128, tokens),
+            callbacks=callbacks,
+        )
+
+    return make
+
+
+def test_a_trainer_over_every_kind(ours, make_trainer):
+    one = ours(make_trainer(), DIGITS, n_trials=12)
+    assert {trial.state for trial in one.trials} == {"COMPLETE"}
+    assert all(DIGITS.contains(trial.params) for trial in one.trials)
+    assert {"adam_beta2" in trial.params for trial in one.trials} == {True, False}
+    assert len({repr(trial.params) for trial in one.trials}) == 12  # though every trial reseeds everything
+    other = ours(make_trainer(), DIGITS, n_trials=4)
+    assert [(t.params, t.values) for t in other.trials] == [(t.params, t.values) for t in one.trials[:4]]
+
+
+def test_a_trainer_that_reports_to_wandb_reports_to_the_run_of_its_trial(ours, make_trainer, server, tmp_path):
+    import wandb
+
+    seen = []
+
+    class Runs(TrainerCallback):
+        def on_train_end(self, args, state, control, **kwargs):
+            seen.append(wandb.run.id)
+
+    trainer = make_trainer(bert, tokens=True, report_to=["wandb"], run_name="mine", callbacks=[Runs()])
+    space = {"learning_rate": DIGITS["learning_rate"], "per_device_train_batch_size": hp.Categorical([16, 32])}
+    result = ours(trainer, space, n_trials=2, project="trainer")
+    assert seen == list(result.native.runs.values())
+    assert trainer.args.report_to == ["wandb"]
+    assert trainer.args.run_name == "mine"
+
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    synced(server, result.native.directory, str(scratch))
+    for trial in result.trials:
+        run = server.known()["runs"][result.native.runs[trial.number]]
+        assert run["inits"] == 1
+        assert run["summary"]["objective"] == trial.value
+        assert [entry["eval/loss"] for entry in run["history"] if "eval/loss" in entry] == [trial.value]
+        assert run["config"]["learning_rate"]["value"] == trial.params["learning_rate"]
+        assert run["config"]["per_device_eval_batch_size"]["value"] == 64
+
+
+def test_hyperband_ends_a_trainers_trial_early(ours, make_trainer):
+    trainer = make_trainer(num_train_epochs=4)
+    space = {"learning_rate": hp.Float(1e-5, 1e-1, log=True), "net": {"width": hp.Constant(8)}}
+    result = ours(trainer, space, n_trials=6, sampler="random", pruner="hyperband")
+    assert {trial.state for trial in result.trials} == {"COMPLETE", "PRUNED"}
+    assert {len(t.intermediate_values) for t in result.trials if t.state == "PRUNED"} <= {2, 4}
+    assert all(len(t.intermediate_values) == 4 for t in result.trials if t.state == "COMPLETE")
+
+
+def test_trainers_that_a_function_makes_report_to_it_too(ours, make_trainer, tmp_path):
+    def make(trial):
+        return make_trainer(lambda: Net(4), report_to=["wandb"], learning_rate=trial["learning_rate"])
+
+    space = {"learning_rate": DIGITS["learning_rate"]}
+    assert len(ours(make, space, n_trials=2).trials) == 2
+    result = ours(make, space, n_trials=2, output_dir=str(tmp_path / "out"))
+    assert len(offline_runs(result.native.directory)) == 2
