@@ -7,16 +7,22 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint docs clean
+.PHONY: help demo test properties soak check lint docs clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## search a small vision transformer on real digits [BACKEND=optuna|ray|sigopt|wandb]
 	@$(BIN)/python examples/digits.py --backend $(BACKEND)
 
 test: $(INSTALLED)  ## the tests and every example in the documentation
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+properties: $(INSTALLED)  ## every property, on 20,000 new spaces each: hours
+	@$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=thorough tests/space tests/translators
+
+soak: $(INSTALLED)  ## 200,000 pieces of nonsense for each reader
+	@HPCOMPAT_HOSTILE=200000 $(BIN)/python -m pytest -q -n 2 tests/translators/test_hostile_input.py
 
 check: lint docs  ## lint, formatting, types, documentation
 
@@ -24,6 +30,7 @@ lint: $(INSTALLED)
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
+	@$(BIN)/python docs/completeness.py --check
 
 docs: $(INSTALLED)  ## the documentation, into build/docs
 	@$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs build/docs

@@ -21,18 +21,12 @@ html_title = f"hpcompat {release}"
 html_copy_source = False
 
 
-def markdown_tables(
-    _app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]
-) -> None:
+def markdown_tables(_app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
     """Docstrings have their tables in Markdown, and autodoc reads reStructuredText."""
     for rule in reversed([index for index, line in enumerate(lines) if line.startswith("|---")]):
         end = next((i for i in range(rule, len(lines)) if not lines[i].startswith("|")), len(lines))
         rows = [line.strip("|").split("|") for line in (lines[rule - 1], *lines[rule + 1 : end])]
-        cells = [
-            f"   {'  - ' if column else '* - '}{cell.strip()}"
-            for row in rows
-            for column, cell in enumerate(row)
-        ]
+        cells = [f"   {'  - ' if column else '* - '}{cell.strip()}" for row in rows for column, cell in enumerate(row)]
         lines[rule - 1 : end] = [".. list-table::", "   :header-rows: 1", "", *cells]
 
 

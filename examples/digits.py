@@ -7,12 +7,20 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from transformers import EvalPrediction, Trainer, TrainingArguments, ViTConfig, ViTForImageClassification
+from transformers import (
+    EvalPrediction,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+    ViTConfig,
+    ViTForImageClassification,
+)
 
 import hpcompat as hp
 
@@ -26,7 +34,7 @@ SPACE = hp.SearchSpace(
 )
 
 
-def digits() -> list[list[dict[str, torch.Tensor]]]:
+def digits() -> list[Any]:
     """60 % of the images to train on, 20 % to choose by, 20 % held out to the end."""
     images, labels = load_digits(return_X_y=True)
     pixels = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8) / 8 - 1
@@ -38,7 +46,7 @@ def digits() -> list[list[dict[str, torch.Tensor]]]:
 def model_init() -> ViTForImageClassification:
     config = ViTConfig(
         image_size=8,
-        patch_size=2,
+        patch_size=4,
         num_channels=1,
         id2label={digit: str(digit) for digit in range(10)},
         hidden_size=64,
@@ -82,6 +90,7 @@ def main() -> None:
         eval_dataset=validation,
         compute_metrics=accuracy,
     )
+    trainer.remove_callback(PrinterCallback)  # the search says how it goes
 
     result = hp.search(
         trainer,

@@ -21,6 +21,7 @@ from hpcompat.values import show, unfit
 
 _MOST = 2**53
 _FINEST = 2.0**-51
+_NARROWEST = 1e-12  # times the mean: a narrower law has too few floats to be drawn from
 _THINNEST = 1e-12
 _REACH = 8.3  # in std: how far a normal draw of a unit float can lie from the mean
 
@@ -214,7 +215,7 @@ def _bell_bounds(mean: float, std: float, low: Any, high: Any, log: bool, step: 
     if std <= 0:
         hint = "use Constant" if std == 0 else "give a std above 0"
         faults.append(Fault("", f"std is {std}", hint))
-    elif mean + std == mean:
+    elif std < abs(mean) * _NARROWEST:
         faults.append(Fault("", f"std {std} is lost beside mean {mean}", "use Constant, or a larger std"))
     if low is not None and high is not None and low >= high:
         hint = f"use Constant({low})" if low == high else "swap them"

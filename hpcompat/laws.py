@@ -60,7 +60,12 @@ class LogUniform:
     _width: float = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_width", math.log(self.high) - math.log(self.low))
+        object.__setattr__(self, "_width", self._above(self.high))
+
+    def _above(self, x: float) -> float:
+        # the difference of two logarithms loses what a narrow range consists of
+        near = x < 2 * self.low
+        return math.log1p((x - self.low) / self.low) if near else math.log(x) - math.log(self.low)
 
     def quantile(self, u: float) -> float:
         # from the nearer end: both ends come out exact, and the widest range does not overflow
@@ -69,7 +74,7 @@ class LogUniform:
         return max(self.high * math.exp((u - 1.0) * self._width), self.low)
 
     def cdf(self, x: float) -> float:
-        return min(max((math.log(x) - math.log(self.low)) / self._width, 0.0), 1.0) if x > 0 else 0.0
+        return min(self._above(x) / self._width, 1.0) if x > self.low else 0.0
 
 
 @dataclass(frozen=True, slots=True)

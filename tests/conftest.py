@@ -1,10 +1,13 @@
 """What holds for every test: no network, no screen, no server that the shell happens to name.
 
-Hypothesis tries 1,000 examples a property; `--hypothesis-profile=thorough` tries 20,000.
+Hypothesis tries the same 1,000 examples of a property in every run; `--hypothesis-profile=thorough`
+tries 20,000 new ones.
 """
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "RAY_AUTH_MODE": "disabled", "MPLBACKEND": "Agg"}
@@ -16,6 +19,18 @@ os.environ.update(OFFLINE | SINGLE_THREADED)
 for name in SERVERS:
     os.environ.pop(name, None)
 
-settings.register_profile("default", max_examples=1_000, deadline=None, print_blob=True)
-settings.register_profile("thorough", settings.get_profile("default"), max_examples=20_000)
+settings.register_profile("default", max_examples=1_000, deadline=None, print_blob=True, derandomize=True)
+settings.register_profile("thorough", max_examples=20_000, deadline=None, print_blob=True)
 settings.load_profile("default")
+
+# an engine, or draws from one, is set up once for these
+TOGETHER = ("laws", "search", "backends/ray", "backends/sigopt", "backends/wandb")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that share an engine in one process where several run."""
+    here = Path(__file__).parent
+    for item in items:
+        for place in TOGETHER:
+            if (here / place) in item.path.parents:
+                item.add_marker(pytest.mark.xdist_group(place))

@@ -59,9 +59,7 @@ def test_examples_of_a_page_run_in_order(page: Path, tmp_path: Path, monkeypatch
         if kind == "python":
             exec(compile(text, f"{page}, block {number}", "exec"), names)
         else:
-            block = doctest.DocTestParser().get_doctest(
-                text, names, f"{page.name}, block {number}", str(page), 0
-            )
+            block = doctest.DocTestParser().get_doctest(text, names, f"{page.name}, block {number}", str(page), 0)
             seen: list[str] = []
             runner = doctest.DocTestRunner(optionflags=FLAGS)
             runner.run(block, out=seen.append, clear_globs=False)
@@ -70,7 +68,5 @@ def test_examples_of_a_page_run_in_order(page: Path, tmp_path: Path, monkeypatch
 
 
 def test_reference_lists_exactly_the_public_names() -> None:
-    listed = re.findall(
-        r"^\.\. auto\w+:: (\w+)$", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    listed = re.findall(r"^\.\. auto\w+:: (\w+)$", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted([*hpcompat.__all__, "Parameter"])

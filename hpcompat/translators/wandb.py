@@ -63,7 +63,8 @@ def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
         faults.append(Fault("method", f"is {show(options['method'])}", f"one of {', '.join(METHODS)}"))
     metric = options.get("metric")
     named = metric.get("name") if isinstance(metric, Mapping) else metric
-    goal = metric.get("goal", "minimize") if isinstance(metric, Mapping) else options.get("goal", "minimize")
+    goal = options.get("goal", "minimize")
+    goal = metric.get("goal", goal) if isinstance(metric, Mapping) else goal
     if metric is not None and not (isinstance(named, str) and named):
         faults.append(Fault("metric", f"is {show(metric)}", "give the name of a logged metric"))
     if metric is None and options["method"] == "bayes":

@@ -148,7 +148,6 @@ def test_distributions_studies_and_trials_are_read() -> None:
         ([1, 2], Constant([1, 2]), None),
         ({}, Constant({}), None),
     ],
-    ids=str,
 )
 def test_a_ray_domain_is_read(domain: Any, own: Any, searchers: Any) -> None:
     assert hp.from_ray({"x": domain})["x"] == own
@@ -168,7 +167,6 @@ def test_a_ray_domain_is_read(domain: Any, own: Any, searchers: Any) -> None:
         (tune.qrandint(4, 5, 3), "no multiple"),
         (lambda spec: 1, "function"),
     ],
-    ids=str,
 )
 def test_what_ray_computes_or_cannot_draw_is_refused(thing: Any, reason: str) -> None:
     with pytest.raises(hp.TranslationError, match=reason):
@@ -300,7 +298,6 @@ def wandb(method: str = "random", **config: Any) -> Any:
         ({"distribution": "q_normal", "mu": 1, "sigma": 2, "q": 1}, Normal(1, 2, step=1)),
         ({"parameters": {"y": {"value": 1}}}, hp.SearchSpace({"y": Constant(1)})),
     ],
-    ids=str,
 )
 def test_a_sweep_parameter_is_read(config: Any, parameter: Any) -> None:
     assert wandb(**config) == parameter
@@ -328,7 +325,6 @@ def test_under_a_grid_q_uniform_is_anchored_at_min_and_leaves_max_out() -> None:
         ({"distribution": "log_uniform", "min": 0, "max": 1000}, "natural logarithm"),
         ({"values": [1, 2], "probabilities": [1]}, "1 weights|for 2 choices"),
     ],
-    ids=str,
 )
 def test_what_wandb_cannot_draw_is_refused(config: Any, reason: str) -> None:
     with pytest.raises(hp.TranslationError, match=reason):
