@@ -1,0 +1,74 @@
+"""What the runs so far say of each entry: the draws that decide whether it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from hpcompat.translators.define_by_run.tracing import Entry, Run
+from hpcompat.values import identity, show
+
+Values: TypeAlias = Mapping[str, Any]
+Gates: TypeAlias = dict[str, frozenset[Hashable]]
+"""By the name of a draw: the values, by identity, under which an entry is there."""
+
+
+def are_open(gates: Gates, values: Values) -> bool:
+    """Whether these draws were made, and have such values."""
+    return all(name in values and identity(values[name]) in keys for name, keys in gates.items())
+
+
+def told(gates: Gates, supports: Mapping[str, Mapping[Hashable, Any]]) -> str:
+    """Gates as a message says them."""
+    parts = []
+    for name, keys in gates.items():
+        values = [value for key, value in supports[name].items() if key in keys]
+        parts.append(f"{name!r} is {show(values[0]) if len(values) == 1 else f'one of {show(values)}'}")
+    return " and ".join(parts)
+
+
+class Home:
+    """Draws to start from, `fixed` or as first drawn, and what becomes of entries when one is moved."""
+
+    def __init__(self, fixed: Values, run: Run, entries: Sequence[Entry]) -> None:
+        self.fixed, self.run = fixed, run
+        self.gates: dict[Entry, Gates] = {entry: {} for entry in entries}
+
+    def move(self, name: str, classes: Sequence[tuple[frozenset[Hashable], Run]]) -> None:
+        """Learn what each entry needs of one draw, from a run for each class of its values."""
+        everywhere = frozenset.intersection(*(run.entries for _, run in classes))
+        for entry, gates in self.gates.items():
+            gates.pop(name, None)
+            if entry not in everywhere:
+                there = (values for values, run in classes if entry in run.entries)
+                gates[name] = frozenset[Hashable]().union(*there)
+
+
+class Beliefs:
+    """The conditions of all entries, as they follow from the moves made so far."""
+
+    def __init__(self, gates: dict[Entry, Gates]) -> None:
+        self.gates = gates
+        self.always = frozenset(entry for entry, each in gates.items() if not each)
+        shared: dict[Hashable, tuple[Gates, list[Entry]]] = {}
+        for entry, each in gates.items():
+            shared.setdefault(frozenset(each.items()), (each, []))[1].append(entry)
+        self.distinct: list[Gates] = [each for each, _ in shared.values()] or [{}]
+        # by the value of one parent: only the conditions that it meets need a look
+        self._met: dict[str, dict[Hashable, list[tuple[Gates, list[Entry]]]]] = {}
+        for each, entries in shared.values():
+            if each:
+                innermost = next(reversed(each))
+                others = {name: keys for name, keys in each.items() if name != innermost}
+                met = self._met.setdefault(innermost, {})
+                for key in each[innermost]:
+                    met.setdefault(key, []).append((others, entries))
+
+    def foretell(self, values: Values) -> set[Entry]:
+        """The entries that go with these draws."""
+        found = set(self.always)
+        for name in self._met.keys() & values.keys():
+            for others, entries in self._met[name].get(identity(values[name]), ()):
+                if are_open(others, values):
+                    found.update(entries)
+        return found

@@ -1,0 +1,147 @@
+"""A function's space: put together from what exploring found, and checked against the function."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from hpcompat.errors import HpcompatError, TranslationError
+from hpcompat.parameters import Constant
+from hpcompat.space import SearchSpace
+from hpcompat.translators.define_by_run.conditions import Gates
+from hpcompat.translators.define_by_run.exploring import Exploration, title
+from hpcompat.translators.define_by_run.returned import Path
+from hpcompat.translators.define_by_run.tracing import Choose
+from hpcompat.translators.define_by_run.watching import MESSAGE, UnwatchableError, brief, refuse
+from hpcompat.translators.optuna import read_call
+from hpcompat.values import identity, show
+
+_CHECKS = 50
+_ANYTHING: frozenset[Any] = frozenset((object(),))  # a subset of no set of values
+
+
+def space_of(function: Callable[[Any], Any], *, runs: int = 20_000, seed: int = 0) -> SearchSpace:
+    """The space of an Optuna-style function that suggests and returns params. Optuna is not needed.
+
+    The function is called some hundred times (never more than `runs`) with a trial of our own; it
+    must do nothing but suggest, and the same for the same draws.
+
+    - A parameter bears the name of the key it is returned under; nested dicts are groups. A draw
+      that is returned nowhere keeps the name it was suggested under: it may steer a branch. So does
+      every draw of a function that returns None. What is returned and was not suggested is a
+      Constant.
+    - Branches and loops become conditions: comparisons are traced, and draws of up to 1,000 values
+      are moved through them. A condition names the nearest parents alone.
+    - The space is then checked against the function on random draws of it: verified, not proven. A
+      branch that hardly any draw takes, and that hangs on no comparison of numbers or texts, can be
+      missed.
+
+    Raises `TranslationError` for an objective, a value worked out from draws (10**x), a range that
+    depends on a draw, one name with two ranges, a condition that is no conjunction of value sets, a
+    branch on a continuous draw, and for a function that raises or does not repeat itself.
+
+    >>> def suggest(trial):
+    ...     params = {"layers": trial.suggest_int("n", 1, 3)}
+    ...     for i in range(params["layers"]):
+    ...         params[f"units_{i}"] = trial.suggest_int(f"units_{i}", 16, 64, log=True)
+    ...     return params
+    >>> space_of(suggest)["units_1"]
+    Int(16, 64, log=True, when={'layers': [2, 3]})
+    """
+    if not callable(function):
+        raise refuse("", f"{brief(function)} is no function", "give a function of a trial")
+    watched = Exploration(function, read_call, runs, seed, watching=True)
+    try:
+        return _space(watched, seed)
+    except UnwatchableError:
+        return _space(Exploration(function, read_call, runs - watched.replay.runs, seed, watching=False), seed)
+
+
+def _space(found: Exploration, seed: int) -> SearchSpace:
+    found.explore()
+    if found.replay.silent and not found.replay.parameters:
+        raise refuse("", "it suggests nothing and returns nothing", "give a function that returns the params")
+    places = _places(found)
+    space = _assembled(found, places)
+    _check(found, space, places, seed)
+    return space
+
+
+def _places(found: Exploration) -> dict[str, Path]:
+    """Where in the space each draw stands: at the key it is returned under, or under its own name."""
+    places: dict[str, Path] = {}
+    for path, sources in sorted(found.replay.sources.items(), key=lambda item: len(item[1])):  # the certain first
+        draws = sorted(name for name in sources if isinstance(name, str))
+        steady = len(draws) < len(sources)  # a constant explains it too: then so does no draw but of a single value
+        free = [n for n in draws if n not in places and not (steady and found.replay.parameters[n].size > 1)]
+        if free:
+            places[path[-1] if path[-1] in free else free[0]] = path
+        elif not steady:
+            reason = f"is the same draw as {title(places[draws[0]])!r}"
+            hint = "return a draw under one key, and copy it where the params are used"
+            raise refuse(title(path), reason, hint)
+    taken = {path[0] for path in found.replay.sources}
+    for name in found.replay.parameters:
+        if name not in places and name in taken:
+            reason = "is suggested and not returned, while something else is returned under its name"
+            raise refuse(name, reason, "return it too, or suggest it under another name")
+        places.setdefault(name, (name,))
+    return places
+
+
+def _assembled(found: Exploration, places: Mapping[str, Path]) -> SearchSpace:
+    replay, gates = found.replay, found.beliefs.gates
+    needs = {name: gates[place if place in replay.sources else name] for name, place in places.items()}
+    leaves: dict[Path, tuple[Any, Gates]] = {
+        places[name]: (parameter, needs[name]) for name, parameter in replay.parameters.items()
+    }
+    groups = {path[:depth] for path in replay.sources for depth in range(1, len(path))}
+    for path in replay.sources:
+        if path not in leaves and path not in groups:  # {} is what a group looks like with nothing in it
+            leaves[path] = Constant(replay.first[path].value(path)), gates[path]
+    entries: dict[str, Any] = {}
+    for path, (parameter, own) in leaves.items():
+        when = {
+            title(places[name]): [value for key, value in replay.supports[name].items() if key in own[name]]
+            for name in replay.parameters
+            if name in own and not _follows(name, own, needs)
+        }
+        group = entries
+        for step in path[:-1]:
+            group = group.setdefault(step, {})
+        group[path[-1]] = replace(parameter, when=when) if when else parameter
+    try:
+        return SearchSpace(entries)
+    except HpcompatError as error:
+        raise TranslationError(MESSAGE, error.faults) from None
+
+
+def _follows(name: str, own: Gates, needs: Mapping[str, Gates]) -> bool:
+    """Whether this gate is open whenever another parent is there at all."""
+    return any(other != name and needs[other].get(name, _ANYTHING) <= own[name] for other in own)
+
+
+def _check(found: Exploration, space: SearchSpace, places: Mapping[str, Path], seed: int) -> None:
+    """Replay draws of the space through the function."""
+    rng = random.Random(f"check {seed}")
+    sources = found.replay.sources
+    paths = {leaf.name: leaf.path for leaf in space.leaves}
+    in_space = frozenset(paths.values())
+    kept = [name for name, place in places.items() if place not in sources]
+    for _ in range(_CHECKS):
+        flat = space.flatten(space.sample(rng))
+        drawn = {name: flat[title(place)] for name, place in places.items() if title(place) in flat}
+        run = found.replay.run(_as(drawn))
+        expected = {paths[name]: identity(value) for name, value in flat.items() if paths[name] in sources}
+        returned = {path: key for path, key in (run.params() or {}).items() if path in in_space}
+        if expected != returned or any((name in drawn) is not (name in run.values) for name in kept):
+            if found.replay.watching:
+                raise UnwatchableError
+            reason = f"its conditions cannot be told: what was found does not hold with {show(drawn, 200)}"
+            raise refuse("", reason, "make them plainer, or write the SearchSpace down")
+
+
+def _as(drawn: Mapping[str, Any]) -> Choose:
+    return lambda name, parameter: drawn[name] if name in drawn else parameter.quantile(0.5)

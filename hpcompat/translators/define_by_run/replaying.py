@@ -1,0 +1,217 @@
+"""A define-by-run function called with chosen draws, and what contradicts itself from run to run."""
+
+from __future__ import annotations
+
+import marshal
+import random
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from hpcompat.parameters import Parameter
+from hpcompat.translators.define_by_run import tracing
+from hpcompat.translators.define_by_run.conditions import Gates, Values
+from hpcompat.translators.define_by_run.returned import Draw, Path
+from hpcompat.translators.define_by_run.tracing import Choose, Entry, Read, Run, two_ranges
+from hpcompat.translators.define_by_run.watching import UnwatchableError, refuse
+from hpcompat.values import identity, same, show
+
+MOST_VALUES = 1_000
+_MOST_DRAWS = 5_000_000
+
+
+class Replay:
+    """A function to call, within a budget of runs, and what its runs have in common.
+
+    `parameters` by suggested name; `sources`: what each returned path has been in every run, draws by
+    name or a constant; `first`: a run in which each entry is there; `silent`: it returns None; `runs`: how many so far.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], read: Read, budget: int, seed: int, watching: bool) -> None:
+        self.parameters: dict[str, Parameter] = {}
+        self.sources: dict[Path, frozenset[Any]] = {}
+        self.first: dict[Entry, Run] = {}
+        self.silent = False
+        self.watching = watching
+        self.supports = _Supports(self.parameters)
+        self._function, self._read, self._budget = function, _cached(read), budget
+        self.runs = 0
+        self._draws = 0
+        self._rng = random.Random(seed)
+        self._usual: dict[str, Any] = {}
+        self._decks: dict[str, list[Any]] = {}
+
+    def run(self, choose: Choose, watching: bool = False) -> Run:
+        """Call the function, and see that what it does goes with what it did before."""
+        run = self.call(choose, watching)
+        if self.runs == 1:
+            self.silent = run.returned is None
+        if (run.returned is None) is not self.silent:
+            reason = "it returns params for some draws and nothing for others"
+            raise refuse("", reason, "return the params every time")
+        for entry in run.entries:
+            self.first.setdefault(entry, run)
+        for name, parameter in run.parameters.items():
+            if self.parameters[name] is not parameter and self.parameters[name] != parameter:
+                self._refuse_ranges(name, run)
+        for path in run.returned or ():
+            before = self.sources.get(path)
+            if before is None:
+                self.sources[path] = _sources(path, run)
+            elif not (len(before) == 1 and _is_draw(next(iter(before)), path, run)):
+                self.sources[path] = before & _sources(path, run)
+                if not self.sources[path]:
+                    self._refuse_computed(path, before, run)
+        return run
+
+    def call(self, choose: Choose, watching: bool = False) -> Run:
+        """Call the function. Raises `TranslationError` when the budget is spent."""
+        if self.runs >= self._budget or self._draws >= _MOST_DRAWS:
+            reason = f"{self.runs} runs with {self._draws} draws do not settle its conditions"
+            raise refuse("", reason, "make fewer of them, allow more runs, or write the SearchSpace down")
+        self.runs += 1
+
+        def choose_known(name: str, parameter: Parameter) -> Any:
+            known = self.parameters.setdefault(name, parameter)
+            if known is parameter or known == parameter:
+                return choose(name, parameter)
+            return parameter.quantile(0.5)  # another range than before: `run` says so
+
+        run = tracing.call(self._function, self.runs, choose_known, self._read, watching=watching)
+        self._draws += len(run.values)
+        return run
+
+    def at(self, fixed: Values) -> Choose:
+        """These draws, and all others always as they were first drawn."""
+
+        def choose(name: str, parameter: Parameter) -> Any:
+            if name in fixed:
+                return fixed[name]
+            if name not in self._usual:
+                self._usual[name] = parameter.quantile(self._rng.random())
+            return self._usual[name]
+
+        return choose
+
+    def unusual(self, fixed: Values) -> Hashable:
+        """Equal for draws that lead to the same run."""
+        return frozenset(
+            (name, identity(value))
+            for name, value in fixed.items()
+            if name not in self._usual or not same(value, self._usual[name])
+        )
+
+    def at_random(self, gates: Gates) -> Choose:
+        """Draws that go through the gates, otherwise dealt: each of a draw's values before one comes again."""
+
+        def choose(name: str, parameter: Parameter) -> Any:
+            if name in gates:
+                return self._rng.choice([value for key, value in self.supports[name].items() if key in gates[name]])
+            if parameter.size > MOST_VALUES:
+                return parameter.quantile(self._rng.random())
+            if not self._decks.get(name):
+                self._decks[name] = list(self.supports[name].values())
+                self._rng.shuffle(self._decks[name])
+            return self._decks[name].pop()
+
+        return choose
+
+    def blame(self, start: Run, end: Run, sign: Callable[[Run], bool]) -> tuple[str, Run, Run]:
+        """The draw whose step from its value in `start` to that in `end` changes the sign.
+
+        With it come the runs before and after that step. The draws are moved one after the other;
+        the step is found by halving.
+        """
+        names = [
+            name
+            for name, value in end.values.items()
+            if (name not in start.values or not same(start.values[name], value))
+            and self.parameters[name].contains(value)
+        ]
+
+        def between(count: int) -> Run:
+            return self.call(self.at({**start.values, **{name: end.values[name] for name in names[:count]}}))
+
+        low, high = 0, len(names)
+        before, after = between(low), between(high)
+        if sign(before) is not sign(start) or sign(after) is not sign(end) or sign(start) is sign(end):
+            raise self.unlike(before, between(low))
+        while high - low > 1:
+            middle = (low + high) // 2
+            run = between(middle)
+            if sign(run) is sign(start):
+                low, before = middle, run
+            else:
+                high, after = middle, run
+        return names[low], before, after
+
+    def unlike(self, one: Run, other: Run) -> Exception:
+        """The error of a function that did something else with the same draws; these two runs had plain ones."""
+        if self.watching and one.entries == other.entries and one.params() == other.params():
+            return UnwatchableError()
+        reason = "it does not do the same for the same draws"
+        hint = "let the draws alone decide: no random numbers, no trial.number, nothing kept from call to call"
+        return refuse("", reason, hint)
+
+    def _refuse_ranges(self, name: str, run: Run) -> NoReturn:
+        known, other = self.parameters[name], run.parameters[name]
+        cause, before, after = self.blame(self.first[name], run, lambda run: run.parameters.get(name, known) == known)
+        at = f" where {cause!r} is "
+        one = show(known, 120) + (at + show(before.values[cause]) if cause in before.values else "")
+        raise two_ranges(name, one, show(other, 120) + at + show(after.values[cause]))
+
+    def _refuse_computed(self, path: Path, before: frozenset[Any], run: Run) -> NoReturn:
+        def explained(run: Run) -> bool:
+            return path not in (run.returned or ()) or bool(before & _sources(path, run))
+
+        cause, *runs = self.blame(self.first[path], run, explained)
+        found = [(run.value(path), run) for run in runs if path in (run.returned or ()) and cause in run.values]
+        at = [f"{show(value)} where {cause!r} is {show(run.values[cause])}" for value, run in found]
+        draws = {name for value, run in found for name in run.draws_of(value)}
+        if draws and not draws & {cause}:
+            reason = f"is now the draw {min(draws)!r}, now something else: {', '.join(at)}"
+            hint = "a key is one draw or one constant; give the other a key of its own, or leave it out there"
+        else:
+            reason = f"is worked out from draws: it is {', '.join(at)}"
+            hint = "return the draw itself, and work this out where the params are used"
+        raise refuse(".".join(path), reason, hint)
+
+
+class _Supports(dict[str, dict[Hashable, Any]]):
+    """The values of discrete draws, by name, by their identity."""
+
+    def __init__(self, parameters: Mapping[str, Parameter]) -> None:
+        self._parameters = parameters
+
+    def __missing__(self, name: str) -> dict[Hashable, Any]:
+        self[name] = {identity(value): value for value in self._parameters[name].support or ()}
+        return self[name]
+
+
+def _sources(path: Path, run: Run) -> frozenset[Any]:
+    """What a returned value can be: draws of that value, by name, or a constant, by identity in a tuple."""
+    value = (run.returned or {})[path]
+    return frozenset((value.name,)) if isinstance(value, Draw) else run.draws_of(value) | {(identity(value),)}
+
+
+def _is_draw(source: Any, path: Path, run: Run) -> bool:
+    if source not in run.values:
+        return False
+    value = (run.returned or {})[path]
+    return value.name == source if isinstance(value, Draw) else same(value, run.values[source])
+
+
+def _cached(read: Read) -> Read:
+    """Reading a call takes longer than the call: the same arguments are read once."""
+    known: dict[bytes, Parameter] = {}
+
+    def cached(call: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Parameter:
+        try:
+            arguments: Any = call, args, kwargs
+            key = marshal.dumps(arguments, 2)  # the quickest way to tell 1, 1.0 and True apart
+        except ValueError:
+            return read(call, args, kwargs)
+        if key not in known:
+            known[key] = read(call, args, kwargs)
+        return known[key]
+
+    return cached

@@ -1,0 +1,116 @@
+"""Ints, floats and strings that remember what they are compared with, and are their own kind in all else.
+
+A branch on a rare value is so seen without drawing the value. A comparison is all that is seen: a
+loop over `range(n)`, a look-up in a dict, arithmetic go by unseen, and bools, None, lists, tuples
+and dicts are plain. What depends on these shows when the draws change.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hpcompat.errors import Fault, TranslationError
+from hpcompat.translators.reading import MOST_CHOICES
+from hpcompat.values import is_scalar, show
+
+MOST_LOOKS = 64
+MESSAGE = "no search space can be read from this function"
+
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    **{f"__{name}__": getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
+    "__bool__": lambda value, _: bool(value),
+}
+
+
+class UnwatchableError(Exception):
+    """The function tells watched draws from plain ones: it has to be read with plain ones alone."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """The draw of this name was compared with a constant; `operation` is the method that was called."""
+
+    name: str
+    operation: str
+    other: Any
+
+    def answer(self, value: Any) -> Any:
+        """What the comparison says of another value."""
+        try:
+            return bool(_OPERATIONS[self.operation](value, self.other))
+        except TypeError:
+            return TypeError
+
+
+def _watched(base: type) -> type:
+    def watch(operation: str) -> Callable[..., Any]:
+        plain = getattr(base, operation, None) or (lambda draw: len(draw) > 0)
+
+        def method(draw: Any, *other: Any) -> Any:
+            # two draws compared say nothing about either alone
+            if len(draw.looks) < MOST_LOOKS and all(map(is_scalar, other)):
+                draw.looks[Look(draw.draw, operation, *(other or (None,)))] = None
+            return plain(draw, *other)
+
+        return method
+
+    methods: dict[str, Any] = {operation: watch(operation) for operation in _OPERATIONS}
+    methods |= {
+        "__hash__": base.__hash__,
+        "__copy__": lambda draw: draw,
+        "__deepcopy__": lambda draw, memo: draw,
+        "__reduce_ex__": lambda draw, protocol: (base, (base(draw),)),
+    }
+    return type(base.__name__, (base,), methods)
+
+
+_WATCHED = {base: _watched(base) for base in (int, float, str)}
+_WATCHING = frozenset(_WATCHED.values())
+
+
+def is_watchable(value: Any) -> bool:
+    """Whether a plain value has a watched form."""
+    return type(value) in _WATCHED
+
+
+def is_watched(value: Any) -> bool:
+    """Whether a value is a watched draw; its name is then `value.draw`."""
+    return type(value) in _WATCHING
+
+
+def watched(name: str, value: Any, looks: dict[Look, None]) -> Any:
+    """A watchable value as the draw of this name; what it is compared with goes into `looks`."""
+    value = _WATCHED[type(value)](value)
+    value.draw, value.looks = name, looks
+    return value
+
+
+def draws_in(value: Any) -> Iterator[str]:
+    """The names of the watched draws in a value, at any depth."""
+    waiting = [value]
+    count = 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if is_watched(value):
+            yield value.draw
+        elif isinstance(value, (list, tuple, dict)):
+            waiting += value.values() if isinstance(value, dict) else value
+            # counted as printed: a list that holds itself has no end, one of shared lists hardly any
+            if count + len(waiting) > MOST_CHOICES:
+                raise refuse("", f"a {type(value).__name__} holds more than {MOST_CHOICES} values", "make it smaller")
+
+
+def refuse(where: str, reason: str, hint: str) -> TranslationError:
+    """The error of a function that cannot be read."""
+    return TranslationError(MESSAGE, [Fault(where, reason, hint)])
+
+
+def brief(value: Any) -> str:
+    """A scalar as it is written; of anything else the type, since writing it may take for ever."""
+    if is_watched(value):
+        return f"the draw {value.draw!r}"
+    return show(value) if is_scalar(value) else f"a {type(value).__name__}"

@@ -1,0 +1,876 @@
+"""The space inside a define-by-run function: found whole, in few calls, or refused with a way out."""
+
+import contextlib
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hpcompat as hp
+from hpcompat.structure import walk
+from hpcompat.translators.define_by_run import space_of
+from hpcompat.values import identity
+from tests.translators import hostile
+
+# -- spaces made into functions, and found again ---------------------------------------------------------
+
+KINDS = [
+    hp.Categorical(["a", "b"]),
+    hp.Categorical(["x", "y", "z", None]),
+    hp.Categorical([True, False]),
+    hp.Categorical([0.1, 0.5, 2.5]),
+    hp.Categorical([[8], [8, 8], []]),
+    hp.Categorical([(1, 2), (3, 4)]),
+    hp.Categorical([{"k": 1}, {"k": 2}, {}]),
+    hp.Categorical(["alone"]),
+    hp.Int(1, 5),
+    hp.Int(0, 8, step=2),
+    hp.Int(1, 4, log=True),
+    hp.Int(0, 10**6),
+    hp.Float(0.0, 1.0),
+    hp.Float(1e-5, 1e-1, log=True),
+    hp.Float(0.0, 1.0, step=0.25),
+    hp.Constant("steady"),
+    hp.Constant([1, {"k": None}]),
+]
+CALLS: dict[str, Callable[[Any, str, Any], Any]] = {
+    "float": lambda trial, name, p: trial.suggest_float(name, p.low, p.high, log=p.log, step=p.step),
+    "int": lambda trial, name, p: trial.suggest_int(name, low=p.low, high=p.high, log=p.log, step=p.step),
+    "categorical": lambda trial, name, p: trial.suggest_categorical(name, list(p.choices)),
+    "constant": lambda trial, name, p: p.value,
+}
+
+
+@st.composite
+def conditional_spaces(draw: Any, likely: bool = False) -> hp.SearchSpace:
+    """Trees of parents and children, in groups; `likely`: half of a parent's values or more open a condition."""
+    entries: dict[str, Any] = {}
+    space = hp.SearchSpace()
+    for number in range(draw(st.integers(1, 8))):
+        parameter: Any = draw(st.sampled_from(KINDS))
+        leaves = {leaf.name: leaf for leaf in space.leaves}
+        config = space.flatten(space.sample(draw(st.integers(0, 99)))) if leaves else {}
+        able = [name for name in config if 1 < leaves[name].parameter.size < 10]
+        if able and draw(st.integers(0, 3)):
+            when = {}
+            for parent in draw(st.lists(st.sampled_from(able), min_size=1, max_size=2, unique=True)):
+                support = list(leaves[parent].parameter.support)
+                fewest = len(support) // 2 if likely else 1
+                chosen = draw(st.lists(st.sampled_from(support), min_size=fewest - 1, max_size=len(support) - 2))
+                keys = {identity(value) for value in [config[parent], *chosen]}
+                when[parent] = [value for value in support if identity(value) in keys]
+            parameter = replace(parameter, when=when)
+        place = entries
+        for group in draw(st.sampled_from([(), (), ("g",), ("g", "h")])):
+            place = place.setdefault(group, {})
+        place[f"p{number}"] = parameter
+        space = hp.SearchSpace(entries)
+    return space
+
+
+def compared(space: hp.SearchSpace, trial: Any, names: dict[str, str]) -> dict[str, Any]:
+    """The space as a person's function has it: what is drawn is compared."""
+    flat: dict[str, Any] = {}
+    for leaf in space.leaves:
+        if all(parent in flat and flat[parent] in values for parent, values in leaf.when):
+            flat[leaf.name] = CALLS[leaf.parameter.kind](trial, names[leaf.name], leaf.parameter)
+    return space.nest(flat)
+
+
+def walked(space: hp.SearchSpace, trial: Any, names: dict[str, str]) -> dict[str, Any]:
+    """The same told by the exact types of what is drawn, which no comparison shows."""
+    flat = walk(space.leaves, lambda leaf: CALLS[leaf.parameter.kind](trial, names[leaf.name], leaf.parameter))
+    return space.nest(flat)
+
+
+def canonical(space: hp.SearchSpace) -> hp.SearchSpace:
+    """The same space with its conditions on the nearest parents alone, and none on a group."""
+    leaves = {leaf.name: leaf for leaf in space.leaves}
+    needs: dict[str, dict[str, frozenset[Any]]] = {}
+    for name, leaf in leaves.items():
+        own: dict[str, frozenset[Any]] = {}
+        for parent, values in leaf.when:
+            above = {**needs[parent], parent: frozenset(map(identity, values))}
+            own |= {each: keys & own.get(each, keys) for each, keys in above.items()}
+        needs[name] = {each: keys for each, keys in own.items() if len(keys) < leaves[each].parameter.size}
+    entries: dict[str, Any] = {}
+    for name, leaf in leaves.items():
+        when = {
+            parent: [value for value in leaves[parent].parameter.support or () if identity(value) in keys]
+            for parent, keys in needs[name].items()
+            if not any(parent in needs[other] and needs[other][parent] <= keys for other in needs[name])
+        }
+        place = entries
+        for group in leaf.path[:-1]:
+            place = place.setdefault(group, {})
+        place[leaf.path[-1]] = replace(leaf.parameter, when=when or None)  # type: ignore[type-var]
+    return hp.SearchSpace(entries)
+
+
+def own_names(space: hp.SearchSpace, renamed: bool) -> dict[str, str]:
+    return {leaf.name: f"draw {number}" if renamed else leaf.name for number, leaf in enumerate(space.leaves)}
+
+
+@settings(max_examples=settings.default.max_examples // 5)  # each example is some hundred calls
+@given(space=conditional_spaces(), renamed=st.booleans())
+def test_a_space_written_with_comparisons_is_found_again(space: hp.SearchSpace, renamed: bool) -> None:
+    function = partial(compared, space, names=own_names(space, renamed))
+    assert space_of(function) == canonical(space)
+
+
+@settings(max_examples=settings.default.max_examples // 10)  # a thousand and more
+@given(space=conditional_spaces(likely=True), renamed=st.booleans())
+def test_a_space_told_by_types_is_found_again(space: hp.SearchSpace, renamed: bool) -> None:
+    function = partial(walked, space, names=own_names(space, renamed))
+    assert space_of(function) == canonical(space)
+
+
+PUBLISHED = [json.loads(line) for line in (Path(__file__).parent / "published.jsonl").read_text().splitlines()]
+
+
+def as_written(row: Any, trial: Any) -> dict[str, Any]:
+    """A row of suggest calls as the function that it was."""
+    params: dict[str, Any] = {}
+    for call in row["space"]:
+        if all(params.get(parent) in values for parent, values in call.get("when", {}).items()):
+            params[call["name"]] = getattr(trial, call["call"])(call["name"], *call["args"], **call["kwargs"])
+    return params
+
+
+def test_published_functions_read_as_their_calls_do() -> None:
+    rows = [row for row in PUBLISHED if row["dialect"] == "optuna"]
+    conditional = 0
+    for row in rows:
+        found = space_of(partial(as_written, row))
+        try:
+            listed = hp.from_optuna(row["space"])
+        except hp.TranslationError as error:  # a child of a value that its parent never has
+            impossible = {fault.where for fault in error.faults}
+            listed = hp.from_optuna([call for call in row["space"] if call["name"] not in impossible])
+        assert found == listed
+        conditional += any(leaf.when for leaf in found.leaves)
+    assert len(rows) >= 5 and conditional >= 2
+
+
+# -- functions as people write them ----------------------------------------------------------------------
+
+Function = Callable[[Any], Any]
+WRITTEN: list[tuple[Function, dict[str, Any]]] = []
+
+
+def found_as(**expected: Any) -> Callable[[Function], Function]:
+    def add(function: Function) -> Function:
+        WRITTEN.append((function, expected))
+        return function
+
+    return add
+
+
+@found_as(
+    classifier=hp.Categorical(["SVC", "RandomForest"]),
+    svc_c=hp.Float(1e-10, 1e10, log=True, when={"classifier": "SVC"}),
+    rf_max_depth=hp.Int(2, 32, log=True, when={"classifier": "RandomForest"}),
+)
+def if_else(trial: Any) -> Any:
+    classifier = trial.suggest_categorical("classifier", ["SVC", "RandomForest"])
+    if classifier == "SVC":
+        return {"classifier": classifier, "svc_c": trial.suggest_float("svc_c", 1e-10, 1e10, log=True)}
+    return {"classifier": classifier, "rf_max_depth": trial.suggest_int("rf_max_depth", 2, 32, log=True)}
+
+
+@found_as(
+    n_layers=hp.Int(1, 4),
+    units_0=hp.Int(4, 128, log=True),
+    units_1=hp.Int(4, 128, log=True, when={"n_layers": [2, 3, 4]}),
+    units_2=hp.Int(4, 128, log=True, when={"n_layers": [3, 4]}),
+    units_3=hp.Int(4, 128, log=True, when={"n_layers": [4]}),
+)
+def loop(trial: Any) -> Any:
+    params = {"n_layers": trial.suggest_int("n_layers", 1, 4)}
+    for i in range(params["n_layers"]):
+        params[f"units_{i}"] = trial.suggest_int(f"units_{i}", 4, 128, log=True)
+    return params
+
+
+@found_as(
+    booster=hp.Categorical(["gbtree", "gblinear", "dart"]),
+    depth=hp.Int(3, 9, when={"booster": ["gbtree", "dart"]}),
+    policy=hp.Categorical(["depthwise", "lossguide"], when={"booster": ["gbtree", "dart"]}),
+    leaves=hp.Int(8, 64, step=8, when={"policy": "lossguide"}),
+    rate_drop=hp.Float(1e-8, 1.0, log=True, when={"booster": "dart"}),
+    both=hp.Float(0.0, 1.0, when={"booster": "dart", "policy": "lossguide"}),
+)
+def nested(trial: Any) -> Any:
+    params: dict[str, Any] = {"booster": trial.suggest_categorical("booster", ["gbtree", "gblinear", "dart"])}
+    if params["booster"] in ("gbtree", "dart"):
+        params |= {"depth": trial.suggest_int("depth", 3, 9)}
+        params["policy"] = trial.suggest_categorical("policy", ["depthwise", "lossguide"])
+        if params["policy"] == "lossguide":
+            params["leaves"] = trial.suggest_int("leaves", 8, 64, step=8)
+    if params["booster"] == "dart":
+        params["rate_drop"] = trial.suggest_float("rate_drop", 1e-8, 1, log=True)
+        if params["policy"] == "lossguide":
+            params["both"] = trial.suggest_float("both", 0, 1)
+    return params
+
+
+def _sgd(trial: Any) -> dict[str, Any]:
+    return {
+        "momentum": trial.suggest_float("momentum", 0, 0.99),
+        "nesterov": trial.suggest_categorical("n", [True, False]),
+    }
+
+
+def _adam(trial: Any) -> dict[str, Any]:
+    return {"betas": {"first": trial.suggest_float("b1", 0.8, 0.95), "second": 0.999}}
+
+
+@found_as(
+    optim={
+        "name": hp.Categorical(["sgd", "adam", "none"]),
+        "momentum": hp.Float(0.0, 0.99, when={"optim.name": "sgd"}),
+        "nesterov": hp.Categorical([True, False], when={"optim.name": "sgd"}),
+        "betas": {
+            "first": hp.Float(0.8, 0.95, when={"optim.name": "adam"}),
+            "second": hp.Constant(0.999, when={"optim.name": "adam"}),
+        },
+    },
+    epochs=hp.Constant(3),
+)
+def table_of_functions(trial: Any) -> Any:
+    name = trial.suggest_categorical("optimizer", ["sgd", "adam", "none"])
+    more = {"sgd": _sgd, "adam": _adam}.get(name, lambda trial: {})
+    return {"optim": {"name": name, **more(trial)}, "epochs": 3}
+
+
+@found_as(
+    sgd_lr=hp.Float(0.1, 1.0, log=True, when={"opt": "sgd"}),
+    adam_lr=hp.Float(0.1, 1.0, log=True, when={"opt": "adam"}),
+    opt=hp.Categorical(["sgd", "adam"]),
+)
+def names_from_draws(trial: Any) -> Any:
+    opt = trial.suggest_categorical("opt", ["sgd", "adam"])
+    return {"opt": opt, f"{opt}_lr": trial.suggest_loguniform(f"{opt}_lr", 0.1, 1)}
+
+
+@found_as(
+    decay=hp.Categorical([None, 0.1, 0.01]),
+    warmup=hp.Int(1, 10, when={"decay": [0.1, 0.01]}),
+    fp16=hp.Categorical([True, False]),
+    scale=hp.Int(1, 8, when={"fp16": True}),
+    amp=hp.Categorical(["O1", "O2"], when={"fp16": True, "decay": [None]}),
+)
+def bools_and_none(trial: Any) -> Any:
+    params = {"decay": trial.suggest_categorical("decay", [None, 0.1, 0.01])}
+    if params["decay"] is not None:
+        params["warmup"] = trial.suggest_int("warmup", 1, 10)
+    fp16 = params["fp16"] = trial.suggest_categorical("fp16", (True, False))
+    if fp16:
+        params["scale"] = trial.suggest_int("scale", 1, 8)
+    if fp16 is True and not params["decay"]:
+        params["amp"] = trial.suggest_categorical("amp", ["O1", "O2"])
+    return params
+
+
+@found_as(
+    hidden=hp.Categorical([[64], [128, 64], [256, 128, 64]]),
+    skip=hp.Categorical([True, False], when={"hidden": [[128, 64], [256, 128, 64]]}),
+    pool=hp.Categorical([(1, 1), (2, 2)]),
+)
+def lists_and_tuples(trial: Any) -> Any:
+    hidden = trial.suggest_categorical("hidden", [[64], [128, 64], [256, 128, 64]])
+    params = {"hidden": hidden, "pool": trial.suggest_categorical("pool", [(1, 1), (2, 2)])}
+    if len(hidden) > 1:
+        params["skip"] = trial.suggest_categorical("skip", [True, False])
+    return params
+
+
+@found_as(
+    model=hp.Categorical(["cnn", "mlp"]),
+    dropout=hp.Float(0.0, 0.5),
+    width=hp.Int(1, 9, when={"model": "cnn"}),
+)
+def one_name_in_both_branches(trial: Any) -> Any:
+    model = trial.suggest_categorical("model", ["cnn", "mlp"])
+    if model == "cnn":
+        return {"model": model, "width": trial.suggest_int("width", 1, 9), "dropout": trial.suggest_float("d", 0, 0.5)}
+    return {"model": model, "dropout": trial.suggest_float("d", 0, 0.5)}
+
+
+@found_as(
+    deep=hp.Categorical([True, False]),
+    n=hp.Int(2, 3, when={"deep": True}),
+    u0=hp.Int(1, 9),
+    u1=hp.Int(1, 9, when={"deep": True}),
+    u2=hp.Int(1, 9, when={"n": 3}),
+)
+def steers_and_is_not_returned(trial: Any) -> Any:
+    n = trial.suggest_int("n", 2, 3) if trial.suggest_categorical("deep", [True, False]) else 1
+    return {f"u{i}": trial.suggest_int(f"u{i}", 1, 9) for i in range(n)}
+
+
+@found_as(
+    use=hp.Categorical(["yes", "no"]),
+    batch=hp.Int(16, 64, step=16),
+    rate=hp.Float(0.0, 1.0, step=0.25, when={"use": "yes"}),
+)
+def returns_nothing(trial: Any) -> None:
+    use = trial.suggest_categorical(name="use", choices=["yes", "no"])
+    trial.suggest_int("batch", 16, 64, step=16)
+    if use.startswith("y"):
+        trial.suggest_discrete_uniform("rate", 0, 1, 0.25)
+
+
+@found_as(lr=hp.Float(1e-6, 1e-4, log=True), seed=hp.Int(1, 40), per_device_train_batch_size=hp.Categorical([4, 8]))
+def transformers_style(trial: Any) -> Any:
+    trial.set_user_attr("made by", "hand")
+    if trial.number < 0 or trial.params:
+        raise AssertionError
+    space = {"lr": trial.suggest_float("learning_rate", 1e-6, 1e-4, log=True), "seed": trial.suggest_int("seed", 1, 40)}
+    assert (
+        0 < space["lr"] < 1
+        and isinstance(space["seed"], int)
+        and trial.params == {"learning_rate": space["lr"], "seed": space["seed"]}
+    )
+    return json.loads(json.dumps(space)) | {"per_device_train_batch_size": int(trial.suggest_categorical("bs", [4, 8]))}
+
+
+@found_as(
+    a=hp.Categorical([f"v{i}" for i in range(200)]),
+    b=hp.Categorical([f"v{i}" for i in range(200)]),
+    c=hp.Int(0, 900),
+    rare=hp.Float(0.0, 1.0, when={"a": "v77", "b": "v133", "c": [899, 900]}),
+)
+def one_draw_in_eighteen_million(trial: Any) -> Any:
+    values = [f"v{i}" for i in range(200)]
+    params = {"a": trial.suggest_categorical("a", values), "b": trial.suggest_categorical("b", values)}
+    params["c"] = trial.suggest_int("c", 0, 900)
+    if params["a"] == "v77" and params["b"] == "v133" and params["c"] > 898.5:
+        params["rare"] = trial.suggest_float("rare", 0, 1)
+    return params
+
+
+@found_as(weights=hp.Categorical(["yolo.pt"]), steps=hp.Constant(4), frozen=hp.Constant(None), empty=hp.Constant({}))
+def nothing_to_choose(trial: Any) -> Any:
+    params = {"weights": trial.suggest_categorical("weights", ["yolo.pt"]), "steps": trial.suggest_int("steps", 4, 4)}
+    return params | {"frozen": None, "empty": {}}
+
+
+@found_as(
+    a=hp.Categorical([*range(450), None, *range(450, 900)]),
+    third=hp.Int(1, 9, when={"a": 3}),
+    missing=hp.Int(1, 9, when={"a": [None]}),
+)
+def none_among_many(trial: Any) -> Any:
+    params = {"a": trial.suggest_categorical("a", [*range(450), None, *range(450, 900)])}
+    if params["a"] == 3:
+        params["third"] = trial.suggest_int("third", 1, 9)
+    if params["a"] is None:
+        params["missing"] = trial.suggest_int("missing", 1, 9)
+    return params
+
+
+@found_as()
+def empty(trial: Any) -> Any:
+    return {}
+
+
+@pytest.mark.parametrize(("function", "expected"), WRITTEN, ids=lambda x: getattr(x, "__name__", ""))
+def test_functions_as_people_write_them(function: Function, expected: dict[str, Any]) -> None:
+    space = space_of(function)
+    assert space == hp.SearchSpace(expected)
+    assert space_of(function, seed=7) == space
+    assert hp.from_optuna(function) == space == hp.as_space(function)
+
+
+@pytest.mark.filterwarnings("ignore")  # deprecated calls, and choices that Optuna would rather not store
+@pytest.mark.parametrize("function", [function for function, _ in WRITTEN], ids=lambda x: x.__name__)
+def test_what_optuna_draws_lies_in_the_space(function: Function) -> None:
+    space = space_of(function)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for _ in range(50):
+        trial = study.ask()
+        params = function(trial) or {}
+        steering = {name: value for name, value in trial.params.items() if name in space and name not in params}
+        assert space.contains(steering | params), params
+
+
+def test_the_older_spellings_are_read() -> None:
+    def function(trial: Any) -> Any:
+        return {
+            "positional": trial.suggest_int("positional", 10, 35, 10),
+            "uniform": trial.suggest_uniform("uniform", 0, 1),
+            "log": trial.suggest_loguniform("log", 1e-3, 1),
+            "grid": trial.suggest_discrete_uniform("grid", low=0.5, high=1, q=0.25),
+            "named": trial.suggest_float(low=0, high=1, name="named", step=0.5),
+        }
+
+    assert space_of(function) == hp.SearchSpace(
+        {
+            "positional": hp.Int(10, 30, step=10),
+            "uniform": hp.Float(0.0, 1.0),
+            "log": hp.Float(1e-3, 1.0, log=True),
+            "grid": hp.Float(0.5, 1.0, step=0.25),
+            "named": hp.Float(0.0, 1.0, step=0.5),
+        }
+    )
+
+
+# -- few calls -------------------------------------------------------------------------------------------
+
+
+def calls_of(function: Function) -> tuple[int, hp.SearchSpace]:
+    calls = 0
+
+    def counted(trial: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return function(trial)
+
+    space = space_of(counted)
+    return calls, space
+
+
+def switches(trial: Any, choices: list[Any]) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    for i in range(10):
+        params[f"use_{i}"] = trial.suggest_categorical(f"use_{i}", choices)
+        if params[f"use_{i}"] == choices[0]:
+            params[f"rate_{i}"] = trial.suggest_float(f"rate_{i}", 0, 1)
+    return params
+
+
+@pytest.mark.parametrize("choices", [["on", "off"], [True, False], [0, None]])
+def test_ten_switches_are_not_set_to_all_their_combinations(choices: list[Any]) -> None:
+    calls, space = calls_of(partial(switches, choices=choices))
+    assert calls < 500
+    assert space.size == float("inf") and len(space) == 20
+    assert all(space[f"rate_{i}"] == hp.Float(0.0, 1.0, when={f"use_{i}": choices[0]}) for i in range(10))
+
+
+def test_a_thousand_independent_parameters_take_few_calls() -> None:
+    kinds = [hp.Float(0.0, 1.0), hp.Int(1, 900), hp.Categorical([True, None]), hp.Categorical(["a", "b"])]
+    whole = hp.SearchSpace({f"p{i}": kinds[i % 4] for i in range(1000)})
+    calls, space = calls_of(partial(compared, whole, names=own_names(whole, False)))
+    assert calls < 100 and space == whole
+
+
+def test_a_long_loop_takes_a_few_calls_for_each_turn() -> None:
+    def function(trial: Any) -> Any:
+        n = trial.suggest_int("n", 1, 60)
+        return {"n": n, **{f"u{i}": {"a": trial.suggest_float(f"a{i}", 0, 1)} for i in range(n)}}
+
+    calls, space = calls_of(function)
+    assert calls < 500
+    assert space["u59"] == hp.SearchSpace({"u59": {"a": hp.Float(0.0, 1.0)}})["u59"] or len(space) == 61
+    assert {leaf.name: leaf.when[0].values[0] for leaf in space.leaves if leaf.when} == {
+        f"u{i}.a": i + 1 for i in range(1, 60)
+    }
+
+
+def test_a_deep_tree_of_decisions_is_found_whole() -> None:
+    def function(trial: Any) -> Any:
+        params, name = {}, "root"
+        for _ in range(7):
+            params[name] = trial.suggest_categorical(name, ["left", "right"])
+            name += "/l" if params[name] == "left" else "/r"
+        return params
+
+    calls, space = calls_of(function)
+    assert len(space) == 2**7 - 1 and calls < 2_000
+    assert space["root/l/r/r"] == hp.Categorical(["left", "right"], when={"root/l/r": "right"})
+
+
+# -- refusals --------------------------------------------------------------------------------------------
+
+REFUSED: list[tuple[Function, str, str, str]] = []
+
+
+def refused(where: str, reason: str, hint: str) -> Callable[[Function], Function]:
+    def add(function: Function) -> Function:
+        REFUSED.append((function, where, reason, hint))
+        return function
+
+    return add
+
+
+@refused("", "this is an objective", "only suggests")
+def objective(trial: Any) -> Any:
+    return (trial.suggest_float("x", -1, 1) - 2) ** 2
+
+
+@refused("", "this is an objective", "only suggests")
+def several_objectives(trial: Any) -> Any:
+    x = trial.suggest_float("x", -1, 1)
+    return x, x**2
+
+
+@refused("", "it uses trial.report: this is an objective", "only suggests")
+def reports(trial: Any) -> Any:
+    x = trial.suggest_float("x", -1, 1)
+    trial.report(x, step=1)
+    return {"x": x}
+
+
+@refused("", "it uses trial.should_prune: this is an objective", "only suggests")
+def asks_for_pruning(trial: Any) -> Any:
+    params = {"x": trial.suggest_float("x", -1, 1)}
+    try:
+        return None if trial.should_prune() else params
+    except Exception:
+        return params
+
+
+@refused("", "it uses trial.report: this is an objective", "only suggests")
+def reports_whatever_happens(trial: Any) -> Any:
+    with contextlib.suppress(BaseException):
+        trial.report(0.5, step=1)
+    return {"x": trial.suggest_float("x", -1, 1)}
+
+
+@refused("", "it prunes trials", "only suggests")
+def prunes(trial: Any) -> Any:
+    raise optuna.TrialPruned
+
+
+@refused("", "it uses trial.study", "only suggests")
+def asks_the_study(trial: Any) -> Any:
+    return {"x": trial.suggest_int("x", 1, trial.study.user_attrs["most"])}
+
+
+@refused("lr", "is worked out from draws: it is", "return the draw itself")
+def power(trial: Any) -> Any:
+    return {"lr": 10 ** trial.suggest_float("exponent", -5, -1)}
+
+
+@refused("x", "is worked out from draws: it is", "return the draw itself")
+def text(trial: Any) -> Any:
+    return {"x": str(trial.suggest_int("x", 1, 9))}
+
+
+@refused("model.small", "is worked out from draws: it is", "return the draw itself")
+def verdict(trial: Any) -> Any:
+    width = trial.suggest_int("width", 1, 900)
+    return {"model": {"width": width, "small": width < 450}}
+
+
+@refused("n", "is worked out from draws: it is", "return the draw itself")
+def clamped(trial: Any) -> Any:
+    return {"n": max(4, trial.suggest_int("n", 1, 9))}
+
+
+@refused("layers", "is a list made of draws: 'u0', 'u1'", "a key of its own")
+def list_of_draws(trial: Any) -> Any:
+    return {"layers": [trial.suggest_int(f"u{i}", 1, 9) for i in range(2)]}
+
+
+@refused(
+    "gamma", "is now the draw 'gamma', now something else: 'scale' where 'kernel' is 'poly', ", "leave it out there"
+)
+def draw_or_constant(trial: Any) -> Any:
+    kernel = trial.suggest_categorical("kernel", ["rbf", "poly"])
+    return {"kernel": kernel, "gamma": trial.suggest_float("gamma", 0, 1) if kernel == "rbf" else "scale"}
+
+
+@refused("lr", "where 'opt' is 'sgd'", "a key is one draw")
+def two_draws_under_one_key(trial: Any) -> Any:
+    opt = trial.suggest_categorical("opt", ["sgd", "adam"])
+    return {"opt": opt, "lr": trial.suggest_float(f"{opt}_lr", 0, 1)}
+
+
+@refused("head_lr", "is the same draw as 'lr'", "one key")
+def one_draw_under_two_keys(trial: Any) -> Any:
+    lr = trial.suggest_float("lr", 0, 1)
+    return {"lr": lr, "head_lr": lr}
+
+
+@refused("model", "something else is returned under its name", "another name")
+def two_under_one_name(trial: Any) -> Any:
+    return {"model": {"width": trial.suggest_int("width", 1, trial.suggest_categorical("model", [2]) and 9)}}
+
+
+@refused("b", "its range depends on the draw 'a'", "fixed range")
+def bound_is_a_draw(trial: Any) -> Any:
+    a = trial.suggest_int("a", 1, 9)
+    return {"a": a, "b": trial.suggest_int("b", a, 10)}
+
+
+@refused("b", "is suggested as Int(", "a name for each")
+def bound_is_worked_out(trial: Any) -> Any:
+    a = trial.suggest_int("a", 1, 9)
+    return {"a": a, "b": trial.suggest_int("b", 1, 2 * a + 1)}
+
+
+@refused("b", "its range depends on the draw 'a'", "a name and a range")
+def choices_are_draws(trial: Any) -> Any:
+    a = trial.suggest_categorical("a", ["x", "y"])
+    return {"a": a, "b": trial.suggest_categorical("b", [a, "z"])}
+
+
+@refused("lr", " where 'opt' is 'adam'", "a name of its own")
+def one_name_two_ranges(trial: Any) -> Any:
+    opt = trial.suggest_categorical("opt", ["sgd", "adam"])
+    high = 1 if opt == "sgd" else 0.1
+    return {"opt": opt, "lr": trial.suggest_float("lr", 0, high)}
+
+
+@refused("x", "is suggested as Float(0.0, 1.0) and as Int(0, 1)", "a name of its own")
+def one_name_two_kinds_at_once(trial: Any) -> Any:
+    return {"x": trial.suggest_float("x", 0, 1), "y": trial.suggest_int("x", 0, 1)}
+
+
+@refused("c", "is there where 'a' is 1, and also where 'b' is 2", "a name for each case")
+def either(trial: Any) -> Any:
+    params = {"a": trial.suggest_int("a", 0, 3), "b": trial.suggest_int("b", 0, 3)}
+    if params["a"] == 1 or params["b"] == 2:
+        params["c"] = trial.suggest_float("c", 0, 1)
+    return params
+
+
+@refused("c", "is there where 'a' is ", "a name for each case")
+def exclusive_or(trial: Any) -> Any:
+    params = {name: trial.suggest_categorical(name, [True, False]) for name in "ab"}
+    if params["a"] != params["b"]:
+        params["c"] = trial.suggest_float("c", 0, 1)
+    return params
+
+
+@refused("decay", "is there where 'opt' is 'adamw', and also ", "a name for each case")
+def under_different_parents(trial: Any) -> Any:
+    params = {"opt": trial.suggest_categorical("opt", ["adamw", "sgd", "lion"])}
+    if params["opt"] == "sgd":
+        params["decouple"] = trial.suggest_categorical("decouple", [True, False])
+    if params["opt"] == "adamw" or params.get("decouple"):
+        params["decay"] = trial.suggest_float("decay", 0, 1)
+    return params
+
+
+@refused("lr", "decides whether 'warmup' is there, but is continuous", "suggest_categorical")
+def branch_on_a_continuous_draw(trial: Any) -> Any:
+    params = {"lr": trial.suggest_float("lr", 1e-6, 1, log=True)}
+    if params["lr"] <= 1e-6:
+        params["warmup"] = trial.suggest_int("warmup", 1, 9)
+    return params
+
+
+@refused("lr", "decides whether 'warmup' is there, but is continuous", "suggest_categorical")
+def branch_on_what_a_continuous_draw_makes(trial: Any) -> Any:
+    params = {"lr": trial.suggest_float("lr", 0, 1)}
+    if params["lr"] * 2 > 1:
+        params["warmup"] = trial.suggest_int("warmup", 1, 9)
+    return params
+
+
+@refused("n", "has 5000 values, more than 1000", "an int of fewer values")
+def branch_on_too_many_values(trial: Any) -> Any:
+    params = {"n": trial.suggest_int("n", 1, 5000)}
+    if params["n"] == 4321:
+        params["warmup"] = trial.suggest_int("warmup", 1, 9)
+    return params
+
+
+@refused("", "it does not do the same for the same draws", "no random numbers")
+def rolls_dice(trial: Any) -> Any:
+    return {name: trial.suggest_int(name, 1, 9) for name in "abcd" if random.random() < 0.5}
+
+
+@refused("", "it does not do the same for the same draws", "no trial.number")
+def looks_at_the_number(trial: Any) -> Any:
+    return {"a": trial.suggest_int("a", 1, 9), **({"seed": 1} if trial.number % 2 else {})}
+
+
+@refused("", "it raised ValueError: no such net with the draws {'net': 'wide'}", "whatever is drawn")
+def raises_for_some(trial: Any) -> Any:
+    net = trial.suggest_categorical("net", ["wide", "deep"])
+    if net == "wide":
+        raise ValueError("no such net")
+    return {"net": net}
+
+
+@refused("", "it returns params for some draws and nothing for others", "every time")
+def returns_now_and_then(trial: Any) -> Any:
+    return {"a": 1} if trial.suggest_int("a", 0, 9) else None
+
+
+@refused("x", "low 2.0 is above high 1.0", "")
+def faulty_range(trial: Any) -> Any:
+    return {"x": trial.suggest_float("x", 2, 1)}
+
+
+@refused("", "AttributeError", "whatever is drawn")
+def misspelt(trial: Any) -> Any:
+    return {"x": trial.suggest_flaot("x", 0, 1)}
+
+
+@refused("", "it returns the draw 'x'", "a dict")
+def returns_text(trial: Any) -> Any:
+    return trial.suggest_categorical("x", ["x"])
+
+
+@refused("", "it suggests nothing and returns nothing", "returns the params")
+def does_nothing(trial: Any) -> Any:
+    pass
+
+
+@refused("model", "object is not a JSON value", "a name that your code maps to the object")
+def returns_an_object(trial: Any) -> Any:
+    return {"model": object(), "x": trial.suggest_int("x", 1, 2)}
+
+
+@refused("", "it returns the key 3", "use texts")
+def returns_numbered_keys(trial: Any) -> Any:
+    return {3: trial.suggest_int("x", 1, 2)}
+
+
+@refused("", "more than 10000 suggest calls", "shorten the loop")
+def never_stops_suggesting(trial: Any) -> Any:
+    i = 0
+    while True:
+        i += 1
+        try:
+            trial.suggest_float(f"x{i}", 0, 1)
+        except Exception:
+            i += 1
+
+
+@refused("", "more than 10000 suggest calls", "shorten the loop")
+def loops_over_a_huge_range(trial: Any) -> Any:
+    n = trial.suggest_int("n", 10**8, 10**9)
+    return {f"x{i}": trial.suggest_float(f"x{i}", 0, 1) for i in range(n)}
+
+
+@refused("", "RecursionError", "whatever is drawn")
+def recurses(trial: Any) -> Any:
+    return recurses(trial)
+
+
+@refused("", "nested more than 128 deep", "the params alone")
+def returns_itself(trial: Any) -> Any:
+    params: dict[str, Any] = {"x": trial.suggest_int("x", 1, 2)}
+    params["params"] = params
+    return params
+
+
+@refused("", "holds more than 1000000 values", "smaller")
+def returns_a_list_without_end(trial: Any) -> Any:
+    endless: list[Any] = []
+    endless += [endless, endless]
+    return {"x": endless}
+
+
+@refused("", "it returns more than 20000 values", "the params alone")
+def returns_too_much(trial: Any) -> Any:
+    return {f"x{i}": i for i in range(10**5)}
+
+
+@pytest.mark.parametrize(("function", "where", "reason", "hint"), REFUSED, ids=lambda x: getattr(x, "__name__", ""))
+def test_what_cannot_be_read_is_refused_with_a_way_out(function: Function, where: str, reason: str, hint: str) -> None:
+    with pytest.raises(hp.TranslationError) as caught:
+        space_of(function)
+    (fault,) = caught.value.faults
+    assert fault.where == where and reason in fault.reason and hint in fault.hint, fault
+
+
+@pytest.mark.parametrize("thing", [None, 3, "function", int, object])
+def test_what_is_no_function_of_a_trial_is_refused(thing: Any) -> None:
+    with pytest.raises(hp.TranslationError):
+        space_of(thing)
+
+
+def test_the_budget_of_runs_holds() -> None:
+    calls = 0
+
+    def function(trial: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return switches(trial, ["on", "off"])
+
+    with pytest.raises(hp.TranslationError, match=r"40 runs with .* draws do not settle"):
+        space_of(function, runs=40)
+    assert calls == 40
+
+
+def test_ctrl_c_is_not_swallowed() -> None:
+    def function(trial: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        space_of(function)
+
+
+def odd_function(seed: int) -> Function:
+    """A function of random statements: nearly, or not at all, one that suggests."""
+    rng = random.Random(seed)
+    calls = ["suggest_float", "suggest_int", "suggest_categorical", "suggest_uniform", "report", "params"]
+
+    def statement(depth: int) -> Callable[[Any, dict[Any, Any]], None]:
+        roll, key, other = rng.random(), rng.choice("abcdef"), rng.choice("abcdef")
+        name = rng.choice(calls[:3]) if rng.random() < 0.95 else rng.choice(calls)
+        low = rng.randint(0, 5)
+        plain = [[1, True, "x", None][: rng.randint(1, 4)]] if name == "suggest_categorical" else [low, low + 5]
+        arguments = plain if rng.random() < 0.9 else [hostile.thing(rng) for _ in range(rng.randint(0, 3))]
+        constant = rng.choice([1, 2, True, None, "x", 3.5]) if rng.random() < 0.9 else hostile.thing(rng)
+        inner = [statement(depth + 1) for _ in range(rng.randint(1, 2))] if depth < 3 else []
+
+        def run(trial: Any, params: dict[Any, Any]) -> None:
+            if roll < 0.5:
+                params[key] = getattr(trial, name)(key, *arguments)
+            elif roll < 0.8:
+                if params.get(other) == constant:
+                    for each in inner:
+                        each(trial, params)
+            elif roll < 0.85:
+                params[key] = constant
+            elif roll < 0.87:
+                params[key] = params.get(other)
+            elif roll < 0.89:
+                params[key] = {other: params.get(other), key: params.pop(other, 0)}
+            elif roll < 0.9:
+                params[key] = params[other] + constant
+
+        return run
+
+    statements = [statement(0) for _ in range(rng.randint(1, 6))]
+    ending = hostile.thing(rng) if rng.random() < 0.05 else None
+
+    def function(trial: Any) -> Any:
+        params: dict[Any, Any] = {}
+        for each in statements:
+            each(trial, params)
+        return params if ending is None else ending
+
+    return function
+
+
+def test_odd_functions_raise_nothing_of_their_own() -> None:
+    read = 0
+    for seed in range(400):
+        try:
+            space = space_of(odd_function(seed))
+        except hp.HpcompatError as error:
+            assert error.faults and all(fault.reason for fault in error.faults)
+        else:
+            read += 1
+            assert space.contains(space.sample(seed))
+    assert read > 100
+
+
+def test_optuna_is_not_needed() -> None:
+    program = """
+import sys
+sys.modules["optuna"] = None
+from hpcompat import from_optuna
+print(from_optuna(lambda trial: {"x": trial.suggest_float("x", 0, 1)}))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "SearchSpace({'x': Float(0.0, 1.0)})\n"
