@@ -60,7 +60,9 @@ def _snap(p: Any, raw: float) -> Any:
     if p.support is None:
         low, high = p._range()
         value = min(max(float(raw), low), high)
-        near = abs(value - raw) <= 4 * math.ulp(value)
+        # exp(log(bound)) is further off than a sum is
+        slack = 4e-13 * abs(value) if p.log else 4 * math.ulp(max(abs(low), abs(high)) if high < math.inf else value)
+        near = abs(value - raw) <= slack
         return value if near else None
     steps = p.support
     index = round((raw * steps.scale - steps.origin) / steps.step)

@@ -24,6 +24,7 @@ from hpcompat.translators import needs
 from hpcompat.translators.needs import (
     always,
     anchored,
+    anchored_bounded,
     anchored_ints,
     ascending,
     bounded,
@@ -99,11 +100,11 @@ NO_ORDER = "a list of choices, without an order"
 
 UNIT_WIDE = encoded("unit", "the range is wider than a float")
 UNIT_NARROW = encoded("unit", "its bounds must lie between 1e-8 and a float apart")
-INDEX_LARGE = encoded("index", "ints beyond 2**53 lose their last digits")
-UNIT_LARGE = encoded("unit", "ints beyond 2**53 lose their last digits")
+INDEX_LARGE = encoded("index", "ints beyond 2**44 are drawn as floats too coarse for them")
+UNIT_LARGE = encoded("unit", "ints beyond 2**44 are drawn as floats too coarse for them")
 INDEX_LONG = encoded("index", f"it has more than {needs.MOST_LISTED} values")
 LABELS = encoded("labels", ALIKE)
-RAY_LABELS = encoded("labels", "a dict with the key eval or grid_search would be resolved")
+RAY_LABELS = encoded("labels", "a dict with a key eval, grid_search or one with / would be resolved")
 SIGOPT_LABELS = encoded("labels", "its categories are two or more texts that read as nothing else", several)
 ABSENT = encoded("absent", "it needs two values")
 GRID = (refused("a grid needs values to go through"),)
@@ -113,7 +114,7 @@ CHOICE_OF_STEPS = (equivalent("choice_of_steps", "a list of the values", listed)
 RAY_CONSTANT = (
     native("constant", flat),
     equivalent("constant", "a dict reads as a group", plain),
-    encoded("absent", "a dict with the key eval or grid_search would be resolved"),
+    encoded("absent", "a dict with a key eval, grid_search or one with / would be resolved"),
 )
 WANDB_CONSTANT = (native("value", json_value), encoded("absent", "JSON turns a tuple into a list"))
 
@@ -139,7 +140,7 @@ TABLE: dict[str, dict[str, Cell]] = {
     "float step": row(
         optuna=(native("suggest_float", bounded), encoded("index", "the range is wider than a float")),
         ray=CHOICE_OF_STEPS,
-        searcher=(native("quniform", anchored), *CHOICE_OF_STEPS),
+        searcher=(native("quniform", anchored_bounded), *CHOICE_OF_STEPS),
         sigopt=(native("grid", listed), INDEX_LONG),
         random=VALUES,
         bayes=VALUES,

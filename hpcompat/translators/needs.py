@@ -25,8 +25,8 @@ def wide(p: Float | Normal) -> bool:
 
 
 def exact_ints(p: Int) -> bool:
-    """Ints that a float holds exactly."""
-    return max(abs(p.low), abs(p.high)) <= 2**53
+    """Ints well inside of what a float holds: the engines draw them as floats, and round."""
+    return max(abs(p.low), abs(p.high)) <= 2**44
 
 
 def listed(p: Parameter) -> bool:
@@ -43,6 +43,11 @@ def anchored(p: Float | Int) -> bool:
     """The grid's values are multiples of the step."""
     multiples = Normal(0.0, 1.0, low=p.low, high=p.high, step=p.step)
     return not any("no multiple" in fault.reason for fault in multiples.faults)
+
+
+def anchored_bounded(p: Float) -> bool:
+    """Both of it."""
+    return bounded(p) and anchored(p)
 
 
 def anchored_ints(p: Int) -> bool:
@@ -86,9 +91,13 @@ def plain(p: Categorical | Constant) -> bool:
 
 
 def resolvable(value: Any) -> bool:
-    """Whether Ray would take a dict inside the value for part of the space: it evaluates {"eval": …}."""
+    """Whether Ray would take a dict inside the value for part of the space: it evaluates {"eval": …}, splits at "/"."""
     if isinstance(value, dict):
-        return bool({"eval", "grid_search"} & value.keys()) or any(map(resolvable, value.values()))
+        return (
+            bool({"eval", "grid_search"} & value.keys())
+            or any("/" in key for key in value)
+            or any(map(resolvable, value.values()))
+        )
     return isinstance(value, (list, tuple)) and any(map(resolvable, value))
 
 

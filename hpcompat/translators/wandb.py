@@ -249,9 +249,9 @@ READERS: dict[str, tuple[dict[str, Any], Callable[..., Parameter]]] = {
         {"min": 0.0, "max": 1.0},
         lambda min, max: _span(_exponent("min", min), _exponent("max", max), log=True),
     ),
-    "inv_log_uniform": (
+    "inv_log_uniform": (  # the inverse of what log_uniform draws
         {"min": 0.0, "max": 1.0},
-        lambda min, max: _span(_exponent("min", min), _exponent("max", max), log=True),
+        lambda min, max: _span(1 / _exponent("max", max), 1 / _exponent("min", min), log=True),
     ),
     "q_log_uniform": (
         {"min": 0.0, "max": 1.0, "q": 1.0},

@@ -599,6 +599,20 @@ def two_under_one_name(trial: Any) -> Any:
     return {"model": {"width": trial.suggest_int("width", 1, trial.suggest_categorical("model", [2]) and 9)}}
 
 
+@refused("net", "is a value for some draws and a dict for others", "a key of its own")
+def value_or_group(trial: Any) -> Any:
+    if trial.suggest_categorical("preset", ["yes", "no"]) == "yes":
+        return {"net": "resnet"}
+    return {"net": {"width": trial.suggest_int("width", 1, 9)}}
+
+
+@refused("net", "is a value for some draws and a dict for others", "a key of its own")
+def draw_or_group(trial: Any) -> Any:
+    if trial.suggest_categorical("preset", [True, False]):
+        return {"net": trial.suggest_categorical("net", ["resnet", "vit"])}
+    return {"net": {"width": trial.suggest_int("width", 1, 9)}}
+
+
 @refused("b", "its range depends on the draw 'a'", "fixed range")
 def bound_is_a_draw(trial: Any) -> Any:
     a = trial.suggest_int("a", 1, 9)
@@ -811,22 +825,28 @@ def test_ctrl_c_is_not_swallowed() -> None:
 def odd_function(seed: int) -> Function:
     """A function of random statements: nearly, or not at all, one that suggests."""
     rng = random.Random(seed)
+    keys = ["k0"]
     calls = ["suggest_float", "suggest_int", "suggest_categorical", "suggest_uniform", "report", "params"]
 
     def statement(depth: int) -> Callable[[Any, dict[Any, Any]], None]:
-        roll, key, other = rng.random(), rng.choice("abcdef"), rng.choice("abcdef")
-        name = rng.choice(calls[:3]) if rng.random() < 0.95 else rng.choice(calls)
+        roll, other = rng.random(), rng.choice(keys)
+        key = rng.choice(keys) if rng.random() < 0.1 else f"k{len(keys)}"
+        if roll < 0.5:
+            keys.append(key)
+        name = rng.choice([*calls[:3], calls[2], calls[2]]) if rng.random() < 0.98 else rng.choice(calls)
         low = rng.randint(0, 5)
-        plain = [[1, True, "x", None][: rng.randint(1, 4)]] if name == "suggest_categorical" else [low, low + 5]
-        arguments = plain if rng.random() < 0.9 else [hostile.thing(rng) for _ in range(rng.randint(0, 3))]
-        constant = rng.choice([1, 2, True, None, "x", 3.5]) if rng.random() < 0.9 else hostile.thing(rng)
+        plain = [[1, "x", None, "y"][: rng.randint(2, 4)]] if name == "suggest_categorical" else [low, low + 5]
+        arguments = plain if rng.random() < 0.98 else [hostile.thing(rng) for _ in range(rng.randint(0, 3))]
+        chance = rng.choice([0.01, 0.5])
+        constant = rng.choice([1, True, "x", "y"]) if rng.random() < 0.95 else hostile.thing(rng)
+        wanted = rng.random() < 0.7
         inner = [statement(depth + 1) for _ in range(rng.randint(1, 2))] if depth < 3 else []
 
         def run(trial: Any, params: dict[Any, Any]) -> None:
             if roll < 0.5:
                 params[key] = getattr(trial, name)(key, *arguments)
             elif roll < 0.8:
-                if params.get(other) == constant:
+                if (params.get(other) == constant) is wanted:
                     for each in inner:
                         each(trial, params)
             elif roll < 0.85:
@@ -837,10 +857,18 @@ def odd_function(seed: int) -> Function:
                 params[key] = {other: params.get(other), key: params.pop(other, 0)}
             elif roll < 0.9:
                 params[key] = params[other] + constant
+            elif roll < 0.92:
+                params[key] = {other: params.get(other)} if params.get(other) else params.get(other)
+            elif roll < 0.93 and type(params.get(other)) is int:
+                params[key] = trial.suggest_float(key, 0, 1)
+            elif roll < 0.94 and random.random() < chance:
+                params[key] = getattr(trial, name)(key, *arguments)
+            elif roll < 0.95:
+                params.pop(other, None)
 
         return run
 
-    statements = [statement(0) for _ in range(rng.randint(1, 6))]
+    statements = [statement(0) for _ in range(rng.randint(1, 9))]
     ending = hostile.thing(rng) if rng.random() < 0.05 else None
 
     def function(trial: Any) -> Any:

@@ -141,6 +141,8 @@ class Exploration:
 
     def _alike(self, run: Run, name: str, among: Mapping[Hashable, Any]) -> list[Hashable]:
         """The values with which the function would have done the same, for all that was seen of it."""
+        if name not in run.values:
+            raise self.replay.unlike(run, run)
         value, looks = run.values[name], run.looks.get(name, {})
         if name in self._suspects or not is_watchable(value) or len(looks) >= MOST_LOOKS:
             return [identity(value)]

@@ -99,8 +99,12 @@ def _assembled(found: Exploration, places: Mapping[str, Path]) -> SearchSpace:
     }
     groups = {path[:depth] for path in replay.sources for depth in range(1, len(path))}
     for path in replay.sources:
-        if path not in leaves and path not in groups:  # {} is what a group looks like with nothing in it
-            leaves[path] = Constant(replay.first[path].value(path)), gates[path]
+        value = replay.first[path].value(path)
+        if path in groups and (path in leaves or value != {}):  # {} is a group with nothing in it
+            reason = "is a value for some draws and a dict for others"
+            raise refuse(title(path), reason, "give one of them a key of its own")
+        if path not in leaves and path not in groups:
+            leaves[path] = Constant(value), gates[path]
     entries: dict[str, Any] = {}
     for path, (parameter, own) in leaves.items():
         when = {

@@ -133,7 +133,7 @@ class Replay:
 
         low, high = 0, len(names)
         before, after = between(low), between(high)
-        if sign(before) is not sign(start) or sign(after) is not sign(end) or sign(start) is sign(end):
+        if not names or sign(before) is not sign(start) or sign(after) is not sign(end) or sign(start) is sign(end):
             raise self.unlike(before, between(low))
         while high - low > 1:
             middle = (low + high) // 2
@@ -157,7 +157,7 @@ class Replay:
         cause, before, after = self.blame(self.first[name], run, lambda run: run.parameters.get(name, known) == known)
         at = f" where {cause!r} is "
         one = show(known, 120) + (at + show(before.values[cause]) if cause in before.values else "")
-        raise two_ranges(name, one, show(other, 120) + at + show(after.values[cause]))
+        raise two_ranges(name, one, show(other, 120) + at + show(after.values.get(cause)))
 
     def _refuse_computed(self, path: Path, before: frozenset[Any], run: Run) -> NoReturn:
         def explained(run: Run) -> bool:

@@ -1,0 +1,265 @@
+"""Write docs/completeness.md from the capability table and from draws of the real engines.
+
+python docs/completeness.py          writes the page
+python docs/completeness.py --check  says what has changed since it was written, and exits with 1 if anything has
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+# the engines, and a parameter for every cell, are the tests' own
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "laws"))
+
+from cells import ALL, CELLS
+from engine_laws import WRITTEN, EngineLaw
+from engines import COLUMNS
+from foreign import FOREIGN, read
+from verdicts import canonical
+
+from hpcompat import Categorical, Int, SearchSpace, translate
+from hpcompat.parameters import Parameter
+from hpcompat.translators import limits
+from hpcompat.translators.encoding import receive
+from hpcompat.translators.ray import domains
+from hpcompat.values import identity, show
+
+PAGE = Path(__file__).with_suffix(".md")
+DRAWS = 20_000
+SEED = 0
+WIDEST = 76
+TITLES = {
+    "optuna": "Optuna",
+    "ray": "Ray Tune",
+    "ray searcher": "Ray Tune under a search algorithm",
+    "sigopt": "SigOpt",
+    "wandb random": "W&B, method random",
+    "wandb bayes": "W&B, method bayes",
+    "wandb grid": "W&B, method grid",
+}
+HEADS = ("Optuna", "Ray", "Ray, searcher", "SigOpt", "W&B random", "W&B bayes", "W&B grid")
+CONDITION = SearchSpace(
+    {
+        "optim": Categorical(["adamw", "sgd"]),
+        "beta2": Int(1, 9, when={"optim": "adamw"}),
+        "momentum": Int(1, 9, when={"optim": "sgd"}),
+    }
+)
+OPTIONS = {
+    **{name: (column.dialect, column.options) for name, column in COLUMNS.items()},
+    "wandb grid": ("wandb", {"method": "grid"}),
+}
+
+TOP = """\
+# Completeness
+
+Is this conversion exact? Find the kind of parameter and the system: the cell says how it travels, the sections below
+show what is written, and the last two say where an engine's own rounding shows in how often a value is drawn.
+
+<!-- written by docs/completeness.py, from the table that the translators work by and from draws: do not edit -->
+
+native
+: the system has a form of its own: reading it back gives the same parameter.
+
+equivalent
+: the system draws the same values, of the same types, by the same law, but what is read back is another kind: a list of
+  values, say, for a stepped `Int`.
+
+encoded
+: the system stores a stand-in, a number between 0 and 1, the place of a value or a text, and `decode` brings the value
+  back: the very one of a discrete kind, within 1e-9 of a continuous one. `to_X` refuses these with the reason given
+  here; `translate(…, encode=True)` and `search` let them travel.
+
+refused
+: there is no way: a grid has to go through values, and goes through each of them once.
+
+In every cell but the refused ones, what training code sees has the same support, the same types and the same scale.
+The probability of each value is the parameter's own too, but for the rounding bins of [these forms](#engine-bins). The
+tests draw from each engine for every rule of every cell: all values must be reached and none outside, continuous kinds
+pass a Kolmogorov–Smirnov test, discrete ones a chi-square test against the law stated here.
+
+## At a glance
+
+Where a cell names several levels, the parameter decides: the first that fits is taken.
+"""
+
+GROUPS_TOP = """\
+### Groups and conditions
+
+A condition that travels encoded is drawn always, and `decode` drops what is not active. A name that a system forbids
+travels under another one, which `decode` knows.
+"""
+
+WRITTEN_TOP = """\
+(engine-bins)=
+## Written forms whose bins are the engine's own
+
+The values and the scale are exact; the share of the draws that each value gets is the engine's. All other forms of
+discrete kinds are drawn by the parameter's own law. Own: the share by the parameter's law; stated: by the engine's;
+drawn: of {draws:,} draws.
+"""
+
+READ_TOP = """\
+## Forms that are read, and drawn otherwise by their own engine
+
+`from_X` reads the values and the scale that the engine draws. These forms cut off a part of their first or last bin, or
+round down, which no parameter says: what is read draws by its own law.
+"""
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def code(text: object) -> str:
+    return f"`{text}`"
+
+
+def glance() -> str:
+    def cell(shape: str, column: str) -> str:
+        levels = dict.fromkeys(rule.level for rule in limits.TABLE[shape][column])
+        return ", ".join(levels)
+
+    return table(("kind", *HEADS), [[shape, *(cell(shape, column) for column in limits.COLUMNS)] for shape in CELLS])
+
+
+def forms(column: str) -> str:
+    """A row for each rule of a column, shown on a parameter that it applies to."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for shape, cells in CELLS.items():
+            for rule in limits.TABLE[shape][column]:
+                example = next((p for p in cells.values() if limits.choose(p, column) is rule), None)
+                if example is not None:
+                    yield code(show(example, WIDEST)), rule.level, written(example, column, rule), rule.reason
+
+    return table(("for example", "level", "written as", "because"), rows())
+
+
+def written(p: Parameter, column: str, rule: limits.Rule) -> str:
+    """What a system is given for a parameter, as short as it can be shown."""
+    if rule.level == "refused":
+        return "–"
+    if rule.form in ("absent", "returned"):
+        return {"absent": "nothing", "returned": "nothing: the function returns it"}[rule.form]
+    dialect, options = OPTIONS[column]
+    form: Any = translate({"x": p, "other": ALL["i"]}, dialect, encode=True, **options).form
+    if dialect == "optuna":
+        call = form[0]
+        return code(f"{call['call']}({show(call['kwargs'], WIDEST)})")
+    if dialect == "ray":
+        call = form["x"]
+        if call["call"] == "constant":
+            return code(show(call["args"][0], WIDEST))
+        return code(f"{call['call']}({show(call['args'], WIDEST)[1:-1]})")
+    entry = form["parameters"]["x"] if dialect == "wandb" else form["parameters"][0]
+    return code(show({key: value for key, value in entry.items() if key != "name"}, WIDEST))
+
+
+def groups() -> str:
+    """How what is not a kind travels: a row for each column."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for column, title in TITLES.items():
+            dialect, options = OPTIONS[column]
+            nested = import_module(f"hpcompat.translators.{dialect}").NESTED
+            passages = translate(CONDITION, dialect, encode=True, **options).passages
+            native = "native; else " if any(passage.gated for passage in passages) else ""
+            condition = f"{native}encoded: {limits.CONDITIONS[column].reason}"
+            yield title, "nested" if nested else "under names with dots", condition
+
+    return table(("system", "a group", "a condition"), rows())
+
+
+def measured_forms() -> str:
+    """The written forms whose bins are the engine's own, drawn."""
+    found = {
+        (column, form): next(p for p in ALL.values() if limits.choose(p, column).form == form and p.size <= 20)
+        for column, form in WRITTEN
+    }
+    rows = []
+    for column in dict.fromkeys(column for column, _ in WRITTEN):
+        own = {form: p for (each, form), p in found.items() if each == column}
+        drawn = COLUMNS[column].params(own, DRAWS, SEED)
+        for form, p in own.items():
+            values = [params[form] for params in drawn]
+            rows.append((TITLES[column], code(p), code(form), *measured(p, values, WRITTEN[column, form])))
+    return table(("system", "parameter", "form", *MEASURED), rows)
+
+
+def read_forms() -> str:
+    """The forms whose law the parameter read cannot say, drawn by their own engine."""
+    rows = []
+    for column, all_forms in FOREIGN.items():
+        laws = {name: (form, law) for name, (form, law) in all_forms.items() if law}
+        if not laws:
+            continue
+        parameters, given = read(column), {name: form for name, (form, _) in laws.items()}
+        engine = COLUMNS[column]
+        handed = domains(given) if engine.dialect == "ray" else {"method": "random", "parameters": given}
+        raws = engine.draw(handed, DRAWS, SEED)
+        for name, (form, law) in laws.items():
+            p = parameters[name]
+            values = [receive(p, raw[name]) for raw in raws]
+            rows.append((TITLES[column].split(",")[0], code(shown(form)), code(p), *measured(p, values, law)))
+    return table(("system", "form", "read as", *MEASURED), rows)
+
+
+def shown(form: Any) -> str:
+    if "call" in form:
+        return f"{form['call']}({', '.join(map(repr, form['args']))})"
+    keys = ", ".join(f"{key}={value!r}" for key, value in form.items() if key != "distribution")
+    return f"{form['distribution']}: {keys}"
+
+
+MEASURED = ("values", "scale", "the engine's law", "first value: own, stated, drawn", "last value: own, stated, drawn")
+
+
+def measured(p: Any, values: Sequence[Any], law: EngineLaw) -> Iterator[str]:
+    """Values, scale, the law in words, and the shares of the two end bins."""
+    support = list(p.support)
+    yield f"{support[0]}, {support[1]} … {support[-1]}"
+    yield "log" if p.log else "linear"
+    yield law.words
+    drawn = list(map(identity, values))
+    own, stated = canonical(p), law.masses(p)
+    for place in (0, -1):
+        share = drawn.count(identity(support[place])) / len(drawn)
+        yield ", ".join(f"{100 * each:.0f} %" for each in (own[place], stated[place], share))
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [TOP, glance(), "## What is written\n"]
+    parts += [part for column in limits.COLUMNS for part in (f"### {TITLES[column]}\n", forms(column))]
+    parts += [GROUPS_TOP, groups(), WRITTEN_TOP.format(draws=DRAWS), measured_forms(), READ_TOP, read_forms()]
+    return "\n".join(parts)
+
+
+def main() -> int:
+    """Write the page, or compare it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    check = parser.parse_args().check
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the engines' own
+        text = page()
+    if not check:
+        PAGE.write_text(text, encoding="utf-8")
+        return 0
+    before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    changes = difflib.unified_diff(before.splitlines(True), text.splitlines(True), "written", "now", n=1)
+    sys.stdout.writelines(changes)
+    return int(before != text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

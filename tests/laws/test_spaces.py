@@ -1,0 +1,75 @@
+"""Groups and conditions, drawn from the real engines whole: what is active, and its law where it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from engine_laws import masses
+from engines import COLUMNS, Draws, optuna, ray_searcher, sigopt, wandb_grid
+from spaces import CONDITIONS, FINITE, ONE_LEVEL, SPACES
+from verdicts import objection
+
+from hpcompat import SearchSpace, from_sigopt, to_optuna, translate
+from hpcompat.translators import limits
+from hpcompat.values import identity
+
+
+def judge(space: SearchSpace, drawn: list[dict[str, Any]], column: str) -> None:
+    """Every configuration lies in the space, and each parameter follows its law where it is active."""
+    assert [fault for params in drawn for fault in space.faults_of(params)] == []
+    flat = list(map(space.flatten, drawn))
+    for leaf in space.leaves:
+        values = [params[leaf.name] for params in flat if leaf.name in params]
+        law = masses(leaf.parameter, column, limits.choose(leaf.parameter, column).form)
+        assert objection(leaf.parameter, values, law) == "", leaf.name
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_space_is_drawn_by_its_law(column: str, name: str, draws: Draws) -> None:
+    judge(SPACES[name], draws(column, name), column)
+
+
+@pytest.mark.parametrize(("column", "space"), [("optuna", CONDITIONS), ("sigopt", ONE_LEVEL)])
+def test_these_conditions_are_the_systems_own(column: str, space: SearchSpace) -> None:
+    steered = [passage for passage in COLUMNS[column].translate(space).passages if passage.leaf.when]
+    assert steered and all(passage.gated for passage in steered)
+
+
+def test_optuna_is_not_asked_for_what_is_not_active() -> None:
+    suggest, seen = to_optuna(CONDITIONS, encode=True), set()
+
+    def function(trial: Any) -> None:
+        active = CONDITIONS.flatten(suggest(trial)).keys()
+        assert trial.params.keys() == active - {"head.kind"}  # a constant is not asked for
+        seen.add(frozenset(active))
+
+    optuna(function, 300, 0)
+    assert seen == {frozenset(CONDITIONS.flatten(CONDITIONS.sample(seed))) for seed in range(300)}
+
+
+def test_sigopt_leaves_out_what_is_not_active() -> None:
+    translation = translate(ONE_LEVEL, "sigopt")
+    assert from_sigopt(translation.form) == ONE_LEVEL
+    for raw in sigopt(translation.form, 100, 0):
+        assert set(raw) == set(translation.decode(raw))
+
+
+def test_optuna_search_takes_the_function_of_to_optuna() -> None:
+    """Ray's OptunaSearch runs it as its define-by-run `space`, conditions and encoded kinds included.
+
+    What the function suggested stays beside what it returned, so that groups come twice: as dicts and as
+    names with dots.
+    """
+    drawn = ray_searcher(to_optuna(CONDITIONS, encode=True), 2_000, 0)
+    assert {name for params in drawn for name in params} > set(CONDITIONS)
+    judge(CONDITIONS, [{name: params[name] for name in CONDITIONS if name in params} for params in drawn], "optuna")
+
+
+def test_a_grid_goes_through_every_configuration() -> None:
+    """Conditions travel encoded, so a configuration comes once for each value of what is not active in it."""
+    translation = translate(FINITE, "wandb", method="grid", encode=True)
+    params = list(map(translation.decode, wandb_grid(translation.form)))
+    assert [fault for each in params for fault in FINITE.faults_of(each)] == []
+    assert len({identity(each) for each in params}) == FINITE.size == 2 * 3 * 2

@@ -1,0 +1,55 @@
+"""Every cell of the capability table: what the real engine draws from the written form follows the stated law."""
+
+from __future__ import annotations
+
+import pytest
+from cells import ALL, CELLS
+from engine_laws import masses
+from engines import COLUMNS, Draws, wandb_grid
+from verdicts import objection
+
+from hpcompat import Categorical, TranslationError, translate
+from hpcompat.translators import limits
+from hpcompat.values import identity
+
+
+@pytest.mark.parametrize("shape", CELLS)
+@pytest.mark.parametrize("column", limits.COLUMNS)
+def test_each_rule_of_a_cell_is_tried(shape: str, column: str) -> None:
+    tried = {id(limits.choose(parameter, column)) for parameter in CELLS[shape].values()}
+    assert [rule for rule in limits.TABLE[shape][column] if id(rule) not in tried] == []
+
+
+@pytest.mark.parametrize("shape", CELLS)
+def test_a_parameter_stands_in_the_row_of_its_shape(shape: str) -> None:
+    assert {limits.shape(parameter) for parameter in CELLS[shape].values()} == {shape}
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("column", COLUMNS)
+def test_the_engine_draws_by_the_law(column: str, name: str, draws: Draws) -> None:
+    parameter = ALL[name]
+    drawn = [params[name] for params in draws(column, "kinds")]
+    form = limits.choose(parameter, column).form
+    assert objection(parameter, drawn, masses(parameter, column, form)) == "", form
+
+
+REFUSED = [name for name, parameter in ALL.items() if limits.choose(parameter, "wandb grid").level == "refused"]
+FINITE = [name for name, parameter in ALL.items() if name not in REFUSED and parameter.size < 100_000]
+
+
+@pytest.mark.parametrize("name", FINITE)
+def test_a_grid_goes_through_every_value_once(name: str) -> None:
+    parameter = ALL[name]
+    translation = translate({name: parameter, "other": Categorical(["x"])}, "wandb", method="grid", encode=True)
+    values = [translation.decode(raw)[name] for raw in wandb_grid(translation.form)]
+    assert len(values) == len(set(map(identity, values))) == parameter.size
+    assert all(map(parameter.contains, values))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_grid_refuses_what_it_cannot_go_through(name: str) -> None:
+    for encode in (False, True):
+        with pytest.raises(TranslationError) as refusal:
+            translate({name: ALL[name]}, "wandb", method="grid", encode=encode)
+        assert [fault.where for fault in refusal.value.faults] == [name]
