@@ -101,7 +101,7 @@ NO_ORDER = "a list of choices, without an order"
 UNIT_WIDE = encoded("unit", "the range is wider than a float")
 UNIT_NARROW = encoded("unit", "its bounds must lie between 1e-8 and a float apart")
 INDEX_LARGE = encoded("index", "ints beyond 2**44 are drawn as floats too coarse for them")
-UNIT_LARGE = encoded("unit", "ints beyond 2**44 are drawn as floats too coarse for them")
+UNIT_LARGE = encoded("unit", "logarithmic ints beyond 2**31 are drawn as floats too coarse for them")
 INDEX_LONG = encoded("index", f"it has more than {needs.MOST_LISTED} values")
 LABELS = encoded("labels", ALIKE)
 RAY_LABELS = encoded("labels", "a dict with a key eval, grid_search or one with / would be resolved")
@@ -129,7 +129,7 @@ TABLE: dict[str, dict[str, Cell]] = {
         grid=GRID,
     ),
     "float log": row(
-        optuna=(native("suggest_float", bounded), UNIT_WIDE),
+        optuna=(native("suggest_float"),),
         ray=(native("loguniform"),),
         searcher=(native("loguniform"),),
         sigopt=(native("log_bounds", wide), UNIT_NARROW),

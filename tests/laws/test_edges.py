@@ -42,7 +42,7 @@ FINE: dict[str, Parameter] = {
     "ints": Int(2**53 - 9, 2**53),
     "negative_ints": Int(-(2**53), 9 - 2**53),
     "ints_with_a_step": Int(2**53 - 20, 2**53, step=2),
-    "narrow_log": Int(2**40, 2**40 + 9, log=True),
+    "narrow_log": Int(2**43, 2**43 + 9, log=True),
     "log": Int(2**50, 2**50 + 9, log=True),
 }
 
