@@ -103,7 +103,7 @@ def search(
         try:
             objective = trainer_objective if is_trainer(trainer) else function_objective
             with objective(trainer, setting) as evaluate:
-                ran = run(replace(plan, finished=finished), evaluate)
+                ran = run(replace(plan, finished=finished, origin=(trainer, setting)), evaluate)
         finally:
             if keep != "all":  # what a trial that never ended has left
                 runs.keep_only(keeper.kept)

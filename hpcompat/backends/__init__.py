@@ -98,7 +98,8 @@ class Plan:
     `sampler`: "bayes", "random", "grid" or a native one; `pruner`: None, "median", "hyperband", "asha"
     or a native one. `history`: finished trials to tell the engine of before it starts; they are not
     counted in `n_trials`. `finished(trial)`: to be called once for each trial; True asks for an end.
-    `output_dir`: where the search may leave what it writes; None where nothing is to be left.
+    `output_dir`: where the search may leave what it writes; None where nothing is to be left. `origin`:
+    the Trainer or function that `evaluate` is made of, and its Setting, to make it again in another process.
     """
 
     space: SearchSpace
@@ -112,6 +113,7 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
     finished: Callable[[Trial], bool] = _no_end
     output_dir: str | None = None
+    origin: tuple[Any, Any] = (None, None)
 
 
 @dataclass(frozen=True)

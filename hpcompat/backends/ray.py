@@ -21,7 +21,7 @@ from hpcompat.backends import Evaluate, Plan, Run, known
 from hpcompat.backends.ray_cluster import Cluster, capacity, connected, resources_of_cluster
 from hpcompat.backends.ray_course import Course
 from hpcompat.backends.ray_engines import Exhausted, engine
-from hpcompat.backends.ray_shipping import packed, parts, root
+from hpcompat.backends.ray_shipping import packed, root
 from hpcompat.backends.ray_trainable import Errand, names, noted, trainable
 from hpcompat.errors import BackendError, Fault
 from hpcompat.objectives import is_trainer
@@ -36,7 +36,7 @@ _NO_LIMIT = 10**9
 def run(plan: Plan, evaluate: Evaluate) -> Run:
     """Run the plan's trials as trials of a Tuner."""
     plan = _checked(plan)
-    thing, setting = parts(evaluate)
+    thing, setting = plan.origin
     shipment = packed(thing, setting)
     made = setting.runs.made
     course = Course(plan, engine(plan), made.setdefault, root(thing, setting))

@@ -6,10 +6,9 @@ what that has prepared, hold weak references. Its arguments, data, callbacks and
 
 from __future__ import annotations
 
-import inspect
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -25,20 +24,6 @@ from hpcompat.objectives.trainer import trainer_objective
 # made again where it arrives, as the constructor makes them
 _LEFT = frozenset({"accelerator", "gather_function", "_memory_tracker"})
 WAY_OUT = "pass a function trial -> Trainer instead, which makes what it needs where it runs"
-
-
-def parts(evaluate: Evaluate) -> tuple[Any, Setting]:
-    """What an evaluation evaluates, a Trainer or a function, and the setting that it does it in."""
-    held = dict(_held(evaluate))
-    return held["trainer"] if "trainer" in held else held["function"], held["setting"]
-
-
-def _held(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in inspect.getclosurevars(function).nonlocals.items():
-        if name == "body":
-            yield from _held(value)
-        else:
-            yield name, value
 
 
 def root(thing: Any, setting: Setting) -> str | None:
