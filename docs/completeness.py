@@ -25,11 +25,11 @@ from foreign import FOREIGN, read
 from verdicts import canonical
 
 from hpcompat import Categorical, Int, SearchSpace, translate
-from hpcompat.parameters import Parameter
+from hpcompat.space.parameters import Parameter
+from hpcompat.space.values import identity, show
 from hpcompat.translators import limits
 from hpcompat.translators.encoding import receive
 from hpcompat.translators.ray import domains
-from hpcompat.values import identity, show
 
 PAGE = Path(__file__).with_suffix(".md")
 DRAWS = 20_000

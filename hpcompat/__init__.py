@@ -16,11 +16,11 @@ __version__ = "0.1.0"
 # where each public name lives; nothing is loaded before it is asked for, backends least of all
 _HOME = {
     "SearchSpace": "space",
-    "Float": "parameters",
-    "Int": "parameters",
-    "Categorical": "parameters",
-    "Constant": "parameters",
-    "Normal": "parameters",
+    "Float": "space.parameters",
+    "Int": "space.parameters",
+    "Categorical": "space.parameters",
+    "Constant": "space.parameters",
+    "Normal": "space.parameters",
     "translate": "translators",
     "Translation": "translators",
     "as_space": "translators.recognise",
@@ -55,12 +55,12 @@ if TYPE_CHECKING:
     from hpcompat.errors import SearchError as SearchError
     from hpcompat.errors import SpaceError as SpaceError
     from hpcompat.errors import TranslationError as TranslationError
-    from hpcompat.parameters import Categorical as Categorical
-    from hpcompat.parameters import Constant as Constant
-    from hpcompat.parameters import Float as Float
-    from hpcompat.parameters import Int as Int
-    from hpcompat.parameters import Normal as Normal
     from hpcompat.space import SearchSpace as SearchSpace
+    from hpcompat.space.parameters import Categorical as Categorical
+    from hpcompat.space.parameters import Constant as Constant
+    from hpcompat.space.parameters import Float as Float
+    from hpcompat.space.parameters import Int as Int
+    from hpcompat.space.parameters import Normal as Normal
     from hpcompat.translators import Translation as Translation
     from hpcompat.translators import translate as translate
     from hpcompat.translators.optuna import from_optuna as from_optuna

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from hpcompat.values import show
+from hpcompat.space.values import show
 
 if TYPE_CHECKING:
     from hpcompat.trials import SearchResult, Trial

@@ -20,9 +20,9 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from hpcompat.errors import SpaceError
-from hpcompat.parameters import Categorical, Constant, Float, Int, Normal, Parameter
 from hpcompat.space import SearchSpace
-from hpcompat.structure import walk
+from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
+from hpcompat.space.structure import walk
 from hpcompat.translators.limits import LEVELS, TABLE, choose
 from hpcompat.translators.translation import levels as levels_of
 

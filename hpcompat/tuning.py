@@ -186,7 +186,7 @@ def with_params(trainer_or_args: T, params: Mapping[str, Any]) -> T:
 
 def default_space() -> SearchSpace:
     """The space that transformers searches by default."""
-    from hpcompat.parameters import Categorical, Float, Int
+    from hpcompat.space.parameters import Categorical, Float, Int
 
     return SearchSpace(
         {

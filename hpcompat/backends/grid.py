@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from hpcompat.errors import BackendError, Fault
-from hpcompat.parameters import Categorical
 from hpcompat.space import SearchSpace
-from hpcompat.structure import Leaf
-from hpcompat.values import show
+from hpcompat.space.parameters import Categorical
+from hpcompat.space.structure import Leaf
+from hpcompat.space.values import show
 
 Flat = dict[str, Any]
 

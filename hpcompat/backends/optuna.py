@@ -15,9 +15,9 @@ from hpcompat import studies
 from hpcompat.backends import Evaluate, Plan, Run, Suggestion, known, leg_seed
 from hpcompat.backends.grid import configurations
 from hpcompat.errors import BackendError, Fault, ParamsError
+from hpcompat.space.values import identity, show
 from hpcompat.translators.optuna import Suggest, to_optuna
 from hpcompat.trials import COMPLETE, PRUNED, Trial
-from hpcompat.values import identity, show
 
 CREATE = ("storage", "study_name", "load_if_exists")
 OPTIONS = ("study", "gc_after_trial", "n_jobs", *CREATE)

@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hpcompat import values
 from hpcompat.cli.given import Given, read
 from hpcompat.cli.show import hints
 from hpcompat.cli.source import encoded, optuna_source, python_source, ray_source
 from hpcompat.cli.texts import json_text, literal, one_line, yaml_text
 from hpcompat.errors import Fault, TranslationError
+from hpcompat.space import values
 from hpcompat.translators import Translation, translate
 from hpcompat.translators.wandb import SWEEP_KEYS
 

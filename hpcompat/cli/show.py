@@ -13,12 +13,12 @@ from typing import Any
 from hpcompat.cli.given import Given, read
 from hpcompat.cli.texts import reads_as_number, yaml_number
 from hpcompat.errors import SpaceError
-from hpcompat.parameters import Categorical, Constant, Parameter
 from hpcompat.space import SearchSpace
-from hpcompat.structure import Leaf
+from hpcompat.space.parameters import Categorical, Constant, Parameter
+from hpcompat.space.structure import Leaf
+from hpcompat.space.values import show as shown
 from hpcompat.translators.limits import COLUMNS
 from hpcompat.translators.translation import Level, levels
-from hpcompat.values import show as shown
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "ray searcher": {"searcher": True},

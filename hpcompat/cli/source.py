@@ -14,12 +14,12 @@ from itertools import groupby
 from typing import Any
 
 from hpcompat.cli.texts import Block, Node, layout, literal, one_line, prefixed, quoted
-from hpcompat.conditions import when_dict
 from hpcompat.errors import Fault, TranslationError
-from hpcompat.parameters import Categorical, Parameter
-from hpcompat.serial import OPTIONAL, REQUIRED, read_value
 from hpcompat.space import SearchSpace
-from hpcompat.structure import Leaf
+from hpcompat.space.conditions import when_dict
+from hpcompat.space.parameters import Categorical, Parameter
+from hpcompat.space.serial import OPTIONAL, REQUIRED, read_value
+from hpcompat.space.structure import Leaf
 from hpcompat.translators import Level, Translation
 
 _DEEPEST = 16

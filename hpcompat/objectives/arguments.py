@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from hpcompat.errors import Fault, ParamsError
-from hpcompat.values import show
+from hpcompat.space.values import show
 
 Args = TypeVar("Args")
 _WORDS = {"true": True, "false": False}

@@ -10,8 +10,8 @@ from hpcompat.errors import Fault
 from hpcompat.objectives.arguments import faults_of, near, takes
 from hpcompat.objectives.attempts import Setting
 from hpcompat.objectives.models import takes_argument, unbound
-from hpcompat.parameters import Categorical, Parameter
 from hpcompat.space import SearchSpace
+from hpcompat.space.parameters import Categorical, Parameter
 
 _PLACES = (0.0, 0.37, 0.5, 1.0)
 

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from hpcompat.errors import ParamsError
-from hpcompat.parameters import Categorical, Float, Int, Parameter
+from hpcompat.space.parameters import Categorical, Float, Int, Parameter
+from hpcompat.space.values import show
 from hpcompat.translators import literals
-from hpcompat.values import show
 
 _TOLERANCE = 1e-9
 _LABEL = 50

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hpcompat.parameters import Categorical, Parameter
+from hpcompat.space.parameters import Categorical, Parameter
 from hpcompat.translators import needs
 from hpcompat.translators.needs import (
     always,

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from hpcompat.parameters import Categorical, Constant, Float, Int, Normal, Parameter
+from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
+from hpcompat.space.values import identity, is_scalar
 from hpcompat.translators import literals
-from hpcompat.values import identity, is_scalar
 
 MOST_LISTED = 10_000
 """A grid of more values than this is not written out as a list."""

@@ -17,9 +17,10 @@ from functools import partial
 from typing import Any
 
 from hpcompat.errors import TranslationError
-from hpcompat.parameters import Constant, Float, Int, Parameter
-from hpcompat.serial import read_value, write_value
 from hpcompat.space import SearchSpace
+from hpcompat.space.parameters import Constant, Float, Int, Parameter
+from hpcompat.space.serial import read_value, write_value
+from hpcompat.space.values import fresh, show
 from hpcompat.translators import names
 from hpcompat.translators.limits import choose
 from hpcompat.translators.reading import (
@@ -33,7 +34,6 @@ from hpcompat.translators.reading import (
     span,
 )
 from hpcompat.translators.translation import Passage, Translation, translate
-from hpcompat.values import fresh, show
 
 NAMES = names.OPTUNA
 NESTED = False

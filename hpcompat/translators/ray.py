@@ -16,16 +16,16 @@ from functools import partial
 from typing import Any
 
 from hpcompat.errors import Fault, TranslationError
-from hpcompat.parameters import Categorical, Constant, Normal, Parameter
-from hpcompat.serial import read_value, write_value
 from hpcompat.space import SearchSpace
-from hpcompat.structure import MOST_LEVELS
-from hpcompat.supports import decimal_ratio
+from hpcompat.space.parameters import Categorical, Constant, Normal, Parameter
+from hpcompat.space.serial import read_value, write_value
+from hpcompat.space.structure import MOST_LEVELS
+from hpcompat.space.supports import decimal_ratio
+from hpcompat.space.values import fresh, show
 from hpcompat.translators import names
 from hpcompat.translators.needs import repetitions, resolvable
 from hpcompat.translators.reading import assemble, choices, collect, number, refuse, span
 from hpcompat.translators.translation import Passage, translate
-from hpcompat.values import fresh, show
 
 NAMES = names.RAY
 NESTED = True

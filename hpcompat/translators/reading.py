@@ -6,12 +6,12 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any, NoReturn
 
-from hpcompat.conditions import Condition
 from hpcompat.errors import Fault, HpcompatError, TranslationError
-from hpcompat.parameters import Categorical, Constant, Float, Int, Parameter
 from hpcompat.space import SearchSpace
-from hpcompat.supports import decimal_ratio
-from hpcompat.values import identity, show, unfit
+from hpcompat.space.conditions import Condition
+from hpcompat.space.parameters import Categorical, Constant, Float, Int, Parameter
+from hpcompat.space.supports import decimal_ratio
+from hpcompat.space.values import identity, show, unfit
 
 MOST_PARAMETERS = 100_000
 MOST_CHOICES = 1_000_000

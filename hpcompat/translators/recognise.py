@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpcompat.errors import Fault, TranslationError
-from hpcompat.parameters import Parameter
 from hpcompat.space import SearchSpace
+from hpcompat.space.parameters import Parameter
+from hpcompat.space.values import show
 from hpcompat.translators import documents
 from hpcompat.translators.optuna import Suggest, from_optuna
 from hpcompat.translators.ray import from_ray
 from hpcompat.translators.sigopt import from_sigopt
 from hpcompat.translators.wandb import from_wandb
-from hpcompat.values import show
 
 _WANDB_KEYS = frozenset({"distribution", "value", "values", "min", "max", "mu", "parameters"})
 

@@ -16,9 +16,10 @@ from functools import partial
 from typing import Any
 
 from hpcompat.errors import Fault, TranslationError
-from hpcompat.parameters import Categorical, Constant, Float, Int, Normal, Parameter
 from hpcompat.space import SearchSpace
-from hpcompat.structure import Leaf
+from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
+from hpcompat.space.structure import Leaf
+from hpcompat.space.values import same, show
 from hpcompat.translators import literals, names
 from hpcompat.translators.needs import grid_step, texts
 from hpcompat.translators.reading import (
@@ -32,7 +33,6 @@ from hpcompat.translators.reading import (
     span,
 )
 from hpcompat.translators.translation import Passage, translate
-from hpcompat.values import same, show
 
 NAMES = names.SIGOPT
 NESTED = False

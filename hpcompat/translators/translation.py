@@ -8,12 +8,12 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from hpcompat.errors import Fault, ParamsError, TranslationError
-from hpcompat.parameters import Categorical, Parameter
 from hpcompat.space import SearchSpace
-from hpcompat.structure import ABSENT, Leaf, walk
+from hpcompat.space.parameters import Categorical, Parameter
+from hpcompat.space.structure import ABSENT, Leaf, walk
+from hpcompat.space.values import fresh, show
 from hpcompat.translators import limits
 from hpcompat.translators.encoding import AS_IT_IS, ENCODINGS
-from hpcompat.values import fresh, show
 
 DIALECTS = ("optuna", "ray", "sigopt", "wandb")
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import hpcompat as hp
-from hpcompat.values import same
+from hpcompat.space.values import same
 from tests.cli.helpers import Run, drawn, executed, written
 from tests.translators.laws import same_law
 

@@ -14,9 +14,9 @@ from hpcompat.cli.show import overview
 from hpcompat.cli.source import encoded, optuna_source, python_source, ray_source
 from hpcompat.cli.texts import json_text, layout, literal, yaml_text
 from hpcompat.errors import TranslationError
+from hpcompat.space.values import same
 from hpcompat.testing import spaces, values
 from hpcompat.translators import translate
-from hpcompat.values import same
 from tests.cli.helpers import executed
 
 # every example makes a space, and most compile it: a fifth of the examples take as long as those of a law

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hpcompat import Categorical, Constant, Float, Int, Normal
-from hpcompat.parameters import Parameter
+from hpcompat.space.parameters import Parameter
 
 EVALUATED = {"eval": "1 + 1"}
 CELLS: dict[str, dict[str, Parameter]] = {

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from verdicts import Masses
 
-from hpcompat.parameters import Parameter
+from hpcompat.space.parameters import Parameter
 
 Law = Callable[[Any], Masses]
 FLOORED = "rounded down: v with probability ∝ ln((v + step) / v)"

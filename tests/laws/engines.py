@@ -64,7 +64,7 @@ def ray_searcher(space: Any, n: int, seed: int) -> list[Raw]:
 
 def sigopt(form: Raw, n: int, seed: int) -> list[Raw]:
     """SigOpt Lite's suggestions for an experiment of type random."""
-    from hpcompat.backends.sigopt_lite import lite_connection
+    from hpcompat.backends.sigopt.lite import lite_connection
 
     connection = lite_connection(seed)
     metrics = [{"name": "loss", "objective": "minimize"}]

@@ -12,7 +12,7 @@ from typing import Any
 from engine_laws import CUT, ENDS, FLOORED, EngineLaw, Law, binned, floored
 
 from hpcompat import from_optuna, from_ray, from_sigopt, from_wandb
-from hpcompat.parameters import Parameter
+from hpcompat.space.parameters import Parameter
 
 Form = Mapping[str, Any]
 

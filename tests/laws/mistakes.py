@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hpcompat import Categorical, Float, Int, Normal
-from hpcompat.parameters import Parameter
+from hpcompat.space.parameters import Parameter
 
 MISTAKES: dict[str, tuple[Parameter, Parameter]] = {
     # what was asked for, and what is drawn

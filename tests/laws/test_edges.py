@@ -9,7 +9,7 @@ from engines import COLUMNS
 from verdicts import objection
 
 from hpcompat import Categorical, Constant, Float, Int, Normal, SearchSpace, translate
-from hpcompat.parameters import Parameter
+from hpcompat.space.parameters import Parameter
 
 DECIMALS = [float(f"{digits}e{exponent}") for exponent in range(-7, 6) for digits in range(10, 100)]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 import pytest
 
-from hpcompat.backends.sigopt_lite import lite_connection
+from hpcompat.backends.sigopt.lite import lite_connection
 
 LR = {"name": "lr", "type": "double", "bounds": {"min": 1e-6, "max": 1e-4}, "transformation": "log"}
 ONE = [{"name": "loss", "objective": "minimize"}]
@@ -72,7 +72,7 @@ def test_it_starts_where_sigopt_itself_cannot_be_imported(tmp_path: Path) -> Non
     """SigOpt makes a project of the directory's name, and wants letters, digits, dots or dashes in it."""
     unnamed = tmp_path / "日本"
     unnamed.mkdir()
-    code = "import os, hpcompat.backends.sigopt_lite as lite; lite.lite_connection(); print(dict(os.environ))"
+    code = "import os, hpcompat.backends.sigopt.lite as lite; lite.lite_connection(); print(dict(os.environ))"
     done = subprocess.run([sys.executable, "-c", code], cwd=unnamed, capture_output=True, text=True, check=True)
     assert "SIGOPT_PROJECT" not in done.stdout
     failed = subprocess.run([sys.executable, "-c", "import sigopt"], cwd=unnamed, capture_output=True, text=True)

@@ -11,8 +11,8 @@ from spaces import CONDITIONS, FINITE, ONE_LEVEL, SPACES
 from verdicts import objection
 
 from hpcompat import SearchSpace, from_sigopt, to_optuna, translate
+from hpcompat.space.values import identity
 from hpcompat.translators import limits
-from hpcompat.values import identity
 
 
 def judge(space: SearchSpace, drawn: list[dict[str, Any]], column: str) -> None:

@@ -9,8 +9,8 @@ from engines import COLUMNS, Draws, wandb_grid
 from verdicts import objection
 
 from hpcompat import Categorical, TranslationError, translate
+from hpcompat.space.values import identity
 from hpcompat.translators import limits
-from hpcompat.values import identity
 
 
 @pytest.mark.parametrize("shape", CELLS)

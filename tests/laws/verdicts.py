@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
-from hpcompat.parameters import Parameter
-from hpcompat.values import identity, show
+from hpcompat.space.parameters import Parameter
+from hpcompat.space.values import identity, show
 
 LEAST = 1e-4
 """The p-value under which a law is turned away."""

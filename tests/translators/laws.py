@@ -4,9 +4,9 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from hpcompat.parameters import Parameter
 from hpcompat.space import SearchSpace
-from hpcompat.values import identity, same
+from hpcompat.space.parameters import Parameter
+from hpcompat.space.values import identity, same
 
 
 def law(parameter: Parameter, masses: bool = True) -> Any:

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpcompat as hp
-from hpcompat.structure import walk
+from hpcompat.space.structure import walk
+from hpcompat.space.values import identity
 from hpcompat.translators.define_by_run import space_of
-from hpcompat.values import identity
 from tests.translators import hostile
 
 # -- spaces made into functions, and found again ---------------------------------------------------------

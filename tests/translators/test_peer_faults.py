@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import hpcompat as hp
-from hpcompat.parameters import Parameter
-from hpcompat.values import same
+from hpcompat.space.parameters import Parameter
+from hpcompat.space.values import same
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "laws"))  # the engines and the judgement of their draws live there
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from hpcompat.space.values import identity, show
 from hpcompat.translators.define_by_run.tracing import Entry, Run
-from hpcompat.values import identity, show
 
 Values: TypeAlias = Mapping[str, Any]
 Gates: TypeAlias = dict[str, frozenset[Hashable]]

@@ -19,12 +19,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NoReturn, TypeAlias
 
-from hpcompat.parameters import Categorical, Parameter
+from hpcompat.space.parameters import Categorical, Parameter
+from hpcompat.space.values import identity, same, show
 from hpcompat.translators.define_by_run.conditions import Beliefs, Gates, Home, Values, are_open, told
 from hpcompat.translators.define_by_run.replaying import MOST_VALUES, Replay
 from hpcompat.translators.define_by_run.tracing import Entry, Read, Run
 from hpcompat.translators.define_by_run.watching import MOST_LOOKS, Look, UnwatchableError, is_watchable, refuse
-from hpcompat.values import identity, same, show
 
 _FEW_VALUES = 20
 Feature: TypeAlias = Entry | Look

@@ -8,15 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from hpcompat.errors import HpcompatError, TranslationError
-from hpcompat.parameters import Constant
 from hpcompat.space import SearchSpace
+from hpcompat.space.parameters import Constant
+from hpcompat.space.values import identity, show
 from hpcompat.translators.define_by_run.conditions import Gates
 from hpcompat.translators.define_by_run.exploring import Exploration, title
 from hpcompat.translators.define_by_run.returned import Path
 from hpcompat.translators.define_by_run.tracing import Choose
 from hpcompat.translators.define_by_run.watching import MESSAGE, UnwatchableError, brief, refuse
 from hpcompat.translators.optuna import read_call
-from hpcompat.values import identity, show
 
 _CHECKS = 50
 _ANYTHING: frozenset[Any] = frozenset((object(),))  # a subset of no set of values

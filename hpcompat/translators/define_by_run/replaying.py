@@ -7,13 +7,13 @@ import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from hpcompat.parameters import Parameter
+from hpcompat.space.parameters import Parameter
+from hpcompat.space.values import identity, same, show
 from hpcompat.translators.define_by_run import tracing
 from hpcompat.translators.define_by_run.conditions import Gates, Values
 from hpcompat.translators.define_by_run.returned import Draw, Path
 from hpcompat.translators.define_by_run.tracing import Choose, Entry, Read, Run, two_ranges
 from hpcompat.translators.define_by_run.watching import UnwatchableError, refuse
-from hpcompat.values import identity, same, show
 
 MOST_VALUES = 1_000
 _MOST_DRAWS = 5_000_000

@@ -8,9 +8,9 @@ from itertools import islice
 from typing import Any
 
 from hpcompat.errors import TranslationError
-from hpcompat.structure import MOST_LEVELS
+from hpcompat.space.structure import MOST_LEVELS
+from hpcompat.space.values import fresh, is_scalar, same, unfit
 from hpcompat.translators.define_by_run.watching import brief, draws_in, is_watched, refuse
-from hpcompat.values import fresh, is_scalar, same, unfit
 
 _MOST = 20_000
 Path = tuple[str, ...]

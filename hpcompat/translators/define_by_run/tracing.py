@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any, NoReturn, TypeAlias
 
 from hpcompat.errors import TranslationError
-from hpcompat.parameters import Parameter
+from hpcompat.space.parameters import Parameter
+from hpcompat.space.values import fresh, identity, is_scalar, show
 from hpcompat.translators.define_by_run.returned import OBJECTIVE, Draw, Path, flat
 from hpcompat.translators.define_by_run.watching import (
     MESSAGE,
@@ -20,7 +21,6 @@ from hpcompat.translators.define_by_run.watching import (
     refuse,
     watched,
 )
-from hpcompat.values import fresh, identity, is_scalar, show
 
 MOST_SUGGESTIONS = 10_000
 Entry: TypeAlias = str | Path

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcompat.errors import Fault, TranslationError
+from hpcompat.space.values import is_scalar, show
 from hpcompat.translators.reading import MOST_CHOICES
-from hpcompat.values import is_scalar, show
 
 MOST_LOOKS = 64
 MESSAGE = "no search space can be read from this function"

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 from sigopt.exception import SigOptException
 from sigopt_rules import experiment_faults, observation_faults
 
-from hpcompat.backends.sigopt_lite import lite_connection
+from hpcompat.backends.sigopt.lite import lite_connection
 
 TOKEN = "LOOPBACKTOKEN"
 CLIENT = "7"

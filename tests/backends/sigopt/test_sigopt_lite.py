@@ -15,8 +15,8 @@ import torch
 from sigopt_cases import EVERY_KIND, SIX, X, all_of, parabola, types
 
 import hpcompat as hp
-from hpcompat.backends.sigopt_experiments import without_noise
-from hpcompat.backends.sigopt_lite import lite_connection
+from hpcompat.backends.sigopt.experiments import without_noise
+from hpcompat.backends.sigopt.lite import lite_connection
 
 ROOT = Path(hp.__file__).parent.parent
 

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 import hpcompat as hp
-from hpcompat.backends.sweep_engine import SweepEngine
+from hpcompat.backends.wandb.engine import SweepEngine
 
 X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
 EVERY_KIND = hp.SearchSpace(

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import hpcompat as hp
-from hpcompat.backends.wandb_runs import alone
+from hpcompat.backends.wandb.runs import alone
 
 SPACE = hp.SearchSpace(
     {

@@ -17,7 +17,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.integrations import WandbCallback
 
 import hpcompat as hp
-from hpcompat.backends.wandb_runs import alone
+from hpcompat.backends.wandb.runs import alone
 
 SWEEP = {
     "method": "random",

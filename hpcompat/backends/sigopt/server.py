@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from hpcompat.backends.sigopt_lite import CLIENT, client
+from hpcompat.backends.sigopt.lite import CLIENT, client
 from hpcompat.errors import BackendError, Fault, MissingBackendError, SearchError
 
 T = TypeVar("T")

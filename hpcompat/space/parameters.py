@@ -21,12 +21,12 @@ from collections.abc import Hashable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar
 
-from hpcompat import checks
-from hpcompat.conditions import Condition, When, conditions, when_dict, when_key
 from hpcompat.errors import Fault, ParamsError, SpaceError
-from hpcompat.laws import Continuous, Discrete, Even
-from hpcompat.supports import Choices, Steps
-from hpcompat.values import identity, show
+from hpcompat.space import checks
+from hpcompat.space.conditions import Condition, When, conditions, when_dict, when_key
+from hpcompat.space.laws import Continuous, Discrete, Even
+from hpcompat.space.supports import Choices, Steps
+from hpcompat.space.values import identity, show
 
 
 class Parameter:

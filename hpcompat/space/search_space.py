@@ -7,12 +7,12 @@ from collections.abc import Hashable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Union
 
-from hpcompat import counting, structure
-from hpcompat.conditions import Condition, When, conditions, when_dict, when_key
 from hpcompat.errors import Fault, ParamsError, SpaceError
-from hpcompat.parameters import Constant, Parameter
-from hpcompat.structure import Leaf, Node
-from hpcompat.values import show
+from hpcompat.space import counting, structure
+from hpcompat.space.conditions import Condition, When, conditions, when_dict, when_key
+from hpcompat.space.parameters import Constant, Parameter
+from hpcompat.space.structure import Leaf, Node
+from hpcompat.space.values import show
 
 Entry = Union[Parameter, "SearchSpace"]
 
@@ -235,7 +235,7 @@ class SearchSpace(Mapping[str, Entry]):
         >>> SearchSpace({"lr": Float(1e-6, 1e-4, log=True)}).to_dict()
         {'hpcompat': 1, 'space': {'lr': {'kind': 'float', 'low': 1e-06, 'high': 0.0001, 'log': True}}}
         """
-        from hpcompat import serial
+        from hpcompat.space import serial
 
         self._require_sound()
         return serial.to_dict(self)
@@ -248,7 +248,7 @@ class SearchSpace(Mapping[str, Entry]):
         >>> SearchSpace.from_dict(space.to_dict()) == space
         True
         """
-        from hpcompat import serial
+        from hpcompat.space import serial
 
         return serial.from_dict(data, SearchSpace)
 

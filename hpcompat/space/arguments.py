@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from hpcompat.errors import Fault
-from hpcompat.values import MOST_BITS, is_scalar, show
+from hpcompat.space.values import MOST_BITS, is_scalar, show
 
 
 def flag(name: str, value: Any, faults: list[Fault]) -> None:

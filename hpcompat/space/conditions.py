@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
-from hpcompat.values import identity
+from hpcompat.space.values import identity
 
 
 class Condition(NamedTuple):

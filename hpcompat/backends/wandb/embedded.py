@@ -13,10 +13,10 @@ from typing import Any
 
 from hpcompat.backends import Plan, leg_seed
 from hpcompat.backends.grid import configurations
-from hpcompat.backends.sweep_engine import SweepEngine
-from hpcompat.backends.wandb_runs import METRIC, Offer, Source, metrics, opened
+from hpcompat.backends.wandb.engine import SweepEngine
+from hpcompat.backends.wandb.runs import METRIC, Offer, Source, metrics, opened
+from hpcompat.space.values import identity
 from hpcompat.translators import translate
-from hpcompat.values import identity
 
 INIT = ("project", "entity", "settings")
 

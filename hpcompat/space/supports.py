@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpcompat.values import fresh, identity
+from hpcompat.space.values import fresh, identity
 
 
 def decimal_ratio(x: float) -> tuple[int, int]:

@@ -11,8 +11,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from hpcompat.backends import Plan
-from hpcompat.backends.ray_engines import Engine, Exhausted, Result
-from hpcompat.backends.ray_trainable import FATAL, REPORT, TRIAL, Report
+from hpcompat.backends.ray.engines import Engine, Exhausted, Result
+from hpcompat.backends.ray.trainable import FATAL, REPORT, TRIAL, Report
 from hpcompat.objectives.directories import last_checkpoint
 from hpcompat.trials import FAILED, PRUNED, Trial
 

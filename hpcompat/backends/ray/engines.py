@@ -9,13 +9,13 @@ from typing import Any
 from hpcompat import studies
 from hpcompat.backends import Plan, leg_seed
 from hpcompat.backends.grid import configurations
-from hpcompat.backends.ray_trainable import names
+from hpcompat.backends.ray.trainable import names
 from hpcompat.errors import BackendError
+from hpcompat.space.values import identity
 from hpcompat.translators import translate
 from hpcompat.translators.optuna import Suggest, to_optuna
 from hpcompat.translators.ray import domains
 from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
-from hpcompat.values import identity
 
 Result = Mapping[str, Any]
 

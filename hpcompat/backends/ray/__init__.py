@@ -18,14 +18,14 @@ from dataclasses import replace
 from typing import Any
 
 from hpcompat.backends import Evaluate, Plan, Run, known
-from hpcompat.backends.ray_cluster import Cluster, capacity, connected, resources_of_cluster
-from hpcompat.backends.ray_course import Course
-from hpcompat.backends.ray_engines import Exhausted, engine
-from hpcompat.backends.ray_shipping import packed, root
-from hpcompat.backends.ray_trainable import Errand, names, noted, trainable
+from hpcompat.backends.ray.cluster import Cluster, capacity, connected, resources_of_cluster
+from hpcompat.backends.ray.course import Course
+from hpcompat.backends.ray.engines import Exhausted, engine
+from hpcompat.backends.ray.shipping import packed, root
+from hpcompat.backends.ray.trainable import Errand, names, noted, trainable
 from hpcompat.errors import BackendError, Fault
 from hpcompat.objectives import is_trainer
-from hpcompat.values import show
+from hpcompat.space.values import show
 
 OPTIONS = ("resources_per_trial", "max_concurrent_trials", "address", "storage_path", "search_alg", "scheduler")
 # they pause a trial and go on with it from its checkpoint, or from another's

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from hpcompat.conditions import Condition
 from hpcompat.errors import Fault, SpaceError
-from hpcompat.parameters import Categorical, Constant, Float, Int, Normal
-from hpcompat.structure import MOST_LEVELS
-from hpcompat.values import show
+from hpcompat.space.conditions import Condition
+from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal
+from hpcompat.space.structure import MOST_LEVELS
+from hpcompat.space.values import show
 
 Space = TypeVar("Space")
 VERSION = 1

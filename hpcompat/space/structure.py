@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Union
 
-from hpcompat.conditions import Condition
 from hpcompat.errors import Fault
-from hpcompat.parameters import Parameter
-from hpcompat.values import identity, is_scalar, show, unfit
+from hpcompat.space.conditions import Condition
+from hpcompat.space.parameters import Parameter
+from hpcompat.space.values import identity, is_scalar, show, unfit
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 ABSENT = object()

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
-from hpcompat.backends.sigopt_server import steadily
+from hpcompat.backends.sigopt.server import steadily
 from hpcompat.errors import Fault
 from hpcompat.translators.translation import Passage, Translation
 from hpcompat.trials import COMPLETE, FAILED, Trial

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from hpcompat.backends import Plan
-from hpcompat.backends.sigopt_experiments import Experiment
-from hpcompat.backends.sigopt_server import HASTY, PAUSES, ensure_project, steadily
+from hpcompat.backends.sigopt.experiments import Experiment
+from hpcompat.backends.sigopt.server import HASTY, PAUSES, ensure_project, steadily
 from hpcompat.errors import BackendError, Fault
+from hpcompat.space.values import show
 from hpcompat.translators.translation import Translation
-from hpcompat.values import show
 
 TYPES = {None: "offline", "bayes": "offline", "random": "random", "grid": "offline"}
 """The type of experiment for each sampler; a grid chooses for itself."""

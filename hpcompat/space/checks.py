@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
-from hpcompat import arguments
 from hpcompat.errors import Fault
-from hpcompat.laws import SMALLEST, Continuous, Discrete, Even, Gauss, LogUniform, Rounded, Uniform, Weighted
-from hpcompat.supports import Choices, Steps, decimal_ratio
-from hpcompat.values import show, unfit
+from hpcompat.space import arguments
+from hpcompat.space.laws import SMALLEST, Continuous, Discrete, Even, Gauss, LogUniform, Rounded, Uniform, Weighted
+from hpcompat.space.supports import Choices, Steps, decimal_ratio
+from hpcompat.space.values import show, unfit
 
 _MOST = 2**53
 _FINEST = 2.0**-51

@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpcompat.backends import Evaluate, Plan, Run, known
-from hpcompat.backends.sweep_engine import violations
-from hpcompat.backends.wandb_embedded import embedded
-from hpcompat.backends.wandb_runs import METRIC, Source, alone, conducted
-from hpcompat.backends.wandb_server import logged_in, on_server
+from hpcompat.backends.wandb.embedded import embedded
+from hpcompat.backends.wandb.engine import violations
+from hpcompat.backends.wandb.runs import METRIC, Source, alone, conducted
+from hpcompat.backends.wandb.server import logged_in, on_server
 from hpcompat.errors import BackendError, Fault
-from hpcompat.values import show
+from hpcompat.space.values import show
 
 SOURCES = {"embedded": embedded, "server": on_server}
 OPTIONS = ("driver", "project", "entity", "name", "settings", "mode", "sweep_id")

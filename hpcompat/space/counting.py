@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 
 from hpcompat.errors import SpaceError
-from hpcompat.structure import Leaf
+from hpcompat.space.structure import Leaf
 
 _MOST_STEPS = 100_000
 _DEEPEST = 150

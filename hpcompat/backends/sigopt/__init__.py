@@ -26,14 +26,14 @@ from typing import Any
 
 from hpcompat.backends import BACKENDS, Evaluate, Plan, Run, Suggestion, known, leg_seed
 from hpcompat.backends.grid import configurations
-from hpcompat.backends.sigopt_experiments import Experiment, NoSuggestion
-from hpcompat.backends.sigopt_joining import created, joined
-from hpcompat.backends.sigopt_lite import INSTALL, client, lite_connection, lite_driver
-from hpcompat.backends.sigopt_server import URL, server_connection
+from hpcompat.backends.sigopt.experiments import Experiment, NoSuggestion
+from hpcompat.backends.sigopt.joining import created, joined
+from hpcompat.backends.sigopt.lite import INSTALL, client, lite_connection, lite_driver
+from hpcompat.backends.sigopt.server import URL, server_connection
 from hpcompat.errors import BackendError, Fault, MissingBackendError, ParamsError
+from hpcompat.space.values import identity, show
 from hpcompat.translators import translate
 from hpcompat.trials import Trial
-from hpcompat.values import identity, show
 
 DRIVERS = ("lite", "server")
 ON_SERVERS = ("project", "parallel_bandwidth", "experiment_id")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcompat.backends import Evaluate, Suggestion
-from hpcompat.backends.ray_shipping import WAY_OUT, unpacked
+from hpcompat.backends.ray.shipping import WAY_OUT, unpacked
 from hpcompat.errors import BackendError, Fault, HpcompatError
 from hpcompat.trials import FAILED, Trial
 

@@ -10,13 +10,13 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from hpcompat.backends import Plan
-from hpcompat.backends.wandb_agent import Fetcher
-from hpcompat.backends.wandb_joining import joined, trials_of
-from hpcompat.backends.wandb_runs import Offer, Source, metrics, opened, record
+from hpcompat.backends.wandb.agent import Fetcher
+from hpcompat.backends.wandb.joining import joined, trials_of
+from hpcompat.backends.wandb.runs import Offer, Source, metrics, opened, record
 from hpcompat.errors import Fault, SearchError
+from hpcompat.space.values import identity
 from hpcompat.translators import Translation, translate
 from hpcompat.trials import Trial
-from hpcompat.values import identity
 
 _EMBEDDED = Fault("", "or search without a server: driver='embedded'")
 
