@@ -13,7 +13,8 @@ import pytest
 from sigopt_double import TOKEN, Double, serving
 
 import hpcompat as hp
-from hpcompat.backends import sigopt_server
+from hpcompat.backends.sigopt import joining
+from hpcompat.backends.sigopt import server as asking
 
 sys.path.append(str(Path(__file__).parents[2] / "search"))  # for tiny
 
@@ -31,7 +32,8 @@ def ours() -> Callable[..., hp.SearchResult]:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
     """A SigOpt server, named by the environment, of which nobody needs to be patient."""
-    monkeypatch.setattr(sigopt_server, "PAUSES", (0.0, 0.0, 0.0))
+    for module in (asking, joining):
+        monkeypatch.setattr(module, "PAUSES", (0.0, 0.0, 0.0))
     with serving() as double:
         monkeypatch.setenv("SIGOPT_API_URL", double.url)
         monkeypatch.setenv("SIGOPT_API_TOKEN", TOKEN)
