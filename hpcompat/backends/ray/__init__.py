@@ -7,6 +7,10 @@ ends), `search_alg` and `scheduler` (the same as a native sampler and pruner).
 
 The sampler is Optuna's, behind Ray's `Searcher`; a native one is an Optuna sampler or a `Searcher` of
 Ray's, whose metric is "objective", or "objective_0", "objective_1", …. Pruners count reports, not steps.
+
+A trial whose process dies is FAILED. One whose node dies runs again, on another, with its number and params;
+a pruner goes on counting what it had reported. Whatever a trial leaves in the output_dir comes back from
+other machines only if they share it.
 """
 
 from __future__ import annotations
@@ -15,12 +19,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hpcompat.backends import Evaluate, Plan, Run, known
-from hpcompat.backends.ray.cluster import Cluster, capacity, connected, resources_of_cluster
+from hpcompat.backends.ray.cluster import Cluster, connected
 from hpcompat.backends.ray.course import Course
 from hpcompat.backends.ray.engines import Exhausted, engine
+from hpcompat.backends.ray.nodes import capacity, node_died, resources_of_cluster, whereabouts
 from hpcompat.backends.ray.shipping import packed, root
 from hpcompat.backends.ray.trainable import Errand, names, noted, trainable
 from hpcompat.errors import BackendError, Fault
@@ -66,7 +72,7 @@ def _tuner(plan: Plan, course: Course, cluster: Cluster, resources: Any, errand:
     # an array is read where it lies in the object store, once for all processes of a machine
     function = tune.with_parameters(trainable, errand=errand, shipment=numpy.frombuffer(shipment, numpy.uint8))
     one = len(plan.directions) == 1
-    most = plan.options.get("max_concurrent_trials") or capacity(resources, cluster)
+    most = plan.options.get("max_concurrent_trials") or capacity(resources.bundles, cluster.own)
     searcher, callback = _listeners(course)
     return tune.Tuner(
         tune.with_resources(function, resources),
@@ -75,7 +81,7 @@ def _tuner(plan: Plan, course: Course, cluster: Cluster, resources: Any, errand:
             mode=plan.directions[0][:3] if one else None,
             search_alg=searcher,
             scheduler=_scheduler(plan),
-            num_samples=plan.n_trials,
+            num_samples=-1,  # a trial may have to run again; the course knows the end
             max_concurrent_trials=min(most, plan.n_trials),
             reuse_actors=True,
             trial_name_creator=_name,
@@ -91,13 +97,16 @@ def _tuner(plan: Plan, course: Course, cluster: Cluster, resources: Any, errand:
 
 
 def _name(trial: Any) -> str:
-    return f"trial-{trial.config['number']}"
+    again = trial.config["again"]
+    return f"trial-{trial.config['number']}{f'-again-{again}' if again else ''}"
 
 
 def _listeners(course: Course) -> tuple[Any, Any]:
     """The course as Ray's loop knows it: a searcher that is asked, and a callback that is told."""
     from ray.tune import Callback
     from ray.tune.search import Searcher
+
+    places: dict[str, Any] = {}
 
     class Asked(Searcher):
         def set_search_properties(self, *args: Any, **kwargs: Any) -> bool:
@@ -119,11 +128,16 @@ def _listeners(course: Course) -> tuple[Any, Any]:
             return Searcher, ()
 
     class Told(Callback):
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            places[trial.trial_id] = whereabouts(trial.temporary_state.ray_actor)
+
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
             course.result(trial.trial_id, result)
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            course.lost(trial.trial_id, str(trial.get_error() or "the worker process has died"))
+            # get_error() looks where the file will lie when the search is over
+            error = Path(trial.error_file).read_text("utf-8") if trial.error_file else ""
+            course.lost(trial.trial_id, error, node_died(places.get(trial.trial_id), error))
 
         def __reduce__(self) -> Any:
             return Callback, ()
@@ -132,11 +146,14 @@ def _listeners(course: Course) -> tuple[Any, Any]:
 
 
 def _resources(plan: Plan, thing: Any) -> Any:
+    from ray.tune import PlacementGroupFactory
+    from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
+
     given = plan.options.get("resources_per_trial")
-    if given is not None:
+    if isinstance(given, PlacementGroupFactory):
         return given
     gpu = is_trainer(thing) and not thing.args.use_cpu and resources_of_cluster().get("GPU", 0) >= 1
-    return {"cpu": 1, "gpu": 1} if gpu else {"cpu": 1}
+    return resource_dict_to_pg_factory(given or {"cpu": 1, "gpu": int(gpu)})
 
 
 @contextmanager

@@ -9,14 +9,13 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hpcompat.errors import BackendError, Fault
+from hpcompat.errors import BackendError
 
 # Ray's sockets lie under its directory, and a socket's path has at most 107 characters
 _LONGEST = 40
@@ -81,34 +80,6 @@ def _authenticate() -> None:
 
 def _short() -> str | None:
     return None if len(tempfile.gettempdir()) <= _LONGEST else "/tmp"
-
-
-def resources_of_cluster() -> dict[str, float]:
-    """What the nodes have between them: "CPU", "GPU", and whatever they were given by name."""
-    ray: Any = import_module("ray")
-    return dict(ray.cluster_resources())
-
-
-def capacity(resources: Any, cluster: Cluster) -> int:
-    """How many trials with these resources the cluster can run at a time, as it is now.
-
-    Raises `BackendError` if not even one fits, and no node could be added.
-    """
-    total = resources_of_cluster()
-    needed = {name.upper() if name in ("cpu", "gpu") else name: amount for name, amount in _needed(resources).items()}
-    fits = min((int(total.get(name, 0) / amount) for name, amount in needed.items() if amount), default=1)
-    if fits < 1 and cluster.own:
-        faults = [
-            Fault(name, f"{amount:g} a trial, and there are {total.get(name, 0):g}")
-            for name, amount in needed.items()
-            if amount > total.get(name, 0)
-        ]
-        raise BackendError("resources_per_trial is more than this machine has", faults)
-    return max(1, fits)
-
-
-def _needed(resources: Any) -> Mapping[str, float]:
-    return resources if isinstance(resources, Mapping) else resources.required_resources
 
 
 @contextmanager

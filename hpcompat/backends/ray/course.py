@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -19,10 +19,17 @@ from hpcompat.trials import FAILED, PRUNED, Trial
 
 @dataclass
 class Asked:
-    """A trial under way."""
+    """A trial under way.
+
+    `key`: what the engine calls it, however often it runs. `again`: how often it has had to run again.
+    `told`: the steps that the engine has heard of.
+    """
 
     number: int
     params: dict[str, Any]
+    key: str
+    again: int = 0
+    told: set[int] = field(default_factory=set)
     start: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     reports: list[Report] = field(default_factory=list)
 
@@ -32,7 +39,8 @@ class Course:
     """Keeps the engine and the plan informed.
 
     `note(directory)`: to be told of run directories before the plan hears of their trials. `root`:
-    what lies above them. `raised`: what ended the search before its time. `over`: nothing more is asked for.
+    what lies above them. `raised`: what ended the search before its time. `over`: no trial is begun any
+    more; `dry`: there is none left that was not begun. `waiting`: trials that are to run again.
     """
 
     plan: Plan
@@ -42,8 +50,10 @@ class Course:
     deadline: float = math.inf
     asked: int = 0
     over: bool = False
+    dry: bool = False
     raised: BaseException | None = None
     running: dict[str, Asked] = field(default_factory=dict)
+    waiting: list[tuple[Asked, str]] = field(default_factory=list)
     done: list[Trial] = field(default_factory=list)
 
     def begin(self) -> None:
@@ -52,19 +62,34 @@ class Course:
 
     def suggest(self, key: str) -> dict[str, Any] | None:
         """The config of a trial; None: not now. Raises `Exhausted`."""
-        self.over = self.over or time.monotonic() > self.deadline or self.asked >= self.plan.n_trials
+        self.over = self.over or time.monotonic() > self.deadline
         if self.over:
+            self._give_up()
             raise Exhausted
+        if self.waiting:
+            lost, _ = self.waiting.pop(0)
+            self.running[key] = replace(lost, again=lost.again + 1, reports=[], start=datetime.now(timezone.utc))
+        elif not self.dry:
+            self._ask(key)
+        elif not self.running:
+            raise Exhausted
+        if key not in self.running:  # those that run may have to run again
+            return None
+        asked = self.running[key]
+        return {"number": asked.number, "params": asked.params, "again": asked.again}
+
+    def _ask(self, key: str) -> None:
         try:
             params = self.engine.ask(key)
         except Exhausted:
-            self.over = True
-            raise
-        if params is None:
-            return None
-        self.running[key] = Asked(self.asked, params)
-        self.asked += 1
-        return {"number": self.running[key].number, "params": params}
+            self.dry = True
+            if not self.running:
+                raise
+            return
+        if params is not None:
+            self.running[key] = Asked(self.asked, params, key)
+            self.asked += 1
+            self.dry = self.asked >= self.plan.n_trials
 
     def result(self, key: str, result: dict[str, Any]) -> None:
         """Take in what a trial has sent."""
@@ -77,25 +102,44 @@ class Course:
         elif REPORT in result:
             report: Report = result.pop(REPORT)
             asked.reports.append(report)
-            self.engine.report(key, report.value, report.step, result)
+            if report.step not in asked.told:
+                asked.told.add(report.step)
+                self.engine.report(asked.key, report.value, report.step, result)
             if result.get("done"):  # the scheduler has stopped it
                 self._finished(key, self._stopped(asked), result)
 
-    def lost(self, key: str, error: str) -> None:
-        """A trial whose process has died."""
-        asked = self.running.get(key)
-        if asked:
+    def lost(self, key: str, error: str, node_died: bool) -> None:
+        """A trial whose process has died: by itself, which is its end, or with its node: it runs again."""
+        if key not in self.running:
+            return
+        asked = self.running[key]
+        # the last line is Ray's explanation
+        detail = (error.strip().splitlines() or ["unknown"])[-1].rpartition("Worker exit detail: ")[2]
+        error = f"the {'node' if node_died else 'worker process'} has died: {detail}\n\n{error}"
+        if not node_died or self.over:
             self._finished(key, self._composed(asked, FAILED, error=error), None)
+            return
+        del self.running[key]
+        self.waiting.append((asked, error))
+        if asked.reports and asked.reports[-1].directory:
+            self.note(asked.reports[-1].directory)
+
+    def _give_up(self) -> None:
+        """Those that would run again, and may not any more, have failed."""
+        while self.waiting:
+            asked, error = self.waiting.pop(0)
+            self.running[asked.key] = asked
+            self._finished(asked.key, self._composed(asked, FAILED, error=error), None)
 
     @property
     def interrupted(self) -> bool:
         """Whether trials are missing that should have been."""
-        return bool(self.running) or not (self.over or self.asked >= self.plan.n_trials)
+        return bool(self.running or self.waiting) or not (self.over or self.dry)
 
     def _finished(self, key: str, trial: Trial, result: Result | None) -> None:
-        del self.running[key]
+        asked = self.running.pop(key)
         try:
-            self.engine.tell(key, trial, result)
+            self.engine.tell(asked.key, trial, result)
             if trial.directory:
                 self.note(trial.directory)
             self.done.append(trial)

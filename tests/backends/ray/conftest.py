@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray.cluster_utils import Cluster
 
 import hpcompat as hp
 
@@ -18,17 +19,23 @@ sys.path.append(str(Path(__file__).parents[2] / "search"))  # tiny.py, here and 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _cluster() -> Iterator[None]:
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as directory:
-        ray.init(
-            num_cpus=2,
-            include_dashboard=False,
-            _temp_dir=directory,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-        yield
+def cluster() -> Iterator[Cluster]:
+    """A head node of two CPUs and a seat, which this process is connected to; others may be added."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", directory)  # where a cluster's address is written down
+        head = {
+            "num_cpus": 2,
+            "resources": {"seat": 1},
+            "temp_dir": f"{directory}/ray",
+            "include_dashboard": False,
+            # a machine that is gone is missed after some 3 s instead of 15
+            "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 3},
+        }
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+        yield cluster
         ray.shutdown()
+        cluster.shutdown()
 
 
 @pytest.fixture

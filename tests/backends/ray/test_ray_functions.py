@@ -147,7 +147,7 @@ def test_a_trial_whose_process_is_killed_is_failed_and_the_others_go_on(ours):
     result = ours(killed, X, n_trials=3)
     assert [trial.state for trial in result.trials] == ["FAILED", "COMPLETE", "COMPLETE"]
     assert dict(result.trials[0].intermediate_values) == {7: 1.0}
-    assert "died" in result.trials[0].error
+    assert result.trials[0].cause.startswith("the worker process has died: Worker unexpectedly exits")
 
 
 def test_a_failure_does_not_stop_a_search_algorithm_of_rays(ours):

@@ -1,0 +1,132 @@
+"""A search over several nodes of a cluster, of which some die: each is a raylet on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ray
+
+import hpcompat as hp
+from hpcompat.backends import Plan
+from hpcompat.backends.ray.course import Course
+from hpcompat.backends.ray.engines import Engine, Exhausted
+from hpcompat.backends.ray.nodes import capacity
+
+X = {"x": hp.Float(0.0, 4.0)}
+SEAT = {"cpu": 0, "seat": 1}
+
+
+@pytest.fixture
+def others(cluster):
+    """Two nodes beside the head, each with a CPU and a seat; by id the process that is the node."""
+    temp_dir = cluster.head_node.get_temp_dir_path()
+    nodes = [cluster.add_node(num_cpus=1, resources={"seat": 1}, temp_dir=temp_dir) for _ in range(2)]
+    yield {node.node_id: node.all_processes["raylet"][0].process.pid for node in nodes}
+    for node in nodes:
+        cluster.remove_node(node, allow_graceful=False)
+
+
+def test_trials_run_on_every_node_and_those_of_a_dead_one_run_again_elsewhere(ours, others, tmp_path):
+    """One node loses its power, one is shut down, and one process dies while its node lives on."""
+    here = ray.get_runtime_context().get_node_id()
+    power, shut = others
+
+    def awaited(count):
+        limit = time.monotonic() + 120
+        while len(begun := list(tmp_path.glob("*-*"))) < count:
+            assert time.monotonic() < limit, begun
+        return {path.name.split("-")[1]: int(path.read_text() or 0) for path in begun}
+
+    def function(trial):
+        node = ray.get_runtime_context().get_node_id()
+        with (tmp_path / f"{trial.number}-{node}-{trial['x']}").open("x") as file:
+            file.write(str(os.getpid()))
+        trial.report(trial["x"], 1)
+        pids = awaited(3)
+        if node != here:
+            time.sleep(600)  # it is there to be killed
+        if trial.number == 4:
+            os._exit(1)
+        if len(pids) == 3 and not (tmp_path / "killed").exists():
+            os.kill(pids[power], signal.SIGKILL)
+            os.kill(others[power], signal.SIGKILL)
+            os.kill(others[shut], signal.SIGTERM)
+            (tmp_path / "killed").touch()
+        trial.report(trial["x"], 2)
+        return trial["x"]
+
+    assert capacity([{"CPU": 2.0}], own=False) == 1  # of four CPUs, but one node alone has two
+    options = {"n_trials": 6, "sampler": "random", "seed": 0}
+    result = ours(function, X, resources_per_trial=SEAT, max_concurrent_trials=None, **options)
+
+    alone = hp.search(lambda trial: trial["x"], X, progress=False, **options)
+    assert [trial.params for trial in result.trials] == [trial.params for trial in alone.trials]
+    assert [trial.state for trial in result.trials] == ["COMPLETE"] * 4 + ["FAILED", "COMPLETE"]
+    assert result.trials[4].cause.startswith("the worker process has died: Worker unexpectedly exits")
+    finished = [trial for trial in result.trials if trial.number != 4]
+    assert all(dict(trial.intermediate_values) == {1: trial.value, 2: trial.value} for trial in finished)
+
+    runs = [path.name.split("-") for path in tmp_path.glob("*-*")]
+    lost = {number for number, node, _ in runs if node != here}
+    assert {node for _, node, _ in runs} == {here, power, shut}
+    assert sorted(number for number, _, _ in runs) == sorted([*"012345", *lost])
+    assert all(float(x) == result.trials[int(number)].params["x"] for number, _, x in runs)
+    assert len(lost) == 2
+    assert len(result.native) == 8
+    assert result.native.num_errors == 3
+
+
+def test_a_trial_of_a_dead_node_that_may_not_run_again_has_failed():
+    """For the timeout is over, or a callback has ended the search, before or after it was lost."""
+    told = []
+    engine = Engine(lambda key: {"x": 1.0}, lambda *report: None, lambda key, *trial: told.append(key))
+    course = Course(Plan(hp.SearchSpace(X), ("minimize",), n_trials=3), engine, lambda path: None, root=None)
+    course.begin()
+    assert [course.suggest(key)["number"] for key in "abc"] == [0, 1, 2]
+    assert course.suggest("d") is None  # one of those that run may have to run again
+    course.lost("b", "Node Id: …", node_died=True)
+    course.lost("a", "Node Id: …", node_died=True)
+    assert course.suggest("e") == {"number": 1, "params": {"x": 1.0}, "again": 1}
+    course.lost("e", "Node Id: …", node_died=True)
+    assert course.interrupted
+    course.over = True
+    with pytest.raises(Exhausted):
+        course.suggest("f")
+    course.lost("c", "Node Id: …", node_died=True)
+    assert [trial.number for trial in course.done] == [0, 1, 2]
+    assert {trial.cause for trial in course.done} == {"the node has died: Node Id: …"}
+    assert told == ["a", "b", "c"]
+    assert not course.interrupted
+
+
+JOINING = """
+import os, sys
+import hpcompat as hp
+import ray
+
+address, head = sys.argv[1:]
+
+def is_there(trial):
+    return float(ray.get_runtime_context().get_node_id() == head)
+
+if __name__ == "__main__":
+    for options in ({}, {"address": address}):
+        result = hp.search(is_there, {"x": hp.Float(0, 1)}, "ray", n_trials=1, progress=False, **options)
+        assert [trial.value for trial in result.trials] == [1.0], result
+        assert not ray.is_initialized()
+        os.environ["RAY_ADDRESS"] = "127.0.0.1:1"
+"""
+
+
+def test_a_running_cluster_is_joined_and_left(cluster):
+    """By RAY_ADDRESS, and by address=, which counts more."""
+    environment = {**os.environ, "RAY_ADDRESS": cluster.address, "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-c", JOINING, cluster.address, cluster.head_node.node_id]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
