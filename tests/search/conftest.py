@@ -10,8 +10,8 @@ from typing import Any
 import optuna
 import pytest
 import transformers
-from tiny import Digits, Net
-from transformers import Trainer, TrainingArguments
+from tiny import Net, a_trainer
+from transformers import Trainer
 
 import hpcompat as hp
 
@@ -25,35 +25,8 @@ MakeTrainer = Callable[..., Trainer]
 def make_trainer(tmp_path: Path) -> MakeTrainer:
     """A Trainer over 64 digits, evaluated on 64 others after every epoch; keywords are TrainingArguments'."""
 
-    def make(
-        model_init: Any = Net,
-        *,
-        tokens: bool = False,
-        kind: type[Trainer] = Trainer,
-        trainer: dict[str, Any] | None = None,
-        **arguments: Any,
-    ) -> Trainer:
-        defaults: dict[str, Any] = {
-            "output_dir": str(tmp_path / "out"),
-            "eval_strategy": "epoch",
-            "save_strategy": "no",
-            "logging_strategy": "no",
-            "report_to": "none",
-            "use_cpu": True,
-            "disable_tqdm": True,
-            "num_train_epochs": 1,
-            "per_device_train_batch_size": 16,
-            "per_device_eval_batch_size": 64,
-        }
-        return kind(
-            **{
-                "args": TrainingArguments(**{**defaults, **arguments}),
-                "model_init": (lambda: model_init()) if isinstance(model_init, type) else model_init,
-                "train_dataset": Digits(0, 64, tokens),
-                "eval_dataset": Digits(64, 128, tokens),
-                **(trainer or {}),
-            }
-        )
+    def make(model_init: Any = Net, *, output_dir: str = str(tmp_path / "out"), **more: Any) -> Trainer:
+        return a_trainer(output_dir, model_init, **more)
 
     return make
 

@@ -129,46 +129,9 @@ def test_ctrl_c_with_nothing_finished_is_a_keyboard_interrupt(ours):
         ours(lambda trial: boom(KeyboardInterrupt()), X)
 
 
-@pytest.mark.parametrize("seed", [0, 7])
-@pytest.mark.parametrize("sampler", ["bayes", "random"])
-def test_the_same_seed_gives_the_same_trials_though_the_function_reseeds_everything(ours, sampler, seed):
-    import random
-
-    def reseeding(trial):
-        random.seed(0)
-        np.random.seed(0)
-        torch.manual_seed(0)
-        return parabola(trial)
-
-    one = ours(reseeding, X, n_trials=15, sampler=sampler, seed=seed)
-    np.random.seed(9)
-    other = ours(parabola, X, n_trials=15, sampler=sampler, seed=seed)
-    assert [trial.params for trial in one.trials] == [trial.params for trial in other.trials]
-    assert len({trial.value for trial in one.trials}) == 15
-
-
 def test_different_seeds_give_different_trials(ours):
     one, other = (ours(parabola, X, n_trials=3, seed=seed).trials for seed in (1, 2))
     assert {trial.value for trial in one}.isdisjoint(trial.value for trial in other)
-
-
-def test_several_objectives_give_the_front(ours):
-    def two(trial):
-        return trial["x"] ** 2, (trial["x"] - 2) ** 2
-
-    result = ours(two, X, direction=["minimize", "maximize"], n_trials=12)
-    front = {
-        one.number
-        for one in result.trials
-        if not any(
-            other.values != one.values and other.values[0] <= one.values[0] and other.values[1] >= one.values[1]
-            for other in result.trials
-        )
-    }
-    assert {trial.number for trial in result.pareto_front} == front
-    assert {trial.number for trial in result.native.best_trials} == front
-    with pytest.raises(hp.SearchError, match="pareto_front"):
-        _ = result.best
 
 
 def test_metrics_and_compute_objective(ours):

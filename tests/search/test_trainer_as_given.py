@@ -183,23 +183,6 @@ def test_nothing_is_printed_unless_asked_for(make_trainer, ours, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_search_leaves_nothing_outside_output_dir(make_trainer, ours, tmp_path, monkeypatch):
-    home, cwd = tmp_path / "home", tmp_path / "cwd"
-    for name, path in {"HOME": home, "TMPDIR": tmp_path / "tmp", "XDG_CACHE_HOME": home / "cache"}.items():
-        path.mkdir(parents=True)
-        monkeypatch.setenv(name, str(path))
-    cwd.mkdir()
-    monkeypatch.chdir(cwd)
-    trainer = make_trainer(output_dir=str(tmp_path / "out"), save_strategy="epoch")
-    before = {path for path in tmp_path.rglob("*")}
-
-    best = ours(trainer, LR, n_trials=3).best
-
-    new = {path for path in tmp_path.rglob("*")} - before
-    assert new
-    assert all(str(path).startswith(best.directory) for path in new)
-
-
 def test_no_search_package_is_needed_to_train_a_trial(make_trainer, monkeypatch):
     from hpcompat.backends import Suggestion
     from hpcompat.objectives.attempts import Setting

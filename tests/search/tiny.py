@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from sklearn.datasets import load_digits
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
 import hpcompat as hp
 
@@ -55,6 +55,38 @@ def bert() -> BertForSequenceClassification:
         num_labels=10,
     )
     return BertForSequenceClassification(config)
+
+
+def a_trainer(
+    output_dir: str,
+    model_init: Any = Net,
+    *,
+    tokens: bool = False,
+    kind: type[Trainer] = Trainer,
+    trainer: dict[str, Any] | None = None,
+    **arguments: Any,
+) -> Trainer:
+    """A Trainer over 64 digits, evaluated on 64 others after every epoch; keywords are TrainingArguments'."""
+    defaults: dict[str, Any] = {
+        "eval_strategy": "epoch",
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 16,
+        "per_device_eval_batch_size": 64,
+    }
+    return kind(
+        **{
+            "args": TrainingArguments(output_dir, **{**defaults, **arguments}),
+            "model_init": (lambda: model_init()) if isinstance(model_init, type) else model_init,
+            "train_dataset": Digits(0, 64, tokens),
+            "eval_dataset": Digits(64, 128, tokens),
+            **(trainer or {}),
+        }
+    )
 
 
 def accuracy(prediction: Any) -> dict[str, float]:

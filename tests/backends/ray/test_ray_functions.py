@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import time
@@ -50,21 +49,12 @@ def types(value):
     return type(value), value
 
 
-@pytest.mark.parametrize("sampler", ["bayes", "random", "native"])
-def test_a_space_with_every_kind_arrives_typed_and_inside_the_space(ours, sampler):
+def test_a_space_with_every_kind_arrives_through_a_search_algorithm_of_rays(ours):
     def told(trial):
         trial.report(trial["float"], 1)
         return {"eval_score": trial["float"]} if types(dict(trial.params)) == types(dict(trial)) else None
 
-    native = sampler == "native"
-    result = ours(
-        told,
-        EVERY_KIND,
-        n_trials=12,
-        seed=None if native else 1,
-        sampler=None if native else sampler,
-        **({"search_alg": OptunaSearch(seed=1)} if native else {}),
-    )
+    result = ours(told, EVERY_KIND, n_trials=12, search_alg=OptunaSearch(seed=1))
     assert [trial.number for trial in result.trials] == list(range(12))
     assert all(EVERY_KIND.contains(trial.params) for trial in result.trials)
     assert all(trial.value == trial.params["float"] for trial in result.trials)
@@ -76,19 +66,10 @@ def test_a_space_with_every_kind_arrives_typed_and_inside_the_space(ours, sample
     assert result.native.get_best_result().metrics["objective"] == result.best.value
 
 
-def test_the_same_seed_gives_the_same_trials(ours):
-    one, other = (ours(parabola, X, n_trials=14, seed=3) for _ in range(2))
-    assert outcomes(one) == outcomes(other)
-    # the very trials of Optuna: past its first ten, too, where each depends on those before it
+def test_the_trials_are_those_of_optuna(ours):
+    # past its first ten, too, where each depends on those before it
     alone = hp.search(parabola, X, n_trials=14, seed=3, progress=False)
-    assert outcomes(one) == outcomes(alone)
-
-
-def test_the_random_method_repeats_in_parallel_too(ours):
-    random = {"n_trials": 6, "seed": 3, "sampler": "random"}
-    one, other = (ours(parabola, X, max_concurrent_trials=2, **random) for _ in range(2))
-    assert outcomes(one) == outcomes(hp.search(parabola, X, **random, progress=False))
-    assert outcomes(one) == outcomes(other)
+    assert outcomes(ours(parabola, X, n_trials=14, seed=3)) == outcomes(alone)
 
 
 def test_trials_run_side_by_side(ours, tmp_path):
@@ -111,30 +92,16 @@ def fail(kind):
     raise kind
 
 
-def test_failures_have_their_cause_and_the_others_go_on(ours):
-    faults = {
-        1: lambda: fail(RuntimeError("CUDA error")),
-        2: lambda: fail(MemoryError()),
-        3: lambda: bytearray(2**62),
-        4: lambda: math.nan,
-        5: lambda: fail(SystemExit(3)),
-        6: lambda: None,
-    }
-    result = ours(lambda trial: faults.get(trial.number, lambda: trial["x"])(), X, n_trials=9)
+def test_sys_exit_ends_the_trial_and_not_its_process(ours):
+    faults = {1: lambda: fail(SystemExit(3)), 2: lambda: None}
+    result = ours(lambda trial: faults.get(trial.number, os.getpid)(), X, n_trials=4)
     assert [trial.cause for trial in result.trials] == [
         None,
-        "RuntimeError: CUDA error",
-        "MemoryError",
-        "MemoryError",
-        "ValueError: the objective is nan",
         "SystemExit: 3",
         "TypeError: the function returned None, and no number, list of numbers, or metrics",
         None,
-        None,
     ]
-    assert [trial.number for trial in result.trials if trial.state == "FAILED"] == list(faults)
-    assert all(trial.values is None for trial in result.trials if trial.state == "FAILED")
-    assert "in fail" in result.trials[1].error
+    assert result.trials[0].value == result.trials[3].value
 
 
 def test_a_trial_whose_process_is_killed_is_failed_and_the_others_go_on(ours):
@@ -158,12 +125,6 @@ def test_a_failure_does_not_stop_a_search_algorithm_of_rays(ours):
         sampler=OptunaSearch(seed=0),
     )
     assert [trial.state for trial in result.trials] == ["COMPLETE", "FAILED", "COMPLETE", "COMPLETE"]
-
-
-def test_all_failed_is_an_error_with_the_causes(ours):
-    with pytest.raises(hp.SearchError, match="all 3 trials failed") as failure:
-        ours(lambda trial: fail(ValueError("always")), X, n_trials=3)
-    assert failure.value.faults[0].reason == "ValueError: always"
 
 
 def test_what_hits_every_trial_alike_ends_the_search(ours):
@@ -247,16 +208,13 @@ def test_a_function_may_prune_itself(ours):
     ]
 
 
-@pytest.mark.parametrize("sampler", ["bayes", "native"])
-def test_several_objectives_have_their_front(ours, sampler):
+def test_several_objectives_have_their_front_under_a_search_algorithm_of_rays(ours):
     result = ours(
         lambda trial: [trial["x"], (trial["x"] - 2) ** 2],
         X,
         direction=["minimize", "maximize"],
         n_trials=8,
-        sampler=OptunaSearch(metric=["objective_0", "objective_1"], mode=["min", "max"])
-        if sampler == "native"
-        else sampler,
+        sampler=OptunaSearch(metric=["objective_0", "objective_1"], mode=["min", "max"]),
     )
     values = [trial.values for trial in result.trials]
     better = [v for v in values if not any(w != v and w[0] <= v[0] and w[1] >= v[1] for w in values)]
@@ -295,17 +253,6 @@ def test_callbacks_run_here_for_each_finished_trial_and_can_end_the_search(ours)
 def test_an_error_in_a_callback_is_raised(ours):
     with pytest.raises(ZeroDivisionError):
         ours(parabola, X, n_trials=4, callbacks=[lambda trial: 1 / 0])
-
-
-def test_ctrl_c_returns_what_is_finished(ours, after=3):
-    def interrupt(trial):
-        if trial.number == after - 1:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    result = ours(parabola, X, n_trials=20, callbacks=[interrupt])
-    assert result.interrupted
-    assert [trial.number for trial in result.trials] == list(range(after))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_history_of_another_backend_is_told_to_the_sampler(ours):

@@ -51,38 +51,6 @@ def migrated(any_trainer, tmp_path_factory):
     return best, seen, sorted(os.listdir(output_dir))
 
 
-def test_a_space_with_groups_and_conditions_is_searched_by_a_trainer(make_trainer, ours, tmp_path):
-    space = hp.SearchSpace(
-        {
-            "learning_rate": hp.Float(1e-3, 1e-1, log=True),
-            "per_device_train_batch_size": hp.Categorical([8, 16]),
-            "optim": hp.Categorical(["adamw_torch", "sgd"]),
-            "adam_beta2": hp.Float(0.9, 0.999, when={"optim": "adamw_torch"}),
-            "optim_args": hp.Categorical(["momentum=0.5", "nesterov=True,momentum=0.9"], when={"optim": "sgd"}),
-            "model": {"width": hp.Int(2, 8, log=True), "init": hp.Normal(0.1, 0.02)},
-        }
-    )
-    widths = []
-
-    def model_init(trial):
-        width = trial["model"]["width"] if trial is not None else 2
-        widths.append(width)
-        return Net(width)
-
-    trainer = make_trainer(model_init)
-    args, model = trainer.args, trainer.model
-    widths.clear()
-    named = [str(tmp_path / name) for name in ("one", "other")]
-    one, other = (ours(trainer, space, n_trials=4, seed=1, output_dir=name) for name in named)
-    assert all(space.contains(trial.params) for trial in one.trials)
-    assert [trial.params["model"]["width"] for trial in (*one.trials, *other.trials)] == widths
-    assert {trial.params["optim"] for trial in one.trials} == {"adamw_torch", "sgd"}
-    # though a Trainer seeds the global generators
-    assert [(t.params, t.values) for t in one.trials] == [(t.params, t.values) for t in other.trials]
-    assert len({trial.value for trial in one.trials}) == 4
-    assert (trainer.args, trainer.model) == (args, model)
-
-
 def test_hyperparameter_search_of_transformers_4_57_works_as_it_did(migrated):
     best, seen, directories = migrated
     trials = best.run_summary.trials

@@ -100,21 +100,6 @@ def test_a_grid_refuses_what_has_no_end(ours):
         ours(parabola, X, sampler="grid")
 
 
-@pytest.mark.parametrize("sampler", ["bayes", "random"])
-def test_the_same_seed_gives_the_same_trials_though_the_function_reseeds_everything(ours, sampler):
-    def reseeding(trial):
-        random.seed(0)
-        np.random.seed(0)
-        return parabola(trial)
-
-    one = ours(reseeding, X, n_trials=8, sampler=sampler, seed=3)
-    np.random.seed(9)
-    other = ours(parabola, X, n_trials=8, sampler=sampler, seed=3)
-    assert params_of(one) == params_of(other)
-    assert len({trial.value for trial in one.trials}) == 8
-    assert params_of(ours(parabola, X, n_trials=3, sampler=sampler, seed=4)) != params_of(one)[:3]
-
-
 @pytest.mark.parametrize("method", ["bayes", "random"])
 def test_the_engine_leaves_the_global_generators_as_they_are(method):
     random.seed(1)
@@ -169,26 +154,6 @@ def test_history_of_another_backend_with_every_kind_and_state(ours):
     assert [trial.state for trial in result.trials] == ["COMPLETE"] * 2
     back = hp.search(lambda trial: 0.0, EVERY_KIND, n_trials=1, history=result, progress=False)
     assert len(back.native.trials) == 3
-
-
-def test_several_objectives_give_the_front(ours):
-    def two(trial):
-        return trial["x"] ** 2, (trial["x"] - 2) ** 2
-
-    result = ours(two, X, direction=["minimize", "maximize"], n_trials=12, sampler="random")
-    front = {
-        one.number
-        for one in result.trials
-        if not any(
-            other.values != one.values and other.values[0] <= one.values[0] and other.values[1] >= one.values[1]
-            for other in result.trials
-        )
-    }
-    assert {trial.number for trial in result.pareto_front} == front
-    grid = ours(
-        lambda trial: [trial["n"], -trial["n"]], {"n": hp.Int(1, 3)}, direction=["minimize"] * 2, sampler="grid"
-    )
-    assert len(grid.pareto_front) == 3
 
 
 def learning_curve(trial):
