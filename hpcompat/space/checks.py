@@ -1,8 +1,8 @@
 """What makes a parameter sound, and the law that follows from its arguments.
 
 Each function takes a kind's arguments as given and returns its fields: the arguments in canonical
-form, the `faults` found, and where there are none the law and the support. Nothing raises here, so
-that a space can report what is wrong with all its parameters at once.
+form, the `faults` found, and where there are none how it is drawn: the law and the support. Nothing
+raises here, so that a space can report what is wrong with all its parameters at once.
 """
 
 from __future__ import annotations
@@ -78,6 +78,12 @@ def choices(values: Any, weights: Any, ordered: Any) -> Fields:
     return _fields(faults, law, support, choices=values, weights=weights, ordered=ordered)
 
 
+def constant(value: Any) -> Fields:
+    """The fields of a Constant."""
+    faults = value_faults([value])
+    return _fields(list(faults), Even(1), None if faults else Choices((value,)), value=value)
+
+
 def bell(mean: Any, std: Any, low: Any, high: Any, log: Any, step: Any) -> Fields:
     """The fields of a Normal."""
     faults: list[Fault] = []
@@ -111,9 +117,7 @@ def value_faults(values: Iterable[Any]) -> tuple[Fault, ...]:
 
 
 def _fields(faults: list[Fault], law: Any, support: Any, **arguments: Any) -> Fields:
-    if faults:
-        law = support = None
-    return {**arguments, "faults": tuple(faults), "_law": law, "_support": support}
+    return {**arguments, "faults": tuple(faults), "_drawn": None if faults else (law, support)}
 
 
 def _bounds(kind: str, low: Any, high: Any, log: bool, faults: list[Fault]) -> None:

@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 
 from hpcompat.errors import SpaceError
-from hpcompat.space.structure import Leaf
+from hpcompat.space.structure import Gates, Leaf
 
 _MOST_STEPS = 100_000
 _DEEPEST = 150
-Gates = tuple[tuple[str, frozenset[Hashable]], ...]
 
 
 def configurations(leaves: Iterable[Leaf]) -> float:
@@ -48,7 +47,7 @@ def configurations(leaves: Iterable[Leaf]) -> float:
         rest = sizes[root] - len(mentioned)
         return {**classes, _OTHER: rest} if rest else classes
 
-    return count({leaf.name: leaf._gates for leaf in leaves}, 0)
+    return count({leaf.name: leaf.gates for leaf in leaves}, 0)
 
 
 _OTHER = object()

@@ -18,15 +18,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from hpcompat.errors import Fault, ParamsError, SpaceError
-from hpcompat.space import checks
+from hpcompat.space import checks, glances
 from hpcompat.space.conditions import Condition, When, conditions, when_dict, when_key
-from hpcompat.space.laws import Continuous, Discrete, Even
+from hpcompat.space.laws import Continuous
 from hpcompat.space.supports import Choices, Steps
 from hpcompat.space.values import identity, show
+
+Drawn = tuple[Any, Steps | Choices | None]
+"""How a parameter is drawn: its law, and the support that a discrete law draws an index of."""
+_set = object.__setattr__  # the dataclasses are frozen for everyone but themselves
 
 
 class Parameter:
@@ -36,18 +40,31 @@ class Parameter:
     kind: ClassVar[str]
     when: tuple[Condition, ...]
     faults: tuple[Fault, ...]
-    _law: Continuous | Discrete | None
-    _support: Steps | Choices | None
+    _drawn: Drawn | None
 
-    def _settle(self, **fields: Any) -> None:
-        # the dataclasses are frozen for everyone but their own __post_init__
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
+    def _begin(self, when: When, plain: bool) -> None:
+        """The fields that all kinds have. What is plainly sound is looked at closely when it is first drawn from."""
+        _set(self, "when", () if when is None else conditions(when))
+        _set(self, "faults", ())
+        _set(self, "_drawn", None)
+        if not plain:
+            self._settle()
 
-    def _sound(self) -> Continuous | Discrete:
-        if self._law is None:
+    def _settle(self) -> None:
+        for name, value in self._checked().items():
+            _set(self, name, value)
+
+    def _checked(self) -> checks.Fields:
+        """The arguments in canonical form, the faults, and what follows from them."""
+        raise TypeError("Parameter is abstract: use Float, Int, Categorical, Constant or Normal")
+
+    def _sound(self) -> Drawn:
+        """The law and the support."""
+        if self._drawn is None and not self.faults:
+            self._settle()
+        if self._drawn is None:
             raise SpaceError(f"{show(self, 200)} is no valid {type(self).__name__}", self.faults)
-        return self._law
+        return self._drawn
 
     @property
     def support(self) -> Steps | Choices | None:
@@ -56,8 +73,7 @@ class Parameter:
         >>> list(Int(1, 7, step=3).support), Float(0, 1).support
         ([1, 4, 7], None)
         """
-        self._sound()
-        return self._support
+        return (self._drawn or self._sound())[1]
 
     @property
     def size(self) -> float:
@@ -66,7 +82,8 @@ class Parameter:
         >>> Int(1, 10).size, Float(0, 1).size
         (10, inf)
         """
-        return math.inf if self.support is None else self._support.size  # type: ignore[union-attr]
+        support = self.support
+        return math.inf if support is None else support.size
 
     def quantile(self, u: float) -> Any:
         """The value below which a share `u` (0 … 1) of the draws lies: `quantile(random())` samples.
@@ -74,8 +91,8 @@ class Parameter:
         >>> Float(0, 10).quantile(0.25), Int(1, 4).quantile(1.0)
         (2.5, 4)
         """
-        drawn = (self._law or self._sound()).quantile(u)
-        return drawn if self._support is None else self._support[drawn]  # type: ignore[index]
+        law, support = self._drawn or self._sound()
+        return law.quantile(u) if support is None else support[law.quantile(u)]
 
     def cdf(self, value: Any) -> float:
         """The probability of a draw at or below `value` (for choices: of it and those listed before it).
@@ -85,10 +102,9 @@ class Parameter:
         >>> Float(0, 10).cdf(2.5), Int(1, 4).cdf(3)
         (0.25, 0.75)
         """
-        law = self._sound()
-        if self._support is None:
-            return law.cdf(value)  # type: ignore[union-attr]
-        return law.below(self._index(value) + 1)  # type: ignore[union-attr]
+        law, support = self._sound()
+        probability: float = law.cdf(value) if support is None else law.below(self._index(value) + 1)
+        return probability
 
     def unit(self, value: Any) -> float:
         """A `u` with `quantile(u) == value`: for a discrete kind the middle of the value's share.
@@ -98,13 +114,13 @@ class Parameter:
         >>> Int(1, 4).unit(1), Float(0, 10).unit(2.5)
         (0.125, 0.25)
         """
-        law = self._sound()
+        law, support = self._sound()
         if not self.contains(value):
             raise ParamsError(f"{show(value)} is no value of {show(self, 200)}")
-        if self._support is None:
-            return _nearest(law, value, law.cdf(value))  # type: ignore[union-attr, arg-type]
+        if support is None:
+            return _nearest(law, value, law.cdf(value))
         index = self._index(value)
-        low, high = law.below(index), law.below(index + 1)  # type: ignore[union-attr]
+        low, high = law.below(index), law.below(index + 1)
         for u in (low + (high - low) / 2, low, math.nextafter(low, 1.0), math.nextafter(high, 0.0)):
             if law.quantile(u) == index:
                 return u
@@ -116,8 +132,9 @@ class Parameter:
         >>> Int(1, 4).contains(2), Int(1, 4).contains(2.0), Categorical([1]).contains(True)
         (True, False, False)
         """
-        if self.support is not None:
-            return self._support.index(value) is not None  # type: ignore[union-attr]
+        support = self.support
+        if support is not None:
+            return support.index(value) is not None
         low, high = self._range()
         return type(value) is float and low <= value <= high and math.isfinite(value)
 
@@ -125,7 +142,7 @@ class Parameter:
         raise TypeError(f"{type(self).__name__} is discrete")
 
     def _index(self, value: Any) -> int:
-        index = self._support.index(value)  # type: ignore[union-attr]
+        index = self.support.index(value)  # type: ignore[union-attr]
         if index is None:
             raise ParamsError(f"{show(value)} is no value of {show(self, 200)}")
         return index
@@ -167,7 +184,7 @@ def _nearest(law: Continuous, value: float, u: float) -> float:
     return best
 
 
-@dataclass(frozen=True, eq=False, repr=False, slots=True)
+@dataclass(init=False, frozen=True, eq=False, repr=False, slots=True)
 class Float(Parameter):
     """A float between low and high, both included.
 
@@ -184,16 +201,23 @@ class Float(Parameter):
     kind: ClassVar[str] = "float"
     low: float
     high: float
-    _: KW_ONLY
     log: bool = False
     step: float | None = None
-    when: When = None  # type: ignore[assignment]
+    when: tuple[Condition, ...] = ()
     faults: tuple[Fault, ...] = field(init=False)
-    _law: Continuous | Discrete | None = field(init=False)
-    _support: Steps | None = field(init=False)
+    _drawn: Drawn | None = field(init=False)
 
-    def __post_init__(self) -> None:
-        self._settle(when=conditions(self.when), **checks.interval(self.low, self.high, self.log, self.step))
+    def __init__(
+        self, low: float, high: float, *, log: bool = False, step: float | None = None, when: When = None
+    ) -> None:
+        _set(self, "low", low)
+        _set(self, "high", high)
+        _set(self, "log", log)
+        _set(self, "step", step)
+        self._begin(when, step is None and glances.interval(low, high, log))
+
+    def _checked(self) -> checks.Fields:
+        return checks.interval(self.low, self.high, self.log, self.step)
 
     def _range(self) -> tuple[float, float]:
         return self.low, self.high
@@ -211,7 +235,7 @@ class Float(Parameter):
         ]
 
 
-@dataclass(frozen=True, eq=False, repr=False, slots=True)
+@dataclass(init=False, frozen=True, eq=False, repr=False, slots=True)
 class Int(Parameter):
     """An int between low and high, both included.
 
@@ -225,16 +249,21 @@ class Int(Parameter):
     kind: ClassVar[str] = "int"
     low: int
     high: int
-    _: KW_ONLY
     log: bool = False
     step: int = 1
-    when: When = None  # type: ignore[assignment]
+    when: tuple[Condition, ...] = ()
     faults: tuple[Fault, ...] = field(init=False)
-    _law: Continuous | Discrete | None = field(init=False)
-    _support: Steps | None = field(init=False)
+    _drawn: Drawn | None = field(init=False)
 
-    def __post_init__(self) -> None:
-        self._settle(when=conditions(self.when), **checks.int_range(self.low, self.high, self.log, self.step))
+    def __init__(self, low: int, high: int, *, log: bool = False, step: int = 1, when: When = None) -> None:
+        _set(self, "low", low)
+        _set(self, "high", high)
+        _set(self, "log", log)
+        _set(self, "step", step)
+        self._begin(when, type(step) is int and step == 1 and glances.int_range(low, high, log))
+
+    def _checked(self) -> checks.Fields:
+        return checks.int_range(self.low, self.high, self.log, self.step)
 
     def _key(self) -> Hashable:
         return identity((self.low, self.high, self.log, self.step)), when_key(self.when)
@@ -249,7 +278,7 @@ class Int(Parameter):
         ]
 
 
-@dataclass(frozen=True, eq=False, repr=False, slots=True)
+@dataclass(init=False, frozen=True, eq=False, repr=False, slots=True)
 class Categorical(Parameter):
     """One of the choices: any JSON values, and tuples, told apart by type and value.
 
@@ -262,16 +291,28 @@ class Categorical(Parameter):
 
     kind: ClassVar[str] = "categorical"
     choices: Sequence[Any]
-    _: KW_ONLY
     weights: Sequence[float] | None = None
     ordered: bool = False
-    when: When = None  # type: ignore[assignment]
+    when: tuple[Condition, ...] = ()
     faults: tuple[Fault, ...] = field(init=False)
-    _law: Continuous | Discrete | None = field(init=False)
-    _support: Choices | None = field(init=False)
+    _drawn: Drawn | None = field(init=False)
 
-    def __post_init__(self) -> None:
-        self._settle(when=conditions(self.when), **checks.choices(self.choices, self.weights, self.ordered))
+    def __init__(
+        self,
+        choices: Sequence[Any],
+        *,
+        weights: Sequence[float] | None = None,
+        ordered: bool = False,
+        when: When = None,
+    ) -> None:
+        plain = weights is None and glances.choices(choices, ordered)
+        _set(self, "choices", tuple(choices) if plain else choices)
+        _set(self, "weights", weights)
+        _set(self, "ordered", ordered)
+        self._begin(when, plain)
+
+    def _checked(self) -> checks.Fields:
+        return checks.choices(self.choices, self.weights, self.ordered)
 
     def _key(self) -> Hashable:
         return identity((self.choices, self.weights, self.ordered)), when_key(self.when)
@@ -282,7 +323,7 @@ class Categorical(Parameter):
         return [repr(choices), *weights, *(["ordered=True"] if self.ordered else []), *self._when_argument()]
 
 
-@dataclass(frozen=True, eq=False, repr=False, slots=True)
+@dataclass(init=False, frozen=True, eq=False, repr=False, slots=True)
 class Constant(Parameter):
     """Always the same value: any JSON value, or a tuple.
 
@@ -292,17 +333,16 @@ class Constant(Parameter):
 
     kind: ClassVar[str] = "constant"
     value: Any
-    _: KW_ONLY
-    when: When = None  # type: ignore[assignment]
+    when: tuple[Condition, ...] = ()
     faults: tuple[Fault, ...] = field(init=False)
-    _law: Continuous | Discrete | None = field(init=False)
-    _support: Choices | None = field(init=False)
+    _drawn: Drawn | None = field(init=False)
 
-    def __post_init__(self) -> None:
-        faults = checks.value_faults([self.value])
-        support = None if faults else Choices((self.value,))
-        law = None if faults else Even(1)
-        self._settle(when=conditions(self.when), faults=faults, _support=support, _law=law)
+    def __init__(self, value: Any, *, when: When = None) -> None:
+        _set(self, "value", value)
+        self._begin(when, False)
+
+    def _checked(self) -> checks.Fields:
+        return checks.constant(self.value)
 
     def _key(self) -> Hashable:
         return identity(self.value), when_key(self.when)
@@ -311,7 +351,7 @@ class Constant(Parameter):
         return [repr(self.value), *self._when_argument()]
 
 
-@dataclass(frozen=True, eq=False, repr=False, slots=True)
+@dataclass(init=False, frozen=True, eq=False, repr=False, slots=True)
 class Normal(Parameter):
     """A normal law with the given mean and std.
 
@@ -326,19 +366,32 @@ class Normal(Parameter):
     kind: ClassVar[str] = "normal"
     mean: float
     std: float
-    _: KW_ONLY
     low: float | None = None
     high: float | None = None
     log: bool = False
     step: float | None = None
-    when: When = None  # type: ignore[assignment]
+    when: tuple[Condition, ...] = ()
     faults: tuple[Fault, ...] = field(init=False)
-    _law: Continuous | Discrete | None = field(init=False)
-    _support: Steps | None = field(init=False)
+    _drawn: Drawn | None = field(init=False)
 
-    def __post_init__(self) -> None:
-        bell = checks.bell(self.mean, self.std, self.low, self.high, self.log, self.step)
-        self._settle(when=conditions(self.when), **bell)
+    def __init__(
+        self,
+        mean: float,
+        std: float,
+        *,
+        low: float | None = None,
+        high: float | None = None,
+        log: bool = False,
+        step: float | None = None,
+        when: When = None,
+    ) -> None:
+        arguments = {"mean": mean, "std": std, "low": low, "high": high, "log": log, "step": step}
+        for name, value in arguments.items():
+            _set(self, name, value)
+        self._begin(when, False)
+
+    def _checked(self) -> checks.Fields:
+        return checks.bell(self.mean, self.std, self.low, self.high, self.log, self.step)
 
     def _range(self) -> tuple[float, float]:
         floor = 5e-324 if self.log else -math.inf

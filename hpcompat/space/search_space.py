@@ -67,7 +67,7 @@ class SearchSpace(Mapping[str, Entry]):
 
     @cached_property
     def _resolved(self) -> tuple[tuple[Leaf, ...], tuple[Fault, ...]]:
-        return structure.resolve(self, self.when)
+        return structure.resolve(self._entries, self.when)
 
     def _require_sound(self) -> tuple[Leaf, ...]:
         leaves, faults = self._resolved
@@ -298,4 +298,4 @@ def _braces(group: SearchSpace) -> str:
 
 
 def _is_group(entry: Any) -> bool:
-    return isinstance(entry, Mapping) and not isinstance(entry, SearchSpace)
+    return not isinstance(entry, (Parameter, SearchSpace)) and isinstance(entry, Mapping)

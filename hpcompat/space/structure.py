@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 from hpcompat.errors import Fault
 from hpcompat.space.conditions import Condition
@@ -16,60 +16,61 @@ from hpcompat.space.values import identity, is_scalar, show, unfit
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 ABSENT = object()
 MOST_LEVELS = 128
+Gates = tuple[tuple[str, frozenset[Hashable]], ...]
 Node = dict[str, Union["Leaf", "Node"]]
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """A parameter where it stands: `path` from the outermost space, `name` the same with dots.
 
-    `when` holds every condition it stands under: its own and those of the groups around it.
+    `when` holds every condition it stands under: its own and those of the groups around it. `gates`
+    has for each the parent and the identities of the values that open it.
     """
 
     path: tuple[str, ...]
     name: str
     parameter: Parameter
-    when: tuple[Condition, ...]
-    _gates: tuple[tuple[str, frozenset[Hashable]], ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        gates = tuple((parent, frozenset(map(identity, values))) for parent, values in self.when)
-        object.__setattr__(self, "_gates", gates)
+    when: tuple[Condition, ...] = ()
+    gates: Gates = ()
 
     def active(self, flat: Mapping[str, Any]) -> bool:
         """Whether the parameter is active beside these values, by dotted name, of its parents."""
-        return all(parent in flat and identity(flat[parent]) in accepted for parent, accepted in self._gates)
+        for parent, accepted in self.gates:
+            if parent not in flat or identity(flat[parent]) not in accepted:
+                return False
+        return True
 
 
 def walk(leaves: Iterable[Leaf], value_of: Callable[[Leaf], Any]) -> dict[str, Any]:
     """Ask for the value of each leaf that is active under those before it; values by dotted name."""
     flat: dict[str, Any] = {}
     for leaf in leaves:
-        if not leaf.when or leaf.active(flat):
+        if not leaf.gates or leaf.active(flat):
             value = value_of(leaf)
             if value is not ABSENT:
                 flat[leaf.name] = value
     return flat
 
 
-def resolve(space: Mapping[str, Any], when: tuple[Condition, ...]) -> tuple[tuple[Leaf, ...], tuple[Fault, ...]]:
-    """The leaves, parents first, and everything that is wrong with the space."""
+def resolve(entries: Mapping[str, Any], when: tuple[Condition, ...]) -> tuple[tuple[Leaf, ...], tuple[Fault, ...]]:
+    """The leaves, parents first, and everything that is wrong with the space of these entries."""
     found: dict[str, Leaf] = {}
     faults: list[Fault] = []
     if when:
         faults.append(Fault("", "the outermost space has no `when`", "put it inside another space"))
-    for item in _entries(space, (), ()):
+    for item in _entries(entries, (), ()):
         if isinstance(item, Fault):
             faults.append(item)
         elif item.name in found:
             faults.append(Fault(item.name, "is there twice: as a name with dots, and inside a group", "rename one"))
         else:
             found[item.name] = item
-    for leaf in found.values():
+    steered = [leaf for leaf in found.values() if leaf.when]
+    for leaf in steered:
         faults += _condition_faults(leaf, found)
     if faults:
         return (), tuple(faults)
-    return _ordered(found)
+    return _ordered(found) if steered else (tuple(found.values()), ())
 
 
 def _entries(space: Mapping[str, Any], path: tuple[str, ...], when: tuple[Condition, ...]) -> Iterator[Leaf | Fault]:
@@ -78,11 +79,12 @@ def _entries(space: Mapping[str, Any], path: tuple[str, ...], when: tuple[Condit
             yield Fault(".".join(path), f"{show(name)} is no name for a parameter", "use printable text")
             continue
         below = (*path, name)
-        dotted = ".".join(below)
+        dotted = ".".join(below) if path else name
         conditions = (*when, *getattr(entry, "when", ()))
         if isinstance(entry, Parameter):
-            yield from (fault._replace(where=dotted) for fault in entry.faults)
-            yield Leaf(below, dotted, entry, conditions)
+            for fault in entry.faults:
+                yield fault._replace(where=dotted)
+            yield Leaf(below, dotted, entry, conditions, conditions and _gates(conditions))
         elif not isinstance(entry, Mapping):
             yield Fault(dotted, f"{show(entry)} is no parameter", _way_out(entry))
         elif not entry:
@@ -91,6 +93,10 @@ def _entries(space: Mapping[str, Any], path: tuple[str, ...], when: tuple[Condit
             yield Fault(path[0], f"is nested more than {MOST_LEVELS} levels deep", "flatten it: names may have dots")
         else:
             yield from _entries(entry, below, conditions)
+
+
+def _gates(conditions: tuple[Condition, ...]) -> Gates:
+    return tuple((parent, frozenset(map(identity, values))) for parent, values in conditions)
 
 
 def _way_out(entry: Any) -> str:
@@ -162,7 +168,7 @@ def pin(space: Mapping[str, Any], constants: Mapping[str, Parameter], leaves: Ma
     """The entries of a space in which `constants` stand for the parameters of their (dotted) names."""
     gone: set[str] = set()
     for leaf in leaves.values():  # parents first, so that one pass is enough
-        for parent, accepted in leaf._gates:
+        for parent, accepted in leaf.gates:
             pinned = constants.get(parent)
             if parent in gone or (pinned and identity(pinned.quantile(0.5)) not in accepted):
                 gone.add(leaf.name)

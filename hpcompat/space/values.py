@@ -6,7 +6,7 @@ import copy
 from collections.abc import Hashable
 from typing import Any
 
-_SCALARS = frozenset({str, int, float, bool, type(None)})
+SCALARS = frozenset({str, int, float, bool, type(None)})
 _DEPTH = 32
 MOST_BITS = 1024
 """Longer ints than any float: Python itself refuses to print those of some thousand digits."""
@@ -34,7 +34,7 @@ def same(one: Any, other: Any) -> bool:
 
 def is_scalar(value: Any) -> bool:
     """A str, int, float, bool or None, and no subclass of one."""
-    return type(value) in _SCALARS
+    return type(value) in SCALARS
 
 
 def unfit(value: Any, depth: int = 0) -> tuple[str, str] | None:
@@ -53,7 +53,7 @@ def unfit(value: Any, depth: int = 0) -> tuple[str, str] | None:
         return None if finite else (f"{value} is not finite", "use a string or None in its place")
     if kind is int and value.bit_length() > MOST_BITS:
         return f"an int of more than {MOST_BITS} bits", "use a string in its place"
-    if kind in _SCALARS:
+    if kind in SCALARS:
         return None
     if depth >= _DEPTH:
         return "it is nested more than 32 levels deep", "flatten it"
@@ -81,7 +81,7 @@ def _is_text(value: str) -> bool:
 
 def fresh(value: Any) -> Any:
     """The value itself if nothing can change it, else a copy that its owner may change."""
-    return value if type(value) in _SCALARS else copy.deepcopy(value)
+    return value if type(value) in SCALARS else copy.deepcopy(value)
 
 
 def show(value: Any, width: int = 60) -> str:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hpcompat.space.parameters import Categorical, Parameter
+from hpcompat.space.parameters import Parameter
 from hpcompat.translators import needs
 from hpcompat.translators.needs import (
     always,
@@ -304,20 +304,29 @@ CONDITIONS = {
 """How a condition travels that the dialect's room does not write natively: the room's `gated` says which it does."""
 
 
-def shape(p: Parameter) -> str:
+_SHAPES = {
+    (kind, log, stepped): f"{kind}{' log' * log}{' step' * stepped}"
+    for kind in ("float", "int", "normal")
+    for log in (False, True)
+    for stepped in (False, True)
+}
+
+
+def shape(p: Any) -> str:
     """The row of the table that a parameter belongs to.
 
     >>> shape(Float(0, 1)), shape(Int(2, 8, log=True, step=2)), shape(Categorical([1, 2], ordered=True))
     ('float', 'int log step', 'categorical ordered')
     """
-    if isinstance(p, Categorical):
-        return "categorical weights" if p.weights else "categorical ordered" if p.ordered else "categorical"
-    log = " log" if getattr(p, "log", False) else ""
-    step = getattr(p, "step", None)
-    stepped = step is not None and not (p.kind == "int" and step == 1)
-    return f"{p.kind}{log}{' step' if stepped else ''}"
+    kind: str = p.kind
+    if kind == "categorical":
+        return "categorical weights" if p.weights else "categorical ordered" if p.ordered else kind
+    return kind if kind == "constant" else _SHAPES[kind, p.log, p.step != (1 if kind == "int" else None)]
 
 
 def choose(p: Parameter, column: str) -> Rule:
     """The best way for a parameter to travel in a column of the table."""
-    return next(rule for rule in TABLE[shape(p)][column] if rule.fits(p))
+    for rule in TABLE[shape(p)][column]:
+        if rule.fits(p):
+            return rule
+    raise AssertionError("the last rule of every cell fits all that come to it")

@@ -20,7 +20,8 @@ class Names:
         >>> WANDB.escape("lr"), WANDB.escape("top/k")
         ('lr', 'top_x2f_k')
         """
-        if self.legal.fullmatch(name) and name not in self.reserved and not _ESCAPE.search(name):
+        usual = name.isidentifier() and name.isascii() and "_x" not in name  # which each system takes
+        if (usual or (self.legal.fullmatch(name) and not _ESCAPE.search(name))) and name not in self.reserved:
             return name if len(name) <= self.longest else self._short(name)
         letters = (
             letter

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
-from hpcompat.space.values import identity, is_scalar
+from hpcompat.space.values import SCALARS, identity
 from hpcompat.translators import literals
 
 MOST_LISTED = 10_000
@@ -27,7 +27,8 @@ def wide(p: Float | Normal) -> bool:
 def exact_ints(p: Int) -> bool:
     """Ints well inside of what a float holds: the engines draw them as floats, and round."""
     # exp(log(2**44)) is off by a twentieth of one: a draw next to a bound would be rounded beyond it
-    return max(abs(p.low), abs(p.high)) <= (2**31 if p.log else 2**44)
+    most = 2**31 if p.log else 2**44
+    return p.low >= -most and p.high <= most
 
 
 def listed(p: Parameter) -> bool:
@@ -58,13 +59,13 @@ def anchored_ints(p: Int) -> bool:
 
 def scalars(p: Categorical) -> bool:
     """No two choices that an engine comparing by == would confuse."""
-    return all(map(is_scalar, p.choices)) and len(set(p.choices)) == len(p.choices)
+    return SCALARS.issuperset(map(type, p.choices)) and len(set(p.choices)) == len(p.choices)
 
 
 def storable(p: Categorical) -> bool:
     """Choices that JSON gives back as they were, and that == tells apart."""
-    if all(map(is_scalar, p.choices)):
-        return scalars(p)
+    if SCALARS.issuperset(map(type, p.choices)):
+        return len(set(p.choices)) == len(p.choices)
     return not any(map(_holds_tuple, p.choices)) and _apart(p.choices)
 
 
@@ -93,6 +94,8 @@ def plain(p: Categorical | Constant) -> bool:
 
 def resolvable(value: Any) -> bool:
     """Whether Ray would take a dict inside the value for part of the space: it evaluates {"eval": …}, splits at "/"."""
+    if type(value) in SCALARS:
+        return False
     if isinstance(value, dict):
         return (
             bool({"eval", "grid_search"} & value.keys())

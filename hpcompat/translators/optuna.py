@@ -49,8 +49,12 @@ def column(options: Mapping[str, Any]) -> str:
 
 def gated(space: SearchSpace) -> tuple[frozenset[str], frozenset[str]]:
     """The leaves whose conditions are written natively, and the parents that are written as something else."""
-    told = {leaf.name for leaf in space.leaves if choose(leaf.parameter, "optuna").form != "unit"}
-    gated = (leaf.name for leaf in space.leaves if leaf.when and all(parent in told for parent, _ in leaf.when))
+    steered = [leaf for leaf in space.leaves if leaf.when]
+    parents = {parent for leaf in steered for parent, _ in leaf.when}
+    told = {
+        leaf.name for leaf in space.leaves if leaf.name in parents and choose(leaf.parameter, "optuna").form != "unit"
+    }
+    gated = (leaf.name for leaf in steered if all(parent in told for parent, _ in leaf.when))
     return frozenset(gated), frozenset()
 
 

@@ -51,8 +51,10 @@ def gated(space: SearchSpace) -> tuple[frozenset[str], frozenset[str]]:
 
     One level of conditions, every parent a choice of texts, and something active under each of its values.
     """
-    leaves = {leaf.name: leaf for leaf in space.leaves}
     steered = {leaf.name for leaf in space.leaves if leaf.when}
+    if not steered:
+        return frozenset(), frozenset()
+    leaves = {leaf.name: leaf for leaf in space.leaves}
     able = {name for name, leaf in leaves.items() if not leaf.when and _is_text_choice(leaf.parameter)}
     asked = {parent for leaf in leaves.values() for parent, _ in leaf.when}
     parents = asked & able
@@ -113,9 +115,11 @@ def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, 
             form["conditionals"].append({"name": passage.raw_name, "values": values})
         elif passage.stand_in is not None:
             body = WRITERS[passage.written(WRITERS, STAND_INS)](passage.stand_in)
-            when = {by_name[parent].raw_name: list(values) for parent, values in passage.leaf.when}
-            conditions = {"conditions": when} if passage.gated else {}
-            form["parameters"].append({"name": passage.raw_name, **body, **conditions})
+            entry = {"name": passage.raw_name, **body}
+            if passage.gated:
+                when = passage.leaf.when
+                entry["conditions"] = {by_name[parent].raw_name: list(values) for parent, values in when}
+            form["parameters"].append(entry)
     if not form["parameters"]:
         hint = "add a parameter that varies"
         raise TranslationError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -27,18 +27,19 @@ class Level(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """One parameter on its way: where it stands, what is written for it, and under which name."""
+class Passage(NamedTuple):
+    """One parameter on its way: where it stands, what is written for it, and under which name.
+
+    `raw_path`: the name that the system knows it by; more than one part only where groups are nested.
+    `stand_in`: the parameter that is written: itself, or what `encoding` puts in its place; None if
+    nothing is. `gated`: whether the system itself leaves the parameter out where it is not active.
+    """
 
     leaf: Leaf
     level: Level
     raw_path: tuple[str, ...]
-    """The name that the system knows it by; more than one part only where groups are nested."""
     stand_in: Parameter | None
-    """The parameter that is written: itself, or what `encoding` puts in its place; None if nothing is."""
     gated: bool
-    """Whether the system itself leaves the parameter out where it is not active."""
 
     @property
     def raw_name(self) -> str:
@@ -170,7 +171,7 @@ def translate(space: Mapping[str, Any], dialect: str, *, encode: bool = False, *
     space = space if isinstance(space, SearchSpace) else SearchSpace(space)
     options = room.check_options(options)
     passages = _passages(space, room, room.column(options))
-    faults = [fault for passage in passages for fault in _refusals(passage, encode)]
+    faults = [_refusal(passage) for passage in passages if passage.level.level in (_NO_WAY if encode else _NOT_EXACT)]
     if faults:
         raise TranslationError(f"this space has no exact {dialect} form", faults)
     form = room.write(passages, options)
@@ -186,43 +187,47 @@ def levels(space: Mapping[str, Any], dialect: str, **options: Any) -> tuple[Leve
     return tuple(passage.level for passage in _passages(space, room, column))
 
 
-def _refusals(passage: Passage, encode: bool) -> list[Fault]:
+_NO_WAY = frozenset(["refused"])
+_NOT_EXACT = frozenset(["encoded", "refused"])
+
+
+def _refusal(passage: Passage) -> Fault:
     name, level, _, reason = passage.level
-    if level == "refused":
-        return [
-            Fault(
-                name,
-                f"{reason}: {show(passage.leaf.parameter, 120)}",
-                "give it a step, or use method='random'",
-            )
-        ]
-    if level == "encoded" and not encode:
-        return [Fault(name, reason, "translate(…, encode=True) lets it travel; its decode brings the values back")]
-    return []
+    if level == "encoded":
+        return Fault(name, reason, "translate(…, encode=True) lets it travel; its decode brings the values back")
+    reason = f"{reason}: {show(passage.leaf.parameter, 120)}"
+    return Fault(name, reason, "give it a step, or use method='random'")
 
 
 def _passages(space: SearchSpace, room: Any, column: str) -> tuple[Passage, ...]:
     gated, parents = room.gated(space)
+    nested, escape = room.NESTED, room.NAMES.escape
     passages = []
     for leaf in space.leaves:
-        rule = limits.choose(leaf.parameter, column)
-        if leaf.name in parents:
+        path, name, parameter, when, _ = leaf
+        rule = limits.choose(parameter, column)
+        if name in parents:
             rule = limits.Rule("native", "conditional") if not _ordered(leaf) else rule._replace(form="conditional")
+        raw_path = tuple([escape(part) for part in (path if nested else (name,))])
         reasons = [rule]
-        if leaf.when and leaf.name not in gated:
+        if when and name not in gated:
             reasons.append(limits.CONDITIONS[column])
-        raw_path = tuple(map(room.NAMES.escape, leaf.path if room.NESTED else (leaf.name,)))
-        if raw_path != leaf.path:
-            renamed = raw_path != (leaf.name,)
+        if raw_path != path:
+            renamed = raw_path != (name,)
             reason = f"travels as {'.'.join(raw_path)!r}"
             reasons.append(limits.Rule("encoded" if renamed else "equivalent", "", reason))
-        worst = max(limits.LEVELS.index(each.level) for each in reasons)
-        why = "; ".join(each.reason for each in reasons if each.reason)
-        level = Level(leaf.name, limits.LEVELS[worst], rule.form, why)
         encoding = ENCODINGS.get(rule.form, AS_IT_IS)
-        stand_in = None if rule.level == "refused" else encoding.stand_in(leaf.parameter)
-        passages.append(Passage(leaf, level, raw_path, stand_in, leaf.name in gated))
+        stand_in = None if rule.level == "refused" else encoding.stand_in(parameter)
+        passages.append(Passage(leaf, _level(name, rule.form, reasons), raw_path, stand_in, name in gated))
     return tuple(passages)
+
+
+def _level(name: str, form: str, reasons: Sequence[limits.Rule]) -> Level:
+    """The worst of the levels, for all the reasons together."""
+    if len(reasons) == 1:
+        return Level(name, reasons[0].level, form, reasons[0].reason)
+    worst = max(limits.LEVELS.index(each.level) for each in reasons)
+    return Level(name, limits.LEVELS[worst], form, "; ".join(each.reason for each in reasons if each.reason))
 
 
 def _ordered(leaf: Leaf) -> bool:

@@ -94,8 +94,7 @@ def _distribution(name: str, **keys: Any) -> dict[str, Any]:
 
 
 def _widened(p: Float | Int) -> dict[str, Any]:
-    steps = p._support
-    assert steps is not None
+    steps: Any = p.support
     first, last = (2 * (steps.origin + index * steps.step) for index in (int(steps.first), int(steps.last)))
     low, high = ((end + side) / (2 * steps.scale) for end, side in ((first, -steps.step), (last, steps.step)))
     return _distribution("q_log_uniform_values", min=low, max=high, q=p.step)
