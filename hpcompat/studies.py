@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STATES = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
+OWNER = "hpcompat: owner"
+"""The mark of a trial in a study that several processes share: the process that runs it."""
 _ATTRIBUTES = ("run_id", "directory", "checkpoint", "error")
 
 
@@ -58,7 +60,10 @@ def attributes(trial: Trial) -> dict[str, Any]:
 def thawed(form: FrozenTrial, translation: Translation, number: int) -> Trial:
     """The trial behind a finished one of Optuna's. Raises `ParamsError` if it is not of the space."""
     names = {name: state for state, name in STATES.items()}
-    known: Mapping[str, Any] = {name: form.user_attrs.get(name) for name in _ATTRIBUTES}
+    known = {name: form.user_attrs.get(name) for name in _ATTRIBUTES}
+    owner: Mapping[str, Any] | None = form.user_attrs.get(OWNER)
+    if form.state.name == "FAIL" and known["error"] is None and owner:
+        known["error"] = f"the process that ran it (pid {owner['pid']} on {owner['host']}) has ended"
     return Trial(
         number=number,
         params=translation.decode(form.params),

@@ -1,0 +1,222 @@
+"""Optuna: `study.optimize`, in memory or on any storage that Optuna has.
+
+Options: `study` (one of yours, with its own sampler and pruner), or `storage`, `study_name` and
+`load_if_exists` for `optuna.create_study`; `gc_after_trial`. A study that already holds trials is gone
+on with: they count in `n_trials`.
+
+Several processes may search one study at a time: they name one storage and `study_name`, with
+`load_if_exists=True`. `n_trials` is for all of them; the same `seed` in each is fine. A trial whose
+process has ended is FAILED: whoever joins, on the same host, says so. Marks in the user_attrs of a trial
+("hpcompat: …") say which process ran it, and which of Optuna's trials are none of the search: one that
+two processes have both begun as the last is not run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from hpcompat import studies
+from hpcompat.backends import Evaluate, Plan, Run, Suggestion, known
+from hpcompat.backends.grid import configurations
+from hpcompat.backends.optuna import samplers
+from hpcompat.backends.optuna.sharing import HISTORY, Shared
+from hpcompat.errors import BackendError, Fault
+from hpcompat.space.values import identity, show
+from hpcompat.translators.optuna import Suggest, to_optuna
+from hpcompat.trials import COMPLETE, PRUNED, Trial
+
+CREATE = ("storage", "study_name", "load_if_exists")
+OPTIONS = ("study", "gc_after_trial", "n_jobs", *CREATE)
+REFUSED = {
+    "catch": "every exception in a trial is caught in any case",
+    "show_progress_bar": "use progress=True",
+    "directions": "pass direction=[…]",
+}
+_PAUSES = (0.1, 0.3, 1.0, 3.0)
+"""Seconds before a database is tried again."""
+
+
+class _Failed(Exception):
+    """Tells Optuna that a trial failed, without what made it fail: an exception keeps a model alive."""
+
+
+def run(plan: Plan, evaluate: Evaluate) -> Run:
+    """Run the plan's trials as trials of a Study."""
+    import optuna
+
+    _check(plan, optuna)
+    suggest = to_optuna(plan.space, encode=True)
+    grid = configurations(plan.space) if plan.sampler == "grid" else None
+    deadline = time.monotonic() + (plan.timeout or float("inf"))
+    begun: set[int] = set()
+    own: dict[int, Trial] = {}
+    ended = interrupted = False
+    with _quiet(optuna):
+        study = _study(plan, optuna)
+        _tell_history(study, plan, suggest)
+        hand_out = study.sampler if grid is not None else None
+        shared = Shared(study, plan.n_trials, suggest.translation, hand_out) if _is_shared(plan) else None
+        queue = shared or _Alone(plan, suggest, hand_out, grid)
+        if shared:
+            shared.check()
+
+        def objective(trial: Any) -> Any:
+            nonlocal ended
+            begun.add(trial.number)
+            if not queue.admits(trial):
+                if not queue.next():
+                    study.stop()
+                raise _Failed("surplus")
+            number = queue.number(trial)
+            params = suggest(trial)
+            try:
+                done = evaluate(Suggestion(number, params, trial.report, trial.should_prune, trial))
+            except KeyboardInterrupt:
+                trial.set_user_attr("error", "KeyboardInterrupt: the search was interrupted")
+                raise
+            own[trial.number] = done
+            for name, value in studies.attributes(done).items():
+                trial.set_user_attr(name, value)
+            ended = plan.finished(done)
+            if ended or not queue.next():
+                study.stop()
+            return _told(done, optuna)
+
+        try:
+            # a trial of another process that was waited for may turn out to be none
+            while not ended and queue.next() and (left := deadline - time.monotonic()) > 0:
+                study.optimize(
+                    objective,
+                    timeout=None if plan.timeout is None else left,
+                    catch=(_Failed,),
+                    gc_after_trial=plan.options.get("gc_after_trial", False),
+                )
+        except KeyboardInterrupt:
+            if not own:
+                raise
+            interrupted = True
+        others = [form for form in shared.finished() if form.number not in begun] if shared else []
+        thawed = [studies.thawed(form, suggest.translation, queue.number(form)) for form in others]
+    return Run(tuple(sorted([*own.values(), *thawed], key=lambda trial: trial.number)), study, interrupted)
+
+
+@dataclass
+class _Alone:
+    """The trials of a study in memory that nobody else sees: as `Shared` has them."""
+
+    plan: Plan
+    suggest: Suggest
+    hand_out: Any
+    grid: Iterator[dict[str, Any]] | None
+    admitted: int = 0
+    ready: bool = False
+
+    def __post_init__(self) -> None:
+        self.tried = {identity(dict(trial.params)) for trial in self.plan.history}
+
+    def next(self) -> bool:
+        if self.grid is not None and not self.ready:
+            params = next((params for params in self.grid if identity(params) not in self.tried), None)
+            self.ready = params is not None
+            self.hand_out.chosen = self.suggest.translation.encode(params) if params is not None else {}
+        return self.admitted < self.plan.n_trials and (self.grid is None or self.ready)
+
+    def admits(self, trial: Any) -> bool:
+        self.admitted += 1
+        self.ready = False
+        return True
+
+    def number(self, trial: Any) -> int:
+        return int(trial.number) - len(self.plan.history)
+
+
+def _told(done: Trial, optuna: Any) -> Any:
+    if done.state == COMPLETE:
+        assert done.values is not None
+        return done.values[0] if len(done.values) == 1 else list(done.values)
+    raise optuna.TrialPruned() if done.state == PRUNED else _Failed(done.cause)
+
+
+def _tell_history(study: Any, plan: Plan, suggest: Suggest) -> None:
+    if plan.history and study.get_trials(deepcopy=False):
+        raise BackendError("history= is for a new study, and this one already has trials of its own")
+    for trial in plan.history:
+        study.add_trial(studies.frozen(trial, suggest.translation, **{HISTORY: True}))
+
+
+@contextmanager
+def _quiet(optuna: Any) -> Iterator[None]:
+    """Optuna's own line for each trial is left out: search has one."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _check(plan: Plan, optuna: Any) -> None:
+    native = (
+        ("sampler", plan.sampler, optuna.samplers.BaseSampler),
+        ("pruner", plan.pruner, optuna.pruners.BasePruner),
+    )
+    for what, given, kind in native:
+        if not isinstance(given, (str, type(None), kind)):
+            raise BackendError(f"{show(given)} is no {what}: give a name, or an optuna.{what}s.{kind.__name__}")
+    if isinstance(plan.sampler, optuna.samplers.BaseSampler) and plan.seed is not None:
+        raise BackendError("seed= goes to a sampler given by name: give this one its seed yourself")
+    for name in plan.options:
+        if name in REFUSED:
+            raise BackendError(f"{name}= is not passed to Optuna: {REFUSED[name]}")
+        if name not in OPTIONS:
+            raise BackendError(f"the optuna backend has no option {name!r}; {known(name, OPTIONS)}")
+    if plan.options.get("n_jobs", 1) != 1:
+        raise BackendError(
+            "n_jobs is 1: trials in threads would share one Trainer, and reseed the sampler",
+            [Fault("", "run several processes that name one storage and study_name, with load_if_exists=True")],
+        )
+    if "study" in plan.options:
+        both = [name for name in CREATE if name in plan.options]
+        both += [name for name in ("sampler", "pruner", "seed") if getattr(plan, name) is not None]
+        if both:
+            raise BackendError(f"study= comes with its own {' and '.join(both)}: give one or the other")
+
+
+def _is_shared(plan: Plan) -> bool:
+    return "study" in plan.options or "storage" in plan.options
+
+
+def _study(plan: Plan, optuna: Any) -> Any:
+    study = plan.options["study"] if "study" in plan.options else _created(plan, optuna)
+    directions = tuple(direction.name.lower() for direction in study.directions)
+    if directions != plan.directions:
+        raise BackendError(f"the study has directions {directions}, and the search {plan.directions}")
+    if "study" not in plan.options:
+        replayed = len(plan.history) or len(study.get_trials(deepcopy=False))
+        study.sampler = samplers.sampler(plan, replayed, _is_shared(plan))
+    return study
+
+
+def _created(plan: Plan, optuna: Any) -> Any:
+    create: Mapping[str, Any] = {name: plan.options[name] for name in CREATE if name in plan.options}
+    if "storage" not in create:
+        # the Hyperband pruner takes its brackets from the name, which would be another one every time
+        create = {"study_name": "hpcompat", **create}
+    for pause in (*_PAUSES, None):
+        try:
+            return optuna.create_study(directions=plan.directions, pruner=samplers.pruner(plan.pruner), **create)
+        except optuna.exceptions.DuplicatedStudyError as error:
+            hint = Fault("study_name", "is taken", "go on with it: load_if_exists=True; or give another name")
+            raise BackendError(f"there is a study {create.get('study_name')!r} in the storage", [hint]) from error
+        except Exception as error:
+            # processes that make the tables of a new database at the same time get into each other's way
+            if not type(error).__module__.startswith("sqlalchemy."):
+                raise
+            if pause is None:
+                raise BackendError(f"the storage cannot be opened: {error}") from error
+            time.sleep(pause)
+    raise AssertionError  # the last pause is None
