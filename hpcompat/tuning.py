@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from hpcompat import preflight
 from hpcompat.backends import BACKENDS, Plan, find
 from hpcompat.errors import Fault, MissingBackendError, ParamsError, SearchError
-from hpcompat.objectives import function_objective, is_trainer
+from hpcompat.objectives import function_objective, is_trainer, ranks
 from hpcompat.objectives.arguments import applied, near, takes
 from hpcompat.objectives.attempts import Setting
 from hpcompat.objectives.checks import params_faults
@@ -93,25 +93,34 @@ def search(
     setting = Setting(plan.space, directions, compute_objective, hp_name, output_dir, runs)
     preflight.check(trainer, plan, setting, engine, keep, resume)
 
-    with progress_bar(n_trials, directions, progress) as show:
-
-        def finished(trial: Trial) -> bool:
-            keeper.add(trial)
-            show(trial, keeper.front)
-            return any([callback(trial) is True for callback in callbacks])
-
-        try:
-            objective = trainer_objective if is_trainer(trainer) else function_objective
+    objective = trainer_objective if is_trainer(trainer) else function_objective
+    with ranks.joined(backend) as crew:
+        setting = crew.setting(setting)
+        if crew.follows:
             with objective(trainer, setting) as evaluate:
-                ran = run(replace(plan, finished=finished, origin=(trainer, setting)), evaluate)
-        finally:
-            if keep != "all":  # what a trial that never ended has left
-                runs.keep_only(keeper.kept)
-    trials = settled(ran.trials)
-    if not ran.interrupted and all(trial.state == FAILED for trial in trials):
-        if trials:
-            raise SearchError(f"all {len(trials)} trials failed", _causes(trials))
-        raise SearchError("no trial was run: history and study have left none to run")
+                trials, interrupted = crew.follow(evaluate)
+            return SearchResult(trials, plan.space, directions, backend, None, interrupted)
+
+        with progress_bar(n_trials, directions, progress) as show:
+
+            def finished(trial: Trial) -> bool:
+                keeper.add(trial)
+                show(trial, keeper.front)
+                return any([callback(trial) is True for callback in callbacks])
+
+            plan = replace(plan, finished=crew.reporting(finished), origin=(trainer, setting))
+            try:
+                with objective(trainer, setting) as evaluate:
+                    ran = run(plan, crew.lead(evaluate))
+            finally:
+                if keep != "all":  # what a trial that never ended has left
+                    runs.keep_only(keeper.kept)
+        trials = settled(ran.trials)
+        if not ran.interrupted and all(trial.state == FAILED for trial in trials):
+            if trials:
+                raise SearchError(f"all {len(trials)} trials failed", _causes(trials))
+            raise SearchError("no trial was run: history and study have left none to run")
+        crew.conclude((trials, ran.interrupted))
     return SearchResult(trials, plan.space, directions, backend, ran.native, ran.interrupted)
 
 

@@ -69,12 +69,17 @@ def _never() -> bool:
     return False
 
 
+def _nobody() -> None:
+    """Where there are no other ranks."""
+
+
 @dataclass(frozen=True)
 class Suggestion:
     """The params of one trial to come, and the way back to the engine while it runs.
 
     `report(value, step)` and `should_prune()` talk to the engine's pruner. `native`: the engine's own
-    trial object, if there is one.
+    trial object, if there is one. `prepared()` is called when all is set up and before a training begins,
+    `stepped()` after each step of it: where several ranks go through one trial they meet there.
     """
 
     number: int
@@ -82,6 +87,8 @@ class Suggestion:
     report: Callable[[float, int], None] = _unheard
     should_prune: Callable[[], bool] = _never
     native: Any = None
+    prepared: Callable[[], None] = _nobody
+    stepped: Callable[[], None] = _nobody
 
 
 Evaluate = Callable[[Suggestion], Trial]

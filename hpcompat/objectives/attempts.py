@@ -45,6 +45,7 @@ class Attempt:
 
     def __init__(self, suggestion: Suggestion, setting: Setting) -> None:
         self.view = TrialView(suggestion, setting.space, len(setting.directions))
+        self.suggestion = suggestion
         self.params = suggestion.params
         self.setting = setting
         self.run_id: str | None = None
@@ -81,7 +82,7 @@ def conduct(attempt: Attempt, body: Callable[[Attempt], Values | None]) -> Trial
         if _is_pruned(raised):
             state, values = PRUNED, _last_report(view)
         else:
-            values, state, error = None, FAILED, _described(raised)
+            values, state, error = None, FAILED, described(raised)
     return Trial(
         number=view.number,
         params=view.params,
@@ -110,7 +111,11 @@ def _is_pruned(raised: Exception) -> bool:
     return optuna is not None and isinstance(raised, optuna.TrialPruned)
 
 
-def _described(raised: Exception) -> str:
+def described(raised: BaseException) -> str:
     """The cause, then the traceback: as text, for an exception keeps its frames alive, models and all."""
-    cause = "".join(traceback.format_exception_only(raised)).strip()
-    return f"{cause}\n\n{''.join(traceback.format_exception(raised))}"
+    return f"{cause(raised)}\n\n{''.join(traceback.format_exception(raised))}"
+
+
+def cause(raised: BaseException) -> str:
+    """What an exception says, with its type."""
+    return "".join(traceback.format_exception_only(raised)).strip()

@@ -50,6 +50,7 @@ def trainer_objective(trainer: Any, setting: Setting) -> Iterator[Evaluate]:
             trainer.args.output_dir = attempt.open(trainer.args.output_dir)
             trainer.label_smoother = label_smoother(trainer.args, model)
             alive.extend(references(model))
+            attempt.suggestion.prepared()
             return model
 
         trainer.control = copy.copy(trainer.control)
@@ -86,8 +87,17 @@ def made_trainer(trainer: Any, attempt: Attempt) -> Values | None:
     args = copy.copy(trainer.args)  # the function's own arguments may serve every trial
     args.output_dir = attempt.open(args.output_dir)
     trainer.args = args
-    if trainer.model_init is not None:
-        trainer.model_init = partial(made, trainer.model_init, attempt.view)
+    model_init = trainer.model_init
+
+    def init() -> Any:
+        model = made(model_init, attempt.view)
+        attempt.suggestion.prepared()
+        return model
+
+    if model_init is None:
+        attempt.suggestion.prepared()
+    else:
+        trainer.model_init = init
     return train(trainer, attempt)
 
 
@@ -200,6 +210,12 @@ def _announcing(attempt: Attempt) -> Any:
             state.is_hyper_param_search = True
             state.trial_name = attempt.run_id
             state.trial_params = attempt.params
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            attempt.suggestion.stepped()
+
+        def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            attempt.suggestion.stepped()
 
     return Announcing()
 

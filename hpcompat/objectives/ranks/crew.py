@@ -1,0 +1,202 @@
+"""The ranks of one search, or of one trial, and what this rank does among them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from hpcompat.backends import Evaluate, Suggestion
+from hpcompat.errors import Fault, HpcompatError, SearchError
+from hpcompat.objectives.attempts import Setting, described
+from hpcompat.objectives.ranks.course import Course, Elsewhere, End, cause_of
+from hpcompat.objectives.ranks.group import Group
+from hpcompat.objectives.ranks.interrupts import Interrupts, Place
+from hpcompat.objectives.ranks.line import Line
+from hpcompat.objectives.ranks.lookout import Lookout
+from hpcompat.objectives.ranks.relays import HeardRuns, ToldRuns
+from hpcompat.objectives.ranks.talk import Talk
+from hpcompat.trials import FAILED, Trial
+
+JOIN_S = 1800.0  # as long as torch waits for a group to meet
+
+
+class Crew:
+    """This rank among the others. `broken`: why they cannot go on together, once they cannot."""
+
+    def __init__(self, line: Line, group: Group) -> None:
+        self.line = line
+        self.group = group
+        self.rank = line.rank
+        self.course: Course | None = None
+        self.broken: str | None = None
+        self.record: Callable[[Trial], Any] = lambda trial: None
+        self.interrupts = Interrupts(self.training)
+        self._lookout = Lookout(self)
+        self._settled = threading.Lock()
+        self._earlier: list[str] = []
+
+    @property
+    def begun(self) -> int:
+        """How many trials have begun here."""
+        return self.course.index if self.course else 0
+
+    @property
+    def place(self) -> Place:
+        """How far this rank is: the trial, and the step in it."""
+        return (self.course.index, self.course.steps) if self.course else (0, 0)
+
+    def training(self) -> bool:
+        """Whether a training may be under way here, which no rank can leave alone."""
+        course = self.course
+        if course is None or course.ended.is_set():
+            return False
+        return course.ready or self.group.calls() > course.begun
+
+    def setting(self, setting: Setting) -> Setting:
+        """The setting for this rank: run directories are made, and named, by rank 0 alone."""
+        made, token = setting.runs.made, setting.runs.token
+        if self.rank == 0:
+            return replace(setting, runs=ToldRuns(made, token, lambda path: self.talk().made(path)))
+        return replace(setting, hp_name=None, runs=HeardRuns({}, token, lambda: self.talk().hear("directory")))
+
+    # -- one trial -------------------------------------------------------------------------------------
+
+    def evaluated(self, evaluate: Evaluate, suggestion: Suggestion) -> Trial:
+        """The trial, evaluated on every rank. All return the same one: that of rank 0, FAILED if any failed.
+
+        Raises `KeyboardInterrupt` if it was raised on any, and `SearchError` once the ranks are out of step:
+        no trial can follow. (Rank 0 first hands back the trial in which that happened.)
+        """
+        self.require_whole()
+        course = self.course = Course(self.begun + 1, suggestion, self.group.calls())
+        fatal: HpcompatError | None = None
+        try:
+            self.interrupts.reached((course.index, 0))
+            trial = evaluate(self.talk().shared(suggestion))
+        except KeyboardInterrupt:
+            self._leave(course, "KeyboardInterrupt", interrupted=True)
+            raise
+        except HpcompatError as error:
+            fatal, trial = error, course.failed(described(error))
+        except BaseException as error:
+            self.fall_apart(f"rank {self.rank}: {described(error)}")
+            self._leave(course, described(error))
+            raise
+        try:
+            return self._agreed(course, trial, fatal)
+        except Elsewhere:
+            return self._fallen(course)
+
+    def _agreed(self, course: Course, trial: Trial, fatal: HpcompatError | None) -> Trial:
+        """What the trial is once all have left it."""
+        self._leave(course, trial.error)
+        ends: dict[int, End] = {
+            rank: self.line.get(course.key("end", rank), self.require_together) for rank in range(self.line.size)
+        }
+        if any(end.interrupted for end in ends.values()):
+            self.interrupts.stopped = True
+            raise KeyboardInterrupt
+        cause = cause_of(ends)
+        if len({end.calls for end in ends.values()}) > 1:
+            self.fall_apart(cause or "the ranks have not begun as many collectives as each other")
+            raise Elsewhere
+        for key in self._earlier:  # all have left this trial, and so heard everything of the one before
+            self.line.drop(key)
+        self._earlier = course.keys
+        if self.rank == 0:
+            whole = trial if cause is None else replace(trial, state=FAILED, values=None, error=cause)
+            self.talk().put(course.key("verdict"), fatal or whole)
+        verdict = self.line.get(course.key("verdict"), self._require_verdict)
+        if isinstance(verdict, HpcompatError):
+            raise verdict
+        return verdict  # type: ignore[no-any-return]
+
+    def _require_verdict(self) -> None:
+        self.require_together()
+        if self.line.has("over"):  # Ctrl-C on rank 0
+            raise KeyboardInterrupt
+
+    def _leave(self, course: Course, error: str | None, interrupted: bool = False) -> None:
+        """Take no part in the trial any more, and say so."""
+        talk = self.talk()
+        end = End(self.group.calls(), error, course.echoed, interrupted)
+        with suppress(RuntimeError):  # where the store is gone there is nobody to tell
+            if not course.ready:
+                talk.put(course.key("ready", self.rank), error or "it has ended, and trains nothing")
+            talk.put(course.key("end", self.rank), end)
+            talk.put(course.key("left"), None)
+        course.ended.set()
+
+    def _fallen(self, course: Course) -> Trial:
+        """The trial in which the ranks got out of step."""
+        if self.rank == 0 and self._settled.acquire(blocking=False):
+            return course.failed(str(self.broken))
+        raise self.failure()
+
+    def give_up(self, course: Course) -> None:
+        """From the lookout, for a rank that does not come back: have the trial recorded, and let the others go."""
+        if self.rank == 0 and self._settled.acquire(blocking=False):
+            with suppress(Exception):
+                self.record(course.failed(str(self.broken)))
+            self.line.put("over", self.failure())
+
+    def talk(self) -> Talk:
+        """This rank's part of what is said in the trial that is under way."""
+        assert self.course is not None
+        return Talk(self, self.course)
+
+    # -- together, or not ------------------------------------------------------------------------------
+
+    def join(self) -> None:
+        """Meet the others. Raises `SearchError` if they do not come."""
+        end = time.monotonic() + JOIN_S
+        self.line.put(f"here/{self.rank}")
+        for rank in self.line.others:
+            self.line.get(f"here/{rank}", lambda: _in_time(end, rank))  # noqa: B023
+        self.interrupts.install()
+        self._lookout.start()
+
+    def close(self) -> None:
+        """The end of this rank's part."""
+        self.interrupts.restore()
+        self._lookout.over.set()
+        if self._lookout.is_alive():
+            self._lookout.join()
+        self.group.whole = self.group.whole and self.broken is None
+        with suppress(RuntimeError):
+            self.line.put(f"bye/{self.rank}")
+
+    def fall_apart(self, cause: str) -> None:
+        """Note, for all, that the ranks cannot go on together."""
+        if self.broken is None:
+            with suppress(RuntimeError):
+                if not self.line.has("broken"):
+                    self.line.put("broken", cause)
+                cause = self.line.read("broken")
+            self.broken = cause
+
+    def failure(self) -> SearchError:
+        """What ends a search whose ranks cannot go on together."""
+        cause = str(self.broken).split("\n", 1)[0]
+        hint = Fault("", "what is finished is in the journal, if there is an output_dir")
+        return SearchError("the ranks are out of step, and no trial can follow", [Fault("", cause), hint])
+
+    def require_whole(self) -> None:
+        """Raise `SearchError` if the ranks cannot go on together."""
+        if self.broken is not None:
+            raise self.failure()
+
+    def require_together(self) -> None:
+        """Raise `Elsewhere` if they cannot, to get out of a trial."""
+        if self.broken is not None:
+            raise Elsewhere(self.broken)
+
+
+def _in_time(end: float, rank: int) -> None:
+    if time.monotonic() > end:
+        hint = Fault("", "call search on every rank that the launcher has started")
+        raise SearchError(f"rank {rank} has not called search in {JOIN_S:.0f} s", [hint])

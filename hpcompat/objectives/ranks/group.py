@@ -1,0 +1,73 @@
+"""The process group that a launcher has set up, or has named for us to set up."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+from hpcompat.objectives.ranks.line import Line
+
+LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_uses = count()
+
+
+def size() -> int:
+    """How many ranks there are; 1 without a launcher. torch is loaded only if there is one."""
+    if (distributed := _initialised()) is not None:
+        return int(distributed.get_world_size())
+    named = all(os.environ.get(name) for name in LAUNCHED)
+    return int(os.environ["WORLD_SIZE"]) if named else 1
+
+
+@contextmanager
+def connected() -> Iterator[tuple[Line, Group]]:
+    """The line between the ranks, and their group: made if the launcher has only named it, and then taken down."""
+    import torch.distributed
+
+    made = _initialised() is None
+    if made:
+        torch.distributed.init_process_group()
+    stores: Any = torch.distributed  # whose type stubs know neither
+    shared: Any = torch.distributed.distributed_c10d._get_default_store()
+    store = stores.PrefixStore(f"hpcompat/{next(_uses)}", shared.clone())
+    group = Group(torch.distributed.group.WORLD)
+    try:
+        yield Line(store, torch.distributed.get_rank(), torch.distributed.get_world_size()), group
+    finally:
+        if made and group.whole:
+            torch.distributed.destroy_process_group()
+
+
+class Group:
+    """What has to be known of a process group to tell whether its ranks are still in step."""
+
+    def __init__(self, group: Any) -> None:
+        import torch
+
+        self.whole = True
+        self._backends: list[Any] = []
+        for device in sorted({device.type for device in group._device_types}):
+            with contextlib.suppress(RuntimeError):
+                self._backends.append(group._get_backend(torch.device(device)))
+
+    def calls(self) -> int:
+        """How many collectives this rank has begun. In step means: as many as the others."""
+        return sum(backend._get_sequence_number_for_group() for backend in self._backends)
+
+    def abort(self) -> None:
+        """Free a thread that waits in a collective, where the backend can (NCCL; gloo waits on for its peer)."""
+        self.whole = False
+        for backend in self._backends:
+            with contextlib.suppress(Exception):
+                backend.abort()
+
+
+def _initialised() -> Any:
+    distributed = sys.modules.get("torch.distributed")
+    there = distributed is not None and distributed.is_available() and distributed.is_initialized()
+    return distributed if there else None
