@@ -60,7 +60,9 @@ class SearchSpace(Mapping[str, Entry]):
         if depth > structure.MOST_LEVELS:
             raise SpaceError(f"the space is nested more than {structure.MOST_LEVELS} levels deep")
         entries = {
-            name: SearchSpace._group(entry, depth + 1) if _is_group(entry) else entry
+            name: SearchSpace._group(entry, depth + 1)
+            if not isinstance(entry, (Parameter, SearchSpace)) and isinstance(entry, Mapping)
+            else entry
             for name, entry in parameters.items()
         }
         self.__dict__.update(when=when, _entries=entries)
@@ -295,7 +297,3 @@ class SearchSpace(Mapping[str, Entry]):
 
 def _braces(group: SearchSpace) -> str:
     return repr(group).removeprefix("SearchSpace(").removesuffix(")")
-
-
-def _is_group(entry: Any) -> bool:
-    return not isinstance(entry, (Parameter, SearchSpace)) and isinstance(entry, Mapping)

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from hpcompat.errors import Fault, SpaceError
 from hpcompat.space.conditions import Condition
-from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal
+from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
 from hpcompat.space.structure import MOST_LEVELS
-from hpcompat.space.values import show
+from hpcompat.space.values import SCALARS, show
 
 Space = TypeVar("Space")
 VERSION = 1
@@ -47,23 +47,52 @@ def _write_group(space: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write(entry: Any) -> dict[str, Any]:
-    if isinstance(entry, Mapping):
-        data: dict[str, Any] = {"kind": "group", "space": _write_group(entry)}
+    if isinstance(entry, Parameter):
+        data = _WRITERS[entry.kind](entry)
     else:
-        fields = {name: getattr(entry, name) for name in (*REQUIRED[entry.kind], *OPTIONAL[entry.kind])}
-        defaults = OPTIONAL[entry.kind]
-        data = {"kind": entry.kind} | {
-            name: write_value(list(value) if name in ("choices", "weights") else value)
-            for name, value in fields.items()
-            if name not in defaults or value != defaults[name]
-        }
+        data = {"kind": "group", "space": _write_group(entry)}
     if entry.when:
         data["when"] = {parent: [write_value(value) for value in values] for parent, values in entry.when}
     return data
 
 
+def _write_span(p: Any) -> dict[str, Any]:
+    data = {"kind": p.kind, "low": p.low, "high": p.high}
+    if p.log:
+        data["log"] = True
+    if p.step is not None and (p.kind == "float" or p.step != 1):
+        data["step"] = p.step
+    return data
+
+
+def _write_choices(p: Any) -> dict[str, Any]:
+    data: dict[str, Any] = {"kind": p.kind, "choices": list(map(write_value, p.choices))}
+    if p.weights is not None:
+        data["weights"] = list(p.weights)
+    if p.ordered:
+        data["ordered"] = True
+    return data
+
+
+def _write_bell(p: Any) -> dict[str, Any]:
+    optional = {name: getattr(p, name) for name in OPTIONAL[p.kind]}
+    given = {name: value for name, value in optional.items() if value is not None and value is not False}
+    return {"kind": p.kind, "mean": p.mean, "std": p.std, **given}
+
+
+_WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "float": _write_span,
+    "int": _write_span,
+    "categorical": _write_choices,
+    "constant": lambda p: {"kind": p.kind, "value": write_value(p.value)},
+    "normal": _write_bell,
+}
+
+
 def write_value(value: Any) -> Any:
     """A value as JSON data, tuples tagged."""
+    if type(value) in SCALARS:
+        return value
     if isinstance(value, tuple):
         return {"$tuple": [write_value(item) for item in value]}
     if isinstance(value, list):

@@ -58,13 +58,7 @@ def resolve(entries: Mapping[str, Any], when: tuple[Condition, ...]) -> tuple[tu
     faults: list[Fault] = []
     if when:
         faults.append(Fault("", "the outermost space has no `when`", "put it inside another space"))
-    for item in _entries(entries, (), ()):
-        if isinstance(item, Fault):
-            faults.append(item)
-        elif item.name in found:
-            faults.append(Fault(item.name, "is there twice: as a name with dots, and inside a group", "rename one"))
-        else:
-            found[item.name] = item
+    _gather(entries, (), (), found, faults)
     steered = [leaf for leaf in found.values() if leaf.when]
     for leaf in steered:
         faults += _condition_faults(leaf, found)
@@ -73,26 +67,38 @@ def resolve(entries: Mapping[str, Any], when: tuple[Condition, ...]) -> tuple[tu
     return _ordered(found) if steered else (tuple(found.values()), ())
 
 
-def _entries(space: Mapping[str, Any], path: tuple[str, ...], when: tuple[Condition, ...]) -> Iterator[Leaf | Fault]:
+def _gather(
+    space: Mapping[str, Any],
+    path: tuple[str, ...],
+    when: tuple[Condition, ...],
+    found: dict[str, Leaf],
+    faults: list[Fault],
+) -> None:
+    """Add the leaves of a group to those found, and what is wrong with its names and entries to the faults."""
     for name, entry in space.items():
         if not isinstance(name, str) or not name or not name.isprintable() or unfit(name):
-            yield Fault(".".join(path), f"{show(name)} is no name for a parameter", "use printable text")
+            faults.append(Fault(".".join(path), f"{show(name)} is no name for a parameter", "use printable text"))
             continue
         below = (*path, name)
         dotted = ".".join(below) if path else name
-        conditions = (*when, *getattr(entry, "when", ()))
         if isinstance(entry, Parameter):
-            for fault in entry.faults:
-                yield fault._replace(where=dotted)
-            yield Leaf(below, dotted, entry, conditions, conditions and _gates(conditions))
+            if entry.faults:
+                faults += [fault._replace(where=dotted) for fault in entry.faults]
+            if dotted in found:
+                reason = "is there twice: as a name with dots, and inside a group"
+                faults.append(Fault(dotted, reason, "rename one"))
+                continue
+            conditions = when + entry.when
+            found[dotted] = Leaf(below, dotted, entry, conditions, _gates(conditions) if conditions else ())
         elif not isinstance(entry, Mapping):
-            yield Fault(dotted, f"{show(entry)} is no parameter", _way_out(entry))
+            faults.append(Fault(dotted, f"{show(entry)} is no parameter", _way_out(entry)))
         elif not entry:
-            yield Fault(dotted, "is an empty group", "leave it out")
+            faults.append(Fault(dotted, "is an empty group", "leave it out"))
         elif len(below) >= MOST_LEVELS:
-            yield Fault(path[0], f"is nested more than {MOST_LEVELS} levels deep", "flatten it: names may have dots")
+            reason = f"is nested more than {MOST_LEVELS} levels deep"
+            faults.append(Fault(path[0], reason, "flatten it: names may have dots"))
         else:
-            yield from _entries(entry, below, conditions)
+            _gather(entry, below, when + entry.when, found, faults)  # type: ignore[attr-defined]
 
 
 def _gates(conditions: tuple[Condition, ...]) -> Gates:

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpcompat.space.values import fresh, identity
+from hpcompat.space.values import fresh, fresh_list, identity
 
 
 def decimal_ratio(x: float) -> tuple[int, int]:
@@ -84,7 +84,7 @@ class Choices:
         return len(self.values)
 
     def __iter__(self) -> Iterator[Any]:
-        return map(fresh, self.values)
+        return iter(fresh_list(self.values))
 
     @property
     def size(self) -> float:

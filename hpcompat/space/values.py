@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 SCALARS = frozenset({str, int, float, bool, type(None)})
@@ -82,6 +82,11 @@ def _is_text(value: str) -> bool:
 def fresh(value: Any) -> Any:
     """The value itself if nothing can change it, else a copy that its owner may change."""
     return value if type(value) in SCALARS else copy.deepcopy(value)
+
+
+def fresh_list(values: Sequence[Any]) -> list[Any]:
+    """A list of the values, `fresh` each."""
+    return list(values) if SCALARS.issuperset(map(type, values)) else list(map(fresh, values))
 
 
 def show(value: Any, width: int = 60) -> str:

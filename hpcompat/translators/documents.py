@@ -8,6 +8,7 @@ from typing import Any
 from hpcompat.translators.reading import refuse
 
 _MOST_NODES = 2_000_000
+_DEEPEST = 500
 
 
 def load(text: str | bytes) -> Any:
@@ -21,9 +22,22 @@ def load(text: str | bytes) -> Any:
     except ImportError:
         refuse("it is no JSON, and reading YAML needs PyYAML", "pip install 'hpcompat[yaml]'")
     try:
-        return _unfolded(yaml.safe_load(text))
+        return _unfolded(yaml.load(text, _loader(yaml, text)))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         refuse(f"it is no YAML: {' '.join(str(error).split())[:200]}")
+
+
+def _loader(yaml: Any, text: str | bytes) -> Any:
+    """The loader that is made in C and some times as quick, where PyYAML has it and the text nests no deeper
+    than its stack: the other one raises an exception there.
+    """
+    quick = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    depth = 0
+    for event in yaml.parse(text, quick):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            return yaml.SafeLoader
+    return quick
 
 
 def _unfolded(data: Any) -> Any:

@@ -102,7 +102,7 @@ def resolvable(value: Any) -> bool:
             or any("/" in key for key in value)
             or any(map(resolvable, value.values()))
         )
-    return isinstance(value, (list, tuple)) and any(map(resolvable, value))
+    return isinstance(value, (list, tuple)) and not SCALARS.issuperset(map(type, value)) and any(map(resolvable, value))
 
 
 def flat(p: Constant) -> bool:

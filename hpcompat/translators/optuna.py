@@ -13,19 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from hpcompat.errors import TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Constant, Float, Int, Parameter
 from hpcompat.space.serial import read_value, write_value
-from hpcompat.space.values import fresh, show
-from hpcompat.translators import names
+from hpcompat.space.values import fresh_list, show
+from hpcompat.translators import names, reading
 from hpcompat.translators.limits import choose
 from hpcompat.translators.reading import (
     assemble,
-    choices,
     collect,
     condition,
     lowered,
@@ -62,19 +60,21 @@ def gated(space: SearchSpace) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def _float(p: Float) -> dict[str, Any]:
-    scale = {"log": True} if p.log else {"step": p.step} if p.step is not None else {}
-    return {"low": p.low, "high": p.high, **scale}
+    if p.log:
+        return {"low": p.low, "high": p.high, "log": True}
+    return {"low": p.low, "high": p.high} if p.step is None else {"low": p.low, "high": p.high, "step": p.step}
 
 
 def _int(p: Int) -> dict[str, Any]:
-    scale = {"log": True} if p.log else {"step": p.step} if p.step != 1 else {}
-    return {"low": p.low, "high": p.high, **scale}
+    if p.log:
+        return {"low": p.low, "high": p.high, "log": True}
+    return {"low": p.low, "high": p.high} if p.step == 1 else {"low": p.low, "high": p.high, "step": p.step}
 
 
 WRITERS: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     "float": ("suggest_float", _float),
     "int": ("suggest_int", _int),
-    "categorical": ("suggest_categorical", lambda p: {"choices": list(map(fresh, p.choices))}),
+    "categorical": ("suggest_categorical", lambda p: {"choices": fresh_list(p.choices)}),
     "constant": ("constant", lambda p: {"value": write_value(p.value)}),
 }
 
@@ -152,17 +152,21 @@ def _read_int(low: Any, high: Any, step: Any = 1, log: Any = False) -> Parameter
     return span(low, lowered(low, high, step, True), log=bool(log), step=step, whole=True)
 
 
+def _read_choices(choices: Any) -> Parameter:
+    return reading.choices(choices)
+
+
 READERS: dict[str, Callable[..., Parameter]] = {
     "suggest_float": _read_float,
     "suggest_int": _read_int,
-    "suggest_categorical": lambda choices_: choices(choices_),
+    "suggest_categorical": _read_choices,
     "suggest_uniform": lambda low, high: _read_float(low, high),
     "suggest_loguniform": lambda low, high: _read_float(low, high, log=True),
     "suggest_discrete_uniform": lambda low, high, q: _read_float(low, high, q),
     "constant": lambda value: Constant(read_value(value)),
     "FloatDistribution": lambda low, high, log=False, step=None: _read_float(low, high, step, log),
     "IntDistribution": lambda low, high, log=False, step=1: _read_int(low, high, step, log),
-    "CategoricalDistribution": lambda choices_: choices(choices_),
+    "CategoricalDistribution": _read_choices,
     "UniformDistribution": lambda low, high: _read_float(low, high),
     "LogUniformDistribution": lambda low, high: _read_float(low, high, log=True),
     "DiscreteUniformDistribution": lambda low, high, q: _read_float(low, high, q),
@@ -182,9 +186,8 @@ def read_call(call: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | N
         refuse(f"{show(call)} is no suggest call of Optuna", f"one of {', '.join(sorted(READERS))}")
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs or {}, Mapping):
         refuse(f"its arguments are {show(args)} and {show(kwargs)}", "a list, and a dict by name")
-    named = {"choices_" if name == "choices" else name: value for name, value in (kwargs or {}).items()}
     try:
-        return reader(*args, **named)
+        return reader(*args, **(kwargs or {}))
     except (TypeError, ValueError) as error:
         if isinstance(error, TranslationError):
             raise
@@ -193,8 +196,7 @@ def read_call(call: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | N
 
 def read(calls: Sequence[Any]) -> SearchSpace:
     """The space of a list of calls, as the form has them; `args` may stand beside `kwargs`."""
-    parts = [(_name(call), partial(_read_entry, call)) for call in calls]
-    return assemble("Optuna", collect("Optuna", parts))
+    return assemble("Optuna", collect("Optuna", _read_entry, [(_name(call), call) for call in calls]))
 
 
 def _name(call: Any) -> Any:
@@ -205,6 +207,8 @@ def _read_entry(call: Any) -> Parameter:
     if not isinstance(call, Mapping):
         refuse(f"{show(call)} is no suggest call", 'write {"name": …, "call": "suggest_float", "kwargs": {…}}')
     parameter: Any = read_call(call.get("call", ""), call.get("args", ()), call.get("kwargs"))
+    if "when" not in call:
+        return parameter  # type: ignore[no-any-return]
     try:
         when = tuple(each._replace(values=tuple(map(read_value, each.values))) for each in condition(call.get("when")))
     except (ValueError, TypeError) as error:
@@ -216,8 +220,7 @@ def _read_entry(call: Any) -> Parameter:
 
 def read_distributions(distributions: Mapping[str, Any]) -> SearchSpace:
     """The space of a dict of Optuna distributions."""
-    parts = [(name, partial(_read_distribution, each)) for name, each in distributions.items()]
-    return assemble("Optuna", collect("Optuna", parts))
+    return assemble("Optuna", collect("Optuna", _read_distribution, distributions.items()))
 
 
 def _read_distribution(distribution: Any) -> Parameter:
@@ -250,7 +253,7 @@ def read_study(study: Any) -> SearchSpace:
         found |= dict.fromkeys(trial.distributions)
     if not found:
         refuse("the study has no trials to read a space from", "read the function that suggests")
-    return assemble("Optuna", collect("Optuna", [(name, partial(one, name)) for name in found]))
+    return assemble("Optuna", collect("Optuna", one, [(name, name) for name in found]))
 
 
 def from_optuna(thing: Any) -> SearchSpace:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from functools import partial
 from typing import Any
 
 from hpcompat.errors import Fault, TranslationError
@@ -170,37 +169,22 @@ def _int(lower: Any, upper: Any, log: bool) -> Parameter:
     return span(lower, upper - 1, log=log, whole=True)
 
 
-Reader = Callable[..., Parameter]
-READERS: dict[str, Reader] = {
-    "uniform": lambda lower, upper, searcher: span(lower, upper),
-    "loguniform": lambda lower, upper, searcher, base=10: span(lower, upper, log=True),
-    "quniform": lambda lower, upper, q, searcher: _quantised_float(lower, upper, q, False),
-    "qloguniform": lambda lower, upper, q, searcher, base=10: _quantised_float(lower, upper, q, True),
-    "randint": lambda lower, upper, searcher: _int(lower, upper, False),
-    "lograndint": lambda lower, upper, searcher, base=10: _int(lower, upper, True),
-    "qrandint": lambda lower, upper, searcher, q=1: _quantised_int(lower, upper, q, False, searcher),
-    "qlograndint": lambda lower, upper, q, searcher, base=10: _quantised_int(lower, upper, q, True, searcher),
+READERS: dict[str, Callable[..., Parameter]] = {
+    "uniform": lambda searcher, lower, upper: span(lower, upper),
+    "loguniform": lambda searcher, lower, upper, base=10: span(lower, upper, log=True),
+    "quniform": lambda searcher, lower, upper, q: _quantised_float(lower, upper, q, False),
+    "qloguniform": lambda searcher, lower, upper, q, base=10: _quantised_float(lower, upper, q, True),
+    "randint": lambda searcher, lower, upper: _int(lower, upper, False),
+    "lograndint": lambda searcher, lower, upper, base=10: _int(lower, upper, True),
+    "qrandint": lambda searcher, lower, upper, q=1: _quantised_int(lower, upper, q, False, searcher),
+    "qlograndint": lambda searcher, lower, upper, q, base=10: _quantised_int(lower, upper, q, True, searcher),
     "randn": lambda searcher, mean=0.0, sd=1.0: _normal(mean, sd),
-    "qrandn": lambda mean, sd, q, searcher: _normal(mean, sd, q),
-    "choice": lambda categories, searcher: choices(categories),
-    "grid_search": lambda values, searcher: choices(values),
-    "constant": lambda value, searcher: Constant(value),
+    "qrandn": lambda searcher, mean, sd, q: _normal(mean, sd, q),
+    "choice": lambda searcher, categories: choices(categories),
+    "grid_search": lambda searcher, values: choices(values),
+    "constant": lambda searcher, value: Constant(value),
 }
-_ARGUMENTS = {
-    "uniform": ("lower", "upper"),
-    "loguniform": ("lower", "upper", "base"),
-    "quniform": ("lower", "upper", "q"),
-    "qloguniform": ("lower", "upper", "q", "base"),
-    "randint": ("lower", "upper"),
-    "lograndint": ("lower", "upper", "base"),
-    "qrandint": ("lower", "upper", "q"),
-    "qlograndint": ("lower", "upper", "q", "base"),
-    "randn": ("mean", "sd"),
-    "qrandn": ("mean", "sd", "q"),
-    "choice": ("categories",),
-    "grid_search": ("values",),
-    "constant": ("value",),
-}
+"""By the name of the tune function: its own arguments, after whether a search algorithm will draw."""
 
 
 def read_call(call: Any, args: Any = (), kwargs: Any = None, *, searcher: bool = False) -> Parameter:
@@ -215,44 +199,45 @@ def read_call(call: Any, args: Any = (), kwargs: Any = None, *, searcher: bool =
         refuse(f"{show(call)} is no domain of Ray", f"one of {', '.join(READERS)}")
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs or {}, Mapping):
         refuse(f"its arguments are {show(args)} and {show(kwargs)}", "a list, and a dict by name")
-    if len(args) > len(_ARGUMENTS[call]):
-        refuse(f"{call} takes {', '.join(_ARGUMENTS[call])}, not {show(args)}", "see Ray's signature")
-    named = dict(zip(_ARGUMENTS[call], args, strict=False)) | (kwargs or {})
     try:
-        return READERS[call](searcher=searcher, **named)
+        return READERS[call](searcher, *args, **(kwargs or {}))
     except TypeError as error:
         refuse(f"{call} does not take these arguments ({error})", "see Ray's signature")
 
 
-def _call_of(domain: Any) -> tuple[str, dict[str, Any]]:
-    """The call that makes a Ray domain, found by the names of its classes: Ray need not be imported."""
+_STEMS = {
+    ("Float", "_Uniform"): "uniform",
+    ("Float", "_LogUniform"): "loguniform",
+    ("Float", "_Normal"): "randn",
+    ("Float", "Normal"): "randn",
+    ("Integer", "_Uniform"): "randint",
+    ("Integer", "_LogUniform"): "lograndint",
+}
+
+
+def _read_domain(domain: Any, searcher: bool) -> Parameter:
+    """The parameter of a Ray domain, told by the names of its classes: Ray need not be imported."""
     kind = type(domain).__name__
     if kind == "Function":
-        return "sample_from", {}
+        return read_call("sample_from")
     if kind == "Categorical":
-        return "choice", {"categories": domain.categories}
-    sampler = domain.get_sampler()
-    q = {}
+        if resolvable(list(domain.categories)):
+            refuse("a choice holds code or a grid for Ray to resolve", "give it a name of its own")
+        return choices(domain.categories)
+    sampler = domain.sampler or domain.get_sampler()
+    q: tuple[Any, ...] = ()
     if type(sampler).__name__ == "Quantized":
-        sampler, q = sampler.sampler, {"q": sampler.q}
-    law = type(sampler).__name__.lstrip("_")
-    stem = {
-        ("Float", "Uniform"): "uniform",
-        ("Float", "LogUniform"): "loguniform",
-        ("Float", "Normal"): "randn",
-        ("Integer", "Uniform"): "randint",
-        ("Integer", "LogUniform"): "lograndint",
-    }.get((kind, law))
+        sampler, q = sampler.sampler, (sampler.q,)
+    law = type(sampler).__name__
+    stem = _STEMS.get((kind, law))
     if stem is None:
-        refuse(f"{show(domain)} is drawn by {law}, which no tune function makes")
-    bounds = (
-        {"mean": sampler.mean, "sd": sampler.sd} if law == "Normal" else {"lower": domain.lower, "upper": domain.upper}
-    )
-    return f"q{stem}" if q else stem, bounds | q
+        refuse(f"{show(domain)} is drawn by {law.lstrip('_')}, which no tune function makes")
+    low, high = (sampler.mean, sampler.sd) if stem == "randn" else (domain.lower, domain.upper)
+    return READERS[f"q{stem}" if q else stem](searcher, low, high, *q)
 
 
 def _is_domain(thing: Any) -> bool:
-    return hasattr(thing, "get_sampler") and hasattr(thing, "is_valid") and not isinstance(thing, type)
+    return hasattr(type(thing), "get_sampler")
 
 
 def _is_call(thing: Mapping[str, Any]) -> bool:
@@ -278,14 +263,14 @@ def from_ray(space: Mapping[str, Any], *, searcher: bool = False) -> SearchSpace
 def _read_group(space: Mapping[str, Any], searcher: bool, depth: int) -> dict[str, Any]:
     if depth > MOST_LEVELS:
         refuse(f"it is nested more than {MOST_LEVELS} levels deep", "flatten it")
-    parts = [(name, partial(_read, thing, searcher, depth)) for name, thing in space.items()]
-    return collect("Ray", parts)
+
+    def read(thing: Any) -> Any:
+        return _read_domain(thing, searcher) if _is_domain(thing) else _read(thing, searcher, depth)
+
+    return collect("Ray", read, space.items())
 
 
 def _read(thing: Any, searcher: bool, depth: int) -> Any:
-    if _is_domain(thing):
-        call, arguments = _call_of(thing)
-        return _no_domains(read_call(call, (), arguments, searcher=searcher), thing)
     if isinstance(thing, Mapping):
         if thing.keys() == {"grid_search"}:
             return read_call("grid_search", [thing["grid_search"]])
@@ -307,12 +292,6 @@ def _read_form(thing: Mapping[str, Any], searcher: bool) -> Parameter:
     except (ValueError, TypeError, RecursionError) as error:
         refuse(f"its arguments are {show(thing.get('args'))} ({error})", "a list")
     return read_call(thing["call"], args, kwargs, searcher=searcher)
-
-
-def _no_domains(parameter: Parameter, domain: Any) -> Parameter:
-    if resolvable(list(getattr(domain, "categories", ()))):
-        refuse("a choice holds code or a grid for Ray to resolve", "give it a name of its own")
-    return parameter
 
 
 def _inside(thing: Any, depth: int) -> Iterator[Any]:

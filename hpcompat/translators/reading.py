@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any, NoReturn
 
 from hpcompat.errors import Fault, HpcompatError, TranslationError
-from hpcompat.space import SearchSpace
+from hpcompat.space import SearchSpace, glances
 from hpcompat.space.conditions import Condition
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Parameter
 from hpcompat.space.supports import decimal_ratio
@@ -30,11 +30,11 @@ def no_options(dialect: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
     return options
 
 
-def collect(dialect: str, parts: Iterable[tuple[Any, Callable[[], Any]]]) -> dict[str, Any]:
-    """Read each named part; raise one `TranslationError` with the faults of all that cannot be read."""
+def collect(dialect: str, read: Callable[[Any], Any], parts: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    """`read` each named part; raise one `TranslationError` with the faults of all that cannot be read."""
     entries: dict[str, Any] = {}
     faults: list[Fault] = []
-    for number, (name, read) in enumerate(parts):
+    for number, (name, part) in enumerate(parts):
         if number >= MOST_PARAMETERS:
             faults.append(Fault("", f"more than {MOST_PARAMETERS} parameters"))
             break
@@ -44,8 +44,9 @@ def collect(dialect: str, parts: Iterable[tuple[Any, Callable[[], Any]]]) -> dic
             faults.append(Fault(name, "is there twice", "give it once"))
         else:
             try:
-                entries[name] = read()
-                faults += [fault._replace(where=name) for fault in getattr(entries[name], "faults", ())]
+                entries[name] = entry = read(part)
+                if found := getattr(entry, "faults", ()):
+                    faults += [fault._replace(where=name) for fault in found]
             except HpcompatError as error:
                 entries[name] = None
                 faults += [fault._replace(where=_join(name, fault.where)) for fault in error.faults]
@@ -68,6 +69,8 @@ def assemble(dialect: str, entries: Mapping[str, Any]) -> SearchSpace:
 
 def number(name: str, value: Any, whole: bool = False) -> Any:
     """A bound as a number; a text that reads as one is taken for it, since YAML 1.1 makes a text of 1e-5."""
+    if type(value) is int or (type(value) is float and not whole):
+        return value
     if isinstance(value, str):
         try:
             value = int(value) if whole else float(value)
@@ -87,6 +90,8 @@ def number(name: str, value: Any, whole: bool = False) -> Any:
 
 def span(low: Any, high: Any, *, log: bool = False, step: Any = None, whole: bool = False) -> Parameter:
     """A Float or Int; a Constant where low and high are the same."""
+    if step is None and (glances.int_range if whole else glances.interval)(low, high, log):
+        return (Int if whole else Float)(low, high, log=log)
     low, high = number("low", low, whole), number("high", high, whole)
     step = None if step is None else number("step", step, whole)
     if low == high:
@@ -109,6 +114,8 @@ def lowered(low: Any, high: Any, step: Any, whole: bool) -> Any:
 
 def choices(values: Any, weights: Any = None, ordered: bool = False) -> Parameter:
     """A Categorical; a choice listed n times is n times as likely."""
+    if weights is None and glances.choices(values, ordered):
+        return Categorical(values, ordered=ordered)
     if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__") or not hasattr(values, "__len__"):
         refuse(f"its choices are {show(values)}, not a list", "put them in a list")
     if len(values) > MOST_CHOICES:

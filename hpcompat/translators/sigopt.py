@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from hpcompat.errors import Fault, TranslationError
@@ -284,10 +283,13 @@ def from_sigopt(thing: Any) -> SearchSpace:
         parameters, conditionals = thing, []
     if not isinstance(parameters, (list, tuple)) or not isinstance(conditionals, (list, tuple)):
         refuse(f"{show(thing)} is no space of SigOpt", "give the list of parameters")
-    parents = collect("SigOpt", [(_name(each), partial(_conditional, each)) for each in conditionals])
-    children = [(_name(each), partial(_with_conditions, each, parents)) for each in parameters]
-    known = [(name, partial(replace, parent)) for name, parent in parents.items()]
-    return assemble("SigOpt", collect("SigOpt", [*known, *children]))
+    parents = collect("SigOpt", _conditional, [(_name(each), each) for each in conditionals])
+
+    def read(each: Any) -> Parameter:
+        return each if isinstance(each, Parameter) else _with_conditions(each, parents)
+
+    children = [(_name(each), each) for each in parameters]
+    return assemble("SigOpt", collect("SigOpt", read, [*parents.items(), *children]))
 
 
 def _name(config: Any) -> Any:

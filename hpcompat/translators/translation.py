@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -43,7 +43,7 @@ class Passage(NamedTuple):
 
     @property
     def raw_name(self) -> str:
-        return ".".join(self.raw_path)
+        return self.raw_path[0] if len(self.raw_path) == 1 else ".".join(self.raw_path)
 
     @property
     def carried(self) -> bool:
@@ -208,26 +208,24 @@ def _passages(space: SearchSpace, room: Any, column: str) -> tuple[Passage, ...]
         rule = limits.choose(parameter, column)
         if name in parents:
             rule = limits.Rule("native", "conditional") if not _ordered(leaf) else rule._replace(form="conditional")
-        raw_path = tuple([escape(part) for part in (path if nested else (name,))])
-        reasons = [rule]
+        raw_path = tuple(map(escape, path)) if nested or len(path) == 1 else (escape(name),)
+        level = Level(name, rule.level, rule.form, rule.reason)
         if when and name not in gated:
-            reasons.append(limits.CONDITIONS[column])
+            level = _worse(level, limits.CONDITIONS[column])
         if raw_path != path:
             renamed = raw_path != (name,)
             reason = f"travels as {'.'.join(raw_path)!r}"
-            reasons.append(limits.Rule("encoded" if renamed else "equivalent", "", reason))
+            level = _worse(level, limits.Rule("encoded" if renamed else "equivalent", "", reason))
         encoding = ENCODINGS.get(rule.form, AS_IT_IS)
         stand_in = None if rule.level == "refused" else encoding.stand_in(parameter)
-        passages.append(Passage(leaf, _level(name, rule.form, reasons), raw_path, stand_in, name in gated))
+        passages.append(Passage(leaf, level, raw_path, stand_in, name in gated))
     return tuple(passages)
 
 
-def _level(name: str, form: str, reasons: Sequence[limits.Rule]) -> Level:
-    """The worst of the levels, for all the reasons together."""
-    if len(reasons) == 1:
-        return Level(name, reasons[0].level, form, reasons[0].reason)
-    worst = max(limits.LEVELS.index(each.level) for each in reasons)
-    return Level(name, limits.LEVELS[worst], form, "; ".join(each.reason for each in reasons if each.reason))
+def _worse(level: Level, rule: limits.Rule) -> Level:
+    """The lower of the two levels, for both reasons."""
+    worst = max(level.level, rule.level, key=limits.LEVELS.index)
+    return level._replace(level=worst, reason="; ".join(filter(None, (level.reason, rule.reason))))
 
 
 def _ordered(leaf: Leaf) -> bool:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from functools import partial
 from typing import Any
 
 from hpcompat.errors import Fault, TranslationError
@@ -344,4 +343,4 @@ def _read_group(parameters: Mapping[str, Any], method: str, depth: int) -> dict[
             return _read_group(config["parameters"], method, depth + 1)
         return read_parameter(config, method)
 
-    return collect("W&B", [(name, partial(read, config)) for name, config in parameters.items()])
+    return collect("W&B", read, parameters.items())
