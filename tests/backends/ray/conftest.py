@@ -48,6 +48,35 @@ def ours() -> Callable[..., hp.SearchResult]:
     return run
 
 
+@pytest.fixture
+def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Transformers' own search on Ray, silent; Ray's records lie in "theirs"."""
+    import tiny
+    from ray import cloudpickle, tune
+
+    monkeypatch.setenv("RAY_AIR_NEW_OUTPUT", "0")
+
+    def run(trainer: Any, hp_space: dict[str, Any], **options: Any) -> Any:
+        records = {"storage_path": str(tmp_path / "theirs"), "verbose": 0, "reuse_actors": True}
+        defaults = {"n_trials": 1, "direction": "maximize", "backend": "ray", "resources_per_trial": {"cpu": 1}}
+        quiet = {"progress_reporter": tune.CLIReporter(max_report_frequency=10**6), **records}
+        loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train")]
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        cloudpickle.register_pickle_by_value(tiny)  # its workers have an import path of their own
+        try:
+            return trainer.hyperparameter_search(lambda _: hp_space, **{**defaults, **quiet, **options})
+        except tune.TuneError as error:
+            causes = [Path(trial.error_file).read_text() for trial in error.args[1]]
+            raise tune.TuneError("\n".join(causes)) from None
+        finally:
+            cloudpickle.unregister_pickle_by_value(tiny)
+            for logger in loggers:
+                logger.setLevel(logging.NOTSET)
+
+    return run
+
+
 MakeTrainer = Callable[..., Any]
 
 

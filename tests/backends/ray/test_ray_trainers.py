@@ -1,6 +1,7 @@
 """A search over a real Trainer on Ray; and the faults of transformers' own Ray search, each impossible here.
 
 Few searches, each of which shows several things: a worker process takes seconds to import transformers.
+An assertion about `theirs` that fails is good news: transformers has mended it.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import os
 
 import pytest
+from accelerate.state import GradientState
+from ray import tune
 from tiny import Net
 from transformers import TrainerCallback
 
@@ -27,8 +30,8 @@ class Holding(TrainerCallback):
             assert self.trainer.callback_handler.callbacks[-1] is self
 
 
-def test_a_trainer_that_has_trained_gives_the_trials_that_it_gives_on_optuna(ours, make_trainer):
-    """There a Trainer that has trained cannot be pickled (transformers#11249 and others), and ends without a model."""
+def test_a_trainer_that_has_trained_gives_the_trials_that_it_gives_on_optuna(ours, theirs, make_trainer):
+    """There none can be pickled once any has trained (transformers#27598, #11249, #17696, #11930)."""
     holding = Holding()
     trainer = make_trainer(lr_scheduler_type="cosine", trainer={"callbacks": [holding]})
     holding.trainer = trainer
@@ -48,6 +51,10 @@ def test_a_trainer_that_has_trained_gives_the_trials_that_it_gives_on_optuna(our
         assert trial.values == pytest.approx(other.values, rel=1e-5)
         assert dict(trial.intermediate_values) == pytest.approx(dict(other.intermediate_values), rel=1e-5)
 
+    for each in (trainer, make_trainer()):
+        with pytest.raises(TypeError, match="cannot pickle"):
+            theirs(each, {"learning_rate": 1e-3})
+
 
 class Types(TrainerCallback):
     """What a trial's arguments have to be."""
@@ -59,9 +66,7 @@ class Types(TrainerCallback):
 
 
 def test_scores_types_conditions_and_failures_that_transformers_gets_wrong(ours, make_trainer, tmp_path, monkeypatch):
-    """The last evaluation counts there (#16683, #25247), "False" is True, None is passed for what is inactive, one
-    failed trial loses the search, and the model is None afterwards. Paths are those of another directory.
-    """
+    """See below for how. Paths are relative to the working directory."""
 
     def model_init(trial):
         if trial is not None and trial.params.get("width") == 0:
@@ -90,7 +95,8 @@ def test_scores_types_conditions_and_failures_that_transformers_gets_wrong(ours,
         greater_is_better=True,
         trainer={"callbacks": [Types()]},
     )
-    result = ours(trainer, space, direction="maximize", sampler="grid")
+    records = tmp_path / "records"
+    result = ours(trainer, space, direction="maximize", sampler="grid", storage_path=str(records))
 
     assert [trial.cause for trial in result.trials] == [None, "ValueError: no width", None]
     assert [set(trial.params) & {"adam_beta1", "width"} for trial in result.trials] == [
@@ -106,8 +112,40 @@ def test_scores_types_conditions_and_failures_that_transformers_gets_wrong(ours,
     assert os.path.isfile(os.path.join(best.checkpoint, "trainer_state.json"))
     assert os.listdir("here") == [best.run_id]
     assert [(t.directory, t.checkpoint) for t in result.trials if t is not best] == [(None, None)] * 2
-    assert sorted(os.listdir(tmp_path)) == ["here", "width.txt"]
+    assert sorted(os.listdir(tmp_path)) == ["here", "records", "width.txt"]
+    assert len(list(records.glob("*/trial-*"))) == 3
+    assert not list(records.glob("**/*.safetensors"))
     assert "eval_loss" in trainer.evaluate()
+
+
+def test_what_transformers_does_instead(theirs, make_trainer, tmp_path, monkeypatch):
+    """The last evaluation counts (#16683, #25247), "False" is True, checkpoints are written twice and none is named
+    the best (#10550, #23150), the Trainer is left without a model; None for what is inactive is an error, and one
+    trial that fails loses the search. Nor does it take a run_config (#24278).
+    """
+
+    class Seen(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            (tmp_path / "seen").write_text(str(args.dataloader_drop_last))
+
+    # what the tests before it trained would keep this Trainer from being pickled
+    GradientState._reset_state()
+    rising = {"learning_rate": 1.0, "num_train_epochs": 3, "save_strategy": "epoch", "load_best_model_at_end": True}
+    best = {"metric_for_best_model": "loss", "greater_is_better": True}
+    trainer = make_trainer(**rising, **best, trainer={"callbacks": [Seen()]})
+    found = theirs(trainer, {"dataloader_drop_last": "False"})
+    losses = [each["eval_loss"] for each in found.run_summary.trial_dataframes[found.run_id].to_dict("records")]
+    assert found.objective == losses[-1] < max(losses)
+    assert (tmp_path / "seen").read_text() == "True"
+    assert trainer.model is None
+    assert [len(list(tmp_path.glob(f"{place}/**/*.safetensors"))) for place in ("theirs", "out")] == [3, 3]
+    assert not hasattr(found, "checkpoint")
+
+    trainer = make_trainer()
+    with pytest.raises(tune.TuneError, match="TypeError: float"):
+        theirs(trainer, {"adam_beta1": tune.grid_search([0.9, None])})
+    with pytest.raises(TypeError, match="run_config"):
+        theirs(make_trainer(), {"learning_rate": 1e-3}, run_config=tune.RunConfig())
 
 
 def test_a_pruned_trial_has_its_evaluations_and_no_directory(ours, make_trainer):
@@ -132,7 +170,7 @@ def test_a_function_that_makes_a_trainer(ours, make_trainer):
     assert all(os.path.isdir(trial.checkpoint) for trial in result.trials)
 
 
-def test_a_list_of_directions_gives_a_front(make_trainer):
+def test_a_list_of_directions_gives_a_front(theirs, make_trainer, tmp_path):
     """There every trial runs, and then it raises."""
     runs = hp.hyperparameter_search(
         make_trainer(),
@@ -145,3 +183,8 @@ def test_a_list_of_directions_gives_a_front(make_trainer):
         progress=False,
     )
     assert [len(run.objective) for run in runs] == [2, 2]
+
+    GradientState._reset_state()
+    with pytest.raises(ValueError, match="`mode` has to be one of"):
+        theirs(make_trainer(), {"learning_rate": 1e-3}, direction=["minimize", "minimize"], n_trials=2)
+    assert all(file.read_text() for file in (tmp_path / "theirs").glob("*/*/result.json"))
