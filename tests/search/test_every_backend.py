@@ -37,6 +37,9 @@ EVERY_KIND = hp.SearchSpace(
         "per_device_train_batch_size": hp.Categorical([8, 16, 32], ordered=True),
         "dataloader_drop_last": hp.Categorical([True, False]),
         "logging_steps": hp.Constant(4),
+        "num_train_epochs": hp.Constant("1"),
+        "lr_scheduler_type": hp.Constant("cosine_with_restarts"),
+        "lr_scheduler_kwargs": {"num_cycles": hp.Int(1, 3)},
         "optim": hp.Categorical(["adamw_torch", "sgd"], weights=[3, 2]),
         "adam_beta2": hp.Float(0.9, 0.999, when={"optim": "adamw_torch"}),
         "net": {
@@ -123,15 +126,25 @@ def model_init(trial):
     return Net(trial["net"]["width"] if trial is not None else 2)
 
 
+def expected(params):
+    """The arguments that a trial is to train with, in the types that transformers declares for them."""
+    own = ("learning_rate", "weight_decay", "seed", "dataloader_drop_last", "lr_scheduler_kwargs")
+    numbers = {"warmup_steps": float(params["warmup_steps"]), "logging_steps": 4.0, "num_train_epochs": 1.0}
+    return {name: params[name] for name in own} | numbers | {"adam_beta2": params.get("adam_beta2", 0.999)}
+
+
 @pytest.fixture(scope="module")
 def found(called, tmp_path_factory):
     """12 trials of a Trainer on a backend, by `search`; 4 by `hyperparameter_search`; and what each has left."""
-    from tiny import a_trainer
+    from tiny import Expects, a_trainer
 
     @cache
     def found(backend):
         root = tmp_path_factory.mktemp(backend)
-        first, second = (a_trainer(str(root / name), model_init, save_strategy="epoch") for name in ("one", "two"))
+        first, second = (
+            a_trainer(str(root / name), model_init, save_strategy="epoch", trainer={"callbacks": [Expects(expected)]})
+            for name in ("one", "two")
+        )
         result = called(hp.search, first, EVERY_KIND, backend=backend, n_trials=12)
         np.random.seed(9)  # what else is drawn meanwhile is of no effect
         best = called(
@@ -213,6 +226,54 @@ def test_the_same_seed_gives_the_same_trials_though_the_function_reseeds_everyth
     other = search(parabola, X, backend=backend, n_trials=8, sampler=sampler, seed=3, **parallel)
     assert outcomes(one.trials) == outcomes(other.trials)
     assert len({trial.value for trial in one.trials}) == 8
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_trial_answers_to_the_habits_of_each_backend(search, backend):
+    def function(trial):
+        x, n = trial.params["x"], trial.params["net"]["n"]
+        assert trial.suggest_float("x", 0.0, 4.0, log=False) == trial["x"] == trial.assignments["x"] == x
+        assert trial.suggest_int("net.n", 1, 3) == trial["net.n"] == trial["net"]["n"] == dict(**trial)["net"]["n"] == n
+        return x + n
+
+    result = search(function, {"x": hp.Float(0.0, 4.0), "net": {"n": hp.Int(1, 3)}}, backend=backend, n_trials=2)
+    assert [trial.value for trial in result.trials] == [
+        trial.params["x"] + trial.params["net"]["n"] for trial in result.trials
+    ]
+
+
+def of_optuna(trial):
+    return {"x": trial.suggest_float("x", 1e-3, 1.0, log=True), "n": trial.suggest_categorical("n", [1, 2])}
+
+
+def of_ray(trial):
+    from ray import tune
+
+    return {"x": tune.loguniform(1e-3, 1.0), "n": tune.choice([1, 2])}
+
+
+def of_sigopt(trial):
+    bounds = {"min": 1e-3, "max": 1.0}
+    return [
+        {"name": "x", "type": "double", "bounds": bounds, "transformation": "log"},
+        {"name": "n", "type": "categorical", "categorical_values": ["1", "2"]},
+    ]
+
+
+def of_wandb(trial):
+    x = {"distribution": "log_uniform_values", "min": 1e-3, "max": 1.0}
+    return {"method": "random", "parameters": {"x": x, "n": {"values": [1, 2]}}}
+
+
+@pytest.mark.parametrize(
+    ("backend", "hp_space"), list(zip(BACKENDS, (of_optuna, of_ray, of_sigopt, of_wandb), strict=True)), ids=BACKENDS
+)
+def test_a_space_function_written_for_transformers_works_on_its_backend(called, backend, hp_space):
+    best = called(hp.hyperparameter_search, lambda trial: trial["x"] * trial["n"], hp_space, None, 3, backend=backend)
+    result = best.run_summary
+    assert result.space == hp.SearchSpace({"x": hp.Float(1e-3, 1.0, log=True), "n": hp.Categorical([1, 2])})
+    assert best.objective == min(trial.value for trial in result.trials)
+    assert all(result.space.contains(trial.params) for trial in result.trials)
 
 
 def fail(error):
@@ -376,11 +437,10 @@ if __name__ == "__main__":
     space = {"width": hp.Int(2, 9), "learning_rate": hp.Float(1e-4, 1e-1, log=True)}
     left = {}
     for backend in sys.argv[1:]:
-        before, environment = files(), dict(os.environ)
-        result = hp.search(trainer, space, backend, n_trials=3, seed=0, progress=False)
+        before = files()
+        result = hp.search(trainer, space, backend, n_trials=3, seed=0, keep="none", progress=False)
         assert [trial.cause for trial in result.trials] == [None] * 3, result
-        assert {"HOME": os.environ["HOME"]}.items() <= environment.items()
-        inside = (result.best.directory + os.sep, os.path.join(os.environ["OUT"], "wandb") + os.sep)
+        inside = os.path.join(os.environ["OUT"], "wandb", "")
         new = [path for path in files() - before if not f"{path}{os.sep}".startswith(inside)]
         left[backend] = {"files": new, "processes": [each.name() for each in psutil.Process().children()]}
     print(json.dumps(left))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+
 import optuna
 import pytest
 from tiny import Net, accuracy, bert
+from transformers import Trainer
 
 import hpcompat as hp
 
@@ -81,6 +84,14 @@ def test_hyperparameter_search_is_transformers_own_with_the_trainer_first(make_t
     assert type(our) is type(their)
     assert our[:3] == their[:3]
     assert len(our.run_summary.trials) == 3
+
+
+def test_hyperparameter_search_has_the_signature_of_transformers():
+    theirs, ours = map(inspect.signature, (Trainer.hyperparameter_search, hp.hyperparameter_search))
+    assert list(ours.parameters)[1:] == list(theirs.parameters)[1:]
+    taken = {name: each.default for name, each in ours.parameters.items()}
+    assert taken["direction"] == theirs.parameters["direction"].default == "minimize"
+    assert taken["n_trials"] == theirs.parameters["n_trials"].default
 
 
 def test_hyperparameter_search_without_arguments_searches_transformers_default_space(make_trainer):

@@ -10,6 +10,7 @@ import os
 import weakref
 
 import optuna
+import psutil
 import pytest
 from tiny import Net, bert, only
 from transformers import TrainerCallback
@@ -142,6 +143,27 @@ def test_6_no_model_outlives_its_trial(make_trainer, theirs, ours, kind):
     alive.clear()
     ours(trainer, {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}, n_trials=10)
     assert alive == [0] * 11  # ten trials, and the Trainer's own model after them
+
+
+def test_6_fifty_trials_need_the_memory_of_one(make_trainer, ours):
+    models, alive, resident = [], [], []
+
+    def model_init():
+        alive.append(sum(model() is not None for model in models))
+        model = Net(14_000)
+        models.append(weakref.ref(model))
+        return model
+
+    def measure(trial):
+        resident.append(psutil.Process().memory_info().rss)
+
+    trainer = make_trainer(model_init)
+    size = sum(weight.nbytes for weight in trainer.model.parameters())
+    alive.clear()
+    ours(trainer, {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}, n_trials=50, callbacks=[measure])
+    assert alive == [0] * 51
+    # a model that each trial left behind would be 45 of them, and with its optimizer three times as much
+    assert max(resident[5:]) - resident[4] < 8 * size
 
 
 def test_7_the_trainer_can_be_used_afterwards(make_trainer, theirs, ours):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from sklearn.datasets import load_digits
-from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
 import hpcompat as hp
 
@@ -87,6 +88,21 @@ def a_trainer(
             **(trainer or {}),
         }
     )
+
+
+class Expects(TrainerCallback):
+    """Has every training of a search begin with the arguments that `expected` makes of the trial's params.
+
+    They are compared with their types.
+    """
+
+    def __init__(self, expected: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self.expected = expected
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        expected = self.expected(state.trial_params)
+        found = {name: getattr(args, name) for name in expected}
+        assert repr(found) == repr(expected), f"{found} instead of {expected}"
 
 
 def accuracy(prediction: Any) -> dict[str, float]:
