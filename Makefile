@@ -22,7 +22,7 @@ properties: $(INSTALLED)  ## every property, on 20,000 new spaces each: hours
 	@$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=thorough tests/space tests/translators
 
 soak: $(INSTALLED)  ## 200,000 pieces of nonsense for each reader
-	@HPCOMPAT_HOSTILE=200000 $(BIN)/python -m pytest -q -n 2 tests/translators/test_hostile_input.py
+	@HPCOMPAT_HOSTILE=200000 $(BIN)/python -m pytest -q -n 2 -o timeout=7200 tests/translators/test_hostile_input.py
 
 check: lint docs  ## lint, formatting, types, documentation
 

@@ -6,6 +6,7 @@
 """
 
 import argparse
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,10 @@ def main() -> None:
     parser.add_argument("--backend", default="optuna", help="the engine that chooses the trials (default: optuna)")
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output-dir", type=Path, help="default: runs/digits-<backend>")
+    parser.add_argument("--output-dir", type=Path, help="default: a new one in runs; one that is there is gone on with")
     options = parser.parse_args()
-    output_dir = options.output_dir or Path("runs", f"digits-{options.backend}")
+    places = (Path("runs", f"digits-{options.backend}-{number}") for number in count(1))
+    output_dir = options.output_dir or next(place for place in places if not place.exists())
 
     torch.set_num_threads(1)  # the model is so small that more threads would only wait for each other
     train, validation, held_out = digits()
@@ -100,6 +102,7 @@ def main() -> None:
         n_trials=options.trials,
         compute_objective=lambda metrics: metrics["eval_accuracy"],
         seed=options.seed,
+        resume=True,
     )
     print(result)
     print("best params:", result.best.params)

@@ -15,7 +15,10 @@ parameter concerned, and the message shows one line for each.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from hpcompat.trials import Trial
 
 _SHOWN = 20
 
@@ -75,4 +78,6 @@ class MissingBackendError(BackendError, ImportError):
 
 
 class SearchError(HpcompatError, RuntimeError):
-    """A search could not be carried out; what was finished is kept."""
+    """A search could not be carried out. `trials`: those that it finished before."""
+
+    trials: tuple[Trial, ...] = ()

@@ -32,11 +32,11 @@ def directions(direction: str | Sequence[str]) -> tuple[str, ...]:
     return listed
 
 
-def check(trainer: Any, plan: Plan, setting: Setting, engine: Backend, keep: str, resume: bool) -> None:
+def check(trainer: Any, plan: Plan, setting: Setting, engine: Backend, keep: str) -> None:
     """Raise `BackendError` for what the backend cannot do, `SearchError` for everything else."""
     if faults := list(_backend_faults(plan, engine)):
         raise BackendError(f"the {engine.name} backend cannot do this", faults)
-    faults = [*_request_faults(plan, setting, keep, resume), *_history_faults(plan)]
+    faults = [*_request_faults(plan, setting, engine, keep), *_history_faults(plan)]
     if is_trainer(trainer):
         faults += trainer_faults(trainer, plan, setting)
     elif not callable(trainer):
@@ -62,15 +62,16 @@ def _backend_faults(plan: Plan, engine: Backend) -> Iterator[Fault]:
         yield Fault("pruner", "a search with several objectives cannot be pruned", "leave pruner out")
 
 
-def _request_faults(plan: Plan, setting: Setting, keep: str, resume: bool) -> Iterator[Fault]:
+def _request_faults(plan: Plan, setting: Setting, engine: Backend, keep: str) -> Iterator[Fault]:
     if type(plan.n_trials) is not int or plan.n_trials < 1:
         yield Fault("n_trials", f"is {plan.n_trials!r}", "give an int of at least 1")
     if plan.timeout is not None and not plan.timeout > 0:
         yield Fault("timeout", f"is {plan.timeout!r}", "give a number of seconds above 0, or None")
     if keep not in KEEP:
         yield Fault("keep", f"is {keep!r}", known(keep, KEEP))
-    if resume:
-        yield Fault("resume", "is not there yet", "pass the trials of an earlier result as history=")
+    if plan.resume and plan.output_dir is None and not engine.stored(plan.options):
+        stores = "".join(f", or {name}=" for name in engine.stores)
+        yield Fault("resume", "there is no journal to go on from", f"give output_dir={stores}")
     for name in ("compute_objective", "hp_name"):
         given = getattr(setting, name)
         if given is not None and not callable(given):

@@ -13,10 +13,10 @@ Show = Callable[[Trial, Sequence[Trial]], None]
 
 
 @contextmanager
-def progress_bar(n_trials: int, directions: Sequence[str], shown: bool) -> Iterator[Show]:
+def progress_bar(n_trials: int, directions: Sequence[str], shown: bool, initial: int = 0) -> Iterator[Show]:
     """A function to call with each finished trial and the front so far; silent unless `shown`.
 
-    Without tqdm there are the lines alone.
+    `initial`: how many of the trials are there already. Without tqdm there are the lines alone.
     """
     if not shown:
         yield lambda trial, front: None
@@ -26,7 +26,7 @@ def progress_bar(n_trials: int, directions: Sequence[str], shown: bool) -> Itera
     except ImportError:
         yield lambda trial, front: print(line(trial), file=sys.stderr)
         return
-    with tqdm(total=n_trials, unit="trial", file=sys.stderr) as bar:
+    with tqdm(total=n_trials, initial=initial, unit="trial", file=sys.stderr) as bar:
 
         def show(trial: Trial, front: Sequence[Trial]) -> None:
             bar.write(line(trial), file=sys.stderr)

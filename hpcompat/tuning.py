@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from hpcompat import preflight
-from hpcompat.backends import BACKENDS, Plan, find
+from hpcompat.backends import BACKENDS, Evaluate, Plan, Run, find
 from hpcompat.errors import Fault, MissingBackendError, ParamsError, SearchError
+from hpcompat.journal import Journal, opened
 from hpcompat.objectives import function_objective, is_trainer, ranks
 from hpcompat.objectives.arguments import applied, near, takes
 from hpcompat.objectives.attempts import Setting
@@ -63,8 +65,14 @@ def search(
       one gives the same trials.
     - `pruner`: None, "median", "hyperband", "asha", or one of the backend's own.
     - `history`: an earlier result, or trials, of any backend, to start from; not counted in n_trials.
+    - `resume`: to go on with the search that left a journal in `output_dir`, until there are n_trials in
+      all, those in the journal counted; trials that were under way when it ended are run anew. On the
+      same backend or another. Where there is no journal yet, a new search; a journal without `resume`
+      is an error. A search in a store of its backend's (storage, sweep_id, …) keeps no journal, and
+      goes on with what the store holds.
     - `keep`: whose run directories stay: "best" (the whole front for several objectives), "all", "none".
-    - `output_dir`: where the run directories are made; by default that of the Trainer.
+    - `output_dir`: where the run directories and the journal of finished trials are made; by default
+      that of the Trainer. A plain function without one leaves nothing.
     - `hp_name`: trial -> the name of its run directory; by default run-<number>.
     - `callbacks`: functions of each finished Trial; one that returns True ends the search.
     - `options`: go to the backend, see its module.
@@ -73,8 +81,9 @@ def search(
     ends it; what is finished comes back. Afterwards the Trainer is as it was given.
 
     Raises `BackendError` for what the backend cannot do, `MissingBackendError` if it is not installed,
-    and `SearchError`: before the first trial for whatever else would not work, naming all of it; and
-    at the end if every trial failed, with the causes.
+    and `SearchError`: before the first trial for whatever else would not work, naming all of it;
+    later, with the trials that are finished as its `trials`, where the search cannot go on; and at
+    the end if every trial failed, with the causes.
 
     >>> from hpcompat import Float
     >>> result = search(lambda trial: (trial["x"] - 2) ** 2, {"x": Float(0, 4)}, seed=0, progress=False)
@@ -85,43 +94,79 @@ def search(
     run = engine.load()
     past = history.trials if isinstance(history, SearchResult) else tuple(history or ())
     directions = preflight.directions(direction)
+    place = output_dir or (trainer.args.output_dir if is_trainer(trainer) else None)
     runs = Runs()
-    keeper = Keeper(runs, keep, directions)
-    callbacks = tuple(callbacks)
     plan = Plan(_space(space), directions, n_trials, sampler, pruner, seed, timeout, past, options)
-    plan = replace(plan, output_dir=output_dir or (trainer.args.output_dir if is_trainer(trainer) else None))
+    plan = replace(plan, output_dir=place, resume=resume)
     setting = Setting(plan.space, directions, compute_objective, hp_name, output_dir, runs)
-    preflight.check(trainer, plan, setting, engine, keep, resume)
+    preflight.check(trainer, plan, setting, engine, keep)
 
-    objective = trainer_objective if is_trainer(trainer) else function_objective
     with ranks.joined(backend) as crew:
-        setting = crew.setting(setting)
+        plan = replace(plan, origin=(trainer, crew.setting(setting)))
         if crew.follows:
-            with objective(trainer, setting) as evaluate:
+            with _objective(plan) as evaluate:
                 trials, interrupted = crew.follow(evaluate)
-            return SearchResult(trials, plan.space, directions, backend, None, interrupted)
+            ran = Run(trials, None, interrupted)
+        else:
+            with opened(None if engine.stored(options) else place, plan.space, directions, resume) as journal:
+                ran = _led(run, plan, journal, crew, Keeper(runs, keep, directions), tuple(callbacks), progress)
+            crew.conclude((ran.trials, ran.interrupted))
+    return SearchResult(ran.trials, plan.space, directions, backend, ran.native, ran.interrupted)
 
-        with progress_bar(n_trials, directions, progress) as show:
 
-            def finished(trial: Trial) -> bool:
-                keeper.add(trial)
-                show(trial, keeper.front)
-                return any([callback(trial) is True for callback in callbacks])
+def _led(
+    run: Callable[[Plan, Evaluate], Run],
+    plan: Plan,
+    journal: Journal,
+    crew: ranks.Alone,
+    keeper: Keeper,
+    callbacks: Sequence[Callable[[Trial], Any]],
+    progress: bool,
+) -> Run:
+    """What came of the whole plan, by the process that drives it: with the trials of the journal, in order."""
+    done = list(journal.trials)
+    keeper.go_on(done)
+    with progress_bar(plan.n_trials, plan.directions, progress, len(done)) as show:
 
-            plan = replace(plan, finished=crew.reporting(finished), origin=(trainer, setting))
-            try:
-                with objective(trainer, setting) as evaluate:
-                    ran = run(plan, crew.lead(evaluate))
-            finally:
-                if keep != "all":  # what a trial that never ended has left
-                    runs.keep_only(keeper.kept)
-        trials = settled(ran.trials)
-        if not ran.interrupted and all(trial.state == FAILED for trial in trials):
-            if trials:
-                raise SearchError(f"all {len(trials)} trials failed", _causes(trials))
-            raise SearchError("no trial was run: history and study have left none to run")
-        crew.conclude((trials, ran.interrupted))
-    return SearchResult(trials, plan.space, directions, backend, ran.native, ran.interrupted)
+        def finished(trial: Trial) -> bool:
+            journal.add(trial)
+            done.append(trial)
+            keeper.add(trial)
+            show(trial, keeper.front)
+            return any([callback(trial) is True for callback in callbacks])
+
+        ran = Run((), None)
+        left = replace(plan, finished=crew.reporting(finished)).going_on(journal.trials)
+        try:
+            if left.n_trials > 0:
+                with _objective(left) as evaluate:
+                    ran = run(left, crew.lead(evaluate))
+        except KeyboardInterrupt:
+            if not done:
+                raise
+            ran = Run(tuple(done[len(journal.trials) :]), None, interrupted=True)
+        except SearchError as error:
+            error.trials = tuple(done)
+            raise
+        finally:
+            keeper.close()
+    trials = settled(sorted((*journal.trials, *ran.trials), key=lambda trial: trial.number))
+    if not ran.interrupted and all(trial.state == FAILED for trial in trials):
+        raise _fruitless(trials)
+    return replace(ran, trials=trials)
+
+
+def _objective(plan: Plan) -> AbstractContextManager[Evaluate]:
+    trainer, setting = plan.origin
+    return (trainer_objective if is_trainer(trainer) else function_objective)(trainer, setting)
+
+
+def _fruitless(trials: Sequence[Trial]) -> SearchError:
+    if not trials:
+        return SearchError("no trial was run: history and study have left none to run")
+    error = SearchError(f"all {len(trials)} trials failed", _causes(trials))
+    error.trials = tuple(trials)
+    return error
 
 
 def hyperparameter_search(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -21,18 +22,26 @@ from hpcompat.trials import Trial
 
 @dataclass(frozen=True)
 class Backend:
-    """A row of the table: what the backend is called, needs, and can do."""
+    """A row of the table: what the backend is called, needs, and can do.
+
+    `stores`: the options that name something which keeps the trials of a search itself.
+    """
 
     name: str
     package: str
     samplers: tuple[str, ...]
     pruners: tuple[str, ...]
+    stores: tuple[str, ...] = ()
     most_objectives: float = float("inf")
 
     @property
     def pip(self) -> str:
         """The command that installs it."""
         return f"pip install 'hpcompat[{self.name}]'"
+
+    def stored(self, options: Mapping[str, Any]) -> bool:
+        """Whether something that outlives the search keeps its trials, and those of others that join it."""
+        return any(name in options for name in self.stores)
 
     def load(self) -> Callable[[Plan, Evaluate], Run]:
         """The backend's `run`. Raises `MissingBackendError` if its package is not installed."""
@@ -45,10 +54,10 @@ class Backend:
 BACKENDS: Mapping[str, Backend] = {
     backend.name: backend
     for backend in (
-        Backend("optuna", "optuna", ("bayes", "random", "grid"), ("median", "hyperband", "asha")),
+        Backend("optuna", "optuna", ("bayes", "random", "grid"), ("median", "hyperband", "asha"), ("study", "storage")),
         Backend("ray", "ray.tune", ("bayes", "random", "grid"), ("median", "hyperband", "asha")),
-        Backend("sigopt", "sigopt", ("bayes", "random", "grid"), (), most_objectives=2),
-        Backend("wandb", "wandb", ("bayes", "random", "grid"), ("hyperband",)),
+        Backend("sigopt", "sigopt", ("bayes", "random", "grid"), (), ("experiment_id",), most_objectives=2),
+        Backend("wandb", "wandb", ("bayes", "random", "grid"), ("hyperband",), ("sweep_id",)),
     )
 }
 
@@ -104,7 +113,9 @@ class Plan:
 
     `sampler`: "bayes", "random", "grid" or a native one; `pruner`: None, "median", "hyperband", "asha"
     or a native one. `history`: finished trials to tell the engine of before it starts; they are not
-    counted in `n_trials`. `finished(trial)`: to be called once for each trial; True asks for an end.
+    counted in `n_trials`. `resume`: to go on with a store that is there already. `taken`: the numbers of
+    the search's trials that are in the history, see `number`. `finished(trial)`: to be called once for
+    each trial; True asks for an end.
     `output_dir`: where the search may leave what it writes; None where nothing is to be left. `origin`:
     the Trainer or function that `evaluate` is made of, and its Setting, to make it again in another process.
     """
@@ -121,6 +132,26 @@ class Plan:
     finished: Callable[[Trial], bool] = _no_end
     output_dir: str | None = None
     origin: tuple[Any, Any] = (None, None)
+    resume: bool = False
+    taken: frozenset[int] = frozenset()
+
+    def number(self, index: int) -> int:
+        """The number of the trial that is to be run as the one of this index: the next that is free.
+
+        >>> plan = Plan(SearchSpace(), ("minimize",), 3, taken=frozenset({0, 1, 3}))
+        >>> [plan.number(index) for index in range(3)]
+        [2, 4, 5]
+        """
+        return self._free[index] if index < len(self._free) else len(self.taken) + index
+
+    def going_on(self, trials: Sequence[Trial]) -> Plan:
+        """What is left of the plan with these trials finished."""
+        taken = frozenset(trial.number for trial in trials)
+        return replace(self, history=(*self.history, *trials), n_trials=self.n_trials - len(trials), taken=taken)
+
+    @cached_property
+    def _free(self) -> list[int]:
+        return [number for number in range(max(self.taken, default=-1) + 1) if number not in self.taken]
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,13 @@ class Keeper:
         self.directions = directions
         self.front: tuple[Trial, ...] = ()
 
+    def go_on(self, trials: Iterable[Trial]) -> None:
+        """Take in the trials of a search that is resumed, whose directories are this one's from now on."""
+        for trial in trials:
+            if trial.directory and os.path.isdir(trial.directory):
+                self.runs.made[trial.directory] = None
+            self.add(trial)
+
     def add(self, trial: Trial) -> None:
         """Take in a finished trial; remove what it beat, or its own directory."""
         before = self.front
@@ -86,6 +93,11 @@ class Keeper:
             for each in (*before, trial):
                 if each.directory and each.number not in stay:
                     self.runs.remove(each.directory)
+
+    def close(self) -> None:
+        """Remove what a trial that never ended has left."""
+        if self.keep != "all":
+            self.runs.keep_only(self.kept)
 
     @property
     def kept(self) -> tuple[Trial, ...]:

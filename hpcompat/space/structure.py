@@ -116,7 +116,8 @@ def _way_out(entry: Any) -> str:
 def _condition_faults(leaf: Leaf, leaves: Mapping[str, Leaf]) -> Iterator[Fault]:
     for parent, values in leaf.when:
         if not isinstance(parent, str) or not parent:
-            yield Fault(leaf.name, f"when is {show(values[0])}", 'write when={"parent": value}')
+            given = show(values[0] if values else parent)
+            yield Fault(leaf.name, f"when is {given}", 'write when={"parent": value}')
         elif parent not in leaves:
             yield Fault(leaf.name, f"when names {parent!r}, which is no parameter", _near(parent, leaves))
         elif not values:

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 import pytest
 import transformers
-from tiny import Net, a_trainer
+from tiny import Net, Places, a_trainer
 from transformers import Trainer
 
 import hpcompat as hp
@@ -23,10 +23,14 @@ MakeTrainer = Callable[..., Trainer]
 
 @pytest.fixture
 def make_trainer(tmp_path: Path) -> MakeTrainer:
-    """A Trainer over 64 digits, evaluated on 64 others after every epoch; keywords are TrainingArguments'."""
+    """A Trainer over 64 digits, evaluated on 64 others after every epoch; keywords are TrainingArguments'.
 
-    def make(model_init: Any = Net, *, output_dir: str = str(tmp_path / "out"), **more: Any) -> Trainer:
-        return a_trainer(output_dir, model_init, **more)
+    Each has an output_dir of its own, see `Places`.
+    """
+    free = Places(tmp_path)
+
+    def make(model_init: Any = Net, *, output_dir: str | None = None, **more: Any) -> Trainer:
+        return a_trainer(output_dir or free(), model_init, **more)
 
     return make
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from tiny import bert
+from tiny import bert, left
 from transformers import AutoModelForSequenceClassification
 
 import hpcompat as hp
@@ -22,10 +22,10 @@ def test_only_the_best_trial_keeps_its_directory(saving, ours):
     at_each_trial = []
     trainer = saving(num_train_epochs=2)
     out = trainer.args.output_dir
-    result = ours(trainer, LR, n_trials=5, callbacks=[lambda trial: at_each_trial.append(os.listdir(out))])
+    result = ours(trainer, LR, n_trials=5, callbacks=[lambda trial: at_each_trial.append(left(out))])
 
     best = result.best
-    assert os.listdir(out) == [best.run_id]
+    assert left(out) == [best.run_id]
     assert best.directory == os.path.join(out, best.run_id)
     assert best.checkpoint == os.path.join(best.directory, "checkpoint-8")
     assert all(len(directories) == 1 for directories in at_each_trial)
@@ -53,13 +53,13 @@ def test_the_whole_front_is_kept(saving, ours):
     front = result.pareto_front
     assert 1 < len(front) < 6
     assert {trial.number for trial in result.trials if trial.directory} == {trial.number for trial in front}
-    assert set(os.listdir(os.path.dirname(front[0].directory))) == {trial.run_id for trial in front}
+    assert set(left(os.path.dirname(front[0].directory))) == {trial.run_id for trial in front}
 
 
 def test_a_trial_that_saves_nothing_leaves_no_directory(make_trainer, ours):
     trainer = make_trainer()
     result = ours(trainer, LR, n_trials=2, keep="all")
-    assert os.listdir(trainer.args.output_dir) == []
+    assert left(trainer.args.output_dir) == []
     assert result.best.directory is result.best.checkpoint is None
 
 
@@ -69,7 +69,7 @@ def test_what_was_there_stays(saving, ours, tmp_path):
     (out / "checkpoint-7").mkdir()
     (out / "notes.txt").write_text("mine")
     result = ours(saving(), LR, n_trials=3, keep="none")
-    assert sorted(os.listdir(out)) == ["checkpoint-7", "notes.txt", "run-0"]
+    assert left(out) == ["checkpoint-7", "notes.txt", "run-0"]
     assert os.listdir(out / "run-0") == ["checkpoint-1"]
     assert result.trials[0].run_id not in ("run-0", result.trials[1].run_id)
 
@@ -115,7 +115,7 @@ def test_the_directory_of_a_failed_or_pruned_trial_goes(make_trainer, ours):
     trainer = make_trainer(save_strategy="epoch", num_train_epochs=2)
     result = ours(trainer, LR, n_trials=3, compute_objective=fails)
     assert [trial.state for trial in result.trials] == ["COMPLETE", "FAILED", "COMPLETE"]
-    assert os.listdir(trainer.args.output_dir) == [result.best.run_id]
+    assert left(trainer.args.output_dir) == [result.best.run_id]
 
 
 def test_the_kept_checkpoint_is_the_model_of_the_best_trial(make_trainer, ours):

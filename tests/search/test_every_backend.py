@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 
 import hpcompat as hp
+from hpcompat.journal import FILE
 
 BACKENDS = ("optuna", "ray", "sigopt", "wandb")
 X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
@@ -150,7 +151,7 @@ def found(called, tmp_path_factory):
         best = called(
             hp.hyperparameter_search, second, EVERY_KIND, loss, 4, backend=backend, hp_name=name_of, keep="all"
         )
-        left = [sorted(set(os.listdir(root / name)) - {"wandb"}) for name in ("one", "two")]
+        left = [sorted(set(os.listdir(root / name)) - {"wandb", FILE}) for name in ("one", "two")]
         return result, best, left
 
     return found
@@ -422,6 +423,7 @@ import psutil
 import wandb  # which makes two temporary directories that go with the process; Ray imports it too
 from tiny import Net, a_trainer
 import hpcompat as hp
+from hpcompat.journal import FILE
 
 PLACES = ("HOME", "TMPDIR", "WORK", "OUT")
 
@@ -437,11 +439,13 @@ if __name__ == "__main__":
     space = {"width": hp.Int(2, 9), "learning_rate": hp.Float(1e-4, 1e-1, log=True)}
     left = {}
     for backend in sys.argv[1:]:
-        before = files()
-        result = hp.search(trainer, space, backend, n_trials=3, seed=0, keep="none", progress=False)
+        before, out = files(), os.path.join(os.environ["OUT"], backend)
+        result = hp.search(
+            trainer, space, backend, n_trials=3, seed=0, keep="none", progress=False, output_dir=out
+        )
         assert [trial.cause for trial in result.trials] == [None] * 3, result
-        inside = os.path.join(os.environ["OUT"], "wandb", "")
-        new = [path for path in files() - before if not f"{path}{os.sep}".startswith(inside)]
+        inside, own = os.path.join(out, "wandb", ""), {out, os.path.join(out, FILE)}
+        new = [path for path in files() - before - own if not f"{path}{os.sep}".startswith(inside)]
         left[backend] = {"files": new, "processes": [each.name() for each in psutil.Process().children()]}
     print(json.dumps(left))
 """

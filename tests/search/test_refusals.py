@@ -35,7 +35,11 @@ def never():
         ({"n_trials": True}, hp.SearchError, "n_trials: is True"),
         ({"timeout": 0}, hp.SearchError, "timeout: is 0"),
         ({"keep": "bset"}, hp.SearchError, "did you mean 'best'?"),
-        ({"resume": True}, hp.SearchError, "resume: is not there yet"),
+        (
+            {"resume": True},
+            hp.SearchError,
+            "resume: there is no journal to go on from (give output_dir=",
+        ),
         ({"sampler": "bayse"}, hp.BackendError, "did you mean 'bayes'?"),
         ({"pruner": "medain"}, hp.BackendError, "did you mean 'median'?"),
         ({"pruner": "median", "direction": ["minimize"] * 2}, hp.BackendError, "cannot be pruned"),

@@ -16,6 +16,7 @@ from tiny import Net, bert, only
 from transformers import TrainerCallback
 
 import hpcompat as hp
+from hpcompat.journal import FILE
 
 
 class Seen(TrainerCallback):
@@ -199,16 +200,18 @@ def test_8_a_pruned_or_failed_trial_leaves_no_trace(make_trainer, theirs, ours):
 
 
 def test_9_a_second_search_in_one_output_dir_has_directories_of_its_own(make_trainer, theirs, ours):
-    trainer = make_trainer(save_strategy="epoch")
+    out = {"output_dir": make_trainer().args.output_dir, "save_strategy": "epoch"}
+    trainer = make_trainer(**out)
     stale = os.path.join(trainer.args.output_dir, "run-0", "checkpoint-4", "of-the-first-search")
     theirs(trainer, lambda trial: {}, n_trials=1)
     open(stale, "w").close()
-    theirs(make_trainer(save_strategy="epoch"), lambda trial: {}, n_trials=1)
+    theirs(make_trainer(**out), lambda trial: {}, n_trials=1)
     assert os.path.exists(stale)
 
     directories = set()
     for _ in range(2):
-        result = ours(make_trainer(save_strategy="epoch"), {}, n_trials=2, keep="all")
+        result = ours(make_trainer(**out), {}, n_trials=2, keep="all")
+        os.remove(os.path.join(trainer.args.output_dir, FILE))  # which would not let a second search begin
         assert not any("of-the-first-search" in os.listdir(trial.checkpoint) for trial in result.trials)
         directories |= {trial.directory for trial in result.trials}
     assert len(directories) == 4

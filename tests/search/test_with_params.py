@@ -52,7 +52,7 @@ def test_with_params_of_arguments_is_a_validated_copy(make_trainer):
         hp.with_params(args, {"warmup_steps": -1})
 
 
-def test_dict_fields_are_reached_by_dots_and_by_groups(make_trainer, ours):
+def test_dict_fields_are_reached_by_dots_and_by_groups(make_trainer, ours, tmp_path):
     seen = []
 
     class Scheduler(TrainerCallback):
@@ -62,6 +62,6 @@ def test_dict_fields_are_reached_by_dots_and_by_groups(make_trainer, ours):
     given = {"lr_scheduler_type": "cosine_with_restarts", "lr_scheduler_kwargs": {"num_cycles": 1}}
     trainer = make_trainer(trainer={"callbacks": [Scheduler()]}, **given)
     ours(trainer, only(**{"lr_scheduler_kwargs.num_cycles": 3}), n_trials=1)
-    ours(trainer, {"lr_scheduler_kwargs": {"num_cycles": hp.Constant(2)}}, n_trials=1)
+    ours(trainer, {"lr_scheduler_kwargs": {"num_cycles": hp.Constant(2)}}, n_trials=1, output_dir=str(tmp_path / "2"))
     assert seen == [("cosine_with_restarts", {"num_cycles": 3}), ("cosine_with_restarts", {"num_cycles": 2})]
     assert trainer.args.lr_scheduler_kwargs == {"num_cycles": 1}

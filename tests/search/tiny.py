@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +13,7 @@ from sklearn.datasets import load_digits
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
 import hpcompat as hp
+from hpcompat.journal import FILE
 
 torch.set_num_threads(1)  # tiny matrices: threads would only wait for each other
 IMAGES, LABELS = load_digits(return_X_y=True)
@@ -113,3 +117,20 @@ def accuracy(prediction: Any) -> dict[str, float]:
 def only(**params: Any) -> hp.SearchSpace:
     """A space of a single configuration."""
     return hp.SearchSpace({name: hp.Constant(value) for name, value in params.items()})
+
+
+@dataclass
+class Places:
+    """Directories for Trainers under `root`, a new one at each call: out, out-2, out-3, …"""
+
+    root: Path
+    made: int = 0
+
+    def __call__(self) -> str:
+        self.made += 1
+        return str(self.root / (f"out-{self.made}" if self.made > 1 else "out"))
+
+
+def left(directory: str) -> list[str]:
+    """What a search has left in its output_dir beside the journal."""
+    return sorted(name for name in os.listdir(directory) if name != FILE)

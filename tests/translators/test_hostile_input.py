@@ -54,6 +54,11 @@ def test_readers_raise_nothing_of_their_own(dialect: str) -> None:
     assert read > EXAMPLES / 100  # some of it is read: the generator does not just make rubbish
 
 
+def test_a_condition_without_a_name_or_values_is_a_fault() -> None:
+    with pytest.raises(hp.SpaceError, match="write when="):
+        hp.SearchSpace({"x": hp.Float(0, 1, when={"": []})})
+
+
 @pytest.mark.parametrize(
     ("reader", "thing"),
     [

@@ -131,7 +131,7 @@ class _Alone:
         return True
 
     def number(self, trial: Any) -> int:
-        return int(trial.number) - len(self.plan.history)
+        return self.plan.number(trial.number - len(self.plan.history))
 
 
 def _told(done: Trial, optuna: Any) -> Any:
@@ -203,14 +203,14 @@ def _study(plan: Plan, optuna: Any) -> Any:
 
 def _created(plan: Plan, optuna: Any) -> Any:
     create: Mapping[str, Any] = {name: plan.options[name] for name in CREATE if name in plan.options}
-    if "storage" not in create:
-        # the Hyperband pruner takes its brackets from the name, which would be another one every time
-        create = {"study_name": "hpcompat", **create}
+    # the Hyperband pruner takes its brackets from the name, which would be another one every time
+    defaults = {"load_if_exists": plan.resume} if "storage" in create else {"study_name": "hpcompat"}
+    create = {**defaults, **create}
     for pause in (*_PAUSES, None):
         try:
             return optuna.create_study(directions=plan.directions, pruner=samplers.pruner(plan.pruner), **create)
         except optuna.exceptions.DuplicatedStudyError as error:
-            hint = Fault("study_name", "is taken", "go on with it: load_if_exists=True; or give another name")
+            hint = Fault("study_name", "is taken", "go on with it: resume=True (or load_if_exists=True)")
             raise BackendError(f"there is a study {create.get('study_name')!r} in the storage", [hint]) from error
         except Exception as error:
             # processes that make the tables of a new database at the same time get into each other's way

@@ -87,7 +87,7 @@ class Course:
                 raise
             return
         if params is not None:
-            self.running[key] = Asked(self.asked, params, key)
+            self.running[key] = Asked(self.plan.number(self.asked), params, key)
             self.asked += 1
             self.dry = self.asked >= self.plan.n_trials
 

@@ -58,14 +58,15 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
     chosen = _suggested(experiment, plan, seen) if grid is None else _left(grid, seen)
     own: list[Trial] = []
     pending = None
+    index = -1
     interrupted = False
     try:
         while (finished := experiment.count()) < plan.n_trials and time.monotonic() < deadline:
             pending, params = next(chosen, (None, None))
             if params is None:
                 break
-            number = max(finished, own[-1].number + 1 if own else 0)
-            own.append(evaluate(Suggestion(number, params, native=pending)))
+            index = max(finished, index + 1)
+            own.append(evaluate(Suggestion(plan.number(index), params, native=pending)))
             end = plan.finished(own[-1])
             experiment.tell(own[-1], pending)
             pending = None

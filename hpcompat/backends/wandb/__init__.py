@@ -68,7 +68,7 @@ def _drive(plan: Plan, source: Source, evaluate: Evaluate) -> Run:
     interrupted = False
     try:
         while len(trials) < plan.n_trials and (end is None or time.monotonic() < end):
-            number = len(trials)
+            number = plan.number(len(trials))
             offer = source.offer(number)
             if offer is None:
                 break

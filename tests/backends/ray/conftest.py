@@ -83,12 +83,14 @@ MakeTrainer = Callable[..., Any]
 @pytest.fixture
 def make_trainer(tmp_path: Path) -> MakeTrainer:
     """A Trainer over 64 digits, evaluated on 64 others after every epoch; keywords are TrainingArguments'."""
-    from tiny import Digits, Net
+    from tiny import Digits, Net, Places
     from transformers import Trainer, TrainingArguments
+
+    free = Places(tmp_path)
 
     def make(model_init: Any = Net, trainer: dict[str, Any] | None = None, **arguments: Any) -> Trainer:
         defaults: dict[str, Any] = {
-            "output_dir": str(tmp_path / "out"),
+            "output_dir": arguments.get("output_dir") or free(),
             "eval_strategy": "epoch",
             "save_strategy": "no",
             "logging_strategy": "no",

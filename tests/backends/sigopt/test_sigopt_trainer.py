@@ -6,10 +6,9 @@ Each test of a fault names what transformers 4.57 did.
 from __future__ import annotations
 
 import math
-import os
 
 import pytest
-from tiny import Net
+from tiny import Net, left
 
 import hpcompat as hp
 
@@ -48,7 +47,7 @@ def migrated(any_trainer, tmp_path_factory):
     output_dir = tmp_path_factory.mktemp("migrated")
     trainer = any_trainer(model_init, output_dir=str(output_dir), save_strategy="epoch")
     best = hp.hyperparameter_search(trainer, hp_space, n_trials=4, backend="sigopt", keep="all", **SILENT)
-    return best, seen, sorted(os.listdir(output_dir))
+    return best, seen, left(str(output_dir))
 
 
 def test_hyperparameter_search_of_transformers_4_57_works_as_it_did(migrated):

@@ -109,8 +109,8 @@ def test_a_function_that_leaves_nothing_has_no_runs_to_keep(ours, tmp_path, monk
     assert set(os.listdir(os.path.dirname(tmp_path))) == temporary
     quiet = ours(parabola, X, n_trials=2, output_dir=str(tmp_path / "out"), mode="disabled")
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    ours(parabola, X, n_trials=2, output_dir=str(tmp_path / "out"))
-    assert offline_runs(tmp_path / "out" / "wandb") == []
+    ours(parabola, X, n_trials=2, output_dir=str(tmp_path / "other"))
+    assert offline_runs(tmp_path / "out" / "wandb") == offline_runs(tmp_path / "other" / "wandb") == []
     assert [trial.params for trial in quiet.trials] == [trial.params for trial in result.trials]
 
 
@@ -166,11 +166,13 @@ LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
 
 @pytest.fixture
 def make_trainer(tmp_path):
-    from tiny import Digits
+    from tiny import Digits, Places
+
+    free = Places(tmp_path)
 
     def make(model_init=lambda trial: Net(trial["net"]["width"] if trial else 2), kind=Trainer, tokens=False, **more):
         defaults = {
-            "output_dir": str(tmp_path / "out"),
+            "output_dir": more.get("output_dir") or free(),
             "eval_strategy": "epoch",
             "save_strategy": "no",
             "report_to": "none",

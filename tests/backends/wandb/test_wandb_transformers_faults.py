@@ -12,7 +12,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from tiny import Digits, Net
+from tiny import Digits, Net, Places
 from transformers import Trainer, TrainingArguments
 from transformers.integrations import WandbCallback
 
@@ -32,12 +32,13 @@ FIRST = (778.0, 777.0)
 def searched(server, tmp_path_factory, log_in):
     """What a search leaves: its result, the Trainer, the space it was given, and the sweep on the server."""
     root = tmp_path_factory.mktemp("searched")
+    free = Places(root)
 
     def searched(search, objectives, *, reports="none"):
         given, values = copy.deepcopy(SWEEP), iter(objectives)
         arguments = {"eval_strategy": "epoch", "num_train_epochs": 1, "use_cpu": True, "disable_tqdm": True}
         trainer = Trainer(
-            args=TrainingArguments(str(root / "out"), report_to=reports, save_strategy="no", **arguments),
+            args=TrainingArguments(free(), report_to=reports, save_strategy="no", **arguments),
             model_init=lambda: Net(),
             train_dataset=Digits(0, 64),
             eval_dataset=Digits(64, 128),
