@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -15,6 +16,8 @@ from hpcompat.translators import Translation, translate
 from hpcompat.translators.wandb import METHODS, from_wandb
 from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
 
+PROJECT = "uncategorized"
+"""Where W&B puts a sweep for which no project is named."""
 _ENDED = ("finished", "failed", "crashed", "killed")
 
 
@@ -25,7 +28,8 @@ def joined(plan: Plan, sweep_id: str, project: str | None = None, entity: str | 
     """
     import wandb
 
-    path = sweep_id if "/" in sweep_id else "/".join(part for part in (entity, project, sweep_id) if part)
+    place = (entity, project or os.environ.get("WANDB_PROJECT", PROJECT), sweep_id)
+    path = sweep_id if "/" in sweep_id else "/".join(filter(None, place))
     try:
         sweep = wandb.Api().sweep(path)  # type: ignore[no-untyped-call]
     except (wandb.Error, ValueError) as error:

@@ -61,23 +61,22 @@ def searched(server, tmp_path_factory, log_in):
     return searched
 
 
-def transformers_search(trainer, given, compute_objective, **options):
+def transformers_search(trainer, given, compute_objective, direction="minimize", **options):
     with alone(str(trainer.args.output_dir)):
         os.environ["WANDB_SILENT"] = "true"
         return trainer.hyperparameter_search(
             hp_space=lambda trial: given,
             compute_objective=compute_objective,
             n_trials=2,
-            direction="minimize",
+            direction=direction,
             backend="wandb",
             **options,
         )
 
 
-def our_search(trainer, given, compute_objective):
-    return hp.search(
-        trainer, given, "wandb", compute_objective=compute_objective, n_trials=2, sampler="random", progress=False
-    )
+def our_search(trainer, given, compute_objective, direction="minimize", n_trials=2, **options):
+    options = {"compute_objective": compute_objective, "progress": False, **options}
+    return hp.search(trainer, given, "wandb", direction, n_trials=n_trials, **{"sampler": "random", **options})
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +100,29 @@ def test_1_a_space_needs_no_metric(searched):
     with pytest.raises(KeyError, match="metric"):
         searched(lambda trainer, given, objective: transformers_search(trainer, dict(without), objective), FIRST)
     assert searched(lambda trainer, given, objective: our_search(trainer, without, objective), FIRST).runs
+
+
+def twice(search, **more):
+    """A search for what is greater, and another one on the same sweep that finds less."""
+
+    def both(trainer, given, objective):
+        first = search(trainer, given, objective, "maximize")
+        sweep = first.run_summary if hasattr(first, "run_summary") else first.native.id
+        return search(trainer, given, objective, "maximize", sweep_id=sweep, **more)
+
+    return both
+
+
+def test_1_and_8_the_best_of_a_sweep_is_that_of_all_its_runs_by_the_objective(searched):
+    values = (777.0, 778.0, 5.0, 6.0)
+    theirs = searched(twice(transformers_search), values)
+    assert theirs.config["metric"] == {"name": "eval/loss", "goal": "maximize"}  # which the server then does
+    assert theirs.result.objective == 6.0
+
+    ours = searched(twice(our_search, n_trials=4), values)
+    assert ours.config["metric"] == {"name": "objective", "goal": "maximize"}
+    assert [trial.value for trial in ours.result.trials] == list(values)
+    assert ours.result.best.value == 778.0
 
 
 def test_2_the_metric_of_the_sweep_is_logged_under_its_name(theirs, ours):
