@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import optuna
 import pytest
-from together import GRID, LINE
+from together import GRID, LINE, together
 
 import hpcompat as hp
 from hpcompat.backends.optuna import sharing
-from hpcompat.backends.optuna.processes import this_process
-
-PATIENCE = 400  # seconds, on a machine that is busy with other things
+from hpcompat.backends.processes import this_process
 
 
 @pytest.fixture(scope="module")
@@ -42,41 +36,13 @@ def storage(request, tmp_path):
     }[request.param]()
 
 
-@pytest.fixture
-def together(tmp_path):
-    """Start that many processes at one moment; returns what they have evaluated, and the numbers of each result."""
-
-    def run(processes: int, **options):
-        log = tmp_path / "evaluated"
-        log.touch()
-        told = json.dumps({"log": str(log), **options})
-        command = [sys.executable, str(Path(__file__).with_name("together.py")), told]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        started = [subprocess.Popen(command, **pipes) for _ in range(processes)]
-        try:
-            assert [each.stdout.readline() for each in started] == ["ready\n"] * processes
-            for each in started:
-                each.stdin.write("go\n")
-                each.stdin.flush()
-            said = [each.communicate(timeout=PATIENCE)[0] for each in started]
-        finally:
-            for each in started:
-                each.kill()
-        expected = -signal.SIGKILL if "dies_at" in options else 0
-        assert [each.returncode for each in started] == [expected] * processes
-        evaluated = [json.loads(line) for line in log.read_text().splitlines()]
-        return evaluated, [json.loads(text or "null") for text in said]
-
-    return run
-
-
 def on(path: str):
     return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
 
 
 @pytest.mark.parametrize("storage", ["journal", "sqlite", "postgresql"], indirect=True)
-def test_four_processes_run_two_hundred_trials_none_lost_none_twice(together, storage):
-    evaluated, results = together(4, storage=storage, n_trials=200, sampler="random")
+def test_four_processes_run_two_hundred_trials_none_lost_none_twice(tmp_path, storage):
+    evaluated, results = together(4, tmp_path, storage=storage, n_trials=200, sampler="random")
     numbers = sorted(number for _, number, _ in evaluated)
     assert len(set(numbers)) == len(evaluated) == 200
     assert max(results, key=len) == numbers  # who ends last has all of them
@@ -85,15 +51,17 @@ def test_four_processes_run_two_hundred_trials_none_lost_none_twice(together, st
 
 
 @pytest.mark.parametrize("n_trials", [21, 100])
-def test_four_processes_go_through_a_grid_once(together, tmp_path, n_trials):
-    evaluated, _ = together(4, storage=str(tmp_path / "study.log"), n_trials=n_trials, sampler="grid", space="grid")
+def test_four_processes_go_through_a_grid_once(tmp_path, n_trials):
+    evaluated, _ = together(
+        4, tmp_path, storage=str(tmp_path / "study.log"), n_trials=n_trials, sampler="grid", space="grid"
+    )
     assert GRID.size == 30
     assert len(evaluated) == len({json.dumps(params) for *_, params in evaluated}) == min(30, n_trials)
 
 
-def test_a_trial_whose_process_was_killed_is_failed_and_counts(together, ours, tmp_path):
+def test_a_trial_whose_process_was_killed_is_failed_and_counts(ours, tmp_path):
     path = str(tmp_path / "study.log")
-    evaluated, _ = together(1, storage=path, n_trials=5, sampler="random", dies_at=2)
+    evaluated, _ = together(1, tmp_path, storage=path, n_trials=5, sampler="random", dies_at=2)
     (pid, *_), *_ = evaluated
     result = ours(lambda trial: 0.0, LINE, storage=on(path), study_name="together", load_if_exists=True, n_trials=5)
     assert [trial.state for trial in result.trials] == ["COMPLETE", "COMPLETE", "FAILED", "COMPLETE", "COMPLETE"]

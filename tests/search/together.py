@@ -1,45 +1,100 @@
-"""One of several processes on one study:  python together.py '{"storage": …, "log": …, …}'
+"""Several processes in one search: `together` starts them, and each is this file.
 
-It says "ready", waits for a line, searches, and prints the numbers of the trials in its result. Every
-evaluation leaves a line in `log`: pid, number, params.
+python together.py '{"log": …, "processes": …, "backend": …}'    says "ready", waits for a line, searches,
+and prints the numbers of the trials in its result
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
-
-import optuna
 
 import hpcompat as hp
 
 LINE = hp.SearchSpace({"x": hp.Float(0.0, 4.0)})
 GRID = hp.SearchSpace({"n": hp.Int(1, 5), "m": hp.Int(1, 5), "k": hp.Int(0, 1, when={"n": 3})})  # 30 configurations
 SPACES = {"line": LINE, "grid": GRID}
+PATIENCE = 400  # seconds, on a machine that is busy with other things
+
+Evaluated = list[tuple[int, int, dict[str, Any]]]
 
 
-def main(storage: str, log: str, space: str = "line", dies_at: int | None = None, **options: Any) -> None:
+def together(processes: int, directory: Path, **options: Any) -> tuple[Evaluated, list[list[int]]]:
+    """Start processes at one moment; returns the pid, number and params of every evaluation, and each one's result.
+
+    None goes past its first trial before all have begun one. `dies_at`: the number of a trial that kills its process.
+    """
+    log = directory / "evaluated"
+    log.touch()
+    (directory / "begun").mkdir()
+    told = json.dumps({"directory": str(directory), "processes": processes, **options})
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen([sys.executable, __file__, told], **pipes) for _ in range(processes)]
+    try:
+        assert [each.stdout.readline() for each in started] == ["ready\n"] * processes
+        for each in started:
+            each.stdin.write("go\n")
+            each.stdin.flush()
+        said = [each.communicate(timeout=PATIENCE)[0] for each in started]
+    finally:
+        for each in started:
+            each.kill()
+    expected = -signal.SIGKILL if "dies_at" in options else 0
+    assert [each.returncode for each in started] == [expected] * processes
+    return [json.loads(line) for line in log.read_text().splitlines()], [json.loads(text or "[]") for text in said]
+
+
+def main(
+    directory: str,
+    processes: int,
+    backend: str = "optuna",
+    space: str = "line",
+    dies_at: int | None = None,
+    **options: Any,
+) -> None:
     """Search, from the moment that a line comes in."""
-    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    log = os.open(os.path.join(directory, "evaluated"), os.O_WRONLY | os.O_APPEND)
+    begun = Path(directory, "begun")
 
     def function(trial: Any) -> float:
         text = json.dumps([os.getpid(), trial.number, trial.params])
-        os.write(file, f"{text}\n".encode())
+        os.write(log, f"{text}\n".encode())
         if trial.number == dies_at:
-            os.kill(os.getpid(), 9)
+            os.kill(os.getpid(), signal.SIGKILL)
+        (begun / str(os.getpid())).touch()
+        end = time.monotonic() + PATIENCE
+        while len(os.listdir(begun)) < processes and time.monotonic() < end:
+            time.sleep(0.01)
         return float(trial.number)
 
     print("ready", flush=True)
     sys.stdin.readline()
-    opened: Any = storage
-    if storage.endswith(".log"):
-        opened = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(storage))
-    given = {"study_name": "together", "load_if_exists": True, "seed": 0, "progress": False}
-    result = hp.search(function, SPACES[space], storage=opened, **given, **options)
+    result = hp.search(function, SPACES[space], backend, progress=False, **PREPARED[backend](options))
     print(json.dumps([trial.number for trial in result.trials]), flush=True)
 
+
+def _optuna(options: dict[str, Any]) -> dict[str, Any]:
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+    url: str = options["storage"]
+    storage = JournalStorage(JournalFileBackend(url)) if url.endswith(".log") else url
+    return {"study_name": "together", "load_if_exists": True, "seed": 0, **options, "storage": storage}
+
+
+def _wandb(options: dict[str, Any]) -> dict[str, Any]:
+    from wandb.agents.pyagent import Agent
+
+    Agent.HEARTBEAT_SLEEP_SECONDS = 0.1  # it is impatient
+    return options
+
+
+PREPARED = {"optuna": _optuna, "sigopt": dict, "wandb": _wandb}
 
 if __name__ == "__main__":
     main(**json.loads(sys.argv[1]))

@@ -17,7 +17,7 @@ from itertools import count, islice
 from typing import Any
 
 from hpcompat.backends.grid import configurations
-from hpcompat.backends.optuna.processes import ended, this_process
+from hpcompat.backends.processes import ended, this_process
 from hpcompat.errors import BackendError, Fault, ParamsError
 from hpcompat.space.values import identity
 from hpcompat.studies import OWNER

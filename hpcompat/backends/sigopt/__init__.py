@@ -8,6 +8,10 @@ or with `driver="lite"`, it is Lite. (The hosted service of api.sigopt.com is no
   `parallel_bandwidth`; and `experiment_id`, to go on with an experiment that has the same space. Its
   trials then count in `n_trials`, and are in the result.
 
+Several processes may name one `experiment_id`: `n_trials` is for all of them, and an open suggestion that
+one of them works on counts. That of a process of this host that has ended is given up, for another trial
+to take its place.
+
 Samplers: "bayes" is SigOpt's own optimiser, "random" its experiments of type random. "grid" goes through
 every configuration once, chosen here. A space of which Lite has tried as many points as there are goes
 on with those left over, if any, and then repeats some at random. Lite's suggestions take a second or more
@@ -30,7 +34,7 @@ from hpcompat.backends.sigopt.experiments import Experiment, NoSuggestion
 from hpcompat.backends.sigopt.joining import created, joined
 from hpcompat.backends.sigopt.lite import INSTALL, client, lite_connection, lite_driver
 from hpcompat.backends.sigopt.server import URL, server_connection
-from hpcompat.errors import BackendError, Fault, MissingBackendError, ParamsError
+from hpcompat.errors import BackendError, Fault, MissingBackendError, ParamsError, SearchError
 from hpcompat.space.values import identity, show
 from hpcompat.translators import translate
 from hpcompat.trials import Trial
@@ -39,6 +43,7 @@ DRIVERS = ("lite", "server")
 ON_SERVERS = ("project", "parallel_bandwidth", "experiment_id")
 OPTIONS = ("connection", "driver", "name", *ON_SERVERS)
 _MOST_LISTED = 10_000
+_CHANCE = random.SystemRandom()  # training code seeds the others, alike in every process
 
 Params = dict[str, Any]
 
@@ -55,20 +60,26 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
     else:
         experiment, earlier = created(connection, plan, translation, on_server), []
     seen = {identity(dict(trial.params)) for trial in (*plan.history, *earlier)}
-    chosen = _suggested(experiment, plan, seen) if grid is None else _left(grid, seen)
+    if grid is None:
+        chosen = _suggested(experiment, plan, seen)
+    else:
+        chosen = _claimed(experiment, seen) if on_server else _left(grid, seen)
     own: list[Trial] = []
     pending = None
     index = -1
     interrupted = False
     try:
-        while (finished := experiment.count()) < plan.n_trials and time.monotonic() < deadline:
+        while (finished := experiment.room(plan.n_trials)) is not None and time.monotonic() < deadline:
             pending, params = next(chosen, (None, None))
             if params is None:
                 break
+            if pending is not None and not experiment.admits(pending, plan.n_trials):
+                pending = None
+                continue
             index = max(finished, index + 1)
             own.append(evaluate(Suggestion(plan.number(index), params, native=pending)))
             end = plan.finished(own[-1])
-            experiment.tell(own[-1], pending)
+            _tell(experiment, own[-1], pending)
             pending = None
             if end:
                 break
@@ -114,6 +125,36 @@ def _left_over(plan: Plan, seen: set[Any], rng: random.Random) -> Params:
 
 def _left(grid: Iterator[Params], seen: set[Any]) -> Iterator[tuple[None, Params]]:
     return ((None, params) for params in grid if identity(params) not in seen)
+
+
+def _claimed(experiment: Experiment, seen: set[Any]) -> Iterator[tuple[Any, Params]]:
+    """Configurations that no other process has, each as a suggestion that shows it to the others.
+
+    Whoever sees that another has claimed the same one gives it up, so that at most one of them keeps it.
+    """
+    meetings = 0
+    while True:
+        taken = seen | experiment.identities()
+        every = configurations(experiment.translation.space)
+        untaken = list(islice((params for params in every if identity(params) not in taken), 1 + meetings))
+        if not untaken:
+            return
+        suggestion, params = experiment.suggest(_CHANCE.choice(untaken))
+        if identity(params) in experiment.identities(besides=suggestion):
+            experiment.give_up(suggestion)
+            meetings += 1
+        else:
+            yield suggestion, params
+            meetings = 0
+
+
+def _tell(experiment: Experiment, trial: Trial, suggestion: Any) -> None:
+    try:
+        experiment.tell(trial, suggestion)
+    except SearchError as error:
+        came = f"gave {show(trial.values)}" if trial.values else f"is {trial.state}: {trial.cause}"
+        lost = Fault(f"trial {trial.number}", f"{came} with {show(trial.params, 500)}", "the server was not told")
+        raise SearchError(error.message, [*error.faults, lost]) from error.__cause__
 
 
 def _with_others(own: Sequence[Trial], experiment: Experiment) -> tuple[Trial, ...]:
@@ -192,5 +233,3 @@ def _place_faults(plan: Plan, on_server: bool) -> Iterator[Fault]:
                 yield Fault(name, "the experiment that experiment_id names has its own", "give one or the other")
         if plan.history:
             yield Fault("history", "is for a new experiment, and this one is there already")
-    if plan.sampler == "grid" and options.get("parallel_bandwidth", 1) != 1:
-        yield Fault("parallel_bandwidth", "processes that each go through the grid would repeat it", "leave it out")

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import math
+import random
+import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
-from hpcompat.backends.sigopt.server import steadily
+from hpcompat.backends.processes import ended, this_process
+from hpcompat.backends.sigopt.server import listed, steadily
 from hpcompat.errors import Fault
+from hpcompat.space.values import identity
 from hpcompat.translators.translation import Passage, Translation
 from hpcompat.trials import COMPLETE, FAILED, Trial
 
-_TAG, _HISTORY = "hpcompat", "hpcompat_history"
+_TAG, _HISTORY, _OWNER = "hpcompat", "hpcompat_history", "hpcompat_owner"
+_CHANCE = random.SystemRandom()  # training code seeds the others, alike in every process
+_MEETING = 0.1
+"""Seconds that processes wait for, which have met at the same trial."""
 _NOISE = 1e-9
 _LONGEST_TEXT = 500  # of a metadata value
 
@@ -51,15 +59,23 @@ class Experiment:
         hint = Fault("", f"what is finished is kept there: go on with experiment_id={self.id!r}")
         return steadily(call, done, hints=[hint])
 
-    def suggest(self) -> tuple[Any, dict[str, Any]]:
-        """A suggestion, and its params. Raises `NoSuggestion` where SigOpt Lite has none."""
+    def suggest(self, params: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """A suggestion, and its params: those given, or SigOpt's. Raises `NoSuggestion` where SigOpt Lite has none.
+
+        On a server it says which process it is for, so that others know whether to wait for its observation.
+        """
         from sigopt.exception import SigOptException
 
+        tag = uuid.uuid4().hex
+        body: dict[str, Any] = {} if params is None else {"assignments": self.translation.encode(params)}
+        if self.on_server:
+            body["metadata"] = {_TAG: tag, _OWNER: json.dumps(this_process())}
         try:
-            suggestion = self._ask(self._resource.suggestions().create)
+            made = self._ask(partial(self._resource.suggestions().create, **body), lambda: tag in self.opened())
         except SigOptException as error:  # a server's are no more by now
             raise NoSuggestion(str(error)) from error
-        return suggestion, self.params(suggestion)
+        made = made or self.opened()[tag]
+        return made, self.params(made)
 
     def params(self, told: Any) -> dict[str, Any]:
         """The params behind the assignments of a suggestion or an observation."""
@@ -71,6 +87,56 @@ class Experiment:
             with suppress(Exception):  # it is for tidiness alone, and often done while an error is on its way
                 self._resource.suggestions(suggestion.id).delete()
 
+    def opened(self) -> dict[str, Any]:
+        """The suggestions on the server that searches are at work on, by their tag.
+
+        Those of a process of this host that has ended are given up on the way.
+        """
+        found = listed(self._resource.suggestions(), state="open")
+        by_tag = {_metadata(each)[_TAG]: each for each in found if _TAG in _metadata(each)}
+        left = [tag for tag, each in by_tag.items() if ended(json.loads(_metadata(each)[_OWNER]))]
+        for tag in left:
+            self.drop(by_tag.pop(tag))
+        return by_tag
+
+    def room(self, n_trials: int) -> int | None:
+        """How many trials are finished, of all processes, if there are fewer than `n_trials` begun; else None."""
+        finished = self.count()
+        if not self.on_server:
+            return finished if finished < n_trials else None
+        return finished if self._begun(n_trials) < n_trials else None
+
+    def admits(self, suggestion: Any, n_trials: int) -> bool:
+        """Whether a suggestion is one of the trials wanted, besides those of others; else it is given up.
+
+        Of two processes that come for the last trial at the same time both may give up: each asks again
+        after a while.
+        """
+        if not self.on_server or self._begun(n_trials, besides=_metadata(suggestion)[_TAG]) < n_trials:
+            return True
+        self.give_up(suggestion)
+        return False
+
+    def give_up(self, suggestion: Any) -> None:
+        """Drop a suggestion of which others wait to see whether it goes, and let them have the next word."""
+        tag = _metadata(suggestion)[_TAG]
+        self._ask(self._resource.suggestions(suggestion.id).delete, lambda: tag not in self.opened())
+        time.sleep(_CHANCE.uniform(0.0, 2 * _MEETING))
+
+    def identities(self, besides: Any = None) -> set[Hashable]:
+        """What has been tried or is being tried, on the server: the identities of its params."""
+        opened = [each for each in self._ask(self.opened).values() if besides is None or each.id != besides.id]
+        return {identity(self.params(each)) for each in (*opened, *self.observations())}
+
+    def _begun(self, n_trials: int, besides: str | None = None) -> int:
+        """How many trials are finished or being worked on; exactly so only where it is near `n_trials`."""
+        opened = self._ask(self.opened).keys() - {besides}  # first: one that is closed meanwhile is not overlooked
+        about = self.count() + len(opened)
+        if about < n_trials:
+            return about
+        closed = [_metadata(each).get(_TAG) for each in self.observations()]
+        return len(closed) + len(opened.difference(closed))
+
     def tell(self, trial: Trial, suggestion: Any = None, history: bool = False) -> None:
         """Report a trial: of a suggestion, or else with params of its own.
 
@@ -78,6 +144,7 @@ class Experiment:
         """
         space, tag = self.translation.space, uuid.uuid4().hex
         if suggestion is not None:
+            tag = _metadata(suggestion).get(_TAG, tag)
             body: dict[str, Any] = {"suggestion": suggestion.id}
         else:
             known = {name: value for name, value in trial.params.items() if name in space}
@@ -95,8 +162,8 @@ class Experiment:
     def _is_there(self, tag: str) -> bool:
         return any(_metadata(each).get(_TAG) == tag for each in self._pages())
 
-    def _pages(self) -> Iterator[Any]:
-        return iter(self._resource.observations().fetch().iterate_pages())
+    def _pages(self) -> list[Any]:
+        return listed(self._resource.observations())
 
     def count(self) -> int:
         """How many trials are finished, on a server those of every process."""
@@ -105,7 +172,7 @@ class Experiment:
 
     def observations(self) -> list[Any]:
         """Every observation on the server but those of history, the earliest first; Lite has none of others."""
-        every = self._ask(lambda: list(self._pages())) if self.on_server else []
+        every = self._ask(self._pages) if self.on_server else []
         own = [each for each in every if _HISTORY not in _metadata(each)]
         return sorted(own, key=lambda each: (each.created or 0, len(each.id), each.id))
 

@@ -15,6 +15,8 @@ T = TypeVar("T")
 URL, TOKEN = "SIGOPT_API_URL", "SIGOPT_API_TOKEN"
 PAUSES = (0.5, 2.0, 8.0, 30.0)
 """Seconds before each repetition of a request."""
+TIMEOUT = 60.0
+"""Seconds that a request may take."""
 HASTY = 2
 """How many of the pauses are made before the first trial, when the address may just be wrong."""
 
@@ -32,9 +34,11 @@ def server_connection() -> Any:
         way_out = Fault("", f"set {URL} to the address of yours, or leave out driver='server'")
         raise BackendError("no SigOpt server is named, and api.sigopt.com is no more", [way_out])
     try:
-        return connection_to()
+        connection = connection_to()
     except ValueError as error:
         raise BackendError(f"{URL} names a server, but there is no token for it: set {TOKEN}") from error
+    connection.set_timeout(TIMEOUT)
+    return connection
 
 
 def ensure_project(connection: Any, project: str) -> None:
@@ -47,6 +51,30 @@ def ensure_project(connection: Any, project: str) -> None:
         if getattr(error.__cause__, "status_code", None) != 404:
             raise
         steadily(lambda: projects().create(id=project, name=project), pauses=PAUSES[:HASTY])
+
+
+def listed(resource: Any, **query: Any) -> list[Any]:
+    """Everything on all the pages that a resource of the server's has."""
+    first = _whole(resource.fetch(**query))
+    found = list(first.iterate_pages())
+    if len(found) < first.count:  # a later page broke off, or something was deleted meanwhile
+        raise _broken_off()
+    return found
+
+
+def _whole(answer: T) -> T:
+    """The answer. SigOpt's client takes one that breaks off for a success, with that text for its message."""
+    told = answer.to_json() if hasattr(answer, "to_json") else None
+    if isinstance(told, dict) and told.keys() == {"message"}:
+        raise _broken_off()
+    return answer
+
+
+def _broken_off() -> Exception:
+    from sigopt.exception import ConnectionException
+
+    error: Exception = ConnectionException("an answer broke off")
+    return error
 
 
 def steadily(
@@ -66,7 +94,7 @@ def steadily(
 
     for attempt, pause in enumerate((*(PAUSES if pauses is None else pauses), None)):
         try:
-            return None if attempt and done() else call()
+            return None if attempt and done() else _whole(call())
         except SigOptException as error:
             status = getattr(error, "status_code", 0)
             passing = isinstance(error, ConnectionException) or status >= 500 or status == 429

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from sigopt.exception import SigOptException
-from sigopt_rules import experiment_faults, observation_faults
+from sigopt_rules import experiment_faults, observation_faults, suggestion_faults
 
 from hpcompat.backends.sigopt.lite import lite_connection
 
@@ -33,7 +33,7 @@ Json = dict[str, Any]
 class Refused(Exception):
     """An answer that is no success."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int | str, message: str) -> None:
         super().__init__(message)
         self.status = status
 
@@ -42,12 +42,13 @@ class Refused(Exception):
 class Fault:
     """What befalls the next requests of that method and end of the path.
 
-    `status` None: the connection is cut without an answer. `late`: the request is carried out all the same.
+    `status` None: the connection is cut without an answer; "half": in the middle of it; "hang": there is
+    none until the server ends. `late`: the request is carried out all the same.
     """
 
     method: str
     end: str
-    status: int | None = 500
+    status: int | str | None = 500
     times: int = 1
     late: bool = False
 
@@ -64,6 +65,7 @@ class Double:
     requests: list[tuple[str, str, Json]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    ended: threading.Event = field(default_factory=threading.Event)
     last_id: int = 100
 
     def asked(self, method: str, end: str) -> list[Json]:
@@ -202,13 +204,27 @@ def _fetch_experiment(double: Double, query: Json, body: Json, name: str) -> Jso
 def _create_suggestion(double: Double, query: Json, body: Json, name: str) -> Json:
     experiment = double.experiment(name)
     kind = experiment["type"]
-    try:
-        made = double.lite(name, kind).suggestions().create()
-    except SigOptException:  # a finite space is used up: the server repeats
-        made = double.lite(name, "random").suggestions().create()
-    suggestion = double.new("suggestion", experiment=name, state="open", assignments=dict(made.assignments))
+    _require(suggestion_faults(body, experiment))
+    if "assignments" in body:
+        assignments = body["assignments"]
+    else:
+        try:
+            assignments = dict(double.lite(name, kind).suggestions().create().assignments)
+        except SigOptException:  # a finite space is used up: the server repeats
+            assignments = dict(double.lite(name, "random").suggestions().create().assignments)
+    told = {"state": "open", "assignments": assignments, "metadata": body.get("metadata")}
+    suggestion = double.new("suggestion", experiment=name, **told)
     double.suggestions[name][suggestion["id"]] = suggestion
     return suggestion
+
+
+def _list_suggestions(double: Double, query: Json, body: Json, name: str) -> Json:
+    double.experiment(name)
+    every = [each for each in double.suggestions[name].values() if each["state"] != "deleted"]
+    if "state" in query:
+        _require(iter([] if query["state"] == "open" else [f"invalid state {query['state']}"]))
+        every = [each for each in every if each["state"] == "open"]
+    return _page(every, query)
 
 
 def _delete_suggestion(double: Double, query: Json, body: Json, name: str, suggestion: str) -> None:
@@ -232,7 +248,11 @@ def _create_observation(double: Double, query: Json, body: Json, name: str) -> J
 
 def _list_observations(double: Double, query: Json, body: Json, name: str) -> Json:
     double.experiment(name)
-    newest_first = double.observations[name][::-1]
+    return _page(double.observations[name], query)
+
+
+def _page(every: list[Json], query: Json) -> Json:
+    newest_first = every[::-1]
     left = [each for each in newest_first if "before" not in query or int(each["id"]) < int(query["before"])]
     before = left[PAGE - 1]["id"] if len(left) > PAGE else None
     paging = {"before": before, "after": None}
@@ -251,6 +271,7 @@ ROUTES: list[tuple[str, str, Callable[..., Json | None]]] = [
     ("POST", "experiments", _create_experiment),
     ("GET", EXPERIMENT, _fetch_experiment),
     ("POST", rf"{EXPERIMENT}/suggestions", _create_suggestion),
+    ("GET", rf"{EXPERIMENT}/suggestions", _list_suggestions),
     ("DELETE", rf"{EXPERIMENT}/suggestions/(\w+)", _delete_suggestion),
     ("POST", rf"{EXPERIMENT}/observations", _create_observation),
     ("GET", rf"{EXPERIMENT}/observations", _list_observations),
@@ -284,18 +305,22 @@ class Handler(BaseHTTPRequestHandler):
             status, answer = refused.status, {"message": str(refused)}
         except Exception as error:
             status, answer = 500, {"message": f"the double is at fault: {error!r}"}
-        if status:
+        if type(status) is int and status:
             self._send(status, answer)
-        else:
-            self.close_connection = True
+            return
+        self.close_connection = True
+        if status == "half":
+            self._send(200, {"id": "1"}, missing=1)
+        elif status == "hang":
+            self.double.ended.wait()
 
-    def _send(self, status: int, answer: Json | None) -> None:
+    def _send(self, status: int, answer: Json | None, missing: int = 0) -> None:
         text = b"" if answer is None else json.dumps(answer, allow_nan=False).encode()
         self.send_response(204 if answer is None else status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        self.wfile.write(text)
+        self.wfile.write(text[: len(text) - missing])
 
     do_GET = do_POST = do_DELETE = _handle
 
@@ -317,5 +342,6 @@ def serving() -> Iterator[Double]:
         try:
             yield double
         finally:
+            double.ended.set()
             server.shutdown()
             thread.join()

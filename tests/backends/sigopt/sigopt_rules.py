@@ -165,7 +165,18 @@ def observation_faults(body: Mapping[str, Any], experiment: Mapping[str, Any]) -
             yield f"there must be a value for each metric, and there are {names}"
         if not all(_is_number(value.get("value")) for value in values or ()):
             yield "values are finite numbers"
-    metadata = body.get("metadata") or {}
+    yield from _metadata_faults(body.get("metadata") or {})
+
+
+def suggestion_faults(body: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterator[str]:
+    """Of the body of a suggestion to be created."""
+    yield from (f"unknown key {key}" for key in body if key not in ("assignments", "metadata"))
+    if "assignments" in body:
+        yield from assignment_faults(body["assignments"], experiment)
+    yield from _metadata_faults(body.get("metadata") or {})
+
+
+def _metadata_faults(metadata: Mapping[str, Any]) -> Iterator[str]:
     texts = [*metadata, *(value for value in metadata.values() if not _is_number(value))]
     if not all(isinstance(text, str) and len(text) <= 500 for text in texts):
         yield "metadata are texts of at most 500 characters, and numbers"

@@ -1,4 +1,4 @@
-"""Which process a trial belongs to, and whether that has ended."""
+"""Which process a trial belongs to, where several search together; and whether that has ended."""
 
 from __future__ import annotations
 
