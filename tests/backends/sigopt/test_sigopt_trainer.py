@@ -6,6 +6,7 @@ Each test of a fault names what transformers 4.57 did.
 from __future__ import annotations
 
 import math
+import os
 
 import pytest
 from tiny import Net, left
@@ -128,3 +129,15 @@ def test_fault_a_list_of_directions_failed(make_trainer):
     )
     (best,) = runs
     assert best.objective == list(min(trial.values for trial in best.run_summary.trials))
+
+
+def test_a_function_that_makes_a_trainer(make_trainer, ours):
+    def function(trial):
+        arguments = {"learning_rate": trial["learning_rate"], "save_strategy": "epoch"}
+        return make_trainer(lambda: Net(trial["width"]), **arguments)
+
+    space = {"learning_rate": hp.Float(1e-3, 1e-1, log=True), "width": hp.Int(2, 8)}
+    result = ours(function, space, n_trials=3)
+    by_model_init = ours(make_trainer(lambda trial: Net(trial["width"] if trial else 2)), space, n_trials=3)
+    assert [trial.value for trial in result.trials] == [trial.value for trial in by_model_init.trials]
+    assert os.path.dirname(result.best.checkpoint) == result.best.directory
