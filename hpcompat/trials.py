@@ -157,5 +157,20 @@ def pareto_front(trials: Iterable[Trial], directions: Sequence[str]) -> tuple[Tr
     return tuple(sorted((trial for _, trial in front), key=lambda trial: trial.number))
 
 
+def extended(front: tuple[Trial, ...], trial: Trial, directions: Sequence[str]) -> tuple[Trial, ...]:
+    """The Pareto front once a complete trial has joined those that it is the front of.
+
+    >>> front = extended((Trial(0, {}, (2.0,)),), Trial(1, {}, (1.0,)), ["minimize"])
+    >>> [trial.number for trial in front]
+    [1]
+    """
+    loss = losses(trial, directions)
+    others = [(losses(other, directions), other) for other in front]
+    if any(_dominates(other, loss) for other, _ in others):
+        return front
+    kept = [other for theirs, other in others if not _dominates(loss, theirs)]
+    return tuple(sorted([*kept, trial], key=lambda trial: trial.number))
+
+
 def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one != other and all(mine <= theirs for mine, theirs in zip(one, other, strict=True))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hpcompat.errors import SearchError
-from hpcompat.trials import COMPLETE, Trial, pareto_front
+from hpcompat.trials import COMPLETE, Trial, extended
 
 KEEP = ("best", "all", "none")
 
@@ -85,10 +85,10 @@ class Keeper:
         """Take in a finished trial; remove what it beat, or its own directory."""
         before = self.front
         if trial.state == COMPLETE:
-            self.front = pareto_front((*before, trial), self.directions)
+            self.front = extended(before, trial, self.directions)
             if len(self.directions) == 1:
                 self.front = self.front[:1]
-        if self.keep != "all":
+        if self.keep != "all" and self.runs.made:
             stay = {kept.number for kept in self.kept}
             for each in (*before, trial):
                 if each.directory and each.number not in stay:

@@ -132,7 +132,7 @@ class Parameter:
         >>> Int(1, 4).contains(2), Int(1, 4).contains(2.0), Categorical([1]).contains(True)
         (True, False, False)
         """
-        support = self.support
+        _, support = self._drawn or self._sound()
         if support is not None:
             return support.index(value) is not None
         low, high = self._range()

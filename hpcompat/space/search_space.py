@@ -110,8 +110,14 @@ class SearchSpace(Mapping[str, Entry]):
         return self.nest(structure.walk(self.leaves, lambda leaf: leaf.parameter.quantile(draw())))
 
     @cached_property
+    def _flat(self) -> bool:
+        """Whether it has no groups."""
+        return all(isinstance(entry, Parameter) for entry in self._entries.values())
+
+    @cached_property
     def _plain(self) -> bool:
-        return not any(leaf.when or len(leaf.path) > 1 for leaf in self.leaves)
+        """Whether it has no conditions either."""
+        return self._flat and not any(leaf.when for leaf in self.leaves)
 
     @cached_property
     def _quantiles(self) -> tuple[tuple[str, Any], ...]:
@@ -184,6 +190,8 @@ class SearchSpace(Mapping[str, Entry]):
         >>> SearchSpace({"model": {"layers": Int(1, 4)}}).nest({"model.layers": 2})
         {'model': {'layers': 2}}
         """
+        if self._flat:
+            return {name: flat[name] for name in self._entries if name in flat}
 
         def build(node: Node) -> dict[str, Any]:
             params: dict[str, Any] = {}

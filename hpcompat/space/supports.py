@@ -59,6 +59,9 @@ class Steps:
 
     def index(self, value: Any) -> int | None:
         """The index of a value, None if it is not one of these."""
+        if self.whole and self.step == 1 and type(value) is int:
+            index = value - self.origin
+            return index if self.first <= index <= self.last else None
         if type(value) is not (int if self.whole else float) or not -math.inf < value < math.inf:
             return None
         numerator, denominator = value.as_integer_ratio()

@@ -14,11 +14,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from hpcompat.errors import ParamsError
 from hpcompat.space.parameters import Categorical, Float, Int, Parameter
-from hpcompat.space.values import show
+from hpcompat.space.values import SCALARS, show
 from hpcompat.translators import literals
 
 _TOLERANCE = 1e-9
@@ -41,10 +42,10 @@ def receive(p: Parameter, raw: Any) -> Any:
     >>> receive(Float(0, 1, step=0.1), 0.30000000000000004), receive(Int(1, 8), 4.0)
     (0.3, 4)
     """
-    if hasattr(raw, "item") and getattr(raw, "shape", None) == ():
-        raw = raw.item()  # a numpy scalar
     if p.contains(raw):
         return raw
+    if hasattr(raw, "item") and getattr(raw, "shape", None) == ():
+        return receive(p, raw.item())  # a numpy scalar
     if (type(raw) in (int, float) and isinstance(p, (Float, Int))) or (
         p.kind == "normal" and type(raw) in (int, float)
     ):
@@ -52,6 +53,21 @@ def receive(p: Parameter, raw: Any) -> Any:
         if value is not None:
             return value
     raise ParamsError(f"{show(raw)} is no value of {show(p, 200)}")
+
+
+def receiver(p: Any) -> Callable[[Any], Any]:
+    """`receive` for many values of one parameter: most are what they should be, which is seen at once.
+
+    >>> receiver(Int(1, 8))(3), receiver(Int(1, 8))(4.0)
+    (3, 4)
+    """
+    if p.kind == "categorical" and SCALARS.issuperset(map(type, p.choices)):
+        known = {(type(choice), choice) for choice in p.choices}
+        return lambda raw: raw if type(raw) in SCALARS and (type(raw), raw) in known else receive(p, raw)
+    if p.kind in ("float", "int") and p.step == (None if p.kind == "float" else 1):
+        kind, low, high = type(p.low), p.low, p.high
+        return lambda raw: raw if type(raw) is kind and low <= raw <= high else receive(p, raw)
+    return partial(receive, p)
 
 
 def _snap(p: Any, raw: float) -> Any:

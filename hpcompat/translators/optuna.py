@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from hpcompat.errors import TranslationError
@@ -107,18 +108,41 @@ class Suggest:
         """The calls that it makes."""
         return self.translation.form  # type: ignore[no-any-return]
 
+    @cached_property
+    def _calls(self) -> list[tuple[Passage, str, str, dict[str, Any], Callable[[Any], Any]]]:
+        """For each parameter the call to make, as method, name and arguments, and the decoder of what it returns."""
+        return [
+            (passage, call["call"], call["name"], call["kwargs"], passage.decoder())
+            for passage, call in zip(self.translation.passages, self.form, strict=True)
+        ]
+
+    @cached_property
+    def _always(self) -> bool:
+        """Whether every call is made in every trial."""
+        return all(passage.carried and not passage.leaf.when for passage in self.translation.passages)
+
     def __call__(self, trial: Any) -> dict[str, Any]:
+        if self._always:
+            flat = {
+                passage.leaf.name: decode(getattr(trial, method)(name, **arguments))
+                for passage, method, name, arguments, decode in self._calls
+            }
+        else:
+            flat = self._some(trial)
+        return self.translation.space.nest(flat)
+
+    def _some(self, trial: Any) -> dict[str, Any]:
         flat: dict[str, Any] = {}
-        for passage, call in zip(self.translation.passages, self.form, strict=True):
+        for passage, method, name, arguments, decode in self._calls:
             leaf = passage.leaf
             active = leaf.active(flat)
             if not passage.carried:
                 flat |= {leaf.name: leaf.parameter.quantile(0.5)} if active else {}
             elif active or not passage.gated:
-                raw = getattr(trial, call["call"])(call["name"], **call["kwargs"])
+                raw = getattr(trial, method)(name, **arguments)
                 if active:
-                    flat[leaf.name] = passage.decode(raw)
-        return self.translation.space.nest(flat)
+                    flat[leaf.name] = decode(raw)
+        return flat
 
 
 def to_optuna(space: Mapping[str, Any], *, encode: bool = False) -> Suggest:

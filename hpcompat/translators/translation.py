@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from hpcompat.space.parameters import Categorical, Parameter
 from hpcompat.space.structure import ABSENT, Leaf, walk
 from hpcompat.space.values import fresh, show
 from hpcompat.translators import limits
-from hpcompat.translators.encoding import AS_IT_IS, ENCODINGS
+from hpcompat.translators.encoding import AS_IT_IS, ENCODINGS, receiver
 
 DIALECTS = ("optuna", "ray", "sigopt", "wandb")
 
@@ -59,6 +60,12 @@ class Passage(NamedTuple):
 
     def decode(self, raw: Any) -> Any:
         return ENCODINGS.get(self.level.form, AS_IT_IS).decode(self.leaf.parameter, raw)
+
+    def decoder(self) -> Callable[[Any], Any]:
+        """`decode`, made ready for many values."""
+        if self.level.form in ENCODINGS:
+            return partial(ENCODINGS[self.level.form].decode, self.leaf.parameter)
+        return receiver(self.leaf.parameter)
 
 
 @dataclass(frozen=True)
