@@ -1,9 +1,10 @@
 """Ray Tune: a `Tuner` on this machine, or on a cluster, whose worker processes serve trial after trial.
 
 Options: `resources_per_trial` (a dict, or a PlacementGroupFactory; by default one CPU, and for a Trainer
-a GPU where there are any), `max_concurrent_trials` (by default as many as fit), `address` (of a cluster;
-else that of RAY_ADDRESS), `storage_path` (where Ray keeps its own records, else they go when the search
-ends), `search_alg` and `scheduler` (the same as a native sampler and pruner).
+a GPU where there are any), `workers_per_trial` and `resources_per_worker` (two or more: each trial is
+trained by that many processes together, DDP), `max_concurrent_trials` (by default as many as fit), `address`
+(of a cluster; else that of RAY_ADDRESS), `storage_path` (where Ray keeps its own records, else they go when
+the search ends), `search_alg` and `scheduler` (the same as a native sampler and pruner).
 
 The sampler is Optuna's, behind Ray's `Searcher`; a native one is an Optuna sampler or a `Searcher` of
 Ray's, whose metric is "objective", or "objective_0", "objective_1", …. Pruners count reports, not steps.
@@ -19,21 +20,27 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hpcompat.backends import Evaluate, Plan, Run, known
+from hpcompat import backends
+from hpcompat.backends import Evaluate, Plan, Run
 from hpcompat.backends.ray.cluster import Cluster, connected
 from hpcompat.backends.ray.course import Course
 from hpcompat.backends.ray.engines import Exhausted, engine
-from hpcompat.backends.ray.nodes import capacity, node_died, resources_of_cluster, whereabouts
+from hpcompat.backends.ray.errands import Errand, noted
+from hpcompat.backends.ray.nodes import capacity, known, node_died, resources_of_cluster, whereabouts
 from hpcompat.backends.ray.shipping import packed, root
-from hpcompat.backends.ray.trainable import Errand, names, noted, trainable
+from hpcompat.backends.ray.trainable import names, trainable
 from hpcompat.errors import BackendError, Fault
 from hpcompat.objectives import is_trainer
 from hpcompat.space.values import show
 
-OPTIONS = ("resources_per_trial", "max_concurrent_trials", "address", "storage_path", "search_alg", "scheduler")
+OPTIONS = (
+    *("resources_per_trial", "workers_per_trial", "resources_per_worker", "max_concurrent_trials"),
+    *("address", "storage_path", "search_alg", "scheduler"),
+)
 # they pause a trial and go on with it from its checkpoint, or from another's
 PAUSING = {"PopulationBasedTraining", "PopulationBasedTrainingReplay", "HyperBandScheduler"}
 _NO_LIMIT = 10**9
@@ -47,7 +54,8 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
     made = setting.runs.made
     course = Course(plan, engine(plan), made.setdefault, root(thing, setting))
     with connected(plan.options.get("address")) as cluster:
-        errand = Errand(setting.runs.token, len(plan.directions), os.path.join(cluster.private, "diary"))
+        diary = os.path.join(cluster.private, "diary")
+        errand = Errand(setting.runs.token, len(plan.directions), diary, _workers(plan))
         os.mkdir(errand.diary)
         try:
             tuner = _tuner(plan, course, cluster, _resources(plan, thing), errand, shipment)
@@ -137,7 +145,7 @@ def _listeners(course: Course) -> tuple[Any, Any]:
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             # get_error() looks where the file will lie when the search is over
             error = Path(trial.error_file).read_text("utf-8") if trial.error_file else ""
-            course.lost(trial.trial_id, error, node_died(places.get(trial.trial_id), error))
+            course.lost(trial.trial_id, error, node_died(known(places.get(trial.trial_id)), error))
 
         def __reduce__(self) -> Any:
             return Callback, ()
@@ -145,15 +153,23 @@ def _listeners(course: Course) -> tuple[Any, Any]:
     return Asked(), Told()
 
 
+def _workers(plan: Plan) -> int:
+    return int(plan.options.get("workers_per_trial") or 1)
+
+
 def _resources(plan: Plan, thing: Any) -> Any:
     from ray.tune import PlacementGroupFactory
     from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
 
-    given = plan.options.get("resources_per_trial")
+    given = plan.options.get("resources_per_worker" if _workers(plan) > 1 else "resources_per_trial")
     if isinstance(given, PlacementGroupFactory):
         return given
     gpu = is_trainer(thing) and not thing.args.use_cpu and resources_of_cluster().get("GPU", 0) >= 1
-    return resource_dict_to_pg_factory(given or {"cpu": 1, "gpu": int(gpu)})
+    factory = resource_dict_to_pg_factory(given or {"cpu": 1, "gpu": int(gpu)})
+    if _workers(plan) == 1:
+        return factory
+    # all of a trial, or nothing: no two trials ever wait for each other. What conducts it works little
+    return PlacementGroupFactory([{}, *factory.bundles * _workers(plan)], strategy="PACK")
 
 
 @contextmanager
@@ -180,7 +196,8 @@ def _checked(plan: Plan) -> Plan:
 
     for name in plan.options:
         if name not in OPTIONS:
-            raise BackendError(f"the ray backend has no option {name!r}; {known(name, OPTIONS)}")
+            raise BackendError(f"the ray backend has no option {name!r}; {backends.known(name, OPTIONS)}")
+    _check_workers(plan)
     sampler = _native(
         plan, "sampler", "search_alg", (Searcher, BaseSampler), "a Searcher of Ray's, or an Optuna sampler"
     )
@@ -195,6 +212,18 @@ def _checked(plan: Plan) -> Plan:
         way_out = "use pruner='asha' or 'hyperband' (its asynchronous form), or a scheduler that stops trials"
         raise BackendError(f"{type(pruner).__name__} cannot drive this search", [Fault("", reason, way_out)])
     return replace(plan, sampler=sampler, pruner=pruner)
+
+
+def _check_workers(plan: Plan) -> None:
+    number, several = plan.options.get("workers_per_trial"), _workers(plan) > 1
+    if number is not None and (type(number) is not int or number < 1):
+        raise BackendError(f"workers_per_trial={show(number)}: it is a whole number, 1 or more")
+    if several and plan.options.get("resources_per_trial") is not None:
+        raise BackendError("a trial with several workers has resources_per_worker, not resources_per_trial")
+    if not several and plan.options.get("resources_per_worker") is not None:
+        raise BackendError("resources_per_worker is for workers_per_trial=2 or more: give resources_per_trial")
+    if several and find_spec("torch") is None:
+        raise BackendError("several workers of a trial are ranks of a torch process group, and torch is not installed")
 
 
 def _native(plan: Plan, what: str, option: str, kinds: tuple[type, ...], words: str) -> Any:

@@ -6,13 +6,14 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 from hpcompat.backends import Plan
 from hpcompat.backends.ray.engines import Engine, Exhausted, Result
-from hpcompat.backends.ray.trainable import FATAL, REPORT, TRIAL, Report
+from hpcompat.backends.ray.nodes import explained
+from hpcompat.backends.ray.trainable import FATAL, LOST, REPORT, TRIAL, Report
 from hpcompat.objectives.directories import last_checkpoint
 from hpcompat.trials import FAILED, PRUNED, Trial
 
@@ -22,7 +23,8 @@ class Asked:
     """A trial under way.
 
     `key`: what the engine calls it, however often it runs. `again`: how often it has had to run again.
-    `told`: the steps that the engine has heard of.
+    `told`: the steps that the engine has heard of. `lost`: its process is about to end, for a worker's node
+    has died.
     """
 
     number: int
@@ -30,6 +32,7 @@ class Asked:
     key: str
     again: int = 0
     told: set[int] = field(default_factory=set)
+    lost: str | None = None
     start: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     reports: list[Report] = field(default_factory=list)
 
@@ -68,7 +71,7 @@ class Course:
             raise Exhausted
         if self.waiting:
             lost, _ = self.waiting.pop(0)
-            self.running[key] = replace(lost, again=lost.again + 1, reports=[], start=datetime.now(timezone.utc))
+            self.running[key] = Asked(lost.number, lost.params, lost.key, lost.again + 1, lost.told)
         elif not self.dry:
             self._ask(key)
         elif not self.running:
@@ -99,6 +102,8 @@ class Course:
             del self.running[key]
         elif TRIAL in result:
             self._finished(key, result.pop(TRIAL), result)
+        elif LOST in result:
+            asked.lost = result.pop(LOST)
         elif REPORT in result:
             report: Report = result.pop(REPORT)
             asked.reports.append(report)
@@ -113,9 +118,9 @@ class Course:
         if key not in self.running:
             return
         asked = self.running[key]
-        # the last line is Ray's explanation
-        detail = (error.strip().splitlines() or ["unknown"])[-1].rpartition("Worker exit detail: ")[2]
-        error = f"the {'node' if node_died else 'worker process'} has died: {detail}\n\n{error}"
+        node_died = node_died or asked.lost is not None
+        what = "node" if node_died else "worker process"
+        error = f"the {what} has died: {asked.lost or explained(error)}\n\n{error}"
         if not node_died or self.over:
             self._finished(key, self._composed(asked, FAILED, error=error), None)
             return

@@ -9,6 +9,11 @@ from typing import Any
 
 from hpcompat.errors import BackendError, Fault
 
+
+class NodeLost(Exception):
+    """A node on which a trial ran has died."""
+
+
 # Ray takes up to 30 s to notice that a machine has gone
 _PATIENCE_S = 120.0
 
@@ -60,18 +65,28 @@ def _here(actor: Any) -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def node_died(place: Any, error: str) -> bool:
-    """Whether an actor that has ended with this error lived on a node that has died.
-
-    `place`: its `whereabouts`, if it got as far. The error itself cannot tell: of a machine that has lost
-    its power Ray first says that the actor is unavailable. So a task is sent to the node, which Ray runs,
-    or refuses as soon as it knows that the node is gone.
-    """
+def known(place: Any) -> list[str]:
+    """The node of `whereabouts`, if the actor has come so far as to say."""
     ray: Any = import_module("ray")
+    with suppress(ray.exceptions.RayError):
+        return [ray.get(place, timeout=0)] if place else []
+    return []
+
+
+def node_died(nodes: Iterable[str], error: str) -> bool:
+    """Whether an actor that lived on one of these nodes, and has ended with this error, has lost its node.
+
+    The error itself cannot tell: of a machine that has lost its power Ray first says that the actor is
+    unavailable. So a task is sent to the node, which Ray runs, or refuses as soon as it knows that the node
+    is gone.
+    """
     named = [node["NodeID"] for node in _nodes() if node["NodeID"] in error]
-    with suppress(ray.exceptions.RayError):  # it may have ended before it could say
-        named += [ray.get(place, timeout=0)] if place else []
-    return any(_is_gone(node) for node in named)
+    return any(_is_gone(node) for node in {*nodes, *named})
+
+
+def explained(error: str) -> str:
+    """Ray's explanation of the death of an actor: the end of its message."""
+    return (error.strip().splitlines() or ["unknown"])[-1].rpartition("Worker exit detail: ")[2]
 
 
 def _is_gone(node: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -46,13 +46,22 @@ def packed(thing: Any, setting: Setting) -> bytes:
         raise BackendError(message, faults) from error
 
 
-def unpacked(shipment: Any, made: dict[str, None]) -> AbstractContextManager[Evaluate]:
-    """The objective behind `packed`, made again in this process; run directories are noted in `made`."""
+def unpacked(
+    shipment: Any, made: dict[str, None], adapted: Callable[[Setting], Setting] = lambda setting: setting
+) -> AbstractContextManager[Evaluate]:
+    """The objective behind `packed`, made again in this process; run directories are noted in `made`.
+
+    `adapted`: its setting as it is for this process. Raises `BackendError` where it cannot be made.
+    """
     from ray import cloudpickle
 
-    thing, setting = cloudpickle.loads(shipment)
+    try:
+        thing, setting = cloudpickle.loads(memoryview(shipment))
+    except Exception as error:
+        message = f"the objective cannot be made again in Ray's worker: {type(error).__name__}: {error}"
+        raise BackendError(message, [Fault("", "what it imports must be there on every node", WAY_OUT)]) from error
     objective: Any = trainer_objective if is_trainer(thing) else function_objective
-    return objective(thing, replace(setting, runs=Runs(made, setting.runs.token)))  # type: ignore[no-any-return]
+    return objective(thing, adapted(replace(setting, runs=Runs(made, setting.runs.token))))  # type: ignore[no-any-return]
 
 
 def dumps(thing: Any) -> bytes:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from hpcompat.backends import Evaluate, Suggestion
-from hpcompat.backends.ray.shipping import WAY_OUT, unpacked
-from hpcompat.errors import BackendError, Fault, HpcompatError
+from hpcompat.backends.ray.errands import Diary, Errand, settle
+from hpcompat.backends.ray.group import Group
+from hpcompat.backends.ray.nodes import NodeLost
+from hpcompat.backends.ray.shipping import unpacked
+from hpcompat.errors import HpcompatError
 from hpcompat.trials import FAILED, Trial
 
 # keys of what a trial reports beside its objectives
-TRIAL, FATAL, REPORT = "trial", "fatal", "report"
+TRIAL, FATAL, REPORT, LOST = "trial", "fatal", "report", "lost"
 
 
 def names(objectives: int) -> tuple[str, ...]:
@@ -41,43 +43,8 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Errand:
-    """What every trial of one search is to do.
-
-    `cwd`, `path`: the driver's working directory and import path. `diary`: a directory on its machine
-    in which each process notes the run directories that it makes.
-    """
-
-    token: str
-    objectives: int
-    diary: str
-    cwd: str = field(default_factory=os.getcwd)
-    path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
-
-
-class Diary(dict[str, None]):
-    """Run directories by path, each written down before it is used: a process may end at any time."""
-
-    def __init__(self, folder: str) -> None:
-        super().__init__()
-        self.file = Path(folder, f"{os.getpid()}.txt")
-
-    def __setitem__(self, path: str, nothing: None) -> None:
-        super().__setitem__(path, nothing)
-        if self.file.parent.is_dir():  # on another machine there is nobody who would read it
-            with self.file.open("a", encoding="utf-8") as file:
-                file.write(f"{path}\n")
-
-
-def noted(folder: str) -> list[str]:
-    """The run directories in the diaries that are still there."""
-    lines: Iterable[str] = (line for file in Path(folder).glob("*.txt") for line in file.read_text("utf-8").split("\n"))
-    return [path for path in lines if path and os.path.isdir(path)]
-
-
-@dataclass(frozen=True)
 class Workshop:
-    """The objective, made once in this process."""
+    """The objective, made once in this process, or in the workers of its trials."""
 
     evaluate: Evaluate
     made: dict[str, None]
@@ -134,9 +101,7 @@ def trainable(config: dict[str, Any], errand: Errand, shipment: Any) -> None:
     """Evaluate one trial, as Ray calls it."""
     # Ray gives a thread 2 s to end before it gives up its process, which took several to get ready
     os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
-    if os.path.isdir(errand.cwd):
-        os.chdir(errand.cwd)
-    sys.path += [place for place in errand.path if place not in sys.path]
+    settle(errand)
     try:
         workshop = _workshop(errand, shipment)
     except HpcompatError as error:
@@ -154,6 +119,10 @@ def _conclude(wire: Wire, evaluated: Callable[[], Trial], suggestion: Suggestion
     except HpcompatError as error:  # the only kind of Exception that an evaluation lets through
         wire.end(**{FATAL: error})
         return
+    except NodeLost as error:
+        if not wire.stopped:
+            wire.send({LOST: str(error)})
+        os._exit(1)  # so that Ray gives up what it has reserved for the trial
     except BaseException as error:  # sys.exit() ends the trial, not the worker
         cause = "".join(traceback.format_exception_only(error)).strip()
         trial = Trial(
@@ -172,11 +141,9 @@ def _conclude(wire: Wire, evaluated: Callable[[], Trial], suggestion: Suggestion
 def _workshop(errand: Errand, shipment: Any) -> Workshop:
     if errand.token not in _workshops:
         made = Diary(errand.diary)
-        try:
-            objective = unpacked(memoryview(shipment), made)
-        except Exception as error:
-            message = f"the objective cannot be made again in Ray's worker: {type(error).__name__}: {error}"
-            raise BackendError(message, [Fault("", "what it imports must be there on every node", WAY_OUT)]) from error
-        # never left: the process ends with the search
-        _workshops[errand.token] = Workshop(ExitStack().enter_context(objective), made)
+        if errand.workers > 1:
+            evaluate: Evaluate = Group(errand, shipment, made).evaluate
+        else:  # never left: the process ends with the search
+            evaluate = ExitStack().enter_context(unpacked(shipment, made))
+        _workshops[errand.token] = Workshop(evaluate, made)
     return _workshops[errand.token]

@@ -39,6 +39,16 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
+def others(cluster: Cluster) -> Iterator[dict[str, int]]:
+    """Two nodes beside the head, each with a CPU and a seat; by id the process that is the node."""
+    temp_dir = cluster.head_node.get_temp_dir_path()
+    nodes = [cluster.add_node(num_cpus=1, resources={"seat": 1}, temp_dir=temp_dir) for _ in range(2)]
+    yield {node.node_id: node.all_processes["raylet"][0].process.pid for node in nodes}
+    for node in nodes:
+        cluster.remove_node(node, allow_graceful=False)
+
+
+@pytest.fixture
 def ours() -> Callable[..., hp.SearchResult]:
     """Hpcompat's search on Ray, silent, one trial at a time: a second process takes its time to start."""
 

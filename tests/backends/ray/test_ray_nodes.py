@@ -22,16 +22,6 @@ X = {"x": hp.Float(0.0, 4.0)}
 SEAT = {"cpu": 0, "seat": 1}
 
 
-@pytest.fixture
-def others(cluster):
-    """Two nodes beside the head, each with a CPU and a seat; by id the process that is the node."""
-    temp_dir = cluster.head_node.get_temp_dir_path()
-    nodes = [cluster.add_node(num_cpus=1, resources={"seat": 1}, temp_dir=temp_dir) for _ in range(2)]
-    yield {node.node_id: node.all_processes["raylet"][0].process.pid for node in nodes}
-    for node in nodes:
-        cluster.remove_node(node, allow_graceful=False)
-
-
 def test_trials_run_on_every_node_and_those_of_a_dead_one_run_again_elsewhere(ours, others, tmp_path):
     """One node loses its power, one is shut down, and one process dies while its node lives on."""
     here = ray.get_runtime_context().get_node_id()

@@ -1,0 +1,110 @@
+"""Trials with two workers each: the ranks of a process group, wherever they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ray
+from tiny import Net
+from transformers import TrainerCallback
+
+import hpcompat as hp
+
+
+class Dying(TrainerCallback):
+    """Ends the process of rank 1 in the middle of a training."""
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == 1 and args.process_index == 1 and state.trial_params["case"] == "dies":
+            os._exit(1)
+
+
+LAUNCHED = """
+import json, sys
+from tiny import Digits, Net
+from transformers import Trainer, TrainingArguments
+
+with open(sys.argv[1]) as file:
+    args = TrainingArguments(**json.load(file))
+data = {"train_dataset": Digits(0, 64), "eval_dataset": Digits(64, 128)}
+trainer = Trainer(args=args, model_init=lambda: Net(), **data)
+trainer.train()
+if args.process_index == 0:
+    losses = {entry["step"]: entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry}
+    with open(sys.argv[1], "w") as file:
+        json.dump(losses, file)
+"""
+
+
+def launched(tmp_path, **arguments):
+    """The losses of that Trainer under torchrun, by step."""
+    script, file = tmp_path / "launched.py", tmp_path / "arguments.json"
+    script.write_text(LAUNCHED)
+    file.write_text(json.dumps(arguments))
+    search = Path(__file__).parents[2] / "search"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script, file]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(search)}, check=True, capture_output=True)
+    return {int(step): loss for step, loss in json.loads(file.read_text()).items()}
+
+
+def test_two_workers_give_what_two_ranks_of_torchrun_give(ours, make_trainer, tmp_path):
+    """And what befalls one of them befalls the trial; the next one has two again."""
+
+    def model_init(trial):
+        if trial is not None and trial["case"] == "raises" and os.environ["RANK"] == "1":
+            raise ValueError("odd")
+        return Net()
+
+    trainer = make_trainer(
+        model_init, num_train_epochs=6, learning_rate=1e-1, save_strategy="epoch", trainer={"callbacks": [Dying()]}
+    )
+    space = {
+        "case": hp.Categorical(["plain", "raises", "pruned", "dies", "again"]),
+        "learning_rate": hp.Categorical([1e-7], when={"case": "pruned"}),
+    }
+    result = ours(trainer, space, sampler="grid", pruner="asha", workers_per_trial=2)
+
+    plain, raises, pruned, dies, again = result.trials
+    assert [trial.params["case"] for trial in result.trials] == ["plain", "raises", "pruned", "dies", "again"]
+    assert raises.cause == "rank 1: ValueError: odd"
+    assert (pruned.state, list(pruned.intermediate_values)) == ("PRUNED", [2])
+    assert dies.cause.startswith("RuntimeError: rank 1: the worker process has died: Worker unexpectedly exits")
+    assert (again.state, dict(again.intermediate_values)) == ("COMPLETE", dict(plain.intermediate_values))
+    assert os.listdir(trainer.args.output_dir) == ["run-0"]
+    assert os.listdir(plain.directory) != []
+
+    own = ("output_dir", "num_train_epochs", "learning_rate", "eval_strategy", "use_cpu", "report_to", "disable_tqdm")
+    same = (*own, "per_device_train_batch_size", "per_device_eval_batch_size", "save_strategy")
+    values = {name: getattr(trainer.args, name) for name in same}
+    losses = launched(tmp_path, **{**values, "output_dir": str(tmp_path / "launched"), "save_strategy": "no"})
+    assert dict(plain.intermediate_values) == pytest.approx(losses, rel=1e-6)
+    assert list(losses) == [2, 4, 6, 8, 10, 12]  # 64 digits by 16 on two ranks
+    assert plain.value == plain.intermediate_values[12]
+
+
+def test_the_node_of_a_worker_dies_and_the_trial_runs_again_on_others(ours, others, tmp_path):
+    here = ray.get_runtime_context().get_node_id()
+
+    def function(trial):
+        from torch import distributed
+
+        nodes = [None, None]
+        distributed.all_gather_object(nodes, ray.get_runtime_context().get_node_id())
+        if distributed.get_rank() == 0 and not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            os.kill(others[next(node for node in nodes if node != here)], signal.SIGTERM)
+            time.sleep(600)  # it is there to be killed
+        return float(len(set(nodes)))
+
+    seat = {"cpu": 0, "seat": 1}
+    result = ours(function, {"x": hp.Float(0, 1)}, n_trials=2, workers_per_trial=2, resources_per_worker=seat)
+    assert (tmp_path / "killed").exists()
+    assert [(trial.number, trial.value, trial.cause) for trial in result.trials] == [(0, 2.0, None), (1, 2.0, None)]
+    assert len(result.native) == 3
