@@ -80,6 +80,9 @@ def search(
     A trial that raises, runs out of memory or ends with NaN is FAILED, and the search goes on. Ctrl-C
     ends it; what is finished comes back. Afterwards the Trainer is as it was given.
 
+    Under torchrun, or another launcher, every process calls it: rank 0 searches, the others follow, and
+    all return the same trials.
+
     Raises `BackendError` for what the backend cannot do, `MissingBackendError` if it is not installed,
     and `SearchError`: before the first trial for whatever else would not work, naming all of it;
     later, with the trials that are finished as its `trials`, where the search cannot go on; and at

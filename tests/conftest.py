@@ -24,13 +24,13 @@ settings.register_profile("thorough", max_examples=20_000, deadline=None, print_
 settings.load_profile("default")
 
 # an engine, or draws from one, is set up once for these
-TOGETHER = ("laws", "search", "backends/ray", "backends/sigopt", "backends/wandb")
+TOGETHER = ("laws", "search/ddp", "search", "backends/ray", "backends/sigopt", "backends/wandb")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests that share an engine in one process where several run."""
     here = Path(__file__).parent
     for item in items:
-        for place in TOGETHER:
-            if (here / place) in item.path.parents:
-                item.add_marker(pytest.mark.xdist_group(place))
+        places = [place for place in TOGETHER if (here / place) in item.path.parents]
+        if places:
+            item.add_marker(pytest.mark.xdist_group(places[0]))

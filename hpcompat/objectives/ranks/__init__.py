@@ -42,13 +42,12 @@ def crew() -> Iterator[Crew | None]:
     if size() == 1:
         yield None
         return
-    with connected() as (line, group):
-        ranks = Crew(line, group)
-        try:
-            ranks.join()
-            yield ranks
-        finally:
-            ranks.close()
+    ranks = Crew(*connected())
+    try:
+        ranks.join()
+        yield ranks
+    finally:
+        ranks.close()
 
 
 @contextmanager

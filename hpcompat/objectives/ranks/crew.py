@@ -166,7 +166,6 @@ class Crew:
         self._lookout.over.set()
         if self._lookout.is_alive():
             self._lookout.join()
-        self.group.whole = self.group.whole and self.broken is None
         with suppress(RuntimeError):
             self.line.put(f"bye/{self.rank}")
 
@@ -182,7 +181,7 @@ class Crew:
     def failure(self) -> SearchError:
         """What ends a search whose ranks cannot go on together."""
         cause = str(self.broken).split("\n", 1)[0]
-        hint = Fault("", "what is finished is in the journal, if there is an output_dir")
+        hint = Fault("", "start it again with resume=True: what is finished is in the journal")
         return SearchError("the ranks are out of step, and no trial can follow", [Fault("", cause), hint])
 
     def require_whole(self) -> None:

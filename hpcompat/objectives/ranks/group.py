@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -24,23 +23,26 @@ def size() -> int:
     return int(os.environ["WORLD_SIZE"]) if named else 1
 
 
-@contextmanager
-def connected() -> Iterator[tuple[Line, Group]]:
-    """The line between the ranks, and their group: made if the launcher has only named it, and then taken down."""
+def connected() -> tuple[Line, Group]:
+    """The line between the ranks, and their group, which is made if the launcher has only named it.
+
+    It then stays until the process ends: a second one would read in the store where the first had been.
+    """
     import torch.distributed
 
-    made = _initialised() is None
-    if made:
+    if _initialised() is None:
         torch.distributed.init_process_group()
+        atexit.register(_taken_down)
     stores: Any = torch.distributed  # whose type stubs know neither
     shared: Any = torch.distributed.distributed_c10d._get_default_store()
     store = stores.PrefixStore(f"hpcompat/{next(_uses)}", shared.clone())
-    group = Group(torch.distributed.group.WORLD)
-    try:
-        yield Line(store, torch.distributed.get_rank(), torch.distributed.get_world_size()), group
-    finally:
-        if made and group.whole:
-            torch.distributed.destroy_process_group()
+    rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return Line(store, rank, size), Group(torch.distributed.group.WORLD)
+
+
+def _taken_down() -> None:
+    if (distributed := _initialised()) is not None:
+        distributed.destroy_process_group()
 
 
 class Group:
@@ -49,7 +51,6 @@ class Group:
     def __init__(self, group: Any) -> None:
         import torch
 
-        self.whole = True
         self._backends: list[Any] = []
         for device in sorted({device.type for device in group._device_types}):
             with contextlib.suppress(RuntimeError):
@@ -61,7 +62,6 @@ class Group:
 
     def abort(self) -> None:
         """Free a thread that waits in a collective, where the backend can (NCCL; gloo waits on for its peer)."""
-        self.whole = False
         for backend in self._backends:
             with contextlib.suppress(Exception):
                 backend.abort()

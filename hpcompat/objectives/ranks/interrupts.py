@@ -9,7 +9,6 @@ if it comes again.
 
 from __future__ import annotations
 
-import _thread
 import signal
 import threading
 import time
@@ -49,7 +48,7 @@ class Interrupts:
         """From another thread: another rank was interrupted."""
         if self._before is not None and not self.stopped:
             self._nudged = True
-            _thread.interrupt_main()
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # it may be asleep
 
     def reached(self, place: Place) -> None:
         """Raise `KeyboardInterrupt` if this is where all stop."""

@@ -75,9 +75,11 @@ class Together(Alone):
 
     def conclude(self, found: Found) -> None:
         """Rank 0: let the others return too. Raises `SearchError` if the ranks have got out of step."""
-        _, interrupted = found
-        if not interrupted:
-            self.crew.require_whole()
+        trials, interrupted = found
+        if self.crew.broken is not None and not interrupted:
+            error = self.crew.failure()
+            error.trials = trials
+            raise error
         self._say_over(found)
 
     def follow(self, evaluate: Evaluate) -> Found:
