@@ -324,24 +324,36 @@ def test_when_every_trial_fails_the_causes_are_shown(search, backend):
     ]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_ctrl_c_in_the_middle_of_a_trial_returns_what_is_finished(search, backend):
+def interrupted(at):
+    """A function whose search somebody ends with Ctrl-C in the middle of the trial of that number."""
     here = os.getpid()
 
-    def interrupted(trial):
-        if trial.number == 3:
+    def function(trial):
+        if trial.number == at:
             os.kill(here, signal.SIGINT)
             end = time.monotonic() + 60
             for step in count():  # a worker process hears of it when it reports
                 trial.report(0.0, step)
                 if trial.should_prune() or time.monotonic() > end:
                     return None
-        return parabola(trial)
+        return trial["x"]
 
-    result = search(interrupted, X, backend=backend, n_trials=9)
+    return function
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ctrl_c_in_the_middle_of_a_trial_returns_what_is_finished(search, backend):
+    result = search(interrupted(at=3), X, backend=backend, n_trials=9)
     assert result.interrupted
     assert [(trial.number, trial.state) for trial in result.trials] == [(n, "COMPLETE") for n in range(3)]
     assert result.best.value == min(trial.value for trial in result.trials)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ctrl_c_with_nothing_finished_is_a_keyboard_interrupt(search, backend):
+    with pytest.raises(KeyboardInterrupt):
+        search(interrupted(at=0), X, backend=backend, n_trials=9)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

@@ -124,11 +124,6 @@ def test_ctrl_c_returns_what_is_finished(ours, after):
     assert result.best.value == min(trial.value for trial in result.trials)
 
 
-def test_ctrl_c_with_nothing_finished_is_a_keyboard_interrupt(ours):
-    with pytest.raises(KeyboardInterrupt):
-        ours(lambda trial: boom(KeyboardInterrupt()), X)
-
-
 def test_different_seeds_give_different_trials(ours):
     one, other = (ours(parabola, X, n_trials=3, seed=seed).trials for seed in (1, 2))
     assert {trial.value for trial in one}.isdisjoint(trial.value for trial in other)

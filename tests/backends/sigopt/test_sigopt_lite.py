@@ -194,11 +194,6 @@ def test_ctrl_c_returns_what_is_finished(ours, after):
     assert result.native.progress.observation_count == after
 
 
-def test_ctrl_c_with_nothing_finished_is_a_keyboard_interrupt(ours):
-    with pytest.raises(KeyboardInterrupt):
-        ours(lambda trial: boom(KeyboardInterrupt()), X)
-
-
 # -- finite spaces ---------------------------------------------------------------------------------------
 
 
@@ -259,9 +254,6 @@ def test_an_optimiser_that_fails_on_an_endless_space_is_stood_in_for_and_says_so
     with pytest.warns(UserWarning, match=r"SigOpt Lite failed \(singular matrix\): a random trial instead"):
         result = ours(parabola, X, n_trials=8)
     assert len({trial.value for trial in result.trials}) == 8
-
-
-# -- several objectives ----------------------------------------------------------------------------------
 
 
 # -- history, ends and callbacks --------------------------------------------------------------------------

@@ -22,15 +22,6 @@ def parabola(trial):
     return (trial["x"] - 1) ** 2
 
 
-def boom(kind):
-    raise kind
-
-
-def test_ctrl_c_with_nothing_finished_is_a_keyboard_interrupt(ours):
-    with pytest.raises(KeyboardInterrupt):
-        ours(lambda trial: boom(KeyboardInterrupt()), X)
-
-
 def test_callbacks_see_each_trial_and_can_end_the_search(ours):
     seen = []
     result = ours(parabola, X, n_trials=9, callbacks=[lambda trial: seen.append(trial) or trial.number == 3])
