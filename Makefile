@@ -5,9 +5,10 @@ BACKEND ?= optuna
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+BENCH := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test properties soak check lint docs clean
+.PHONY: help demo test properties soak bench check lint docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +24,9 @@ properties: $(INSTALLED)  ## every property, on 20,000 new spaces each: hours
 
 soak: $(INSTALLED)  ## 200,000 pieces of nonsense for each reader
 	@HPCOMPAT_HOSTILE=200000 $(BIN)/python -m pytest -q -n 2 -o timeout=7200 tests/translators/test_hostile_input.py
+
+bench: $(BENCH)  ## measure against the alternatives, into docs/benchmarks.md [ITEMS="imports sampling"]: half an hour
+	@.venv-bench/bin/python -m benchmarks $(ITEMS)
 
 check: lint docs  ## lint, formatting, types, documentation
 
@@ -45,4 +49,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]'
 	@$(BIN)/python -m pip install -qq -c constraints.txt --no-deps sigoptlite libsigopt
+	@touch $@
+
+# The peers of the benchmarks, beside what .venv holds: they are none of the project's own dependencies.
+$(BENCH): export PIP_DISABLE_PIP_VERSION_CHECK := 1
+$(BENCH): $(INSTALLED) benchmarks/requirements.txt
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -c "import sysconfig; place = sysconfig.get_path('purelib'); \
+	text = 'import site; site.addsitedir(%r)' % place.replace('.venv-bench', '.venv'); open(place + '/beside.pth', 'w').write(text)"
+	@.venv-bench/bin/python -m pip install -qq --no-deps -r benchmarks/requirements.txt
 	@touch $@

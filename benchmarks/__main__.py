@@ -1,0 +1,42 @@
+"""Measure, show, and write docs/benchmarks.md: `python -m benchmarks [--smoke] [imports translating …]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from importlib import import_module
+
+from benchmarks import page
+
+
+def main() -> None:
+    """Measure what is asked for, one module after the other."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which (default: all): {', '.join(page.NAMES)}")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs; nothing is kept")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(page.NAMES):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    warnings.simplefilter("ignore")  # the peers' own
+    smoke = {}
+    for name in options.names or page.NAMES:
+        module = import_module(f"benchmarks.{name}")
+        print(f"\n{module.TITLE}\n", flush=True)
+        rows = []
+        for row in module.rows(options.smoke):
+            rows.append(row)
+            print(page.table([row]).splitlines()[-1], flush=True)
+        if options.smoke:
+            smoke[name] = page.result(rows)
+        else:
+            page.keep(name, rows)
+    if options.smoke:
+        print(page.page(smoke))
+    elif page.write():
+        print(f"\n{page.PAGE.relative_to(page.ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
