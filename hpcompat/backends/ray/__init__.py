@@ -145,7 +145,8 @@ def _listeners(course: Course) -> tuple[Any, Any]:
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             # get_error() looks where the file will lie when the search is over
             error = Path(trial.error_file).read_text("utf-8") if trial.error_file else ""
-            course.lost(trial.trial_id, error, node_died(known(places.get(trial.trial_id)), error))
+            place = places.get(trial.trial_id)
+            course.lost(trial.trial_id, error, node_died(known(place), error), begun=place is not None)
 
         def __reduce__(self) -> Any:
             return Callback, ()
@@ -222,6 +223,9 @@ def _check_workers(plan: Plan) -> None:
         raise BackendError("a trial with several workers has resources_per_worker, not resources_per_trial")
     if not several and plan.options.get("resources_per_worker") is not None:
         raise BackendError("resources_per_worker is for workers_per_trial=2 or more: give resources_per_trial")
+    given = plan.options.get("resources_per_worker")
+    if not isinstance(given, (dict, type(None))):
+        raise BackendError(f"resources_per_worker={show(given)}: give a dict, of what one worker needs")
     if several and find_spec("torch") is None:
         raise BackendError("several workers of a trial are ranks of a torch process group, and torch is not installed")
 

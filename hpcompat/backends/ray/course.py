@@ -17,6 +17,8 @@ from hpcompat.backends.ray.trainable import FATAL, LOST, REPORT, TRIAL, Report
 from hpcompat.objectives.directories import last_checkpoint
 from hpcompat.trials import FAILED, PRUNED, Trial
 
+_FALSE_STARTS = 3
+
 
 @dataclass
 class Asked:
@@ -113,15 +115,19 @@ class Course:
             if result.get("done"):  # the scheduler has stopped it
                 self._finished(key, self._stopped(asked), result)
 
-    def lost(self, key: str, error: str, node_died: bool) -> None:
-        """A trial whose process has died: by itself, which is its end, or with its node: it runs again."""
+    def lost(self, key: str, error: str, node_died: bool, begun: bool = True) -> None:
+        """A trial whose process has died: by itself, which is its end, or with its node: it runs again.
+
+        It also does, a few times, if it had not `begun`: then it has no part in it.
+        """
         if key not in self.running:
             return
         asked = self.running[key]
         node_died = node_died or asked.lost is not None
         what = "node" if node_died else "worker process"
         error = f"the {what} has died: {asked.lost or explained(error)}\n\n{error}"
-        if not node_died or self.over:
+        runs_again = node_died or (not begun and asked.again < _FALSE_STARTS)
+        if self.over or not runs_again:
             self._finished(key, self._composed(asked, FAILED, error=error), None)
             return
         del self.running[key]

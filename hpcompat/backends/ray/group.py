@@ -108,7 +108,7 @@ class Group:
         except ray.exceptions.RayActorError as error:
             ids = [worker._actor_id.hex() for worker in self.workers]
             rank = ids.index(error.actor_id)
-            nodes = [place.node for place in self.places[rank : rank + 1]]
+            nodes = [place.node for place in self.places[rank : rank + 1]]  # none yet where it died at once
             if node_died(nodes, str(error)):
                 raise NodeLost(f"rank {rank}: {explained(str(error))}") from error
             raise RuntimeError(f"rank {rank}: the worker process has died: {explained(str(error))}") from error

@@ -68,7 +68,7 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any
 
     def run(trainer: Any, hp_space: dict[str, Any], **options: Any) -> Any:
         records = {"storage_path": str(tmp_path / "theirs"), "verbose": 0, "reuse_actors": True}
-        defaults = {"n_trials": 1, "direction": "maximize", "backend": "ray", "resources_per_trial": {"cpu": 1}}
+        defaults = {"n_trials": 1, "direction": "maximize", "backend": "ray", "resources_per_trial": {"cpu": 2}}
         quiet = {"progress_reporter": tune.CLIReporter(max_report_frequency=10**6), **records}
         loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train")]
         for logger in loggers:

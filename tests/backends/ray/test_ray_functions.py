@@ -299,6 +299,7 @@ def test_an_optuna_sampler_is_a_sampler_here_too(ours):
         ({"direction": ["minimize"] * 2, "scheduler": tune.schedulers.ASHAScheduler()}, "several objectives"),
         ({"workers_per_trial": 0}, "workers_per_trial=0: it is a whole number"),
         ({"workers_per_trial": 2, "resources_per_trial": {"cpu": 1}}, "has resources_per_worker"),
+        ({"workers_per_trial": 2, "resources_per_worker": tune.PlacementGroupFactory([{"CPU": 1}])}, "give a dict"),
         ({"resources_per_worker": {"cpu": 1}}, "give resources_per_trial"),
         ({"sampler": "grid"}, "a grid needs a finite space"),
         ({"address": "127.0.0.1:1"}, "on another cluster already"),

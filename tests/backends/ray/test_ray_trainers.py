@@ -173,7 +173,7 @@ def test_a_function_that_makes_a_trainer(ours, make_trainer):
 def test_a_list_of_directions_gives_a_front(theirs, make_trainer, tmp_path):
     """There every trial runs, and then it raises."""
     runs = hp.hyperparameter_search(
-        make_trainer(),
+        lambda trial: {"eval_loss": trial["learning_rate"]},
         LR,
         lambda metrics: [metrics["eval_loss"], -metrics["eval_loss"]],
         n_trials=2,
