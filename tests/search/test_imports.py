@@ -17,3 +17,17 @@ def test_loading_the_search_loads_no_backend_and_no_framework():
     code = f"import sys, {', '.join(MODULES)}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == []
+
+
+def test_a_search_without_a_launcher_knows_nothing_of_ranks():
+    code = """
+import hpcompat as hp, signal, sys, threading
+noted = []
+def function(trial):
+    noted.append((signal.getsignal(signal.SIGINT), threading.active_count()))
+    return trial["x"]
+hp.search(function, {"x": hp.Float(0, 1)}, n_trials=1, progress=False)
+print("torch" in sys.modules, noted == [(signal.default_int_handler, 1)])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["False", "True"]

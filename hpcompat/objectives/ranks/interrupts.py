@@ -9,6 +9,7 @@ if it comes again.
 
 from __future__ import annotations
 
+import _thread
 import signal
 import threading
 import time
@@ -48,7 +49,10 @@ class Interrupts:
         """From another thread: another rank was interrupted."""
         if self._before is not None and not self.stopped:
             self._nudged = True
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # it may be asleep
+            if hasattr(signal, "pthread_kill"):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # it may be asleep
+            else:  # Windows
+                _thread.interrupt_main()
 
     def reached(self, place: Place) -> None:
         """Raise `KeyboardInterrupt` if this is where all stop."""

@@ -84,9 +84,7 @@ class Lookout(threading.Thread):
         crew.give_up(course)
         if not course.ended.wait(LAST_S):
             print(
-                f"hpcompat: rank {self.line.rank} waits for one that is gone: {crew.broken}",
-                file=sys.stderr,
-                flush=True,
+                f"hpcompat: rank {self.line.rank} cannot leave a trial: {crew.failure()}", file=sys.stderr, flush=True
             )
             os._exit(1)
 

@@ -171,6 +171,12 @@ def plain() -> Any:
     return seen(search(trainer(num_train_epochs=2), RATE, n_trials=3), ranks=in_step())
 
 
+def resumed() -> Any:
+    first = search(trainer(), RATE, n_trials=1)
+    whole = search(trainer(), RATE, "sigopt", n_trials=3, resume=True)
+    return seen(whole, first=first.trials[0].params)
+
+
 def final_training() -> Any:
     again = hp.with_params(trainer(), {"learning_rate": 0.01})
     again.train()  # the ranks are still in step

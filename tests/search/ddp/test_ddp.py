@@ -34,6 +34,7 @@ RECOVERED = (
     "refused",
     "all_fail",
     "plain",
+    "resumed",
     "final_training",
     "pruned",
     "pruner_raises",
@@ -121,6 +122,12 @@ def test_the_trials_are_those_of_one_process_with_the_whole_batch(both, ours, tm
 def test_the_final_training_repeats_the_trial(both):
     for loss, value in both("final_training"):
         assert loss == pytest.approx(value, rel=1e-5)
+
+
+def test_a_search_is_resumed_on_all_ranks(both):
+    seen = same(both, "resumed")
+    assert outcomes(seen) == [DONE] * 3
+    assert seen["trials"][0]["params"] == seen["first"]
 
 
 @pytest.mark.parametrize("name", ["on_sigopt", "on_wandb"])
