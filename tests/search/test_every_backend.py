@@ -83,7 +83,7 @@ def cluster():
         return
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as directory:
         quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-        ray.init(num_cpus=2, _temp_dir=directory, **quiet)
+        ray.init("local", num_cpus=2, _temp_dir=directory, **quiet)
         yield
         ray.shutdown()
 
@@ -355,6 +355,37 @@ def test_ctrl_c_with_nothing_finished_is_a_keyboard_interrupt(search, backend):
     with pytest.raises(KeyboardInterrupt):
         search(interrupted(at=0), X, backend=backend, n_trials=9)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_trial_begins_after_the_timeout(search, backend):
+    def outlasts_it(trial):
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            pass
+        return trial["x"]
+
+    result = search(outlasts_it, X, backend=backend, n_trials=10_000, timeout=0.1)
+    assert [trial.state for trial in result.trials] == ["COMPLETE"]
+    assert not result.interrupted
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_callbacks_run_here_for_each_finished_trial_and_can_end_the_search(search, backend):
+    seen, others = [], []
+
+    def ends(trial):
+        seen.append((os.getpid(), trial))
+        return trial.number == 2
+
+    def failed(trial):
+        return fail(ValueError) if trial.number == 1 else trial["x"]
+
+    result = search(failed, X, backend=backend, n_trials=50, callbacks=[ends, others.append])
+    assert [trial.state for trial in result.trials] == ["COMPLETE", "FAILED", "COMPLETE"]
+    assert seen == [(os.getpid(), trial) for trial in result.trials]
+    assert tuple(others) == result.trials
+    assert not result.interrupted
 
 
 @pytest.mark.parametrize(

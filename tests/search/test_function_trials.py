@@ -199,24 +199,6 @@ def test_a_nan_report_prunes_and_has_no_value(ours):
     assert (pruned.state, pruned.values) == ("PRUNED", None)
 
 
-def test_callbacks_see_each_trial_and_can_end_the_search(ours):
-    seen = []
-
-    def stop(trial):
-        seen.append(trial)
-        return trial.number == 3
-
-    result = ours(parabola, X, n_trials=9, callbacks=[stop, lambda trial: None])
-    assert tuple(seen) == result.trials
-    assert len(seen) == 4
-    assert not result.interrupted
-
-
-def test_timeout_begins_no_further_trial(ours):
-    result = ours(parabola, X, n_trials=100_000, timeout=0.2)
-    assert 1 <= len(result.trials) < 100_000
-
-
 def test_a_function_that_makes_trainers(make_trainer, ours, tmp_path):
     args = hp.with_params(make_trainer(save_strategy="epoch").args, {"seed": 3})
     models, alive = [], []

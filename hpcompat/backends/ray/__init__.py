@@ -60,7 +60,6 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
         try:
             tuner = _tuner(plan, course, cluster, _resources(plan, thing), errand, shipment)
             with _drawing(plan):
-                course.begin()
                 native = tuner.fit()
         finally:
             for path in noted(errand.diary):

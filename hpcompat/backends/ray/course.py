@@ -52,7 +52,7 @@ class Course:
     engine: Engine
     note: Callable[[str], None]
     root: str | None
-    deadline: float = math.inf
+    deadline: float | None = None
     asked: int = 0
     over: bool = False
     dry: bool = False
@@ -61,12 +61,10 @@ class Course:
     waiting: list[tuple[Asked, str]] = field(default_factory=list)
     done: list[Trial] = field(default_factory=list)
 
-    def begin(self) -> None:
-        """Start the clock."""
-        self.deadline = time.monotonic() + (self.plan.timeout or math.inf)
-
     def suggest(self, key: str) -> dict[str, Any] | None:
         """The config of a trial; None: not now. Raises `Exhausted`."""
+        if self.deadline is None:  # the clock starts with the first trial: Ray takes its time to get ready
+            self.deadline = time.monotonic() + (self.plan.timeout or math.inf)
         self.over = self.over or time.monotonic() > self.deadline
         if self.over:
             self._give_up()

@@ -53,7 +53,6 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
     connection, on_server = _connection(plan)
     translation = translate(plan.space, "sigopt", encode=True)
     grid = configurations(plan.space) if plan.sampler == "grid" else None
-    deadline = time.monotonic() + (plan.timeout or float("inf"))
     if "experiment_id" in plan.options:
         experiment = joined(connection, plan, translation)
         earlier = _thawed(experiment, experiment.observations(), count())
@@ -64,6 +63,7 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
         chosen = _suggested(experiment, plan, seen)
     else:
         chosen = _claimed(experiment, seen) if on_server else _left(grid, seen)
+    deadline = time.monotonic() + (plan.timeout or float("inf"))
     own: list[Trial] = []
     pending = None
     index = -1

@@ -222,34 +222,6 @@ def test_several_objectives_have_their_front_under_a_search_algorithm_of_rays(ou
     assert len(values) == 8
 
 
-def test_no_trial_begins_after_the_timeout(ours):
-    began = time.monotonic()
-
-    def function(trial):
-        while time.monotonic() < began + 0.2:
-            pass
-        return trial["x"]
-
-    result = ours(function, X, n_trials=10_000, timeout=0.1)
-    assert len(result.trials) == 1
-    assert result.trials[0].state == "COMPLETE"
-    assert not result.interrupted
-
-
-def test_callbacks_run_here_for_each_finished_trial_and_can_end_the_search(ours):
-    seen = []
-    result = ours(
-        parabola,
-        X,
-        n_trials=50,
-        callbacks=[lambda trial: seen.append((os.getpid(), trial)) or len(seen) == 3],
-    )
-    assert [trial for _, trial in seen] == list(result.trials)
-    assert {pid for pid, _ in seen} == {os.getpid()}
-    assert len(result.trials) == 3
-    assert not result.interrupted
-
-
 def test_an_error_in_a_callback_is_raised(ours):
     with pytest.raises(ZeroDivisionError):
         ours(parabola, X, n_trials=4, callbacks=[lambda trial: 1 / 0])

@@ -287,16 +287,6 @@ def test_history_carries_every_kind_and_state(ours):
     assert drawn.isdisjoint(trial.params["float"] for trial in second.trials)
 
 
-def test_timeout_and_callbacks_end_the_search(ours):
-    result = ours(parabola, X, n_trials=100_000, timeout=0.2, sampler="random")
-    assert 1 <= len(result.trials) < 100_000
-    seen = []
-    ended = ours(parabola, X, n_trials=9, callbacks=[lambda trial: seen.append(trial) or trial.number == 3])
-    assert tuple(seen) == ended.trials
-    assert len(seen) == 4
-    assert ended.native.progress.observation_count == 4
-
-
 # -- refused ---------------------------------------------------------------------------------------------
 
 

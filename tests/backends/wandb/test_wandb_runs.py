@@ -22,18 +22,6 @@ def parabola(trial):
     return (trial["x"] - 1) ** 2
 
 
-def test_callbacks_see_each_trial_and_can_end_the_search(ours):
-    seen = []
-    result = ours(parabola, X, n_trials=9, callbacks=[lambda trial: seen.append(trial) or trial.number == 3])
-    assert tuple(seen) == result.trials
-    assert len(seen) == 4
-
-
-def test_timeout_begins_no_further_trial(ours):
-    result = ours(parabola, X, n_trials=100_000, sampler="random", timeout=0.3)
-    assert 1 <= len(result.trials) < 100_000
-
-
 def offline_runs(directory):
     # where a function calls wandb.init() itself, wandb leaves a directory without a run beside that of the trial
     return sorted(map(os.path.dirname, glob.glob(os.path.join(directory, "offline-run-*", "run-*.wandb"))))
