@@ -107,8 +107,8 @@ class Group:
             yield
         except ray.exceptions.RayActorError as error:
             ids = [worker._actor_id.hex() for worker in self.workers]
-            rank = ids.index(error.actor_id)
-            nodes = [place.node for place in self.places[rank : rank + 1]]  # none yet where it died at once
+            rank = ids.index(error.actor_id) if error.actor_id in ids else None
+            nodes = [place.node for index, place in enumerate(self.places) if rank in (index, None)]
             if node_died(nodes, str(error)):
                 raise NodeLost(f"rank {rank}: {explained(str(error))}") from error
             raise RuntimeError(f"rank {rank}: the worker process has died: {explained(str(error))}") from error

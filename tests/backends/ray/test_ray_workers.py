@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 from tiny import Net
@@ -82,6 +83,7 @@ def test_the_node_of_a_worker_dies_and_a_worker_dies(ours, others, tmp_path):
     def function(trial):
         from torch import distributed
 
+        (tmp_path / f"{os.getpid()}.pid").touch()
         nodes = [None, None]
         distributed.all_gather_object(nodes, ray.get_runtime_context().get_node_id())
         if distributed.get_rank() == 0 and not (tmp_path / "killed").exists():
@@ -94,10 +96,16 @@ def test_the_node_of_a_worker_dies_and_a_worker_dies(ours, others, tmp_path):
             distributed.barrier()
         return float(len(set(nodes)))
 
-    seat = {"cpu": 0, "seat": 1}
-    result = ours(function, {"x": hp.Float(0, 1)}, n_trials=3, workers_per_trial=2, resources_per_worker=seat)
+    # of three seats a trial needs two: each of two trials would wait for the other, if it could have one of them
+    options = {"workers_per_trial": 2, "resources_per_worker": {"cpu": 0, "seat": 1}, "max_concurrent_trials": 2}
+    result = ours(function, {"x": hp.Float(0, 1)}, n_trials=3, **options)
     assert (tmp_path / "killed").exists()
     assert [(trial.number, trial.value) for trial in result.trials] == [(0, 2.0), (1, None), (2, 2.0)]
     died = "RuntimeError: rank 1: the worker process has died: Worker unexpectedly exits"
     assert result.trials[1].cause.startswith(died)
     assert len(result.native) == 4
+
+    limit = time.monotonic() + 60
+    while alive := [file for file in tmp_path.glob("*.pid") if psutil.pid_exists(int(file.stem))]:
+        assert time.monotonic() < limit, alive
+        time.sleep(0.1)
