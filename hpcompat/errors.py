@@ -51,6 +51,8 @@ class HpcompatError(Exception):
         super().__init__(message, self.faults)
 
     def __str__(self) -> str:
+        if [fault[:2] for fault in self.faults] == [("", self.message)]:
+            return str(self.faults[0])  # the one fault says what the message says, and the way out
         lines = [self.message, *(f"  {fault}" for fault in self.faults[:_SHOWN])]
         if len(self.faults) > _SHOWN:
             lines.append(f"  … and {len(self.faults) - _SHOWN} more")

@@ -170,7 +170,8 @@ def _differences(
     if theirs != ours:
         for name in sorted({*theirs, *ours}):
             if theirs.get(name) != ours.get(name):
-                yield Fault(name, f"is {theirs.get(name)!r} there, and {ours.get(name)!r} here")
+                there, here = (repr(space[name]) if name in space else "absent" for space in (theirs, ours))
+                yield Fault(name, f"is {there} there, and {here} here")
 
 
 # what can be left out, and how it is written and read

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 from hpcompat.backends import BACKENDS, Backend, Plan, known
@@ -11,6 +12,8 @@ from hpcompat.objectives import is_trainer
 from hpcompat.objectives.attempts import Setting
 from hpcompat.objectives.checks import trainer_faults
 from hpcompat.objectives.directories import KEEP
+from hpcompat.space.values import count, show
+from hpcompat.trials import SearchResult, Trial
 
 DIRECTIONS = ("minimize", "maximize")
 REFUSAL = "this search cannot start"
@@ -30,6 +33,33 @@ def directions(direction: str | Sequence[str]) -> tuple[str, ...]:
     if faults:
         raise SearchError(REFUSAL, faults)
     return listed
+
+
+def given(
+    trainer: Any, history: SearchResult | Iterable[Trial] | None, callbacks: Iterable[Callable[[Trial], Any]]
+) -> tuple[tuple[Trial, ...], tuple[Callable[[Trial], Any], ...]]:
+    """The trials of the history, and the callbacks. Raises `SearchError` for what is none.
+
+    >>> given(print, None, [print])
+    ((), (<built-in function print>,))
+    """
+    faults = []
+    if isinstance(trainer, Mapping):
+        hint = "the space comes second: search(trainer, space)"
+        faults.append(Fault("trainer", f"is {type(trainer).__name__}", hint))
+    past = history.trials if isinstance(history, SearchResult) else _several(history)
+    if odd := [each for each in past if not isinstance(each, Trial)]:
+        faults.append(Fault("history", f"{show(odd[0])} is no Trial", "give a SearchResult, or some of its trials"))
+    listed = _several(callbacks)
+    if not all(map(callable, listed)) or callable(callbacks):
+        faults.append(Fault("callbacks", f"is {show(callbacks)}", "give a list of functions of a Trial"))
+    if faults:
+        raise SearchError(REFUSAL, faults)
+    return past, listed
+
+
+def _several(thing: Any) -> tuple[Any, ...]:
+    return () if thing is None else tuple(thing) if isinstance(thing, Iterable) else (thing,)
 
 
 def check(trainer: Any, plan: Plan, setting: Setting, engine: Backend, keep: str) -> None:
@@ -65,7 +95,9 @@ def _backend_faults(plan: Plan, engine: Backend) -> Iterator[Fault]:
 def _request_faults(plan: Plan, setting: Setting, engine: Backend, keep: str) -> Iterator[Fault]:
     if type(plan.n_trials) is not int or plan.n_trials < 1:
         yield Fault("n_trials", f"is {plan.n_trials!r}", "give an int of at least 1")
-    if plan.timeout is not None and not plan.timeout > 0:
+    if plan.seed is not None and (isinstance(plan.seed, bool) or not hasattr(plan.seed, "__index__")):
+        yield Fault("seed", f"is {plan.seed!r}", "give an int, or None")
+    if plan.timeout is not None and not (isinstance(plan.timeout, Real) and plan.timeout > 0):
         yield Fault("timeout", f"is {plan.timeout!r}", "give a number of seconds above 0, or None")
     if keep not in KEEP:
         yield Fault("keep", f"is {keep!r}", known(keep, KEEP))
@@ -83,4 +115,6 @@ def _history_faults(plan: Plan) -> Iterator[Fault]:
         where = f"history: trial {trial.number}"
         yield from (Fault(where, str(fault)) for fault in plan.space.faults_of(trial.params))
         if trial.values is not None and len(trial.values) != len(plan.directions):
-            yield Fault(where, f"has {len(trial.values)} values for {len(plan.directions)} directions")
+            yield Fault(
+                where, f"has {count(len(trial.values), 'value')} for {count(len(plan.directions), 'direction')}"
+            )

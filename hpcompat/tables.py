@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _ROWS = 20
 
+_LAST = ("start", "end", "run_id", "directory", "checkpoint", "error")
+
 
 def flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Params by dotted name.
@@ -47,6 +49,11 @@ def record(trial: Trial, directions: Sequence[str]) -> dict[str, Any]:
         "checkpoint": trial.checkpoint,
         "error": trial.cause,
     }
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of all the rows: a param that only later trials have stands beside the others."""
+    return sorted(dict.fromkeys(name for row in rows for name in row), key=_LAST.__contains__)
 
 
 def number(value: Any) -> str:

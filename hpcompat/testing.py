@@ -13,18 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from hpcompat.errors import SpaceError
+from hpcompat.errors import Fault, SpaceError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
 from hpcompat.space.structure import walk
 from hpcompat.translators.limits import LEVELS, TABLE, choose
 from hpcompat.translators.translation import levels as levels_of
+from hpcompat.translators.translation import room_of
 
 TRAVELLING = LEVELS[:-1]
 
@@ -146,9 +146,12 @@ def parameters(
     dialect: str | None = None, *, levels: Collection[str] = TRAVELLING, **options: Any
 ) -> st.SearchStrategy[Parameter]:
     """Parameters that travel to a dialect on one of the levels; any sound ones without a dialect."""
+    if unknown := sorted(set(levels) - set(LEVELS)):
+        fault = Fault("", f"there is no {', '.join(map(repr, unknown))}", f"of {', '.join(LEVELS)}")
+        raise TranslationError("unknown level", [fault])
     if dialect is None:
         return _parameters(None, ())
-    room = import_module(f"hpcompat.translators.{dialect}")
+    room = room_of(dialect)
     return _parameters(room.column(room.check_options(options)), tuple(levels))
 
 

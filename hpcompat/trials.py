@@ -101,7 +101,8 @@ class SearchResult:
         """A pandas DataFrame with a row for each trial; params by dotted name, as `params.<name>`."""
         import pandas
 
-        return pandas.DataFrame([tables.record(trial, self.directions) for trial in self.trials])
+        rows = [tables.record(trial, self.directions) for trial in self.trials]
+        return pandas.DataFrame(rows, columns=tables.columns(rows) or None)
 
     def to_optuna(self) -> Any:
         """An Optuna Study in memory that holds the trials, whichever backend ran them.

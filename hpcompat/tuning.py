@@ -19,6 +19,7 @@ from hpcompat.objectives.directories import Keeper, Runs, settled
 from hpcompat.objectives.trainer import trainer_objective, trainer_with
 from hpcompat.progress import progress_bar
 from hpcompat.space import SearchSpace
+from hpcompat.space.values import show
 from hpcompat.trials import FAILED, SearchResult, Trial
 
 T = TypeVar("T")
@@ -95,7 +96,7 @@ def search(
     """
     engine = find(backend)
     run = engine.load()
-    past = history.trials if isinstance(history, SearchResult) else tuple(history or ())
+    past, watching = preflight.given(trainer, history, callbacks)
     directions = preflight.directions(direction)
     place = output_dir or (trainer.args.output_dir if is_trainer(trainer) else None)
     runs = Runs()
@@ -112,7 +113,7 @@ def search(
             ran = Run(trials, None, interrupted)
         else:
             with opened(None if engine.stored(options) else place, plan.space, directions, resume) as journal:
-                ran = _led(run, plan, journal, crew, Keeper(runs, keep, directions), tuple(callbacks), progress)
+                ran = _led(run, plan, journal, crew, Keeper(runs, keep, directions), watching, progress)
             crew.conclude((ran.trials, ran.interrupted))
     return SearchResult(ran.trials, plan.space, directions, backend, ran.native, ran.interrupted)
 
@@ -227,6 +228,9 @@ def with_params(trainer_or_args: T, params: Mapping[str, Any]) -> T:
     Arguments(learning_rate=0.0001)
     """
     kind = type(trainer_or_args).__name__
+    if not isinstance(params, Mapping):
+        hint = "give its .params" if isinstance(params, Trial) else "give a dict by name"
+        raise ParamsError("these are no params", [Fault("", f"{show(params)} is a {type(params).__name__}", hint)])
     whole = is_trainer(trainer_or_args)
     if whole:
         faults = list(params_faults(trainer_or_args, params))

@@ -184,8 +184,14 @@ def known(name: Any, names: Mapping[str, Any] | tuple[str, ...]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(map(repr, names))}"
 
 
+_SEEDS = 2**32
+
+
 def leg_seed(seed: int | None, replayed: int) -> int | None:
-    """The seed of an engine that has `replayed` trials behind it: the plain one would draw them all again."""
-    if seed is None or not replayed:
+    """The seed of an engine that has `replayed` trials behind it: the plain one would draw them all again.
+
+    One that no engine takes (numpy's generators take 32 bits) stands for another.
+    """
+    if seed is None or (not replayed and 0 <= seed < _SEEDS):
         return seed
     return random.Random(f"{seed}/{replayed}").getrandbits(32)

@@ -34,7 +34,8 @@ def _fault(leaf: Leaf) -> Fault | None:
     parameter = leaf.parameter
     shown = show(parameter, 120)
     if parameter.size == float("inf"):
-        return Fault(leaf.name, f"{shown} has no end of values", "give it a step, or use 'random'")
+        hint = "use 'random'" if parameter.kind == "normal" else "give it a step, or use 'random'"
+        return Fault(leaf.name, f"{shown} has no end of values", hint)
     if parameter.kind == "normal" or (isinstance(parameter, Categorical) and parameter.weights):
         return Fault(leaf.name, f"{shown} is weighted, and a grid is not", "use 'random'")
     return None

@@ -123,8 +123,7 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
 
 
 def _message(error: HpcompatError) -> str:
-    alone = len(error.faults) == 1 and error.faults[0].reason == error.message
-    text = str(error.faults[0]) if alone else str(error)
+    text = str(error)
     for library, here in _HERE.items():
         text = text.replace(library, here)
     return text

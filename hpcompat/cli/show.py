@@ -14,7 +14,7 @@ from hpcompat.cli.given import Given, read
 from hpcompat.cli.texts import reads_as_number, yaml_number
 from hpcompat.errors import SpaceError
 from hpcompat.space import SearchSpace
-from hpcompat.space.parameters import Categorical, Constant, Parameter
+from hpcompat.space.parameters import Categorical, Constant, Int, Parameter
 from hpcompat.space.structure import Leaf
 from hpcompat.space.values import show as shown
 from hpcompat.translators.limits import COLUMNS
@@ -139,9 +139,11 @@ def hints(given: Given) -> Iterator[str]:
         if texts := [value for value in _choices(leaf.parameter) if reads_as_number(value)]:
             listed, number = ", ".join(_some(texts)), _as_number(texts[0], given)
             yield f"hint: {leaf.name} takes texts that look like numbers: {listed}{number}"
-    bounds = dict(_text_bounds(given.document["parameters"], ())) if given.sweep else {}
-    for name, text in bounds.items():
-        yield f"hint: {name} has a text for a bound, {text!r}, which W&B refuses{_as_number(text, given)}"
+    parameters = {leaf.name: leaf.parameter for leaf in given.space.leaves}
+    for name, config in _configs(given.document["parameters"], ()) if given.sweep else ():
+        if texts := [config[key] for key in _BOUNDS if isinstance(config.get(key), str)]:
+            yield f"hint: {name} has a text for a bound, {texts[0]!r}, which W&B refuses{_as_number(texts[0], given)}"
+        yield from _misread(name, config, parameters[name])
     if all(isinstance(leaf.parameter, Constant) for leaf in given.space.leaves):
         yield "hint: nothing varies, and SigOpt and W&B's bayes need something to search"
 
@@ -156,9 +158,21 @@ def _choices(p: Parameter) -> Sequence[Any]:
     return p.choices if isinstance(p, Categorical) else [p.value] if isinstance(p, Constant) else ()
 
 
-def _text_bounds(parameters: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _configs(parameters: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The parameters of a sweep, those of its groups by dotted name."""
     for name, config in parameters.items():
         if isinstance(config.get("parameters"), Mapping):
-            yield from _text_bounds(config["parameters"], (*path, name))
-        elif texts := [config[key] for key in _BOUNDS if isinstance(config.get(key), str)]:
-            yield ".".join((*path, name)), texts[0]
+            yield from _configs(config["parameters"], (*path, name))
+        else:
+            yield ".".join((*path, name)), config
+
+
+def _misread(name: str, config: Mapping[str, Any], parameter: Parameter) -> Iterator[str]:
+    """Bounds that are, in all likelihood, not what whoever wrote them takes them for."""
+    if parameter == Int(0, 1) and "distribution" not in config:
+        yield f"hint: {name} is 0 or 1, for both its bounds are ints (max: 1.0 has all between them too)"
+    if config.get("distribution") == "log_uniform":
+        low, high = parameter.quantile(0.0), parameter.quantile(1.0)
+        if 1 < low < high < math.e:  # a learning rate, say, given as itself
+            hint = "log_uniform_values takes the ends themselves"
+            yield f"hint: {name} draws {low:.6g} … {high:.6g}, for its bounds are exponents of e ({hint})"

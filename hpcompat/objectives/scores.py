@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hpcompat.errors import Fault, SearchError
+from hpcompat.space.values import count
 
 Metrics = Mapping[str, Any]
 Values = tuple[float, ...]
@@ -69,7 +70,8 @@ def values_of(
             outcome = compute_objective(dict(outcome))
     values = tuple(map(_real, outcome)) if isinstance(outcome, (list, tuple)) else (_real(outcome),)
     if len(values) != objectives:
-        raise ValueError(f"{len(values)} values for {objectives} directions: {values}")
+        found = f"{count(len(values), 'value')} for {count(objectives, 'direction')}: {values}"
+        raise ValueError(f"{found} (direction=[…] names one for each value)")
     return values
 
 

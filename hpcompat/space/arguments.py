@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from hpcompat.errors import Fault
@@ -46,7 +47,9 @@ def whole(name: str, value: Any, faults: list[Fault]) -> Any:
         return value
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         whole = isinstance(value, float) and value.is_integer()
-        hint = f"write {int(value)}" if whole else _number_hint(value) or "use Float for fractions"
+        fraction = hasattr(value, "__float__") and not isinstance(value, bool)
+        other = "use Float for fractions" if fraction else "give an int"
+        hint = f"write {int(value)}" if whole else _number_hint(value) or other
         faults.append(Fault("", f"{name} is {show(value)}, which is not an int", hint))
         return value
     return value.__index__()
@@ -66,6 +69,10 @@ def sequence(name: str, values: Any, faults: list[Fault]) -> Any:
         return values
     if isinstance(values, (set, frozenset)):
         faults.append(Fault("", f"{name} is a set, whose order changes from run to run", "give a list"))
+        return values
+    if isinstance(values, Mapping):
+        hint = "give a list of its keys; how likely each one is goes to weights"
+        faults.append(Fault("", f"{name} is a {type(values).__name__}, whose values would be lost", hint))
         return values
     if type(values) in (list, tuple):
         return _frozen(values)

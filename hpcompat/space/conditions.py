@@ -20,7 +20,7 @@ When = Mapping[str, Any] | tuple[Condition, ...] | None
 
 def conditions(when: When) -> tuple[Condition, ...]:
     """`when` as conditions: {"optim": "sgd"} and {"optim": ["sgd", "adam"]}; only a list means several."""
-    if when is None or isinstance(when, tuple):
+    if when is None or (isinstance(when, tuple) and all(isinstance(each, Condition) for each in when)):
         return when or ()
     if not isinstance(when, Mapping):
         return (Condition("", (when,)),)

@@ -228,7 +228,8 @@ class SearchSpace(Mapping[str, Entry]):
         """
         pins = {**pinned, **more}
         leaves = {leaf.name: leaf for leaf in self.leaves}
-        faults = [Fault(name, "is no parameter of the space") for name in pins if name not in leaves]
+        unknown = [name for name in pins if name not in leaves]
+        faults = [Fault(name, "is no parameter of the space", structure.near(name, leaves)) for name in unknown]
         faults += [
             Fault(name, f"{show(value)} is no value of {show(leaves[name].parameter, 120)}")
             for name, value in pins.items()

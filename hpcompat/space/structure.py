@@ -102,7 +102,10 @@ def _gather(
 
 
 def _gates(conditions: tuple[Condition, ...]) -> Gates:
-    return tuple((parent, frozenset(map(identity, values))) for parent, values in conditions)
+    return tuple(
+        (parent, frozenset([identity(value) for value in values if is_scalar(value) or not unfit(value)]))
+        for parent, values in conditions
+    )
 
 
 def _way_out(entry: Any) -> str:
@@ -119,7 +122,7 @@ def _condition_faults(leaf: Leaf, leaves: Mapping[str, Leaf]) -> Iterator[Fault]
             given = show(values[0] if values else parent)
             yield Fault(leaf.name, f"when is {given}", 'write when={"parent": value}')
         elif parent not in leaves:
-            yield Fault(leaf.name, f"when names {parent!r}, which is no parameter", _near(parent, leaves))
+            yield Fault(leaf.name, f"when names {parent!r}, which is no parameter", near(parent, leaves))
         elif not values:
             yield Fault(leaf.name, f"when lists no value of {parent!r}", "list those under which it is active")
         elif not leaves[parent].parameter.faults:
@@ -128,12 +131,15 @@ def _condition_faults(leaf: Leaf, leaves: Mapping[str, Leaf]) -> Iterator[Fault]
                 yield Fault(leaf.name, f"when needs a discrete parent, and {parent!r} is continuous", "give it a step")
                 continue
             for value in values:
-                if not parameter.contains(value):
+                if unfit(value):  # a set, most likely
+                    reason = f"when names {show(value)}, which is no value of {parent!r}"
+                    yield Fault(leaf.name, reason, "several values are a list")
+                elif not parameter.contains(value):
                     reason = f"when names {show(value)}, which {parent!r} never is"
                     yield Fault(leaf.name, reason, f"it is a {show(parameter, 120)}")
 
 
-def _near(name: str, leaves: Mapping[str, Leaf]) -> str:
+def near(name: str, leaves: Mapping[str, Leaf]) -> str:
     from difflib import get_close_matches
 
     inner = [other for other in leaves if other.endswith(f".{name}")]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Sequence
+from enum import Enum
+from os import PathLike
 from typing import Any
 
 SCALARS = frozenset({str, int, float, bool, type(None)})
@@ -68,6 +70,10 @@ def unfit(value: Any, depth: int = 0) -> tuple[str, str] | None:
     plain = next((base.__name__ for base in (bool, int, float, str, list, dict) if isinstance(value, base)), None)
     if plain:
         return f"{kind.__name__} is not a plain {plain}", f"convert it with {plain}(…), or give its .value"
+    if isinstance(value, Enum):
+        return f"{kind.__name__} is not a JSON value", "give its .value, or its .name"
+    if isinstance(value, PathLike):
+        return f"{kind.__name__} is not a JSON value", "convert it with str(…)"
     return f"{kind.__name__} is not a JSON value", "use a list, or a name that your code maps to the object"
 
 
@@ -87,6 +93,15 @@ def fresh(value: Any) -> Any:
 def fresh_list(values: Sequence[Any]) -> list[Any]:
     """A list of the values, `fresh` each."""
     return list(values) if SCALARS.issuperset(map(type, values)) else list(map(fresh, values))
+
+
+def count(number: int, noun: str) -> str:
+    """How many of them, in words.
+
+    >>> count(1, "value"), count(2, "value")
+    ('1 value', '2 values')
+    """
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def show(value: Any, width: int = 60) -> str:

@@ -215,7 +215,8 @@ def read_call(call: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | N
     except (TypeError, ValueError) as error:
         if isinstance(error, TranslationError):
             raise
-        refuse(f"{call} does not take these arguments ({error})", "see Optuna's signature")
+        # the name of our own reader says nothing to whoever wrote the call
+        refuse(f"{call} does not take these arguments ({str(error).rpartition('() ')[2]})", "see Optuna's signature")
 
 
 def read(calls: Sequence[Any]) -> SearchSpace:
@@ -302,7 +303,7 @@ def from_optuna(thing: Any) -> SearchSpace:
         return read_distributions(thing)
     if hasattr(thing, "trials"):
         return read_study(thing)
-    if hasattr(thing, "distributions"):
+    if isinstance(getattr(thing, "distributions", None), Mapping):
         return read_distributions(thing.distributions)
     if callable(thing):
         from hpcompat.translators.define_by_run import space_of

@@ -202,7 +202,8 @@ def read_call(call: Any, args: Any = (), kwargs: Any = None, *, searcher: bool =
     try:
         return READERS[call](searcher, *args, **(kwargs or {}))
     except TypeError as error:
-        refuse(f"{call} does not take these arguments ({error})", "see Ray's signature")
+        # the name of our own reader says nothing to whoever wrote the call
+        refuse(f"{call} does not take these arguments ({str(error).rpartition('() ')[2]})", "see Ray's signature")
 
 
 _STEMS = {

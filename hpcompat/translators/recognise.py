@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any
 
 from hpcompat.errors import Fault, TranslationError
@@ -15,6 +16,8 @@ from hpcompat.translators.ray import from_ray
 from hpcompat.translators.sigopt import from_sigopt
 from hpcompat.translators.wandb import from_wandb
 
+_HINT = "give a SearchSpace, a sweep, a list of SigOpt parameters, a dict of Ray domains, or a function of a trial"
+_BESIDE = frozenset({"program", "method", "metric", "metrics", "early_terminate", "observation_budget"})
 _WANDB_KEYS = frozenset({"distribution", "value", "values", "min", "max", "mu", "parameters"})
 
 
@@ -128,5 +131,10 @@ def _untouched(function: Any) -> Any:
 
 
 def _unknown(thing: Any) -> TranslationError:
-    hint = "give a SearchSpace, a sweep, a list of SigOpt parameters, a dict of Ray domains, or a function of a trial"
+    if isinstance(thing, (str, bytes, PathLike)):
+        hint = "give the text of a file itself: Path(…).read_text()"
+    elif isinstance(thing, Mapping) and _BESIDE & thing.keys():
+        hint = 'a sweep has a dict, and an experiment a list, under "parameters"'
+    else:
+        hint = _HINT
     return TranslationError("this is no search space", [Fault("", f"{show(thing)} is none that is known", hint)])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from hpcompat.errors import Fault, ParamsError, TranslationError
 from hpcompat.space import SearchSpace
-from hpcompat.space.parameters import Categorical, Parameter
+from hpcompat.space.parameters import Categorical, Float, Parameter
 from hpcompat.space.structure import ABSENT, Leaf, walk
 from hpcompat.space.values import fresh, show
 from hpcompat.translators import limits
@@ -171,10 +171,7 @@ def translate(space: Mapping[str, Any], dialect: str, *, encode: bool = False, *
     >>> translation.decode({"lr": 1e-5, "depth": 0.5})
     {'lr': 1e-05, 'depth': 4.00...}
     """
-    if dialect not in DIALECTS:
-        hint = f"one of {', '.join(DIALECTS)}"
-        raise TranslationError("unknown dialect", [Fault("", f"{show(dialect)} is no dialect", hint)])
-    room = import_module(f"hpcompat.translators.{dialect}")
+    room = room_of(dialect)
     space = space if isinstance(space, SearchSpace) else SearchSpace(space)
     options = room.check_options(options)
     passages = _passages(space, room, room.column(options))
@@ -188,10 +185,18 @@ def translate(space: Mapping[str, Any], dialect: str, *, encode: bool = False, *
 
 def levels(space: Mapping[str, Any], dialect: str, **options: Any) -> tuple[Level, ...]:
     """How each parameter would travel, `refused` included: `translate` without writing anything."""
-    room = import_module(f"hpcompat.translators.{dialect}")
+    room = room_of(dialect)
     space = space if isinstance(space, SearchSpace) else SearchSpace(space)
     column = room.column(room.check_options(options))
     return tuple(passage.level for passage in _passages(space, room, column))
+
+
+def room_of(dialect: str) -> Any:
+    """The module of a dialect. Raises `TranslationError`, saying which there are."""
+    if dialect not in DIALECTS:
+        hint = f"one of {', '.join(DIALECTS)}"
+        raise TranslationError("unknown dialect", [Fault("", f"{show(dialect)} is no dialect", hint)])
+    return import_module(f"hpcompat.translators.{dialect}")
 
 
 _NO_WAY = frozenset(["refused"])
@@ -202,8 +207,10 @@ def _refusal(passage: Passage) -> Fault:
     name, level, _, reason = passage.level
     if level == "encoded":
         return Fault(name, reason, "translate(…, encode=True) lets it travel; its decode brings the values back")
-    reason = f"{reason}: {show(passage.leaf.parameter, 120)}"
-    return Fault(name, reason, "give it a step, or use method='random'")
+    parameter = passage.leaf.parameter
+    stepless = isinstance(parameter, Float) and parameter.step is None  # with a step a normal law is weighted still
+    hint = "give it a step, or use method='random'" if stepless else "use method='random'"
+    return Fault(name, f"{reason}: {show(parameter, 120)}", hint)
 
 
 def _passages(space: SearchSpace, room: Any, column: str) -> tuple[Passage, ...]:

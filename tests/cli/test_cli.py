@@ -141,7 +141,7 @@ def test_a_filter_reads_and_writes_utf8_whatever_the_terminal() -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error_message() -> None:
-    many = json.dumps({"parameters": {f"p{n}": {"min": 0, "max": n + 1} for n in range(9_000)}})
+    many = json.dumps({"parameters": {f"p{n}": {"min": 0, "max": n + 2} for n in range(9_000)}})
     ran = process("-m", "hpcompat", "convert", "-", "--to", "json", stdin=many)
     assert len(ran.stdout) > 2**18  # more than a pipe holds
     command = [sys.executable, "-m", "hpcompat", "convert", "-", "--to", "json"]

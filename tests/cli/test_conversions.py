@@ -109,6 +109,23 @@ def test_a_sweep_in_yaml_has_floats_that_yaml_reads_as_floats(run: Run) -> None:
     assert same(parameters["eps"]["values"], [1e-08, 1e16, "1e-08"])
 
 
+def test_bounds_that_are_probably_not_meant_are_said(run: Run) -> None:
+    exponents = {"distribution": "log_uniform", "min": 1e-4, "max": 0.1}
+    meant = {"distribution": "log_uniform", "min": -9.2, "max": -2.3}
+    momentum = {"min": 0, "max": 1}
+    parameters = {
+        "lr": exponents,
+        "wd": meant,
+        "group": {"parameters": {"momentum": momentum}},
+        "n": {"min": 0, "max": 2},
+    }
+    ran = run("convert", written({"parameters": parameters}), "--to", "python")
+    said = [line for line in ran.err.splitlines() if "hint: " in line]
+    assert len(said) == 2
+    assert "lr draws 1.0001 … 1.10517" in said[0] and "log_uniform_values" in said[0]
+    assert "group.momentum is 0 or 1" in said[1]
+
+
 def test_a_sweep_for_a_json_file_is_json_that_reads_the_same_as_yaml(run: Run) -> None:
     sweep = SWEEPS["nested"]
     assert run("convert", written(sweep), "--to", "wandb", "-o", "out.json").out == ""

@@ -97,6 +97,8 @@ def test_the_journal_of_another_search_is_refused(search, out):
     assert "direction: is ['minimize'] there, and ['maximize'] here" in str(refusal.value)
     assert "kind" not in str(refusal.value)
     assert lines(out) == before
+    with pytest.raises(hp.SearchError, match=r"y: is absent there, and Int\(1, 2\) here"):
+        search(boom, X | {"y": hp.Int(1, 2)}, resume=True)
 
 
 @pytest.mark.parametrize("cut", [1, 2, 40, -1])

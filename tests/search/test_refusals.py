@@ -34,6 +34,12 @@ def never():
         ({"n_trials": 2.0}, hp.SearchError, "n_trials: is 2.0"),
         ({"n_trials": True}, hp.SearchError, "n_trials: is True"),
         ({"timeout": 0}, hp.SearchError, "timeout: is 0"),
+        ({"timeout": "60"}, hp.SearchError, "timeout: is '60'"),
+        ({"seed": "1"}, hp.SearchError, "seed: is '1' (give an int, or None)"),
+        ({"history": [{"x": 1.0}]}, hp.SearchError, "history: {'x': 1.0} is no Trial"),
+        ({"history": 3}, hp.SearchError, "history: 3 is no Trial"),
+        ({"callbacks": print}, hp.SearchError, "callbacks: is <built-in function print> (give a list"),
+        ({"callbacks": [3]}, hp.SearchError, "callbacks: is [3]"),
         ({"keep": "bset"}, hp.SearchError, "did you mean 'best'?"),
         (
             {"resume": True},
@@ -54,7 +60,7 @@ def never():
             hp.SearchError,
             "history: trial 4: x: 9.0 is no value",
         ),
-        ({"history": [hp.Trial(4, {"x": 1.0}, (1.0, 2.0))]}, hp.SearchError, "2 values for 1 directions"),
+        ({"history": [hp.Trial(4, {"x": 1.0}, (1.0, 2.0))]}, hp.SearchError, "2 values for 1 direction"),
         ({"sampler": optuna.samplers.RandomSampler(), "seed": 1}, hp.BackendError, "seed"),
         ({"sampler": 3}, hp.BackendError, "3 is no sampler"),
         ({"pruner": 3}, hp.BackendError, "3 is no pruner"),
@@ -71,6 +77,11 @@ def test_everything_at_once(never, ours):
     with pytest.raises(hp.SearchError) as refusal:
         ours(never, X, n_trials=0, keep="some", timeout=-1)
     assert [fault.where for fault in refusal.value.faults] == ["n_trials", "timeout", "keep"]
+
+
+def test_the_space_where_the_function_belongs(never, ours):
+    with pytest.raises(hp.SearchError, match="the space comes second"):
+        ours(hp.SearchSpace(X), never)
 
 
 def test_what_is_neither_a_trainer_nor_a_function(ours):

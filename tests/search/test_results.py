@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime, timedelta, timezone
+from itertools import groupby
 
 import optuna
 import pytest
@@ -117,6 +118,8 @@ def test_a_dataframe_has_a_row_for_each_trial(result):
     without = [trial.number for trial in result.trials if trial.params["optim"] == "adamw"]
     assert frame.index[frame["params.sgd.momentum"].isna()].tolist() == without
     assert frame["error"][2] == "ValueError: <b>two</b>"
+    blocks = [block for block, _ in groupby(frame.columns, lambda name: name.startswith("params."))]
+    assert blocks == [False, True, False]  # params that only later trials have stand beside the others
 
 
 def test_to_optuna_is_a_study_with_the_same_trials(result):

@@ -40,6 +40,8 @@ def test_with_params_refuses_what_nothing_takes(make_trainer):
         hp.with_params(trainer, {"learning_rat": 0.1})
     with pytest.raises(hp.ParamsError, match="width: is no field of TrainingArguments"):
         hp.with_params(args, {"width": 3})
+    with pytest.raises(hp.ParamsError, match=r"give its \.params"):
+        hp.with_params(args, hp.Trial(0, {"learning_rate": 0.1}, (1.0,)))
     assert trainer.args is args
 
 

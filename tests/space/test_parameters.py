@@ -5,6 +5,8 @@ import math
 import pickle
 import random
 from collections import Counter
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +54,10 @@ def test_cdf_is_the_share_of_draws_at_or_below(parameter: Any, u: float) -> None
 def test_parameters_copy_pickle_print_and_hash_as_themselves(parameter: Any) -> None:
     for twin in (copy.deepcopy(parameter), pickle.loads(pickle.dumps(parameter)), eval(repr(parameter))):
         assert twin == parameter and hash(twin) == hash(parameter) and not twin.faults
+
+
+class Kind(Enum):
+    ONE = "one"
 
 
 @pytest.mark.parametrize("parameter", [Float(0.25, 7.5), Float(1e-300, 1e300, log=True), Float(-1.7e308, 1.7e308)])
@@ -163,6 +169,10 @@ def test_values_handed_out_are_their_owners_to_change() -> None:
         (Normal(700, 10, log=True), "beyond what a float holds", "logarithm"),
         (Normal(0, 1, log=True, low=-1), "nothing at or below 0", "leave low out"),
         (Normal(1e9, 1e-9), "lost beside", "Constant"),
+        (Categorical({"adamw": 3, "sgd": 1}), "whose values would be lost", "weights"),
+        (Categorical([Path("a")]), "Path is not a JSON value", "str(…)"),
+        (Categorical([Kind.ONE]), "Kind is not a JSON value", ".value"),
+        (Int(True, 5), "low is True, which is not an int", "give an int"),
     ],
 )
 def test_a_fault_names_the_reason_and_the_way_out(parameter: Any, reason: str, hint: str) -> None:

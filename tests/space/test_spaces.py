@@ -90,17 +90,20 @@ def test_faults_are_reported_together_with_their_paths() -> None:
                 "temperature": Float(0, 1),
                 "hot": Int(1, 2, when={"temperature": 0.5}),
                 "nesterov": Constant(True, when={"optim": "lion"}),
+                "pair": Int(1, 2, when=("optim", "sgd")),
+                "set": Int(1, 2, when={"optim": {"sgd", "adamw"}}),
                 "": Int(1, 2),
                 "empty": {},
             }
         )
     found = {fault.where: str(fault) for fault in caught.value.faults}
     assert found.keys() == {
-        "lr", "batch", "epochs", "model.layers", "model.width", "hot", "nesterov", "", "empty"
+        "lr", "batch", "epochs", "model.layers", "model.width", "hot", "nesterov", "pair", "set", "", "empty"
     }  # fmt: skip
     assert "Categorical([16, 32])" in found["batch"] and "Constant(3)" in found["epochs"]
     assert "did you mean 'optim'" in found["model.width"]
     assert "'lion', which 'optim' never is" in found["nesterov"]
+    assert 'write when={"parent": value}' in found["pair"] and "several values are a list" in found["set"]
     assert all(line in str(caught.value) for line in found.values())
 
 

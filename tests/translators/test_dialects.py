@@ -1,5 +1,6 @@
 """What each dialect reads and writes, by example."""
 
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -8,6 +9,7 @@ from ray import tune
 
 import hpcompat as hp
 from hpcompat import Categorical, Constant, Float, Int, Normal
+from hpcompat.testing import parameters
 
 # -- one space, the four functions that transformers' documentation shows for it --------------------
 
@@ -394,3 +396,49 @@ def test_a_space_is_recognised_in_every_form() -> None:
     for form in forms:
         assert hp.as_space(form) == space
         assert hp.as_space(lambda trial, form=form: form) == space
+
+
+# -- what is none of them ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("thing", "way_out"),
+    [
+        ("sweep.yaml", "read_text"),
+        (Path("sweep.yaml"), "read_text"),
+        ({"method": "random", "paramters": {"lr": {"min": 0.0, "max": 1.0}}}, 'under "parameters"'),
+        (optuna, "give a function"),  # a module that has distributions
+    ],
+)
+def test_what_is_no_space_has_a_way_out(thing: Any, way_out: str) -> None:
+    with pytest.raises(hp.TranslationError) as refusal:
+        hp.as_space(thing)
+    assert way_out in refusal.value.faults[0].hint
+
+
+def test_an_error_says_a_thing_once() -> None:
+    with pytest.raises(hp.TranslationError) as refusal:
+        hp.from_sigopt({"parameters": hp.to_sigopt({"x": Float(0, 1)}), "linear_constraints": [{}]})
+    assert str(refusal.value).count("linear constraints") == 1
+
+
+def test_a_call_without_its_bounds_is_refused_in_its_own_name() -> None:
+    with pytest.raises(hp.TranslationError) as refusal:
+        hp.as_space(lambda trial: {"x": trial.suggest_float("x", 0.0)})
+    assert refusal.value.faults[0].reason == (
+        "suggest_float does not take these arguments (missing 1 required positional argument: 'high')"
+    )
+
+
+def test_a_grid_offers_no_step_where_none_helps() -> None:
+    with pytest.raises(hp.TranslationError) as refusal:
+        hp.to_wandb({"x": Float(0, 1), "n": Normal(0, 1), "w": Categorical([1, 2], weights=[1, 2])}, method="grid")
+    steps = {fault.where for fault in refusal.value.faults if "step" in fault.hint}
+    assert steps == {"x"} and all("'random'" in fault.hint for fault in refusal.value.faults)
+
+
+def test_strategies_of_unknown_dialects_and_levels_are_refused() -> None:
+    with pytest.raises(hp.TranslationError, match="'wanb' is no dialect"):
+        parameters("wanb")
+    with pytest.raises(hp.TranslationError, match="there is no 'nativ'"):
+        parameters("wandb", levels=["nativ"])
