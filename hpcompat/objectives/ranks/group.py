@@ -53,8 +53,10 @@ class Group:
 
         self._backends: list[Any] = []
         for device in sorted({device.type for device in group._device_types}):
-            with contextlib.suppress(RuntimeError):
-                self._backends.append(group._get_backend(torch.device(device)))
+            with contextlib.suppress(RuntimeError):  # no backend for the device, or one that does not count
+                backend = group._get_backend(torch.device(device))
+                backend._get_sequence_number_for_group()
+                self._backends.append(backend)
 
     def calls(self) -> int:
         """How many collectives this rank has begun. In step means: as many as the others."""
