@@ -39,10 +39,14 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def others(cluster: Cluster) -> Iterator[dict[str, int]]:
-    """Two nodes beside the head, each with a CPU and a seat; by id the process that is the node."""
-    temp_dir = cluster.head_node.get_temp_dir_path()
-    nodes = [cluster.add_node(num_cpus=1, resources={"seat": 1}, temp_dir=temp_dir) for _ in range(2)]
+def others(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[dict[str, int]]:
+    """Two nodes, or as many as are asked for, beside the head; by id the process that is the node.
+
+    Each has a CPU, a seat, and one that is far from the head.
+    """
+    temp_dir, number = cluster.head_node.get_temp_dir_path(), getattr(request, "param", 2)
+    seats = {"num_cpus": 1, "resources": {"seat": 1, "far": 1}}
+    nodes = [cluster.add_node(**seats, temp_dir=temp_dir) for _ in range(number)]
     yield {node.node_id: node.all_processes["raylet"][0].process.pid for node in nodes}
     for node in nodes:
         cluster.remove_node(node, allow_graceful=False)
