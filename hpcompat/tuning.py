@@ -61,7 +61,7 @@ def search(
     - `direction`: "minimize", "maximize", or a list of them for several objectives.
     - `compute_objective`: metrics -> float, or a list with one for each direction. Without it: the
       metric that metric_for_best_model names, else the only one beside the loss, else the loss.
-    - `n_trials`: how many trials the whole search has. `timeout`: seconds after the first in which another may begin.
+    - `n_trials`: how many trials the whole search has. `timeout`: seconds, from the first on, in which they may begin.
     - `sampler`: "bayes" (default), "random", "grid", or one of the backend's own. `seed`: the same
       one gives the same trials.
     - `pruner`: None, "median", "hyperband", "asha", or one of the backend's own.

@@ -51,7 +51,6 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
     _check(plan, optuna)
     suggest = to_optuna(plan.space, encode=True)
     grid = configurations(plan.space) if plan.sampler == "grid" else None
-    deadline = time.monotonic() + (plan.timeout or float("inf"))
     begun: set[int] = set()
     own: dict[int, Trial] = {}
     ended = interrupted = False
@@ -86,6 +85,7 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
                 study.stop()
             return _told(done, optuna)
 
+        deadline = time.monotonic() + (plan.timeout or float("inf"))
         try:
             # a trial of another process that was waited for may turn out to be none
             while not ended and queue.next() and (left := deadline - time.monotonic()) > 0:
