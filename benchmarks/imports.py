@@ -21,7 +21,7 @@ PEERS = ("optuna", "wandb", "ray.tune", "ConfigSpace", "syne_tune.config_space",
 def rows(smoke: bool) -> Iterator[Row]:
     """`import hpcompat` beside the standard library's modules, and beside the peers."""
     for code, most in ((OURS, 1.5), (WHOLE, None)):
-        ours, bare = in_turn(process("-c", code), process("-c", BARE), rounds=2 if smoke else 41, clock=children)
+        ours, bare = in_turn(process("-c", code), process("-c", BARE), rounds=2 if smoke else 21, clock=children)
         yield row(f"`{code}`", f"`{BARE}`", most, ours, bare)
     for name in PEERS:
         if importlib.util.find_spec(name.partition(".")[0]) and not smoke:

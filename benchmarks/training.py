@@ -74,6 +74,8 @@ def here(whose: str, backend: str, model: str, trials: int) -> Took:
 def searched(whose: str, backend: str, model: str, trials: int, directory: str) -> Took:
     """A search in this process, which leaves what it writes in the directory."""
     trainer = MODELS[model](directory)
+    if backend == "wandb":
+        import_module("wandb.agents.pyagent").Agent.HEARTBEAT_SLEEP_SECONDS = 0.1
     begin = time.perf_counter()
     if whose == "ours":
         options: dict[str, Any] = {} if backend == "wandb" else {"seed": 0}

@@ -26,7 +26,7 @@ DIALECTS = ("optuna", "ray", "sigopt", "wandb")
 
 def rows(smoke: bool) -> Iterator[Row]:
     """Against what Ray, W&B and ConfigSpace do of the kind; and how it grows."""
-    size, rounds = (20, 1) if smoke else (1_000, 101)
+    size, rounds = (20, 1) if smoke else (1_000, 51)
     yield from against_ray(size, rounds)
     try:
         yield from against_wandb(size, rounds)
@@ -34,7 +34,7 @@ def rows(smoke: bool) -> Iterator[Row]:
     except MissingPeer:
         if not smoke:
             raise
-    yield from growth(*((20, 40) if smoke else (1_000, 100_000)), rounds=1 if smoke else 5)
+    yield from growth(*((20, 40) if smoke else (1_000, 100_000)), rounds=1 if smoke else 3)
 
 
 def new(size: int, log_ints: bool = True) -> Callable[[], hp.SearchSpace]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import inspect
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -73,6 +74,25 @@ def collect(references: list[weakref.ref[Any]]) -> None:
     if any(reference() is not None for reference in references):
         gc.collect()  # not every time: it costs as much as a small trial
     references.clear()
+
+
+@contextmanager
+def at_rest() -> Iterator[None]:
+    """Meanwhile what is there already is left out of the garbage collections.
+
+    A Trainer asks for some in every training. Each goes through all objects of all packages that are loaded,
+    which takes several times as long as the rest of a small trial. If someone has frozen objects before, they
+    know what they do.
+    """
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.collect()  # else what is garbage by now would stay as long
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def free(trainer: Any) -> None:

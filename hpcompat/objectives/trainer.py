@@ -24,7 +24,7 @@ from hpcompat.objectives.arguments import applied, near, takes
 from hpcompat.objectives.attempts import Attempt, Setting, conduct
 from hpcompat.objectives.directories import last_checkpoint, writable
 from hpcompat.objectives.given import bring_back, reset, set_aside
-from hpcompat.objectives.models import collect, label_smoother, made, references, unbound
+from hpcompat.objectives.models import at_rest, collect, label_smoother, made, references, unbound
 from hpcompat.objectives.scores import Values
 from hpcompat.objectives.view import TrialView
 from hpcompat.trials import Trial
@@ -67,7 +67,8 @@ def trainer_objective(trainer: Any, setting: Setting) -> Iterator[Evaluate]:
             collect(alive)
 
     try:
-        yield evaluate
+        with at_rest():
+            yield evaluate
     finally:
         bring_back(trainer, given)
 
