@@ -3,7 +3,8 @@
 Options: `driver` ("embedded" or "server"), `project`, `entity`, `name` (of the sweep), and `settings`,
 a dict for `wandb.Settings`. Embedded: `mode`, "offline" (the default where there is an output_dir: the
 runs lie in `<output_dir>/wandb`, for `wandb sync` to send) or "disabled". Server: `sweep_id`, to join
-a sweep of the same space; the trials it holds count in `n_trials`.
+a sweep of the same space; the trials it holds count in `n_trials`, and so does what other processes, that
+have joined it too, are running: together they run as many as that. The sweep's own run_cap says it as well.
 
 `pruner` is "hyperband" (from the second report on, with eta 3), or an `early_terminate` of W&B's:
 `{"type": "hyperband", "min_iter": 3}`. The objective is logged as "objective", or "objective_0",
@@ -15,17 +16,20 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpcompat.backends import Evaluate, Plan, Run, known
 from hpcompat.backends.wandb.embedded import embedded
 from hpcompat.backends.wandb.engine import violations
-from hpcompat.backends.wandb.runs import METRIC, Source, alone, conducted
+from hpcompat.backends.wandb.runs import METRIC, Source, alone, conducted, record
 from hpcompat.backends.wandb.server import logged_in, on_server
-from hpcompat.errors import BackendError, Fault
+from hpcompat.backends.wandb.sharing import Shared
+from hpcompat.errors import BackendError, Fault, SearchError
 from hpcompat.space.values import show
+from hpcompat.trials import Trial
 
 SOURCES = {"embedded": embedded, "server": on_server}
 OPTIONS = ("driver", "project", "entity", "name", "settings", "mode", "sweep_id")
@@ -72,18 +76,41 @@ def _drive(plan: Plan, source: Source, evaluate: Evaluate) -> Run:
             offer = source.offer(number)
             if offer is None:
                 break
-            trial = conducted(offer, number, source.metrics, evaluate)
+            trial = conducted(offer, number, evaluate)
             runs[number] = offer.run.id
             trials.append(trial)
+            try:
+                ended = plan.finished(trial)
+            finally:
+                record(offer.run, trial, source.metrics)
             source.tell(trial)
-            if plan.finished(trial):
+            if ended:
                 break
     except KeyboardInterrupt:
         if len(trials) == len(source.before):
             raise
         interrupted = True
+    if source.shared is not None and not interrupted:
+        _settle(source.shared, trials, runs, len(source.before))
     directory = os.path.join(os.path.abspath(plan.output_dir), "wandb") if plan.output_dir else None
     return Run(tuple(trials), Sweep(source.sweep, source.id, runs, directory, source.url), interrupted)
+
+
+def _settle(shared: Shared, trials: list[Trial], runs: dict[int, str], before: int) -> None:
+    """Add what other processes have finished meanwhile; say which of the trials of this one W&B does not have."""
+    own = list(runs.items())[before:]
+    try:
+        untold = shared.untold([run for _, run in own])
+        others = {run: trial for run, trial in shared.trials().items() if run not in runs.values()}
+    except SearchError as error:
+        warnings.warn(f"of other processes' trials nothing is known: {error.message}", stacklevel=2)
+        return
+    if untold:
+        numbers = ", ".join(str(number) for number, run in own if run in untold)
+        warnings.warn(f"W&B was not told how these trials ended, they are in the result alone: {numbers}", stacklevel=2)
+    for number, (run, trial) in enumerate(others.items(), 1 + max(runs, default=-1)):
+        trials.append(replace(trial, number=number))
+        runs[number] = run
 
 
 def _sweep(plan: Plan) -> dict[str, Any]:

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Thread
 
 from hpcompat.errors import SearchError
 
 _TICK = 0.05
+PROBE = 60.0
+"""Seconds without a run after which W&B is asked whether it is still there: the agent would wait for ever."""
+PROBES = 10
+"""How often it may say that it is, and that nobody has paused the sweep."""
 
 
 @dataclass
@@ -36,10 +40,14 @@ class _End(BaseException):
 
 
 class Fetcher:
-    """An agent of the sweep at a path (entity/project/id), from the first `fetch` until `close`."""
+    """An agent of the sweep at a path (entity/project/id), from the first `fetch` until `close`.
 
-    def __init__(self, path: str) -> None:
+    `is_paused` asks W&B whether the sweep is, and raises if there is no answer.
+    """
+
+    def __init__(self, path: str, is_paused: Callable[[], bool]) -> None:
         self._path = path
+        self._is_paused = is_paused
         self._thread = Thread(target=self._serve, name="hpcompat-agent", daemon=True)
         self._begun = self._closed = False
         self._offered: Job | None = None
@@ -56,7 +64,13 @@ class Fetcher:
             self._thread.start()
         if self._current is not None:
             self._current.over = True
+        asked, left = time.monotonic(), PROBES
         while self._offered is self._current:
+            if time.monotonic() - asked > PROBE:
+                left = PROBES if self._is_paused() else left - 1
+                asked = time.monotonic()
+                if not left:
+                    raise SearchError("W&B hands out no run, and does not say that there is none")
             if not self._thread.is_alive() or (until is not None and time.monotonic() > until):
                 break
             self._thread.join(_TICK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -18,7 +18,7 @@ from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
 
 PROJECT = "uncategorized"
 """Where W&B puts a sweep for which no project is named."""
-_ENDED = ("finished", "failed", "crashed", "killed")
+ENDED, SURPLUS = ("finished", "failed", "crashed", "killed"), "SURPLUS"
 
 
 def joined(plan: Plan, sweep_id: str, project: str | None = None, entity: str | None = None) -> tuple[Any, Translation]:
@@ -81,11 +81,16 @@ def _describes(description: Any, space: SearchSpace) -> bool:
         return False
 
 
-def trials_of(sweep: Any, translation: Translation, names: Sequence[str]) -> dict[str, Trial]:
+def has_ended(run: Any) -> bool:
+    """Whether the run is over, or has told how its trial ended and W&B waits for it in vain to finish."""
+    return run.state in ENDED or run.summary_metrics.get("state") in (COMPLETE, PRUNED, FAILED, SURPLUS)
+
+
+def trials_of(runs: Iterable[Any], translation: Translation, names: Sequence[str]) -> dict[str, Trial]:
     """The trials behind the runs of a sweep that have ended, by the run's id, in the order they were made."""
     trials: dict[str, Trial] = {}
-    for run in sweep.runs:
-        if run.state in _ENDED:
+    for run in runs:
+        if has_ended(run) and run.summary_metrics.get("state") != SURPLUS:
             try:
                 trials[run.id] = _trial(run, len(trials), translation, names)
             except ParamsError as error:

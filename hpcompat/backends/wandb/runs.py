@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hpcompat.backends import Evaluate, Suggestion
+from hpcompat.backends.wandb.sharing import Shared
 from hpcompat.errors import BackendError, Fault, SearchError
 from hpcompat.trials import FAILED, Trial
 
@@ -47,7 +48,7 @@ class Source:
     """Where configurations come from.
 
     `offer(number)` opens the next one, or gives None if there is none left. `before`: trials that the
-    sweep already holds, by the id of their run. `sweep`, `id` and `url` describe it.
+    sweep already holds, by the id of their run. `shared`: the sweep on a server. `sweep`, `id` and `url` describe it.
     """
 
     offer: Callable[[int], Offer | None]
@@ -57,10 +58,11 @@ class Source:
     id: str
     url: str | None = None
     before: Mapping[str, Trial] = field(default_factory=dict)
+    shared: Shared | None = None
 
 
-def conducted(offer: Offer, number: int, names: Sequence[str], evaluate: Evaluate) -> Trial:
-    """The trial of an offer, shown by its run, which is finished with it."""
+def conducted(offer: Offer, number: int, evaluate: Evaluate) -> Trial:
+    """The trial of an offer, shown by its run, which stays open until the trial is recorded."""
     run, reports = offer.run, list[float]()
 
     def report(value: float, step: int) -> None:
@@ -69,12 +71,10 @@ def conducted(offer: Offer, number: int, names: Sequence[str], evaluate: Evaluat
 
     try:
         with _kept_open(run):
-            trial = evaluate(Suggestion(number, offer.params, report, lambda: offer.stops(reports), run))
+            return evaluate(Suggestion(number, offer.params, report, lambda: offer.stops(reports), run))
     except BaseException:
         run.finish(exit_code=1)
         raise
-    record(run, trial, names)
-    return trial
 
 
 def record(run: Any, trial: Trial, names: Sequence[str]) -> None:
@@ -85,16 +85,16 @@ def record(run: Any, trial: Trial, names: Sequence[str]) -> None:
     run.finish(exit_code=int(trial.state == FAILED))
 
 
-def opened(**arguments: Any) -> Any:
+def opened(hints: Sequence[Fault] = (), **arguments: Any) -> Any:
     """`wandb.init`. Raises `SearchError` for what it refuses: every trial would fail alike."""
     import wandb
 
     quick = {"x_save_requirements": False}  # listing what is installed takes longer than a small trial
     try:
         settings = wandb.Settings(**{**quick, **arguments.pop("settings", {})})
-        return wandb.init(settings=settings, **arguments)
+        return wandb.init(settings=settings, **arguments)  # which asks again by itself, for init_timeout
     except (wandb.Error, ValueError) as error:
-        raise SearchError(f"wandb.init refuses: {error}") from error
+        raise SearchError(f"wandb.init refuses: {error}", hints) from error
 
 
 @contextmanager
@@ -131,6 +131,7 @@ def alone(output_dir: str | None) -> Iterator[None]:
     hooks = sys.exit, sys.excepthook
     with TemporaryDirectory(prefix="hpcompat-", ignore_cleanup_errors=True) as private:
         directory = os.path.abspath(output_dir or private)
+        os.environ.setdefault("WANDB__GRAPHQL_RETRY_MAX", "4")  # by itself it goes on for half an hour
         os.environ |= {
             "WANDB_DIR": directory,
             "WANDB_DATA_DIR": os.path.join(directory, "wandb"),  # artifacts that `wandb sync` is to send

@@ -7,17 +7,22 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from typing import Any
 
 from hpcompat.backends import Plan
 from hpcompat.backends.wandb.agent import Fetcher
-from hpcompat.backends.wandb.joining import joined, trials_of
+from hpcompat.backends.wandb.joining import SURPLUS, joined
 from hpcompat.backends.wandb.runs import Offer, Source, metrics, opened, record
+from hpcompat.backends.wandb.sharing import Shared, asked, meet
 from hpcompat.errors import Fault, SearchError
 from hpcompat.space.values import identity
 from hpcompat.translators import Translation, translate
 from hpcompat.trials import Trial
 
+_PATIENCE = 300.0
+"""Seconds that a run may take to tell W&B of its end."""
+_SURPLUS = Trial(0, {}, state=SURPLUS)
 _EMBEDDED = Fault("", "or search without a server: driver='embedded'")
 
 
@@ -43,36 +48,52 @@ def on_server(plan: Plan, sweep: Mapping[str, Any]) -> Iterator[Source]:
         found, translation = joined(plan, plan.options["sweep_id"], **place)
     else:
         translation = translate(plan.space, "wandb", encode=True, **sweep)
-        found = _created(translation, **place)
+        found = _created(translation, _cap(plan, translation), **place)
     form = translation.form
     names = (form["metric"]["name"],) if "metric" in form else metrics(len(plan.directions))
-    before = trials_of(found, translation, names)
+    shared = Shared(f"{found.entity}/{found.project}/{found.id}", translation, names, plan.n_trials)
+    before = shared.trials()
+    if "sweep_id" in plan.options and shared.wants():
+        shared.lift_cap()
     seen = {identity(trial.params): trial for trial in before.values()}
     waits_until = None if plan.timeout is None else time.monotonic() + plan.timeout
     exhaustive = form["method"] == "grid"
     reported = names[0] if "early_terminate" in form else "reported"
+    fetchers = [Fetcher(shared.path, shared.is_paused)]
 
     def offer(number: int) -> Offer | None:
-        while not (exhaustive and len(seen) >= plan.space.size):
-            job = fetcher.fetch(waits_until)
+        while not (exhaustive and len(seen) >= plan.space.size) and shared.wants():
+            try:
+                job = fetchers[-1].fetch(waits_until)
+            except SearchError as error:
+                raise SearchError(error.message, {*error.faults, shared.way_on}) from error
             if job is None:
-                break
-            run = opened(settings=plan.options.get("settings", {}))
+                late = waits_until is not None and time.monotonic() > waits_until
+                if late or not (shared.wants() and shared.lift_cap()):
+                    break
+                fetchers.append(Fetcher(shared.path, shared.is_paused))
+                continue
+            run = opened([shared.way_on], settings={"finish_timeout": _PATIENCE, **plan.options.get("settings", {})})
             params = _params(run, translation)
-            if not (exhaustive and identity(params) in seen):
+            known = identity(params)
+            others = shared.begun(besides=run.id)
+            if exhaustive and (known in seen or known in {identity(shared.params(other)) for other in others}):
+                # raw values differ where conditions are not met
+                record(run, replace(seen.get(known, _SURPLUS), state=SURPLUS), names)
+            elif len(others) >= plan.n_trials:
+                record(run, _SURPLUS, names)
+                meet()
+            else:
                 return Offer(params, run, job.stops, reported)
-            # raw values differ where conditions are not met
-            record(run, seen[identity(params)], names)
         return None
 
     def tell(trial: Trial) -> None:
         seen[identity(trial.params)] = trial
 
-    fetcher = Fetcher(f"{found.entity}/{found.project}/{found.id}")
     try:
-        yield Source(offer, tell, names, form, found.id, found.url, before)
+        yield Source(offer, tell, names, form, found.id, found.url, before, shared)
     finally:
-        fetcher.close()
+        fetchers[-1].close()
 
 
 def _verify_login() -> None:
@@ -86,19 +107,27 @@ def _verify_login() -> None:
     raise SearchError("W&B needs a key", [Fault("", "call wandb.login(), or set WANDB_API_KEY"), _EMBEDDED])
 
 
-def _created(translation: Translation, project: str | None = None, entity: str | None = None) -> Any:
+def _cap(plan: Plan, translation: Translation) -> dict[str, int]:
+    """What bounds all agents of the sweep, whoever starts them; a grid may hold some configurations twice."""
+    conditional = any(leaf.when for leaf in plan.space.leaves)
+    return {} if translation.form["method"] == "grid" and conditional else {"run_cap": plan.n_trials}
+
+
+def _created(
+    translation: Translation, cap: Mapping[str, int], project: str | None = None, entity: str | None = None
+) -> Any:
     import wandb
 
-    sweep = dict(translation.form)
+    sweep = {**translation.form, **cap}
     if any(level.level == "encoded" for level in translation.levels):
         # who joins has to know what the values stand for
         sweep["description"] = json.dumps(translation.space.to_dict())
     try:
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
             name = wandb.sweep(sweep, project=project, entity=entity)
-        return wandb.Api().sweep(name)  # type: ignore[no-untyped-call]
     except (wandb.Error, ValueError) as error:
         raise SearchError(f"W&B does not make the sweep: {error}", [_EMBEDDED]) from error
+    return asked(lambda: wandb.Api().sweep(name), [_EMBEDDED])  # type: ignore[no-untyped-call]
 
 
 def _params(run: Any, translation: Translation) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     yield
     assert list(home.rglob("*")) == list(work.rglob("*")) == []
     changed = {name: value for name, value in os.environ.items() if name.startswith("WANDB")}
-    assert set(changed) <= set(before) | LOGIN
+    assert set(changed) <= set(before) | LOGIN | IMPATIENT
     assert (sys.exit, sys.excepthook) == hooks
 
 
@@ -69,8 +69,14 @@ class Server:
 
     def refuse(self, refuse: bool) -> None:
         """Whether to refuse every key."""
-        body = json.dumps({"refuse": refuse}).encode()
-        with urllib.request.urlopen(f"{self.url}/double", body):
+        self._tell(refuse=refuse)
+
+    def fail(self, *operations: str, how: int | str = 500, times: int = 1, late: bool = False) -> None:
+        """Fail the next times that each of the operations is asked for, and no other."""
+        self._tell(faults=[[operation, how, times, late] for operation in operations])
+
+    def _tell(self, **what: Any) -> None:
+        with urllib.request.urlopen(f"{self.url}/double", json.dumps(what).encode()):
             pass
 
     def close(self) -> None:
@@ -90,6 +96,7 @@ def server() -> Iterator[Server]:
 
 
 LOGIN = {"WANDB_API_KEY", "WANDB_BASE_URL", "WANDB__FILE_STREAM_TRANSMIT_INTERVAL", "WANDB__GRAPHQL_RETRY_MAX"}
+IMPATIENT = {"WANDB_HTTP_TIMEOUT", "WANDB__FILE_STREAM_RETRY_MAX"}
 
 
 @pytest.fixture(scope="session")

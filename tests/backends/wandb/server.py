@@ -2,8 +2,10 @@
 
     python server.py SEED     prints its URL, and serves until its standard input is closed
 
-GraphQL operations are answered by name. What the server knows is at GET /double; POST /double
-{"refuse": true} makes it refuse the key from then on.
+GraphQL operations are answered by name. What the server knows is at GET /double. POST /double
+{"refuse": true} makes it refuse the key from then on; {"faults": [[operation, how, times, late], …]} lets it
+fail the next times it is asked for that ("FileStream" is one too): with that status, or "cut", "half" (the
+connection ends before the answer, or within it), or "hang". If `late` it does what it was asked first.
 """
 
 from __future__ import annotations
@@ -65,6 +67,7 @@ class Store:
     runs: dict[str, WandbRun] = field(default_factory=dict)
     agents: dict[str, str] = field(default_factory=dict)
     refuse: bool = False
+    faults: list[list[Any]] = field(default_factory=list)
     operations: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
@@ -113,8 +116,9 @@ def project(variables: Answer) -> Answer:
 
 def upsert_sweep(variables: Answer) -> Answer:
     config = yaml.safe_load(variables["config"])
-    faults = sweeps.schema_violations_from_proposed_config(config)
-    name = f"sweep{len(STORE.sweeps)}"
+    known_to_the_engine = {key: entry for key, entry in config.items() if key != "run_cap"}
+    faults = sweeps.schema_violations_from_proposed_config(known_to_the_engine)
+    name = variables["id"] or f"sweep{len(STORE.sweeps)}"  # the id of one is to update it
     STORE.sweeps[name] = {"config": config, "text": variables["config"], "faults": faults}
     return {"upsertSweep": {"sweep": {"name": name, "project": project(variables)}, "configValidationWarnings": faults}}
 
@@ -204,6 +208,8 @@ def to_do(name: str, agent: str, busy: Answer) -> Answer | None:
                 run.told_to_stop = True
                 return {"type": "stop", "run_id": each.name}
         return None
+    if len(runs) >= config.get("run_cap", float("inf")):
+        return {"type": "exit"}
     chosen = sweeps.next_run(config, [run.seen for run in runs])
     if chosen is None:
         return {"type": "exit"}
@@ -246,6 +252,7 @@ OPERATIONS: dict[str, Callable[[Answer], Answer]] = {
     "GetDefaultEntity": viewer,
     "UpsertSweep": upsert_sweep,
     "GetSweep": get_sweep,
+    "GetSweepLegacy": get_sweep,  # the client tries it where the other one fails
     "Runs": get_runs,
     "Run": get_run,
     "CreateAgent": create_agent,
@@ -280,19 +287,41 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
         with LOCK:
-            if self.path == "/double":
-                STORE.refuse = json.loads(body)["refuse"]
-                self.answer({})
-            elif STORE.refuse:
-                self.answer({"errors": [{"message": "invalid credentials"}]}, 401)
-            elif self.path == "/graphql":
-                self.answer(self.graphql(json.loads(body)))
-            elif self.path.endswith("/file_stream"):
-                self.answer(file_stream(self.path.split("/")[-2], json.loads(body)))
-            else:
-                self.answer({}, 404)
+            status, answer = self.routed(body)
+        if status in ("cut", "half", "hang"):
+            self.close_connection = True
+            if status == "half":
+                self.answer(answer, missing=1)
+            elif status == "hang":
+                threading.Event().wait()
+        else:
+            self.answer(answer, status)
+
+    def routed(self, body: Any) -> tuple[Any, Any]:
+        """The status, and the answer."""
+        if self.path == "/double":
+            STORE.__dict__.update(body)
+            return 200, {}
+        if STORE.refuse:
+            return 401, {"errors": [{"message": "invalid credentials"}]}
+        if self.path == "/graphql":
+            return self.faulty(NAME.search(body["query"])[1], lambda: self.graphql(body))
+        if self.path.endswith("/file_stream"):
+            return self.faulty("FileStream", lambda: file_stream(self.path.split("/")[-2], body))
+        return 404, {}
+
+    def faulty(self, name: str, carried_out: Callable[[], Answer]) -> tuple[Any, Answer]:
+        fault = next((each for each in STORE.faults if each[0] == name), None)
+        if fault is None:
+            return 200, carried_out()
+        fault[2] -= 1
+        if not fault[2]:
+            STORE.faults.remove(fault)
+        if fault[3]:
+            carried_out()
+        return fault[1], {"errors": [{"message": "something went wrong here"}]}
 
     def graphql(self, request: Answer) -> Answer:
         name = NAME.search(request["query"])[1]
@@ -311,13 +340,13 @@ class Handler(BaseHTTPRequestHandler):
         with LOCK:
             self.answer({**asdict(STORE), "keys": sorted(STORE.keys)} if self.path == "/double" else {})
 
-    def answer(self, body: Any, status: int = 200) -> None:
+    def answer(self, body: Any, status: int = 200, missing: int = 0) -> None:
         text = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        self.wfile.write(text)
+        self.wfile.write(text[: len(text) - missing])
 
     def log_message(self, *args: Any) -> None:
         """Say nothing."""
