@@ -77,7 +77,6 @@ def test_a_trial_of_a_dead_node_that_may_not_run_again_has_failed():
     told = []
     engine = Engine(lambda key: {"x": 1.0}, lambda *report: None, lambda key, *trial: told.append(key))
     course = Course(Plan(hp.SearchSpace(X), ("minimize",), n_trials=3), engine, lambda path: None, root=None)
-    course.begin()
     assert [course.suggest(key)["number"] for key in "abc"] == [0, 1, 2]
     assert course.suggest("d") is None  # one of those that run may have to run again
     course.lost("b", "Node Id: …", node_died=True)
@@ -99,7 +98,6 @@ def test_a_process_that_dies_before_its_trial_begins_is_not_the_trials_fault():
     """As long as it does not happen again and again."""
     engine = Engine(lambda key: {"x": 1.0}, lambda *report: None, lambda key, *trial: None)
     course = Course(Plan(hp.SearchSpace(X), ("minimize",), n_trials=1), engine, lambda path: None, root=None)
-    course.begin()
     for key in "abcd":
         assert course.suggest(key)["number"] == 0
         course.lost(key, "no memory", node_died=False, begun=False)
