@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BACKEND ?= optuna
+KILLS ?= 20
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -22,8 +23,9 @@ test: $(INSTALLED)  ## the tests and every example in the documentation
 properties: $(INSTALLED)  ## every property, on 20,000 new spaces each: hours
 	@$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=thorough tests/space tests/translators
 
-soak: $(INSTALLED)  ## 200,000 pieces of nonsense for each reader
+soak: $(INSTALLED)  ## nonsense for each reader, and kill -9 of searches on each backend [KILLS=20]
 	@HPCOMPAT_HOSTILE=200000 $(BIN)/python -m pytest -q -n 2 -o timeout=7200 tests/translators/test_hostile_input.py
+	@HPCOMPAT_KILLS=$(KILLS) $(BIN)/python -m pytest -q -o timeout=0 tests/search/test_killed.py
 
 bench: $(BENCH)  ## measure against the alternatives, into docs/benchmarks.md [ITEMS="imports sampling"]: half an hour
 	@.venv-bench/bin/python -m benchmarks $(ITEMS)

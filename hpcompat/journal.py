@@ -7,12 +7,15 @@
 
 A process that is killed may leave its last line torn. Nobody has heard of that trial: it is as if it had
 been under way, and another takes its place.
+
+Beside it lies, while a search runs, a directory with the `Diary` of each of its processes.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,7 +29,7 @@ from hpcompat.space.serial import read_value, write_value
 from hpcompat.space.values import show
 from hpcompat.trials import Trial
 
-FILE = "hpcompat-journal.jsonl"
+FILE, DIARY = "hpcompat-journal.jsonl", "hpcompat-diary"
 
 
 def _unkept(trial: Trial) -> None:
@@ -35,10 +38,14 @@ def _unkept(trial: Trial) -> None:
 
 @dataclass(frozen=True)
 class Journal:
-    """`trials`: those that were in it when it was opened. `add(trial)` puts another one on the disk."""
+    """`trials`: those that were in it when it was opened. `add(trial)` puts another one on the disk.
+
+    `diary`: where run directories are noted; None where no journal is kept.
+    """
 
     trials: tuple[Trial, ...] = ()
     add: Callable[[Trial], None] = _unkept
+    diary: str | None = None
 
 
 @contextmanager
@@ -84,7 +91,8 @@ def opened(output_dir: str | None, space: SearchSpace, directions: Sequence[str]
             held += 1
 
         try:
-            yield Journal(trials, add)
+            with _diary(root) as diary:
+                yield Journal(trials, add, diary)
         finally:
             if not held:
                 with suppress(OSError):
@@ -101,6 +109,20 @@ def _file(path: str) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
+
+
+@contextmanager
+def _diary(root: str) -> Iterator[str]:
+    """The directory of diaries; with those of a search that was killed, if they are still there."""
+    folder = os.path.join(root, DIARY)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise SearchError(f"{folder} cannot be made: {error.strerror}") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lock(file: int, path: str) -> None:

@@ -15,6 +15,7 @@ from hpcompat.objectives import function_objective, is_trainer, ranks
 from hpcompat.objectives.arguments import applied, near, takes
 from hpcompat.objectives.attempts import Setting
 from hpcompat.objectives.checks import params_faults
+from hpcompat.objectives.diary import Diary, noted
 from hpcompat.objectives.directories import Keeper, Runs, settled
 from hpcompat.objectives.trainer import trainer_objective, trainer_with
 from hpcompat.progress import progress_bar
@@ -99,20 +100,20 @@ def search(
     past, watching = preflight.given(trainer, history, callbacks)
     directions = preflight.directions(direction)
     place = output_dir or (trainer.args.output_dir if is_trainer(trainer) else None)
-    runs = Runs()
     plan = Plan(_space(space), directions, n_trials, sampler, pruner, seed, timeout, past, options)
     plan = replace(plan, output_dir=place, resume=resume)
-    setting = Setting(plan.space, directions, compute_objective, hp_name, output_dir, runs)
+    setting = Setting(plan.space, directions, compute_objective, hp_name, output_dir)
     preflight.check(trainer, plan, setting, engine, keep)
 
     with ranks.joined(backend) as crew:
-        plan = replace(plan, origin=(trainer, crew.setting(setting)))
         if crew.follows:
-            with _objective(plan) as evaluate:
+            with _objective(replace(plan, origin=(trainer, crew.setting(setting)))) as evaluate:
                 trials, interrupted = crew.follow(evaluate)
             ran = Run(trials, None, interrupted)
         else:
             with opened(None if engine.stored(options) else place, plan.space, directions, resume) as journal:
+                runs = Runs(Diary(journal.diary)) if journal.diary else Runs()
+                plan = replace(plan, origin=(trainer, crew.setting(replace(setting, runs=runs))))
                 ran = _led(run, plan, journal, crew, Keeper(runs, keep, directions), watching, progress)
             crew.conclude((ran.trials, ran.interrupted))
     return SearchResult(ran.trials, plan.space, directions, backend, ran.native, ran.interrupted)
@@ -129,10 +130,11 @@ def _led(
 ) -> Run:
     """What came of the whole plan, by the process that drives it: with the trials of the journal, in order."""
     done = list(journal.trials)
-    keeper.go_on(done)
+    keeper.go_on(done, noted(journal.diary) if journal.diary else ())
     with progress_bar(plan.n_trials, plan.directions, progress, len(done)) as show:
 
         def finished(trial: Trial) -> bool:
+            keeper.ended(trial)
             journal.add(trial)
             done.append(trial)
             keeper.add(trial)

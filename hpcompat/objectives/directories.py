@@ -18,7 +18,7 @@ KEEP = ("best", "all", "none")
 
 @dataclass(frozen=True)
 class Runs:
-    """The run directories that this search made."""
+    """The run directories that this search made: a plain dict, or a `Diary` that outlives a kill."""
 
     made: dict[str, None] = field(default_factory=dict)
     token: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
@@ -34,11 +34,17 @@ class Runs:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         second = f"{path}-{self.token}"
         for candidate in (path, second, *(f"{second}-{count}" for count in range(2, 1000))):
-            try:
-                os.mkdir(candidate)  # fails if it is there: no two trials ever share one
-            except FileExistsError:
+            if os.path.lexists(candidate):
                 continue
             self.made[candidate] = None
+            try:
+                os.mkdir(candidate)  # fails if it is there: no two trials ever share one
+            except BaseException as error:
+                del self.made[candidate]
+                if isinstance(error, FileExistsError):
+                    continue
+                raise
+            self.made[candidate] = None  # before it was about to be made, see Diary
             return candidate
         raise SearchError(f"{path} and a thousand more of that name are taken")
 
@@ -74,12 +80,23 @@ class Keeper:
         self.directions = directions
         self.front: tuple[Trial, ...] = ()
 
-    def go_on(self, trials: Iterable[Trial]) -> None:
-        """Take in the trials of a search that is resumed, whose directories are this one's from now on."""
+    def go_on(self, trials: Iterable[Trial], left: Iterable[str]) -> None:
+        """Take in the trials of a search that is resumed, whose directories are this one's from now on.
+
+        So are those that were `left` by trials under way when it ended: they are removed.
+        """
         for trial in trials:
             if trial.directory and os.path.isdir(trial.directory):
-                self.runs.made[trial.directory] = None
+                self.runs.made.setdefault(trial.directory)
             self.add(trial)
+        for path in left:
+            self.runs.made.setdefault(path)
+        self.close()
+
+    def ended(self, trial: Trial) -> None:
+        """Remove what stays in no case, before the trial is taken in: the journal may need the room."""
+        if self.keep != "all" and trial.state != COMPLETE and trial.directory:
+            self.runs.remove(trial.directory)
 
     def add(self, trial: Trial) -> None:
         """Take in a finished trial; remove what it beat, or its own directory."""

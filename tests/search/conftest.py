@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 import transformers
+from legs import Legs, wait_for
 from tiny import Net, Places, a_trainer
 from transformers import Trainer
 
@@ -65,3 +67,13 @@ def ours() -> Callable[..., hp.SearchResult]:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     transformers.set_seed(0)
+
+
+@pytest.fixture(scope="session")
+def legs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Legs]:
+    """Searches in processes of their own, which may be killed."""
+    legs = Legs(tmp_path_factory.mktemp("legs"))
+    yield legs
+    legs.close()
+    if "HPCOMPAT_KILLS" in os.environ:  # some of Ray's take their time
+        wait_for(lambda: not any(leg.processes() for leg in legs.ended), "processes are left")

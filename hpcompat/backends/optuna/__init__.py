@@ -24,7 +24,7 @@ from hpcompat.backends import Evaluate, Plan, Run, Suggestion, known
 from hpcompat.backends.grid import configurations
 from hpcompat.backends.optuna import samplers
 from hpcompat.backends.optuna.sharing import HISTORY, Shared
-from hpcompat.errors import BackendError, Fault
+from hpcompat.errors import BackendError, Fault, SearchError
 from hpcompat.space.values import identity, show
 from hpcompat.translators.optuna import Suggest, to_optuna
 from hpcompat.trials import COMPLETE, PRUNED, Trial
@@ -53,6 +53,7 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
     grid = configurations(plan.space) if plan.sampler == "grid" else None
     begun: set[int] = set()
     own: dict[int, Trial] = {}
+    told: dict[int, Trial] = {}
     ended = interrupted = False
     with _quiet(optuna):
         study = _study(plan, optuna)
@@ -64,11 +65,8 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
             shared.check()
 
         def objective(trial: Any) -> Any:
-            nonlocal ended
             begun.add(trial.number)
             if not queue.admits(trial):
-                if not queue.next():
-                    study.stop()
                 raise _Failed("surplus")
             number = queue.number(trial)
             params = suggest(trial)
@@ -77,13 +75,19 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
             except KeyboardInterrupt:
                 trial.set_user_attr("error", "KeyboardInterrupt: the search was interrupted")
                 raise
-            own[trial.number] = done
             for name, value in studies.attributes(done).items():
                 trial.set_user_attr(name, value)
-            ended = plan.finished(done)
+            told[trial.number] = done
+            return _told(done, optuna)
+
+        def finished(study: Any, form: Any) -> None:
+            """The study holds the trial: now it may be heard of."""
+            nonlocal ended
+            if form.number in told:
+                own[form.number] = told.pop(form.number)
+                ended = plan.finished(own[form.number])
             if ended or not queue.next():
                 study.stop()
-            return _told(done, optuna)
 
         deadline = time.monotonic() + (plan.timeout or float("inf"))
         try:
@@ -93,12 +97,17 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
                     objective,
                     timeout=None if plan.timeout is None else left,
                     catch=(_Failed,),
+                    callbacks=[finished],
                     gc_after_trial=plan.options.get("gc_after_trial", False),
                 )
         except KeyboardInterrupt:
             if not own:
                 raise
             interrupted = True
+        except Exception as error:
+            if failure := _failure(error):
+                raise failure from error
+            raise
         others = [form for form in shared.finished() if form.number not in begun] if shared else []
         thawed = [studies.thawed(form, suggest.translation, queue.number(form)) for form in others]
     return Run(tuple(sorted([*own.values(), *thawed], key=lambda trial: trial.number)), study, interrupted)
@@ -139,6 +148,17 @@ def _told(done: Trial, optuna: Any) -> Any:
         assert done.values is not None
         return done.values[0] if len(done.values) == 1 else list(done.values)
     raise optuna.TrialPruned() if done.state == PRUNED else _Failed(done.cause)
+
+
+def _failure(error: Exception) -> SearchError | None:
+    """What to say of an error that ended `optimize`, if the storage made it."""
+    if isinstance(error, AssertionError) and isinstance(error.__context__, Exception):
+        error = error.__context__  # Optuna has stumbled over its storage's
+    cause = error.__cause__ or error
+    if not isinstance(error, OSError) and not type(cause).__module__.startswith(("sqlalchemy.", "optuna.")):
+        return None
+    hint = Fault("", "what it holds is safe: see to it, then go on with resume=True")
+    return SearchError(f"the storage of the study fails: {str(cause).splitlines()[0]}", [hint])
 
 
 def _tell_history(study: Any, plan: Plan, suggest: Suggest) -> None:

@@ -29,12 +29,13 @@ from hpcompat.backends import Evaluate, Plan, Run
 from hpcompat.backends.ray.cluster import Cluster, connected
 from hpcompat.backends.ray.course import Course
 from hpcompat.backends.ray.engines import Exhausted, engine
-from hpcompat.backends.ray.errands import Errand, noted
+from hpcompat.backends.ray.errands import Errand
 from hpcompat.backends.ray.nodes import capacity, known, node_died, resources_of_cluster, whereabouts
 from hpcompat.backends.ray.shipping import packed, root
 from hpcompat.backends.ray.trainable import names, trainable
 from hpcompat.errors import BackendError, Fault
 from hpcompat.objectives import is_trainer
+from hpcompat.objectives.diary import noted
 from hpcompat.space.values import show
 
 OPTIONS = (
@@ -54,9 +55,9 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
     made = setting.runs.made
     course = Course(plan, engine(plan), made.setdefault, root(thing, setting))
     with connected(plan.options.get("address")) as cluster:
-        diary = os.path.join(cluster.private, "diary")
+        diary = getattr(made, "folder", None) or os.path.join(cluster.private, "diary")
+        os.makedirs(diary, exist_ok=True)
         errand = Errand(setting.runs.token, len(plan.directions), diary, _workers(plan))
-        os.mkdir(errand.diary)
         try:
             tuner = _tuner(plan, course, cluster, _resources(plan, thing), errand, shipment)
             with _drawing(plan):

@@ -6,7 +6,6 @@ import logging
 import os
 import secrets
 import signal
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
@@ -15,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpcompat.backends.private import private_directory
 from hpcompat.errors import BackendError
 
-# Ray's sockets lie under its directory, and a socket's path has at most 107 characters
-_LONGEST = 40
 _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they mean here
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # of no use once their directory is gone
@@ -45,7 +43,7 @@ def connected(address: str | None) -> Iterator[Cluster]:
     import ray
 
     address = address or os.environ.get("RAY_ADDRESS")
-    with _quiet(), _environment(), _handlers(), tempfile.TemporaryDirectory(prefix="hp-", dir=_short()) as private:
+    with _quiet(), _environment(), _handlers(), private_directory() as private:
         own = not ray.is_initialized()
         if not own and address not in (None, "auto", "local", ray.get_runtime_context().gcs_address):
             raise BackendError(f"address={address!r}: this process is on another cluster already")
@@ -76,10 +74,6 @@ def _authenticate() -> None:
     if not (chosen or given or (Path.home() / ".ray" / "auth_token").exists()):
         # not taken back: Ray itself remembers it as long as the process lives
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
-def _short() -> str | None:
-    return None if len(tempfile.gettempdir()) <= _LONGEST else "/tmp"
 
 
 @contextmanager

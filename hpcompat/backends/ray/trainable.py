@@ -12,11 +12,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 from hpcompat.backends import Evaluate, Suggestion
-from hpcompat.backends.ray.errands import Diary, Errand, settle
+from hpcompat.backends.ray.errands import Errand, settle
 from hpcompat.backends.ray.group import Group
 from hpcompat.backends.ray.nodes import NodeLost
 from hpcompat.backends.ray.shipping import unpacked
 from hpcompat.errors import HpcompatError
+from hpcompat.objectives.diary import Diary
 from hpcompat.trials import FAILED, Trial
 
 # keys of what a trial reports beside its objectives

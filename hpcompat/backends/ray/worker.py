@@ -12,9 +12,10 @@ from importlib import import_module
 from typing import Any
 
 from hpcompat.backends import Suggestion
-from hpcompat.backends.ray.errands import Diary, Errand, settle
+from hpcompat.backends.ray.errands import Errand, settle
 from hpcompat.backends.ray.shipping import unpacked
 from hpcompat.errors import HpcompatError
+from hpcompat.objectives.diary import Diary
 from hpcompat.trials import Trial
 
 

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from hpcompat.backends import Evaluate, Suggestion
+from hpcompat.backends.private import private_directory
 from hpcompat.backends.wandb.sharing import Shared
 from hpcompat.errors import BackendError, Fault, SearchError
+from hpcompat.objectives.directories import writable
 from hpcompat.trials import FAILED, Trial
 
 METRIC = "objective"
@@ -78,11 +79,18 @@ def conducted(offer: Offer, number: int, evaluate: Evaluate) -> Trial:
 
 
 def record(run: Any, trial: Trial, names: Sequence[str]) -> None:
-    """Log what came of a trial, and finish its run: a failed one as failed."""
-    if trial.values is not None:
-        run.log(dict(zip(names, trial.values, strict=True)))
-    run.summary.update({"state": trial.state, **({"error": trial.cause} if trial.error else {})})
-    run.finish(exit_code=int(trial.state == FAILED))
+    """Log what came of a trial, and finish its run: a failed one as failed.
+
+    Raises `SearchError` where it cannot be written.
+    """
+    try:
+        if trial.values is not None:
+            run.log(dict(zip(names, trial.values, strict=True)))
+        run.summary.update({"state": trial.state, **({"error": trial.cause} if trial.error else {})})
+        run.finish(exit_code=int(trial.state == FAILED))
+    except OSError as error:
+        hint = Fault("", "what is finished is in the journal: see to it, then go on with resume=True")
+        raise SearchError(f"the run {run.id!r} of W&B cannot be written: {error.strerror}", [hint]) from error
 
 
 def opened(hints: Sequence[Fault] = (), **arguments: Any) -> Any:
@@ -93,7 +101,7 @@ def opened(hints: Sequence[Fault] = (), **arguments: Any) -> Any:
     try:
         settings = wandb.Settings(**{**quick, **arguments.pop("settings", {})})
         return wandb.init(settings=settings, **arguments)  # which asks again by itself, for init_timeout
-    except (wandb.Error, ValueError) as error:
+    except (wandb.Error, ValueError, OSError) as error:
         raise SearchError(f"wandb.init refuses: {error}", hints) from error
 
 
@@ -129,8 +137,8 @@ def alone(output_dir: str | None) -> Iterator[None]:
         raise BackendError(f"the run {wandb.run.id!r} of W&B is open, and each trial has one of its own", [hint])
     before = _environment()
     hooks = sys.exit, sys.excepthook
-    with TemporaryDirectory(prefix="hpcompat-", ignore_cleanup_errors=True) as private:
-        directory = os.path.abspath(output_dir or private)
+    with private_directory() as private:
+        directory = writable(output_dir or private)  # else wandb would take another, and leave things there
         os.environ.setdefault("WANDB__GRAPHQL_RETRY_MAX", "4")  # by itself it goes on for half an hour
         os.environ |= {
             "WANDB_DIR": directory,

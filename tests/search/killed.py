@@ -1,0 +1,193 @@
+"""Searches, each in a process of its own that may be killed at any moment:  python killed.py FILE_DESCRIPTOR
+
+It reads orders, a JSON object a line. For each it forks a process, which spares that the imports; writes to
+the file its pid, and when it is over how it has ended. A search tells what it does by lines in a named pipe,
+which Ray's workers can write to as well, and puts its result into a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import disk
+import optuna
+import tiny
+from transformers import TrainerCallback
+
+import hpcompat as hp
+from hpcompat.backends.sigopt.lite import lite_connection
+
+X = hp.SearchSpace({"x": hp.Float(0, 4)})
+LR = hp.SearchSpace({"learning_rate": hp.Float(1e-4, 1e-1, log=True)})
+MARK = "HPCOMPAT_TEST_LEG"  # in the environment of a search and of every process that it starts
+_write, _fsync, _mkdir = os.write, os.fsync, os.mkdir
+
+
+@dataclass
+class Tell:
+    """Says what happens; and stays where it is, until it is killed, when it has said `kind` for the nth time."""
+
+    pipe: str
+    kind: str | None = None
+    nth: int = 0
+
+    def __call__(self, kind: str, said: Any = None) -> None:
+        file = os.open(self.pipe, os.O_WRONLY)
+        _write(file, (json.dumps([kind, said]) + "\n").encode())
+        os.close(file)
+        if kind == self.kind:
+            self.nth -= 1
+            while self.nth == 0:
+                signal.pause()
+
+
+def watched(tell: Tell) -> None:
+    """Have the journal's writing and the making of run directories told, in the middle too."""
+    record = False
+
+    def write(file: int, data: bytes) -> int:
+        nonlocal record
+        record = data.startswith(b'{"number"')
+        if not record:
+            return _write(file, data)
+        half = _write(file, data[: len(data) // 2])
+        tell("half")
+        return half + _write(file, data[half:])
+
+    def fsync(file: int) -> None:
+        if record:
+            tell("written")
+        _fsync(file)
+        if record:
+            tell("synced")
+
+    def mkdir(path: Any, *args: Any) -> None:
+        run = os.path.basename(path).startswith("run-")
+        if run:
+            tell("making")
+        _mkdir(path, *args)
+        if run:
+            tell("made")
+
+    os.write, os.fsync, os.mkdir = write, fsync, mkdir
+
+
+def function(tell: Tell, exits: bool) -> Any:
+    """A parabola with holes: some of its x raise, are no number, take too much memory, or end the process."""
+
+    def parabola(trial: Any) -> float:
+        tell("begun")
+        x: float = trial["x"]
+        hole = int(x * 1e6) % 16
+        if hole == 0:
+            raise ValueError("a hole")
+        if hole == 1:
+            raise MemoryError
+        if hole == 2 and exits:
+            os._exit(3)
+        tell("tried")
+        return float("nan") if hole == 3 else (x - 2) ** 2
+
+    return parabola
+
+
+class Telling(TrainerCallback):
+    """Tells of a training: its first step, and its checkpoint."""
+
+    def __init__(self, tell: Tell) -> None:
+        self.tell = tell
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 1:
+            self.tell("begun")
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.tell("tried")
+
+
+def put(trial: hp.Trial) -> dict[str, Any]:
+    """A trial as JSON."""
+    return {
+        **{"number": trial.number, "params": dict(trial.params), "values": trial.values, "state": trial.state},
+        **{"run_id": trial.run_id, "checkpoint": trial.checkpoint, "error": trial.cause},
+    }
+
+
+def search(
+    pipe: str,
+    out: str,
+    result: str,
+    trains: bool = False,
+    exits: bool = False,
+    hold: tuple[str, int] | None = None,
+    room: tuple[int, int] | None = None,
+    before: str | None = None,
+    **options: Any,
+) -> None:
+    """One leg of a search. Its callback tells of each finished trial; after so many it leaves so little room.
+
+    `before`: what is to be done with the disk.
+    """
+    if before:
+        getattr(disk, before)(os.path.dirname(out))
+    tell = Tell(pipe, *(hold or ()))
+    watched(tell)
+    if trains:
+        given: Any = tiny.a_trainer(out, save_strategy="epoch", trainer={"callbacks": [Telling(tell)]})
+    else:
+        given = function(tell, exits)
+
+    def told(trial: hp.Trial) -> None:
+        tell("told", put(trial))
+        if room and trial.number + 1 == room[0]:
+            disk.fill(os.path.dirname(out), room[1])
+
+    if options.get("storage", "").endswith(".log"):
+        backend = optuna.storages.journal.JournalFileBackend(options["storage"])
+        options["storage"] = optuna.storages.JournalStorage(backend)
+    options = {"output_dir": out, "callbacks": [told], "resume": True, "progress": False, **options}
+    try:
+        found: Any = hp.search(given, LR if trains else X, **options)
+        said = {"interrupted": found.interrupted, "error": None}
+        said["best"] = found.best.number if any(trial.value is not None for trial in found.trials) else None
+    except hp.SearchError as error:
+        found, said = error, {"error": str(error)}
+    with open(result, "w") as file:
+        json.dump({**said, "trials": list(map(put, found.trials))}, file)
+
+
+def main() -> None:
+    """Take orders. A second argument: a directory to mount a small disk on."""
+    disk.mount(*sys.argv[2:])
+    replies = os.fdopen(int(sys.argv[1]), "w", buffering=1)  # standard output is anybody's
+    for name in ("ray.tune", "sweeps", "wandb"):
+        import_module(name)
+    lite_connection()
+    print("ready", file=replies)
+    for line in sys.stdin:
+        order = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                os.environ[MARK] = order.pop("mark")
+                search(**order)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        print(pid, file=replies)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=replies)
+    os._exit(0)  # what is imported has much to tidy up
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Searches in processes of their own, from the side of who watches, and may kill, them. See killed.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import disk
+from killed import MARK
+
+from hpcompat.backends.private import PREFIX
+
+PATIENCE = 300  # seconds, on a machine that is busy with other things
+
+
+def wait_for(holds: Any, what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+@dataclass
+class Moment:
+    """When the nth event of a kind has come: there and then, or while `further` events happen."""
+
+    kind: str
+    nth: int
+    further: int
+    number: int = signal.SIGKILL
+
+
+@dataclass
+class Leg:
+    """How a search has ended: its exit code, what its callback had told, and its result, if it came to one."""
+
+    pid: int
+    mark: str
+    code: int = 0
+    told: list[dict[str, Any]] = field(default_factory=list)
+    result: dict[str, Any] | None = None
+
+    def processes(self) -> list[str]:
+        """What it has started and still lives, by name."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if f"{MARK}={self.mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                    found.append((process / "cmdline").read_text().rstrip("\0"))
+        return found
+
+    def private_directories(self) -> list[Path]:
+        """Those of its own that it has left."""
+        owners = Path(tempfile.gettempdir()).glob(f"{PREFIX}*/owner.json")
+        return [owner.parent for owner in owners if json.loads(owner.read_text())["pid"] == self.pid]
+
+
+class Legs:
+    """Searches in processes of their own, which see a small disk in `place`, where one can be mounted."""
+
+    def __init__(self, root: Path) -> None:
+        self.place, self.notes = root / "disk", root / "notes"
+        self.place.mkdir()
+        self.notes.mkdir()
+        way = disk.way(self.place)
+        print(f"a small disk: {'none, but a limit on files' if way is None else ' '.join(way)}")
+        replies, theirs = os.pipe()
+        command = [*(way or ()), sys.executable, str(Path(__file__).with_name("killed.py")), str(theirs)]
+        command += [str(self.place)] if way else []
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0, pass_fds=[theirs])
+        os.close(theirs)
+        self.replies = os.fdopen(replies, "rb", buffering=0)
+        self.ended: list[Leg] = []
+        assert self._line() == "ready\n"
+
+    def run(self, out: Path, moment: Moment | None, **order: Any) -> Leg:
+        """Search, until that moment or the end."""
+        mark = uuid.uuid4().hex
+        pipe, result = str(self.notes / f"{mark}.pipe"), str(self.notes / f"{mark}.json")
+        os.mkfifo(pipe)
+        events = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)  # whoever writes comes and goes
+        hold = (moment.kind, moment.nth) if moment and not moment.further else None
+        whole = {"pipe": pipe, "out": str(out), "result": result, "hold": hold, "mark": mark, **order}
+        self.process.stdin.write((json.dumps(whole) + "\n").encode())
+        leg = Leg(int(self._line()), mark)
+        buffered, ended = b"", False
+        while not ended:
+            ready, *_ = select.select([events, self.replies], [], [], PATIENCE)
+            assert ready, f"nothing happens in a search that waits for {moment}"
+            ended = events not in ready  # what the pipe holds comes before the end
+            if ended:
+                leg.code = int(self._line())
+                continue
+            *lines, buffered = (buffered + os.read(events, 1 << 16)).split(b"\n")
+            for kind, said in map(json.loads, lines):
+                if kind == "told":
+                    leg.told.append(said)
+                if moment and self._has_come(moment, kind):
+                    os.kill(leg.pid, moment.number)
+                    moment = None
+        os.close(events)
+        if os.path.exists(result):
+            leg.result = json.loads(Path(result).read_text())
+        self.ended.append(leg)
+        return leg
+
+    @property
+    def seen(self) -> Path:
+        """Where this process finds what they see in `place`."""
+        return Path(f"/proc/{self.process.pid}/root{self.place}")
+
+    def close(self) -> None:
+        """Have no more of them."""
+        with self.process, self.replies:  # its input is closed, which ends it
+            pass
+
+    def _has_come(self, moment: Moment, kind: str) -> bool:
+        if moment.nth > 0:
+            moment.nth -= kind == moment.kind
+        else:
+            moment.further -= 1
+        return moment.nth == 0 and moment.further == 0
+
+    def _line(self) -> str:
+        line = self.replies.readline().decode()
+        assert line, "the process that starts the searches is gone"
+        return line

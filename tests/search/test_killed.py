@@ -1,0 +1,87 @@
+"""kill -9 at any moment of a search, on any backend: what was finished is there, and the search goes on.
+
+HPCOMPAT_KILLS kills each (`make soak`), else two. The moments come from `random`, which pytest-randomly seeds:
+its -p randomly -p "randomly_seed=…" repeats them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from legs import Legs, Moment, wait_for
+from tiny import left
+
+from hpcompat.backends import BACKENDS
+from hpcompat.journal import FILE
+
+KILLS = int(os.environ.get("HPCOMPAT_KILLS", "2"))
+
+WRITING = ("half", "written", "synced", "told")  # of the journal; by the process that drives the search
+TRYING = ("begun", "tried")  # by Ray's workers, under Ray
+MAKING = ("making", "made")
+# they try for a minute to tell Ray's head that their node has died, and it is dead as well
+SLOW = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+
+
+def a_moment(trains: bool, backend: str) -> Moment:
+    """Any, of the first trials of a leg."""
+    there = WRITING if backend == "ray" else (*WRITING, *TRYING, *(MAKING if trains else ()))
+    if random.random() < 0.4:
+        return Moment(random.choice((*WRITING, *TRYING)), random.randint(1, 2), random.randint(1, 5))
+    return Moment(random.choice(there), random.randint(1, 2), 0)
+
+
+def killed_and_resumed(legs: Legs, out: Path, backends: list[str], trains: bool = False) -> None:
+    """A search that is killed on each of these backends but the last, where it comes to its end."""
+    n_trials = 3 * len(backends)
+    told: dict[int, Any] = {}
+    for index, backend in enumerate(backends):
+        last = index == len(backends) - 1
+        moment = None if last else a_moment(trains, backend)
+        words = f"{backend}: {moment}"
+        sampler = random.choice(["random", "bayes"])
+        order = {"backend": backend, "sampler": sampler, "n_trials": n_trials, "seed": 0}
+        leg = legs.run(out, moment, trains=trains, exits=backend == "ray" and KILLS > 2, **order)
+        assert leg.code == (0 if last else -signal.SIGKILL), words
+        for trial in leg.told:
+            assert trial["number"] not in told, words
+            told[trial["number"]] = trial
+        # what it has started ends with it
+        wait_for(lambda leg=leg: not {*leg.processes()}.difference(SLOW), f"{words} has left processes")
+
+    assert not leg.private_directories()
+    trials = leg.result["trials"]
+    lines = [json.loads(line) for line in (out / FILE).read_text().splitlines()[1:]]
+    assert [trial["number"] for trial in trials] == list(range(n_trials))
+    assert sorted(line["number"] for line in lines) == list(range(n_trials))
+    assert len({json.dumps(trial["params"]) for trial in trials}) == n_trials  # no draw twice
+    for trial in trials:
+        heard = told.get(trial["number"], trial)  # one that was killed between may be in the journal, and untold
+        assert [heard[key] for key in ("params", "values", "state")] == [
+            trial[key] for key in ("params", "values", "state")
+        ]
+    values = {trial["number"]: trial["values"] for trial in told.values() if trial["state"] == "COMPLETE"}
+    best = trials[leg.result["best"]]
+    assert best["values"] == min(trial["values"] for trial in trials if trial["state"] == "COMPLETE")
+    assert best["values"] <= min(values.values())
+    assert {name for name in left(out) if name.startswith("run-")} == ({best["run_id"]} if trains else set())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_search_that_is_killed_goes_on(legs, tmp_path, backend):
+    killed_and_resumed(legs, tmp_path / "out", [backend] * (KILLS + 1))
+
+
+def test_it_goes_on_on_any_other_backend(legs, tmp_path):
+    killed_and_resumed(legs, tmp_path / "out", ["optuna", "sigopt", "wandb", "ray", "optuna"])
+
+
+@pytest.mark.parametrize("backend", ["optuna", "ray"])
+def test_what_a_training_had_written_when_it_was_killed_goes(legs, tmp_path, backend):
+    killed_and_resumed(legs, tmp_path / "out", [backend] * (KILLS + 1), trains=True)
