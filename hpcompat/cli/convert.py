@@ -103,7 +103,7 @@ def _notes(translation: Translation) -> Iterator[str]:
     found = encoded(translation)
     for level in found:
         yield f"encoded: {level.name}: {level.reason}"
-    texts = [each.name for each in translation.levels if each.form == "literals" and each not in found]
+    texts = [each.name for each in translation.levels if each.form.endswith("literals") and each not in found]
     if texts:
         yield f"stored as text: {', '.join(texts)}"
     if found or texts:

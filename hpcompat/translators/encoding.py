@@ -145,6 +145,7 @@ ENCODINGS = {
         lambda p, value: label(p, p._index(value)),
         _from_label,
     ),
+    "conditional literals": Encoding(_literals, lambda p, value: literals.text_of(value), _from_literal),
     "literals": Encoding(_literals, lambda p, value: literals.text_of(value), _from_literal),
     "absent": Encoding(lambda p: None, lambda p, value: None, lambda p, raw: p.quantile(0.5)),
 }

@@ -296,7 +296,9 @@ CONDITIONS = {
     "optuna": encoded("", "its parent travels as a unit float, which no condition can name"),
     "ray": _NO_DOMAIN_CONDITIONS,
     "ray searcher": _NO_DOMAIN_CONDITIONS,
-    "sigopt": encoded("", "its conditions need unconditional parents of texts, each of which activates something"),
+    "sigopt": encoded(
+        "", "its conditions need parents without any, written as texts, whose values each activate something"
+    ),
     "wandb random": _NO_SWEEP_CONDITIONS,
     "wandb bayes": _NO_SWEEP_CONDITIONS,
     "wandb grid": _NO_SWEEP_CONDITIONS,

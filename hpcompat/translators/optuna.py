@@ -22,7 +22,7 @@ from hpcompat.space.parameters import Constant, Float, Int, Parameter
 from hpcompat.space.serial import read_value, write_value
 from hpcompat.space.values import fresh_list, show
 from hpcompat.translators import names, reading
-from hpcompat.translators.limits import choose
+from hpcompat.translators.limits import Rule, choose
 from hpcompat.translators.reading import (
     assemble,
     collect,
@@ -46,15 +46,15 @@ def column(options: Mapping[str, Any]) -> str:
     return "optuna"
 
 
-def gated(space: SearchSpace) -> tuple[frozenset[str], frozenset[str]]:
-    """The leaves whose conditions are written natively, and the parents that are written as something else."""
+def gated(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
+    """The leaves whose conditions are written natively, and the parents that travel in another way than the table's."""
     steered = [leaf for leaf in space.leaves if leaf.when]
     parents = {parent for leaf in steered for parent, _ in leaf.when}
     told = {
         leaf.name for leaf in space.leaves if leaf.name in parents and choose(leaf.parameter, "optuna").form != "unit"
     }
     gated = (leaf.name for leaf in steered if all(parent in told for parent, _ in leaf.when))
-    return frozenset(gated), frozenset()
+    return frozenset(gated), {}
 
 
 # -- writing ----------------------------------------------------------------------------------------

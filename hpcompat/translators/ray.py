@@ -22,6 +22,7 @@ from hpcompat.space.structure import MOST_LEVELS
 from hpcompat.space.supports import decimal_ratio
 from hpcompat.space.values import fresh, show
 from hpcompat.translators import names
+from hpcompat.translators.limits import Rule
 from hpcompat.translators.needs import repetitions, resolvable
 from hpcompat.translators.reading import assemble, choices, collect, number, refuse, span
 from hpcompat.translators.translation import Passage, translate
@@ -42,9 +43,9 @@ def column(options: Mapping[str, Any]) -> str:
     return "ray searcher" if options.get("searcher") else "ray"
 
 
-def gated(space: SearchSpace) -> tuple[frozenset[str], frozenset[str]]:
+def gated(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
     """Domains have no conditions: every parameter is always drawn."""
-    return frozenset(), frozenset()
+    return frozenset(), {}
 
 
 # -- writing ----------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
 
 Categories are always texts: numbers, true, false and null are written as the text that reads back as
 them, other things as labels. Groups travel under dotted names. A condition is native where its parents
-are unconditional choices of texts; such a parent is a conditional and no parameter.
+are unconditional choices that are written as such texts; such a parent is a conditional and no parameter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal,
 from hpcompat.space.structure import Leaf
 from hpcompat.space.values import same, show
 from hpcompat.translators import literals, names
-from hpcompat.translators.needs import grid_step, texts
+from hpcompat.translators.limits import NO_ORDER, Rule, equivalent, native
+from hpcompat.translators.needs import grid_step, literal_texts, texts
 from hpcompat.translators.reading import (
     assemble,
     choices,
@@ -45,28 +46,34 @@ def column(options: Mapping[str, Any]) -> str:
     return "sigopt"
 
 
-def gated(space: SearchSpace) -> tuple[frozenset[str], frozenset[str]]:
+def gated(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
     """The leaves whose conditions are written natively, and the parents that become conditionals.
 
-    One level of conditions, every parent a choice of texts, and something active under each of its values.
+    One level of conditions, every parent a choice that is written as texts, and something active under each
+    of its values.
     """
     steered = {leaf.name for leaf in space.leaves if leaf.when}
     if not steered:
-        return frozenset(), frozenset()
+        return frozenset(), {}
     leaves = {leaf.name: leaf for leaf in space.leaves}
-    able = {name for name, leaf in leaves.items() if not leaf.when and _is_text_choice(leaf.parameter)}
+    able = {name for name, leaf in leaves.items() if not leaf.when and _is_written_as_texts(leaf.parameter)}
     asked = {parent for leaf in leaves.values() for parent, _ in leaf.when}
     parents = asked & able
     while True:
         children = {name for name in steered if all(parent in parents for parent, _ in leaves[name].when)}
         inhabited = {parent for parent in parents if _inhabited(leaves[parent], [leaves[name] for name in children])}
         if inhabited == parents:
-            return frozenset(children), frozenset(parents)
+            return frozenset(children), {name: _conditional_rule(leaves[name].parameter) for name in parents}
         parents = inhabited
 
 
-def _is_text_choice(p: Parameter) -> bool:
-    return isinstance(p, Categorical) and not p.weights and texts(p)
+def _is_written_as_texts(p: Parameter) -> bool:
+    return isinstance(p, Categorical) and not p.weights and (texts(p) or literal_texts(p))
+
+
+def _conditional_rule(p: Any) -> Rule:
+    form = "conditional" if texts(p) else "conditional literals"
+    return equivalent(form, NO_ORDER) if p.ordered else native(form)
 
 
 def _inhabited(parent: Leaf, children: list[Leaf]) -> bool:
@@ -102,6 +109,7 @@ WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "categorical_values": lambda p: {"type": "categorical", "categorical_values": list(p.choices)},
     "normal_prior": _prior,
 }
+CONDITIONALS = ("conditional", "conditional literals")
 STAND_INS = {"float": "bounds", "int": "int_bounds", "categorical": "categorical_values"}
 
 
@@ -109,15 +117,15 @@ def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, 
     by_name = {passage.leaf.name: passage for passage in passages}
     form: dict[str, Any] = {"parameters": [], "conditionals": []}
     for passage in passages:
-        if passage.level.form == "conditional":
-            values = list(passage.leaf.parameter.choices)  # type: ignore[attr-defined]
+        if passage.level.form in CONDITIONALS:
+            values = list(passage.stand_in.choices)  # type: ignore[union-attr]
             form["conditionals"].append({"name": passage.raw_name, "values": values})
         elif passage.stand_in is not None:
             body = WRITERS[passage.written(WRITERS, STAND_INS)](passage.stand_in)
             entry = {"name": passage.raw_name, **body}
             if passage.gated:
-                when = passage.leaf.when
-                entry["conditions"] = {by_name[parent].raw_name: list(values) for parent, values in when}
+                parents = [(by_name[parent], values) for parent, values in passage.leaf.when]
+                entry["conditions"] = {parent.raw_name: list(map(parent.encode, values)) for parent, values in parents}
             form["parameters"].append(entry)
     if not form["parameters"]:
         hint = "add a parameter that varies"

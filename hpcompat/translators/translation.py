@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from hpcompat.errors import Fault, ParamsError, TranslationError
 from hpcompat.space import SearchSpace
-from hpcompat.space.parameters import Categorical, Float, Parameter
+from hpcompat.space.parameters import Float, Parameter
 from hpcompat.space.structure import ABSENT, Leaf, walk
 from hpcompat.space.values import fresh, show
 from hpcompat.translators import limits
@@ -219,9 +219,7 @@ def _passages(space: SearchSpace, room: Any, column: str) -> tuple[Passage, ...]
     passages = []
     for leaf in space.leaves:
         path, name, parameter, when, _ = leaf
-        rule = limits.choose(parameter, column)
-        if name in parents:
-            rule = limits.Rule("native", "conditional") if not _ordered(leaf) else rule._replace(form="conditional")
+        rule = parents[name] if name in parents else limits.choose(parameter, column)
         raw_path = tuple(map(escape, path)) if nested or len(path) == 1 else (escape(name),)
         level = Level(name, rule.level, rule.form, rule.reason)
         if when and name not in gated:
@@ -240,7 +238,3 @@ def _worse(level: Level, rule: limits.Rule) -> Level:
     """The lower of the two levels, for both reasons."""
     worst = max(level.level, rule.level, key=limits.LEVELS.index)
     return level._replace(level=worst, reason="; ".join(filter(None, (level.reason, rule.reason))))
-
-
-def _ordered(leaf: Leaf) -> bool:
-    return isinstance(leaf.parameter, Categorical) and leaf.parameter.ordered

@@ -23,6 +23,7 @@ from hpcompat.space.structure import MOST_LEVELS
 from hpcompat.space.supports import decimal_ratio
 from hpcompat.space.values import fresh, show
 from hpcompat.translators import documents, names
+from hpcompat.translators.limits import Rule
 from hpcompat.translators.reading import assemble, choices, collect, number, refuse, span
 from hpcompat.translators.translation import Passage, translate
 
@@ -79,9 +80,9 @@ def column(options: Mapping[str, Any]) -> str:
     return f"wandb {options['method']}"
 
 
-def gated(space: SearchSpace) -> tuple[frozenset[str], frozenset[str]]:
+def gated(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
     """A sweep has no conditions: every parameter is always drawn."""
-    return frozenset(), frozenset()
+    return frozenset(), {}
 
 
 # -- writing ----------------------------------------------------------------------------------------

@@ -255,6 +255,25 @@ def test_sigopt_conditions_are_native_at_the_experiment() -> None:
         hp.from_sigopt({**form, "linear_constraints": [{"type": "less_than"}]})
 
 
+def test_sigopt_conditionals_of_numbers_are_written_as_their_texts():
+    layers = hp.from_sigopt(
+        {
+            "conditionals": [{"name": "layers", "values": ["1", "3", "5"]}],
+            "parameters": [
+                {"name": f"width_{n}", "type": "int", "bounds": {"min": 1, "max": 9}, "conditions": {"layers": values}}
+                for n, values in ((1, ["1", "3", "5"]), (2, ["3", "5"]), (4, ["5"]))
+            ],
+        }
+    )
+    assert layers["layers"] == Categorical([1, 3, 5])
+    assert layers["width_2"] == Int(1, 9, when={"layers": [3, 5]})
+    translation = hp.translate(layers, "sigopt")
+    assert hp.from_sigopt(translation.form) == layers
+    raw = {"layers": "3", "width_1": 2, "width_2": 7}
+    assert translation.decode(raw) == {"layers": 3, "width_1": 2, "width_2": 7}
+    assert translation.encode(translation.decode(raw)) == raw
+
+
 def test_a_sigopt_condition_that_leaves_a_value_bare_travels_encoded() -> None:
     space = hp.SearchSpace({"optim": Categorical(["adamw", "sgd"]), "momentum": Float(0, 1, when={"optim": "sgd"})})
     translation = hp.translate(space, "sigopt", encode=True)
