@@ -111,10 +111,14 @@ def _request_faults(plan: Plan, setting: Setting, engine: Backend, keep: str) ->
 
 
 def _history_faults(plan: Plan) -> Iterator[Fault]:
+    """What is wrong with the history, each thing once, with the trials that it is wrong with."""
+    numbers: dict[str, list[int]] = {}
     for trial in plan.history:
-        where = f"history: trial {trial.number}"
-        yield from (Fault(where, str(fault)) for fault in plan.space.faults_of(trial.params))
+        found = list(map(str, plan.space.faults_of(trial.params)))
         if trial.values is not None and len(trial.values) != len(plan.directions):
-            yield Fault(
-                where, f"has {count(len(trial.values), 'value')} for {count(len(plan.directions), 'direction')}"
-            )
+            directions = count(len(plan.directions), "direction")
+            found.append(f"has {count(len(trial.values), 'value')} for {directions}")
+        for fault in found:
+            numbers.setdefault(fault, []).append(trial.number)
+    for fault, hit in numbers.items():
+        yield Fault(f"history: trial{'s' * (len(hit) > 1)} {', '.join(map(str, hit))}", fault)

@@ -13,7 +13,7 @@ from hpcompat.errors import Fault, MissingBackendError, ParamsError, SearchError
 from hpcompat.journal import Journal, opened
 from hpcompat.objectives import function_objective, is_trainer, ranks
 from hpcompat.objectives.arguments import applied, near, takes
-from hpcompat.objectives.attempts import Setting
+from hpcompat.objectives.attempts import Setting, cause
 from hpcompat.objectives.checks import params_faults
 from hpcompat.objectives.diary import Diary, noted
 from hpcompat.objectives.directories import Keeper, Runs, settled
@@ -76,7 +76,8 @@ def search(
     - `output_dir`: where the run directories and the journal of finished trials are made; by default
       that of the Trainer. A plain function without one leaves nothing.
     - `hp_name`: trial -> the name of its run directory; by default run-<number>.
-    - `callbacks`: functions of each finished Trial; one that returns True ends the search.
+    - `callbacks`: functions of each finished Trial; one that returns True ends the search, and so does one
+      that raises, with a SearchError.
     - `options`: go to the backend, see its module.
 
     A trial that raises, runs out of memory or ends with NaN is FAILED, and the search goes on. Ctrl-C
@@ -139,7 +140,10 @@ def _led(
             done.append(trial)
             keeper.add(trial)
             show(trial, keeper.front)
-            return any([callback(trial) is True for callback in callbacks])
+            try:
+                return any([callback(trial) is True for callback in callbacks])
+            except Exception as error:
+                raise SearchError(f"a callback raised {cause(error)}") from error
 
         ran = Run((), None)
         left = replace(plan, finished=crew.reporting(finished)).going_on(journal.trials)
@@ -170,7 +174,8 @@ def _objective(plan: Plan) -> AbstractContextManager[Evaluate]:
 def _fruitless(trials: Sequence[Trial]) -> SearchError:
     if not trials:
         return SearchError("no trial was run: history and study have left none to run")
-    error = SearchError(f"all {len(trials)} trials failed", _causes(trials))
+    hint = Fault("", "the tracebacks are in the `error` of each of this exception's `trials`")
+    error = SearchError(f"all {len(trials)} trials failed", [*_causes(trials), hint])
     error.trials = tuple(trials)
     return error
 
@@ -287,5 +292,5 @@ def _causes(trials: Sequence[Trial]) -> Iterator[Fault]:
     by_cause: dict[str, list[int]] = {}
     for trial in trials:
         by_cause.setdefault(trial.cause or "unknown", []).append(trial.number)
-    for cause, numbers in by_cause.items():
-        yield Fault(f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}", cause)
+    for reason, numbers in by_cause.items():
+        yield Fault(f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}", reason)

@@ -130,6 +130,8 @@ def typed(value: Any, hint: Any, default: Any = None) -> Any:
         value = value.item()
     kinds = _kinds(hint)
     kind = type(value)
+    if kind is str and str in kinds:
+        _require_member(value, kinds)
     if Any in kinds or kind in kinds or (value is None and default is None):
         return value
     if kind is int and float in kinds and abs(value) <= 2**53:
@@ -158,6 +160,17 @@ def _parsed(text: str, kinds: set[Any]) -> Any:
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
             return kind(text)
     raise ValueError(f"{text!r} is no {_name(kinds)}")
+
+
+def _require_member(text: str, kinds: set[Any]) -> None:
+    """Raise `ValueError` for a text that is none of an enumeration's, where the field declares one."""
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, enum.Enum):
+            names = [str(member.value) for member in kind]
+            if text not in names:
+                close = difflib.get_close_matches(text, names, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(map(repr, names))}"
+                raise ValueError(f"{text!r} is no {kind.__name__}: {hint}")
 
 
 def _kinds(hint: Any) -> set[Any]:

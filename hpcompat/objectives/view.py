@@ -78,7 +78,7 @@ class TrialView(Mapping[str, Any]):
 
     def _suggest(self, method: str, name: str, *args: Any, **kwargs: Any) -> Any:
         if name in self:
-            return self[name]
+            return _of_kind(method, name, self[name])
         if self._space is not None and any(leaf.name == name for leaf in self._space.leaves):
             raise ParamsError(f"{name!r} is not active in this trial: its conditions are not met")
         live = getattr(self._suggestion.native, method, None)
@@ -113,3 +113,14 @@ class TrialView(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"TrialView({self.number}, {self._values!r})"
+
+
+_KINDS: Mapping[str, tuple[type, ...]] = {"suggest_int": (int,), "suggest_float": (int, float)}
+
+
+def _of_kind(method: str, name: str, value: Any) -> Any:
+    """The value, unless the code that suggests it would take it for something else."""
+    kinds = _KINDS.get(method)
+    if kinds and (isinstance(value, bool) or not isinstance(value, kinds)):
+        raise ParamsError(f"{method}({name!r}, …): the space gives {value!r}, which is no {kinds[-1].__name__}")
+    return value

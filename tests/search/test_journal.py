@@ -262,3 +262,14 @@ def test_times_are_those_of_the_trial(search):
     search(n_trials=1)
     (trial,) = search(boom, n_trials=1, resume=True).trials
     assert before <= trial.start <= trial.end <= datetime.now(timezone.utc)
+
+
+def test_a_callback_that_raises_ends_the_search_and_loses_nothing(ours):
+    def fails(trial):
+        if trial.number == 2:
+            raise ZeroDivisionError("mine")
+
+    with pytest.raises(hp.SearchError, match="a callback raised ZeroDivisionError: mine") as error:
+        ours(parabola, X, n_trials=9, callbacks=[fails])
+    assert [trial.number for trial in error.value.trials] == [0, 1, 2]
+    assert isinstance(error.value.__cause__, ZeroDivisionError)

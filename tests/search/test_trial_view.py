@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import enum
 import pickle
 
 import pytest
@@ -153,3 +154,20 @@ def test_arguments_carry_what_was_set_on_them(make_trainer):
     copied = applied(args, {"learning_rate": 1})
     assert (copied.note, copied.learning_rate, type(copied.learning_rate)) == ("mine", 1.0, float)
     assert args.learning_rate == 5e-5
+
+
+def test_a_suggestion_of_another_kind_than_the_space_has_is_an_error(trial):
+    assert trial.suggest_float("model.layers", 1, 4) == 2  # an int is a float, too
+    with pytest.raises(hp.ParamsError, match=r"suggest_int\('lr', …\): the space gives 0.5, which is no int"):
+        trial.suggest_int("lr", 10, 20)
+    with pytest.raises(hp.ParamsError, match="'adamw', which is no float"):
+        trial.suggest_float("optim", 0, 1)
+
+
+def test_a_text_that_the_declared_enumeration_does_not_have_is_an_error():
+    class Colour(enum.Enum):
+        RED = "red"
+
+    assert typed("red", Colour | str) == "red"
+    with pytest.raises(ValueError, match="'rad' is no Colour: did you mean 'red'"):
+        typed("rad", Colour | str)
