@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import tempfile
@@ -33,12 +32,12 @@ def wait_for(holds: Any, what: str) -> None:
 
 @dataclass
 class Moment:
-    """When the nth event of a kind has come: there and then, or while `further` events happen."""
+    """When the nth event of a kind has come: there and then, or when `further` events have. `number`: the signal."""
 
     kind: str
     nth: int
     further: int
-    number: int = signal.SIGKILL
+    number: int
 
 
 @dataclass

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from legs import Legs, Moment, wait_for
+from legs import Leg, Legs, Moment, wait_for
 from tiny import left
 
 from hpcompat.backends import BACKENDS
 from hpcompat.journal import FILE
 
 KILLS = int(os.environ.get("HPCOMPAT_KILLS", "2"))
+SOAKS = "HPCOMPAT_KILLS" in os.environ  # Ray's workers end in the middle of a trial then, and Ctrl-C comes between
 
 WRITING = ("half", "written", "synced", "told")  # of the journal; by the process that drives the search
 TRYING = ("begun", "tried")  # by Ray's workers, under Ray
@@ -29,31 +30,38 @@ MAKING = ("making", "made")
 SLOW = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 
-def a_moment(trains: bool, backend: str) -> Moment:
+def a_moment(trains: bool, backend: str, number: int) -> Moment:
     """Any, of the first trials of a leg."""
     there = WRITING if backend == "ray" else (*WRITING, *TRYING, *(MAKING if trains else ()))
     if random.random() < 0.4:
-        return Moment(random.choice((*WRITING, *TRYING)), random.randint(1, 2), random.randint(1, 5))
-    return Moment(random.choice(there), random.randint(1, 2), 0)
+        return Moment(random.choice((*WRITING, *TRYING)), random.randint(1, 2), random.randint(1, 5), number)
+    return Moment(random.choice(there), random.randint(1, 2), 0, number)
 
 
 def killed_and_resumed(legs: Legs, out: Path, backends: list[str], trains: bool = False) -> None:
     """A search that is killed on each of these backends but the last, where it comes to its end."""
     n_trials = 3 * len(backends)
     told: dict[int, Any] = {}
-    for index, backend in enumerate(backends):
-        last = index == len(backends) - 1
-        moment = None if last else a_moment(trains, backend)
-        words = f"{backend}: {moment}"
+
+    def go_on(backend: str, number: int = 0) -> Leg:
+        """One leg; what it has started ends with it."""
+        moment = a_moment(trains, backend, number) if number else None
         sampler = random.choice(["random", "bayes"])
-        order = {"backend": backend, "sampler": sampler, "n_trials": n_trials, "seed": 0}
-        leg = legs.run(out, moment, trains=trains, exits=backend == "ray" and KILLS > 2, **order)
-        assert leg.code == (0 if last else -signal.SIGKILL), words
+        order = {"backend": backend, "sampler": sampler, "n_trials": n_trials, "seed": 0, "trains": trains}
+        leg = legs.run(out, moment, exits=backend == "ray" and SOAKS, **order)
+        # Ctrl-C before anything is finished is a KeyboardInterrupt
+        assert leg.code in ((0, 1) if number == signal.SIGINT else (-number,)), f"{backend}: {moment}"
         for trial in leg.told:
-            assert trial["number"] not in told, words
+            assert trial["number"] not in told, f"{backend}: {moment}"
             told[trial["number"]] = trial
-        # what it has started ends with it
-        wait_for(lambda leg=leg: not {*leg.processes()}.difference(SLOW), f"{words} has left processes")
+        wait_for(lambda: not {*leg.processes()}.difference(SLOW), f"{backend}: {moment} has left processes")
+        return leg
+
+    for backend in backends[:-1]:
+        go_on(backend, signal.SIGKILL)
+        if SOAKS and random.random() < 0.2:
+            go_on(backend, signal.SIGINT)
+    leg = go_on(backends[-1])
 
     assert not leg.private_directories()
     trials = leg.result["trials"]

@@ -70,6 +70,15 @@ def test_a_trial_whose_process_was_killed_is_failed_and_counts(ours, tmp_path):
     assert len({trial.params["x"] for trial in result.trials}) == 5  # the same seed repeats no draw
 
 
+def test_the_others_finish_the_search_of_one_that_was_killed(tmp_path):
+    path = str(tmp_path / "study.log")
+    evaluated, results = together(4, tmp_path, storage=path, n_trials=40, sampler="random", dies_at=9)
+    assert sorted(number for _, number, _ in evaluated) == list(range(40)) == max(results, key=len)
+    study = optuna.load_study(study_name="together", storage=on(path))
+    states = {trial.number: trial.state.name for trial in study.trials if "hpcompat: surplus" not in trial.user_attrs}
+    assert states == {number: "FAIL" if number == 9 else "COMPLETE" for number in range(40)}
+
+
 # -- what the others do, seen from one process ----------------------------------------------------------
 
 
