@@ -31,7 +31,7 @@ theirs: below 1 ours is the smaller. "At most" is what is aimed at; where it is 
 are measured in turn, A B A B …, and the ratio is the median of the pairs' ratios; the absolute figures are medians,
 and only good for a sense of size. CPU time, unless the note says otherwise.
 
-`make bench` measures all of it anew and writes this page; `make bench ITEMS="imports sampling"` measures some.
+Rows that are missing were not measured on this machine. `make bench` measures all of it anew and writes this page; `make bench ITEMS="imports sampling"` measures some.
 
 <!-- written by benchmarks/page.py: do not edit -->
 """
@@ -73,7 +73,8 @@ def machine(day: str) -> str:
     """When and on what it was measured."""
     versions = ", ".join(f"{name} {number}" for name, number in _versions())
     system = f"{os.cpu_count()} CPUs, {platform.system()}, Python {platform.python_version()}"
-    return f"Measured on {day}: {system}; {versions}.\n"
+    busy = f"a load of {os.getloadavg()[0]:.0f} at the end (the busier, the noisier)"
+    return f"Measured on {day}: {system}, {busy}; {versions}.\n"
 
 
 def _versions() -> Iterator[tuple[str, str]]:

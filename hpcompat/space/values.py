@@ -31,7 +31,9 @@ def identity(value: Any) -> Hashable:
 
 def same(one: Any, other: Any) -> bool:
     """Equal in value and in type, at any depth."""
-    return identity(one) == identity(other)
+    if one is other or type(one) is not type(other):
+        return one is other
+    return bool(one == other) if type(one) in SCALARS else identity(one) == identity(other)
 
 
 def is_scalar(value: Any) -> bool:
