@@ -31,7 +31,8 @@ theirs: below 1 ours is the smaller. "At most" is what is aimed at; where it is 
 are measured in turn, A B A B …, and the ratio is the median of the pairs' ratios; the absolute figures are medians,
 and only good for a sense of size. CPU time, unless the note says otherwise.
 
-Rows that are missing were not measured on this machine. `make bench` measures all of it anew and writes this page; `make bench ITEMS="imports sampling"` measures some.
+`make bench` measures all of it anew and writes this page; `make bench ITEMS="imports sampling"` measures some.
+Rows that are missing were not measured on this machine.
 
 <!-- written by benchmarks/page.py: do not edit -->
 """
