@@ -224,7 +224,14 @@ def _record(trial: Trial, root: str) -> dict[str, Any]:
 
 def _trial(record: Mapping[str, Any], root: str) -> Trial:
     fields = {name: read(record[name]) for name, (_, read) in _FIELDS.items() if name in record}
-    return Trial(**{"params": {}, **_placed(fields, lambda place: os.path.normpath(os.path.join(root, place)))})
+    return Trial(**{"params": {}, **_placed(fields, lambda place: _inside(root, place))})
+
+
+def _inside(root: str, place: str) -> str:
+    path = os.path.normpath(os.path.join(root, place))
+    if not path.startswith(os.path.join(root, "")):  # what belongs to the search may be removed
+        raise ValueError(f"{place!r} leads out of the output_dir")
+    return path
 
 
 def _placed(fields: Mapping[str, Any], move: Callable[[str], str]) -> dict[str, Any]:

@@ -119,7 +119,16 @@ def test_a_torn_first_line_is_no_journal(search, out):
 
 
 @pytest.mark.parametrize(
-    "damage", ["{", "[]", '{"number": 1, "params": {"x": {"$oops": 1}}}', '{"start": 3}', "\0\0", '"x"']
+    "damage",
+    [
+        "{",
+        "[]",
+        '{"number": 1, "params": {"x": {"$oops": 1}}}',
+        '{"start": 3}',
+        "\0\0",
+        '"x"',
+        '{"number": 1, "directory": "../elsewhere"}',
+    ],
 )
 def test_damage_elsewhere_is_an_error_that_names_the_line(search, out, damage):
     search(n_trials=3)
