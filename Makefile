@@ -18,7 +18,7 @@ demo: $(INSTALLED)  ## search a small vision transformer on real digits [BACKEND
 	@$(BIN)/python examples/digits.py --backend $(BACKEND)
 
 test: $(INSTALLED)  ## the tests and every example in the documentation
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -q -n 2
 
 properties: $(INSTALLED)  ## every property, on 20,000 new spaces each: hours
 	@$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=thorough tests/space tests/translators

@@ -8,7 +8,6 @@ import uuid
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from hpcompat.errors import SearchError
 from hpcompat.trials import COMPLETE, Trial, extended
@@ -137,13 +136,16 @@ def settled(trials: Iterable[Trial]) -> tuple[Trial, ...]:
 
 
 def last_checkpoint(directory: str) -> str | None:
-    """The `checkpoint-<step>` of the highest step in a run directory."""
+    """The `checkpoint-<step>` of the highest step in a run directory; None if there is none, or no directory."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:  # of several ranks the first one may be removing it
+        return None
     steps = [
-        (int(step), path)
-        for path in Path(directory).glob("checkpoint-*")
-        if path.is_dir() and (step := path.name.removeprefix("checkpoint-")).isdecimal()
+        (int(step), name) for name in names if (step := name.removeprefix("checkpoint-")) != name and step.isdecimal()
     ]
-    return str(max(steps)[1]) if steps else None
+    existing = [path for _, name in sorted(steps) if os.path.isdir(path := os.path.join(directory, name))]
+    return existing[-1] if existing else None
 
 
 def writable(root: str) -> str:

@@ -223,7 +223,7 @@ def test_several_objectives_have_their_front_under_a_search_algorithm_of_rays(ou
 
 
 def test_an_error_in_a_callback_is_raised(ours):
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(hp.SearchError, match="a callback raised ZeroDivisionError"):
         ours(parabola, X, n_trials=4, callbacks=[lambda trial: 1 / 0])
 
 
