@@ -40,8 +40,8 @@ def given(
 ) -> tuple[tuple[Trial, ...], tuple[Callable[[Trial], Any], ...]]:
     """The trials of the history, and the callbacks. Raises `SearchError` for what is none.
 
-    >>> given(print, None, [print])
-    ((), (<built-in function print>,))
+    >>> given(len, None, [len])
+    ((), (<built-in function len>,))
     """
     faults = []
     if isinstance(trainer, Mapping):

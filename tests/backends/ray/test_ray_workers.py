@@ -19,6 +19,7 @@ import hpcompat as hp
 
 LAUNCHED = """
 import json, sys
+import torch.distributed
 from tiny import Digits, Net
 from transformers import Trainer, TrainingArguments
 
@@ -31,6 +32,8 @@ if args.process_index == 0:
     losses = {entry["step"]: entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry}
     with open(sys.argv[1], "w") as file:
         json.dump(losses, file)
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()  # a process that ends with a group of gloo may abort
 """
 
 
