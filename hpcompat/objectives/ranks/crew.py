@@ -33,6 +33,7 @@ class Crew:
         self.rank = line.rank
         self.course: Course | None = None
         self.broken: str | None = None
+        self.runs: ToldRuns | None = None
         self.record: Callable[[Trial], Any] = lambda trial: None
         self.interrupts = Interrupts(self.training)
         self._lookout = Lookout(self)
@@ -60,7 +61,8 @@ class Crew:
         """The setting for this rank: run directories are made, and named, by rank 0 alone."""
         made, token = setting.runs.made, setting.runs.token
         if self.rank == 0:
-            return replace(setting, runs=ToldRuns(made, token, lambda path: self.talk().made(path)))
+            self.runs = ToldRuns(made, token, lambda path: self.talk().made(path))
+            return replace(setting, runs=self.runs)
         return replace(setting, hp_name=None, runs=HeardRuns({}, token, lambda: self.talk().hear("directory")))
 
     # -- one trial -------------------------------------------------------------------------------------
@@ -109,6 +111,8 @@ class Crew:
         self._earlier = course.keys
         if self.rank == 0:
             whole = trial if cause is None else replace(trial, state=FAILED, values=None, error=cause)
+            if whole.directory and self.runs:
+                whole = replace(whole, directory=self.runs.settle(whole.directory))
             self.talk().put(course.key("verdict"), fatal or whole)
         verdict = self.line.get(course.key("verdict"), self._require_verdict)
         if isinstance(verdict, HpcompatError):

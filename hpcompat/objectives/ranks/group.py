@@ -26,13 +26,15 @@ def size() -> int:
 def connected() -> tuple[Line, Group]:
     """The line between the ranks, and their group, which is made if the launcher has only named it.
 
-    It then stays until the process ends: a second one would read in the store where the first had been.
+    It then stays until the process ends: a second one would read in the store where the first had been. Whoever
+    has made it, it is taken down then: a process that ends with a group of gloo aborts now and again.
     """
     import torch.distributed
 
     if _initialised() is None:
         torch.distributed.init_process_group()
-        atexit.register(_taken_down)
+    atexit.unregister(_taken_down)  # once is enough
+    atexit.register(_taken_down)
     stores: Any = torch.distributed  # whose type stubs know neither
     shared: Any = torch.distributed.distributed_c10d._get_default_store()
     store = stores.PrefixStore(f"hpcompat/{next(_uses)}", shared.clone())
