@@ -15,10 +15,7 @@ parameter concerned, and the message shows one line for each.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from hpcompat.trials import Trial
+from typing import Any, NamedTuple
 
 _SHOWN = 20
 
@@ -80,6 +77,6 @@ class MissingBackendError(BackendError, ImportError):
 
 
 class SearchError(HpcompatError, RuntimeError):
-    """A search could not be carried out. `trials`: those that it finished before."""
+    """A search could not be carried out. `trials`: each `Trial` that it finished before."""
 
-    trials: tuple[Trial, ...] = ()
+    trials: tuple[Any, ...] = ()
