@@ -97,32 +97,11 @@ MakeTrainer = Callable[..., Any]
 @pytest.fixture
 def make_trainer(tmp_path: Path) -> MakeTrainer:
     """A Trainer over 64 digits, evaluated on 64 others after every epoch; keywords are TrainingArguments'."""
-    from tiny import Digits, Net, Places
-    from transformers import Trainer, TrainingArguments
+    from tiny import Net, Places, a_trainer
 
     free = Places(tmp_path)
 
-    def make(model_init: Any = Net, trainer: dict[str, Any] | None = None, **arguments: Any) -> Trainer:
-        defaults: dict[str, Any] = {
-            "output_dir": arguments.get("output_dir") or free(),
-            "eval_strategy": "epoch",
-            "save_strategy": "no",
-            "logging_strategy": "no",
-            "report_to": "none",
-            "use_cpu": True,
-            "disable_tqdm": True,
-            "num_train_epochs": 1,
-            "per_device_train_batch_size": 16,
-            "per_device_eval_batch_size": 64,
-        }
-        return Trainer(
-            **{
-                "args": TrainingArguments(**{**defaults, **arguments}),
-                "model_init": (lambda: model_init()) if isinstance(model_init, type) else model_init,
-                "train_dataset": Digits(0, 64),
-                "eval_dataset": Digits(64, 128),
-                **(trainer or {}),
-            }
-        )
+    def make(model_init: Any = Net, *, output_dir: str | None = None, **more: Any) -> Any:
+        return a_trainer(output_dir or free(), model_init, **more)
 
     return make

@@ -56,27 +56,10 @@ MakeTrainer = Callable[..., Any]
 @pytest.fixture(scope="session")
 def any_trainer() -> MakeTrainer:
     """A Trainer over 64 digits, evaluated on 64 others after every epoch; keywords are TrainingArguments'."""
-    from tiny import Digits, Net
-    from transformers import Trainer, TrainingArguments
+    from tiny import Net, a_trainer
 
-    def make(model_init: Any = Net, **arguments: Any) -> Any:
-        defaults: dict[str, Any] = {
-            "eval_strategy": "epoch",
-            "save_strategy": "no",
-            "logging_strategy": "no",
-            "report_to": "none",
-            "use_cpu": True,
-            "disable_tqdm": True,
-            "num_train_epochs": 1,
-            "per_device_train_batch_size": 16,
-            "per_device_eval_batch_size": 64,
-        }
-        return Trainer(
-            args=TrainingArguments(**{**defaults, **arguments}),
-            model_init=(lambda: model_init()) if isinstance(model_init, type) else model_init,
-            train_dataset=Digits(0, 64),
-            eval_dataset=Digits(64, 128),
-        )
+    def make(model_init: Any = Net, *, output_dir: str, **arguments: Any) -> Any:
+        return a_trainer(output_dir, model_init, **arguments)
 
     return make
 
