@@ -132,10 +132,8 @@ class SearchResult:
 
 def losses(trial: Trial, directions: Sequence[str]) -> tuple[float, ...]:
     """The values with their signs turned so that less is better."""
-    return tuple(
-        value if direction == "minimize" else -value
-        for value, direction in zip(trial.values or (), directions, strict=True)
-    )
+    signed = zip(trial.values or (), directions, strict=True)
+    return tuple([value if direction == "minimize" else -value for value, direction in signed])
 
 
 def pareto_front(trials: Iterable[Trial], directions: Sequence[str]) -> tuple[Trial, ...]:

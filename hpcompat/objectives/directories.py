@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from hpcompat.errors import SearchError
-from hpcompat.trials import COMPLETE, Trial, extended
+from hpcompat.trials import COMPLETE, Trial, extended, losses
 
 KEEP = ("best", "all", "none")
 
@@ -101,14 +101,19 @@ class Keeper:
         """Take in a finished trial; remove what it beat, or its own directory."""
         before = self.front
         if trial.state == COMPLETE:
-            self.front = extended(before, trial, self.directions)
-            if len(self.directions) == 1:
-                self.front = self.front[:1]
+            if len(self.directions) > 1:
+                self.front = extended(before, trial, self.directions)
+            elif not before or self._rank(trial) < self._rank(before[0]):
+                self.front = (trial,)
         if self.keep != "all" and self.runs.made:
             stay = {kept.number for kept in self.kept}
             for each in (*before, trial):
                 if each.directory and each.number not in stay:
                     self.runs.remove(each.directory)
+
+    def _rank(self, trial: Trial) -> tuple[float, ...]:
+        """Less is better: the first of equals."""
+        return *losses(trial, self.directions), trial.number
 
     def close(self) -> None:
         """Remove what a trial that never ended has left."""

@@ -109,10 +109,10 @@ class Suggest:
         return self.translation.form  # type: ignore[no-any-return]
 
     @cached_property
-    def _calls(self) -> list[tuple[Passage, str, str, dict[str, Any], Callable[[Any], Any]]]:
-        """For each parameter the call to make, as method, name and arguments, and the decoder of what it returns."""
+    def _calls(self) -> list[tuple[str, str, str, dict[str, Any], Callable[[Any], Any]]]:
+        """Each parameter's name, the call to make (method, name, arguments), and the decoder of what it returns."""
         return [
-            (passage, call["call"], call["name"], call["kwargs"], passage.decoder())
+            (passage.leaf.name, call["call"], call["name"], call["kwargs"], passage.decoder())
             for passage, call in zip(self.translation.passages, self.form, strict=True)
         ]
 
@@ -124,8 +124,8 @@ class Suggest:
     def __call__(self, trial: Any) -> dict[str, Any]:
         if self._always:
             flat = {
-                passage.leaf.name: decode(getattr(trial, method)(name, **arguments))
-                for passage, method, name, arguments, decode in self._calls
+                leaf: decode(getattr(trial, method)(name, **arguments))
+                for leaf, method, name, arguments, decode in self._calls
             }
         else:
             flat = self._some(trial)
@@ -133,7 +133,7 @@ class Suggest:
 
     def _some(self, trial: Any) -> dict[str, Any]:
         flat: dict[str, Any] = {}
-        for passage, method, name, arguments, decode in self._calls:
+        for passage, (_, method, name, arguments, decode) in zip(self.translation.passages, self._calls, strict=True):
             leaf = passage.leaf
             active = leaf.active(flat)
             if not passage.carried:

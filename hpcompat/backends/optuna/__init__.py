@@ -52,8 +52,8 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
     suggest = to_optuna(plan.space, encode=True)
     grid = configurations(plan.space) if plan.sampler == "grid" else None
     begun: set[int] = set()
-    own: dict[int, Trial] = {}
-    told: dict[int, Trial] = {}
+    own: list[Trial] = []
+    told: list[Trial] = []
     ended = interrupted = False
     with _quiet(optuna):
         study = _study(plan, optuna)
@@ -77,29 +77,19 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
                 raise
             for name, value in studies.attributes(done).items():
                 trial.set_user_attr(name, value)
-            told[trial.number] = done
+            told.append(done)
             return _told(done, optuna)
 
-        def finished(study: Any, form: Any) -> None:
-            """The study holds the trial: now it may be heard of."""
-            nonlocal ended
-            if form.number in told:
-                own[form.number] = told.pop(form.number)
-                ended = plan.finished(own[form.number])
-            if ended or not queue.next():
-                study.stop()
-
         deadline = time.monotonic() + (plan.timeout or float("inf"))
+        again = {"catch": (_Failed,), "gc_after_trial": plan.options.get("gc_after_trial", False)}
         try:
             # a trial of another process that was waited for may turn out to be none
-            while not ended and queue.next() and (left := deadline - time.monotonic()) > 0:
-                study.optimize(
-                    objective,
-                    timeout=None if plan.timeout is None else left,
-                    catch=(_Failed,),
-                    callbacks=[finished],
-                    gc_after_trial=plan.options.get("gc_after_trial", False),
-                )
+            while not ended and queue.next() and time.monotonic() < deadline:
+                study.optimize(objective, n_trials=1, **again)  # a callback of Optuna's would get copies of the trial
+                for done in told:  # the study holds it: now it may be heard of
+                    own.append(done)
+                    ended = plan.finished(done)
+                told.clear()
         except KeyboardInterrupt:
             if not own:
                 raise
@@ -110,7 +100,7 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
             raise
         others = [form for form in shared.finished() if form.number not in begun] if shared else []
         thawed = [studies.thawed(form, suggest.translation, queue.number(form)) for form in others]
-    return Run(tuple(sorted([*own.values(), *thawed], key=lambda trial: trial.number)), study, interrupted)
+    return Run(tuple(sorted([*own, *thawed], key=lambda trial: trial.number)), study, interrupted)
 
 
 @dataclass
