@@ -328,7 +328,8 @@ def shape(p: Any) -> str:
 
 def choose(p: Parameter, column: str) -> Rule:
     """The best way for a parameter to travel in a column of the table."""
-    for rule in TABLE[shape(p)][column]:
-        if rule.fits(p):
+    cell = TABLE[shape(p)][column]
+    for rule in cell:
+        if rule.fits is always or rule.fits(p):
             return rule
     raise AssertionError("the last rule of every cell fits all that come to it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -14,14 +15,27 @@ class Names:
     reserved: frozenset[str] = frozenset()
     longest: float = float("inf")
 
+    def take_all(self, names: Sequence[str]) -> bool:
+        """Whether each is an identifier that the system takes, in one look at all of them.
+
+        >>> WANDB.take_all(["lr", "depth"]), WANDB.take_all(["lr", "top/k"])
+        (True, False)
+        """
+        return (
+            all(map(str.isidentifier, names))
+            and "".join(names).isascii()
+            and "_x" not in " ".join(names)
+            and self.reserved.isdisjoint(names)
+            and max(map(len, names), default=0) <= self.longest
+        )
+
     def escape(self, name: str) -> str:
         """The name itself where the system takes it.
 
         >>> WANDB.escape("lr"), WANDB.escape("top/k")
         ('lr', 'top_x2f_k')
         """
-        usual = name.isidentifier() and name.isascii() and "_x" not in name  # which each system takes
-        if (usual or (self.legal.fullmatch(name) and not _ESCAPE.search(name))) and name not in self.reserved:
+        if self.legal.fullmatch(name) and not _ESCAPE.search(name) and name not in self.reserved:
             return name if len(name) <= self.longest else self._short(name)
         letters = (
             letter

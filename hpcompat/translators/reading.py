@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any, NoReturn
 
 from hpcompat.errors import Fault, HpcompatError, TranslationError
-from hpcompat.space import SearchSpace, glances
+from hpcompat.space import SearchSpace
 from hpcompat.space.conditions import Condition
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Parameter
 from hpcompat.space.supports import decimal_ratio
@@ -90,15 +90,16 @@ def number(name: str, value: Any, whole: bool = False) -> Any:
 
 def span(low: Any, high: Any, *, log: bool = False, step: Any = None, whole: bool = False) -> Parameter:
     """A Float or Int; a Constant where low and high are the same."""
-    if step is None and (glances.int_range if whole else glances.interval)(low, high, log):
-        return (Int if whole else Float)(low, high, log=log)
+    kind: Any = Int if whole else Float
+    if step is None and type(low) is type(high) is (int if whole else float) and low != high:
+        return kind(low, high, log=log)  # type: ignore[no-any-return]
     low, high = number("low", low, whole), number("high", high, whole)
     step = None if step is None else number("step", step, whole)
     if low == high:
         return Constant(low if whole else float(low))
-    if whole:
-        return Int(low, high, log=log, step=1 if step is None else step)
-    return Float(low, high, log=log, step=step)
+    if step is None:
+        return kind(low, high, log=log)  # type: ignore[no-any-return]
+    return kind(low, high, log=log, step=step)  # type: ignore[no-any-return]
 
 
 def lowered(low: Any, high: Any, step: Any, whole: bool) -> Any:
@@ -114,8 +115,10 @@ def lowered(low: Any, high: Any, step: Any, whole: bool) -> Any:
 
 def choices(values: Any, weights: Any = None, ordered: bool = False) -> Parameter:
     """A Categorical; a choice listed n times is n times as likely."""
-    if weights is None and glances.choices(values, ordered):
-        return Categorical(values, ordered=ordered)
+    if weights is None and type(values) in (list, tuple) and len(values) <= MOST_CHOICES:
+        parameter = Categorical(values, ordered=ordered)
+        if not parameter.faults:
+            return parameter
     if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__") or not hasattr(values, "__len__"):
         refuse(f"its choices are {show(values)}, not a list", "put them in a list")
     if len(values) > MOST_CHOICES:

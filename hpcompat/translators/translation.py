@@ -216,11 +216,15 @@ def _refusal(passage: Passage) -> Fault:
 def _passages(space: SearchSpace, room: Any, column: str) -> tuple[Passage, ...]:
     gated, parents = room.gated(space)
     nested, escape = room.NESTED, room.NAMES.escape
+    usual = room.NAMES.take_all([leaf.name for leaf in space.leaves])
     passages = []
     for leaf in space.leaves:
         path, name, parameter, when, _ = leaf
         rule = parents[name] if name in parents else limits.choose(parameter, column)
-        raw_path = tuple(map(escape, path)) if nested or len(path) == 1 else (escape(name),)
+        if usual and len(path) == 1:
+            raw_path = path
+        else:
+            raw_path = tuple(map(escape, path)) if nested or len(path) == 1 else (escape(name),)
         level = Level(name, rule.level, rule.form, rule.reason)
         if when and name not in gated:
             level = _worse(level, limits.CONDITIONS[column])
@@ -228,8 +232,11 @@ def _passages(space: SearchSpace, room: Any, column: str) -> tuple[Passage, ...]
             renamed = raw_path != (name,)
             reason = f"travels as {'.'.join(raw_path)!r}"
             level = _worse(level, limits.Rule("encoded" if renamed else "equivalent", "", reason))
-        encoding = ENCODINGS.get(rule.form, AS_IT_IS)
-        stand_in = None if rule.level == "refused" else encoding.stand_in(parameter)
+        stand_in: Parameter | None = parameter
+        if rule.form in ENCODINGS:
+            stand_in = ENCODINGS[rule.form].stand_in(parameter)
+        elif rule.level == "refused":
+            stand_in = None
         passages.append(Passage(leaf, level, raw_path, stand_in, name in gated))
     return tuple(passages)
 
