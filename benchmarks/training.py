@@ -1,12 +1,14 @@
-"""A real Trainer, searched by hpcompat or by transformers: `python -m benchmarks.training WHOSE BACKEND MODEL TRIALS`.
+"""A real Trainer, searched by hpcompat, by transformers, or by a bare Tuner.
 
-Prints the seconds of the search, and the most memory that the process has had, in MB. Each search has a
-process of its own: once a Trainer has trained, transformers' own search cannot send it to Ray any more.
+`python -m benchmarks.training WHOSE BACKEND MODEL TRIALS` prints the seconds of the search, and the most memory that
+the process has had, in MB. Each search has a process of its own: once a Trainer has trained, transformers' own search
+cannot send it to Ray any more.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 import subprocess
@@ -15,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,10 +88,46 @@ def searched(whose: str, backend: str, model: str, trials: int, directory: str) 
         trainer.hyperparameter_search(
             n_trials=trials, direction="minimize", backend=backend, **THEIRS[backend](directory)
         )
+    elif whose == "bare":
+        bare_tuner(model, trials, directory)
     else:
         trainer.train()
     seconds = time.perf_counter() - begin
     return Took(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def bare_tuner(model: str, trials: int, directory: str) -> None:
+    """Ray's start, a Tuner whose workers train one Trainer each again and again, and Ray's end: nothing else."""
+    import ray
+    from ray import tune
+
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    params = {**hp.to_ray(SPACE), "model": model, "directory": directory}
+    tune.Tuner(
+        tune.with_resources(_trained, {"cpu": 1}),
+        param_space=params,
+        tune_config=tune.TuneConfig(metric="loss", mode="min", num_samples=trials, reuse_actors=True),
+        run_config=tune.RunConfig(storage_path=directory, verbose=0),
+    ).fit()
+    ray.shutdown()
+
+
+def _trained(config: dict[str, Any]) -> None:
+    from ray import tune
+
+    from benchmarks.training import in_this_worker
+
+    trainer = in_this_worker(config["model"], config["directory"])
+    for name in SPACE:
+        setattr(trainer.args, name, config[name])
+    trainer.train()
+    tune.report({"loss": trainer.evaluate()["eval_loss"]})
+
+
+@cache
+def in_this_worker(model: str, directory: str) -> Any:
+    """The Trainer that a worker process has made for itself."""
+    return MODELS[model](directory)
 
 
 def _optuna(directory: str) -> dict[str, Any]:

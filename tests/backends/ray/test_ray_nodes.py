@@ -57,7 +57,8 @@ def test_trials_run_on_every_node_and_those_of_a_dead_one_run_again_elsewhere(ou
 
     alone = hp.search(lambda trial: trial["x"], X, progress=False, **options)
     assert [trial.params for trial in result.trials] == [trial.params for trial in alone.trials]
-    assert [trial.state for trial in result.trials] == ["COMPLETE"] * 4 + ["FAILED", "COMPLETE"]
+    errors = [trial.error for trial in result.trials]
+    assert [trial.state for trial in result.trials] == ["COMPLETE"] * 4 + ["FAILED", "COMPLETE"], errors
     assert result.trials[4].cause.startswith("the worker process has died: Worker unexpectedly exits")
     finished = [trial for trial in result.trials if trial.number != 4]
     assert all(dict(trial.intermediate_values) == {1: trial.value, 2: trial.value} for trial in finished)
