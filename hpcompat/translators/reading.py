@@ -90,16 +90,16 @@ def number(name: str, value: Any, whole: bool = False) -> Any:
 
 def span(low: Any, high: Any, *, log: bool = False, step: Any = None, whole: bool = False) -> Parameter:
     """A Float or Int; a Constant where low and high are the same."""
-    kind: Any = Int if whole else Float
+    kind: Callable[..., Parameter] = Int if whole else Float
     if step is None and type(low) is type(high) is (int if whole else float) and low != high:
-        return kind(low, high, log=log)  # type: ignore[no-any-return]
+        return kind(low, high, log=log)
     low, high = number("low", low, whole), number("high", high, whole)
     step = None if step is None else number("step", step, whole)
     if low == high:
         return Constant(low if whole else float(low))
     if step is None:
-        return kind(low, high, log=log)  # type: ignore[no-any-return]
-    return kind(low, high, log=log, step=step)  # type: ignore[no-any-return]
+        return kind(low, high, log=log)
+    return kind(low, high, log=log, step=step)
 
 
 def lowered(low: Any, high: Any, step: Any, whole: bool) -> Any:
