@@ -14,7 +14,7 @@ from typing import Any
 from hpcompat.backends import Plan, leg_seed
 from hpcompat.backends.grid import configurations
 from hpcompat.backends.wandb.engine import SweepEngine
-from hpcompat.backends.wandb.runs import METRIC, Offer, Source, metrics, opened
+from hpcompat.backends.wandb.runs import METRIC, Offer, Source, metrics, opened, served
 from hpcompat.space.values import identity
 from hpcompat.translators import translate
 
@@ -31,6 +31,7 @@ def embedded(plan: Plan, sweep: dict[str, Any]) -> Iterator[Source]:
     group = uuid.uuid4().hex[:8]
     wanted = plan.output_dir and os.environ.get("WANDB_MODE") != "disabled"
     mode = os.environ["WANDB_MODE"] = plan.options.get("mode") or ("offline" if wanted else "disabled")
+    served()
     init = {name: plan.options[name] for name in INIT if name in plan.options}
 
     def chosen() -> Iterator[dict[str, Any]]:

@@ -98,11 +98,38 @@ def opened(hints: Sequence[Fault] = (), **arguments: Any) -> Any:
     import wandb
 
     quick = {"x_save_requirements": False}  # listing what is installed takes longer than a small trial
-    try:
+    with _refusals("wandb.init", hints):
         settings = wandb.Settings(**{**quick, **arguments.pop("settings", {})})
         return wandb.init(settings=settings, **arguments)  # which asks again by itself, for init_timeout
+
+
+def served() -> None:
+    """Start the process that writes all runs, for the mode that the environment names.
+
+    The service that measures the machine for it may be ended before it takes its socket away: the
+    socket lies where all goes with the search. Raises `SearchError` for settings that wandb refuses.
+    """
+    import wandb
+
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = os.environ["WANDB_CACHE_DIR"]
+    try:
+        with _refusals("wandb.setup"):
+            wandb.setup()
+    finally:
+        del os.environ["TMPDIR"]
+        if before is not None:
+            os.environ["TMPDIR"] = before
+
+
+@contextmanager
+def _refusals(call: str, hints: Sequence[Fault] = ()) -> Iterator[None]:
+    import wandb
+
+    try:
+        yield
     except (wandb.Error, ValueError, OSError) as error:
-        raise SearchError(f"wandb.init refuses: {error}", hints) from error
+        raise SearchError(f"{call} refuses: {error}", hints) from error
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 from hpcompat.backends import Plan
 from hpcompat.backends.wandb.agent import Fetcher
 from hpcompat.backends.wandb.joining import SURPLUS, joined
-from hpcompat.backends.wandb.runs import Offer, Source, metrics, opened, record
+from hpcompat.backends.wandb.runs import Offer, Source, metrics, opened, record, served
 from hpcompat.backends.wandb.sharing import Shared, asked, meet
 from hpcompat.errors import Fault, SearchError
 from hpcompat.space.values import identity
@@ -42,6 +42,7 @@ def logged_in() -> bool:
 def on_server(plan: Plan, sweep: Mapping[str, Any]) -> Iterator[Source]:
     """The source of a sweep that W&B's server decides."""
     os.environ.pop("WANDB_MODE", None)
+    served()
     _verify_login()
     place = {name: plan.options[name] for name in ("project", "entity") if name in plan.options}
     if "sweep_id" in plan.options:

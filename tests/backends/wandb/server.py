@@ -287,7 +287,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = json.loads(sent or b"null")  # telemetry has no body
         with LOCK:
             status, answer = self.routed(body)
         if status in ("cut", "half", "hang"):
