@@ -27,23 +27,26 @@ def test_trials_run_on_every_node_and_those_of_a_dead_one_run_again_elsewhere(ou
     here = ray.get_runtime_context().get_node_id()
     power, shut = others
 
-    def awaited(count):
+    def awaited():
         limit = time.monotonic() + 120
-        while len(begun := list(tmp_path.glob("*-*"))) < count:
-            assert time.monotonic() < limit, begun
-        return {path.name.split("-")[1]: int(path.read_text() or 0) for path in begun}
+        pids = {}
+        while len(pids) < 3:
+            assert time.monotonic() < limit, pids
+            begun = {path.name.split("-")[1]: path.read_text() for path in tmp_path.glob("*-*")}
+            pids = {node: int(pid) for node, pid in begun.items() if pid}  # there, and written
+        return pids
 
     def function(trial):
         node = ray.get_runtime_context().get_node_id()
         with (tmp_path / f"{trial.number}-{node}-{trial['x']}").open("x") as file:
             file.write(str(os.getpid()))
         trial.report(trial["x"], 1)
-        pids = awaited(3)
+        pids = awaited()
         if node != here:
             time.sleep(600)  # it is there to be killed
         if trial.number == 4:
             os._exit(1)
-        if len(pids) == 3 and not (tmp_path / "killed").exists():
+        if not (tmp_path / "killed").exists():
             os.kill(pids[power], signal.SIGKILL)
             os.kill(others[power], signal.SIGKILL)
             os.kill(others[shut], signal.SIGTERM)
