@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import inspect
+import os
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from hpcompat.objectives.view import TrialView
@@ -70,10 +72,23 @@ def references(*things: Any) -> list[weakref.ref[Any]]:
 
 
 def collect(references: list[weakref.ref[Any]]) -> None:
-    """Empty the list; what it refers to and is still alive is in reference cycles, which are broken up."""
+    """Empty the list; what it refers to and is still alive is in reference cycles, which are broken up.
+
+    The memory goes back to the system. By itself glibc keeps what lies between things that stay, and the next
+    model may not fit into it.
+    """
     if any(reference() is not None for reference in references):
         gc.collect()  # not every time: it costs as much as a small trial
+    if references:
+        _malloc_trim()(0)
     references.clear()
+
+
+@cache
+def _malloc_trim() -> Callable[[int], Any]:
+    """That of the C library, if it has one."""
+    library = None if os.name == "nt" else ctypes.CDLL(None)
+    return getattr(library, "malloc_trim", lambda pad: None)
 
 
 @contextmanager

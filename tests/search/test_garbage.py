@@ -1,10 +1,12 @@
-"""The garbage collections that a Trainer asks for go through what its own trials have made, and no more."""
+"""What a trial leaves: collections go through what the trials have made and no more, and memory goes back."""
 
 from __future__ import annotations
 
 import gc
 
+import psutil
 import pytest
+import torch
 from tiny import Net, only
 
 import hpcompat as hp
@@ -59,3 +61,33 @@ def test_who_has_frozen_objects_keeps_them_frozen(make_trainer, ours):
     # those that have no use any more go, frozen or not
     assert 0.9 * before < model_init.counts[1] <= before
     assert 0.9 * before < gc.get_freeze_count() <= before
+
+
+class Deep(Net):
+    """A Net with thirty layers of two megabytes, which its loss goes through as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(768, 768) for _ in range(30)])
+
+    def forward(self, pixels: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        outcome = super().forward(pixels, labels)
+        through = torch.ones(1, 768)
+        for layer in self.layers:
+            through = torch.tanh(layer(through))
+        return {**outcome, "loss": outcome["loss"] + through.mean()}
+
+
+def test_the_memory_of_a_model_goes_back_to_the_system(make_trainer, ours):
+    """For what lies free but in pieces is of no use to the next model."""
+    resident = []
+
+    def model_init():
+        resident.append(psutil.Process().memory_info().rss)
+        return Deep()
+
+    trainer = make_trainer(model_init)
+    size = sum(weight.nbytes for weight in trainer.model.parameters())
+    resident.clear()
+    ours(trainer, {}, n_trials=3)
+    assert max(resident[1:]) - resident[0] < size / 2  # of four, with gradients and Adam's moments
