@@ -15,7 +15,11 @@ Gates: TypeAlias = dict[str, frozenset[Hashable]]
 
 def are_open(gates: Gates, values: Values) -> bool:
     """Whether these draws were made, and have such values."""
-    return all(name in values and identity(values[name]) in keys for name, keys in gates.items())
+    return _are_met(gates, {name: identity(values[name]) for name in gates if name in values})
+
+
+def _are_met(gates: Gates, identities: Mapping[str, Hashable]) -> bool:
+    return all(name in identities and identities[name] in keys for name, keys in gates.items())
 
 
 def told(gates: Gates, supports: Mapping[str, Mapping[Hashable, Any]]) -> str:
@@ -67,8 +71,9 @@ class Beliefs:
     def foretell(self, values: Values) -> set[Entry]:
         """The entries that go with these draws."""
         found = set(self.always)
-        for name in self._met.keys() & values.keys():
-            for others, entries in self._met[name].get(identity(values[name]), ()):
-                if are_open(others, values):
+        identities = {name: identity(value) for name, value in values.items()}
+        for name in self._met.keys() & identities.keys():
+            for others, entries in self._met[name].get(identities[name], ()):
+                if _are_met(others, identities):
                     found.update(entries)
         return found

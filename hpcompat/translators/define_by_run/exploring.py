@@ -100,7 +100,7 @@ class Exploration:
                 raise self.replay.unlike(self.replay.call(again), self.replay.call(again))
             entries = [entry for entry in run.ordered() if entry not in self._homes]
             looks = [each for seen in run.looks.values() for each in seen if each not in self._looks]
-            home = Home(merged, run, entries)
+            home = Home({name: value for name, value in merged.items() if name in run.values}, run, entries)
             self._homes |= dict.fromkeys(entries, home)
             self._looks |= dict.fromkeys(looks)
             self._beliefs = None

@@ -95,7 +95,7 @@ def draws_in(value: Any) -> Iterator[str]:
     while waiting:
         value = waiting.pop()
         count += 1
-        if is_watched(value):
+        if type(value) in _WATCHING:
             yield value.draw
         elif isinstance(value, (list, tuple, dict)):
             waiting += value.values() if isinstance(value, dict) else value
