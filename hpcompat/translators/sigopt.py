@@ -117,7 +117,7 @@ def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, 
     by_name = {passage.leaf.name: passage for passage in passages}
     form: dict[str, Any] = {"parameters": [], "conditionals": []}
     for passage in passages:
-        if passage.level.form in CONDITIONALS:
+        if passage.rule.form in CONDITIONALS:
             values = list(passage.stand_in.choices)  # type: ignore[union-attr]
             form["conditionals"].append({"name": passage.raw_name, "values": values})
         elif passage.stand_in is not None:

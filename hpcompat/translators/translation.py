@@ -31,16 +31,22 @@ class Level(NamedTuple):
 class Passage(NamedTuple):
     """One parameter on its way: where it stands, what is written for it, and under which name.
 
-    `raw_path`: the name that the system knows it by; more than one part only where groups are nested.
-    `stand_in`: the parameter that is written: itself, or what `encoding` puts in its place; None if
-    nothing is. `gated`: whether the system itself leaves the parameter out where it is not active.
+    `rule`: the table's, or a worse one for the name's or a condition's sake. `raw_path`: the name that the
+    system knows it by; more than one part only where groups are nested. `stand_in`: the parameter that is
+    written: itself, or what `encoding` puts in its place; None if nothing is. `gated`: whether the system
+    itself leaves the parameter out where it is not active.
     """
 
     leaf: Leaf
-    level: Level
+    rule: limits.Rule
     raw_path: tuple[str, ...]
     stand_in: Parameter | None
     gated: bool
+
+    @property
+    def level(self) -> Level:
+        """How it travels."""
+        return Level(self.leaf.name, self.rule.level, self.rule.form, self.rule.reason)
 
     @property
     def raw_name(self) -> str:
@@ -49,22 +55,22 @@ class Passage(NamedTuple):
     @property
     def carried(self) -> bool:
         """Whether the system stores a value for it."""
-        return self.stand_in is not None and self.level.form != "returned"
+        return self.stand_in is not None and self.rule.form != "returned"
 
     def written(self, writers: Mapping[str, Any], stand_ins: Mapping[str, str]) -> str:
         """The name of the writer: the form's own, or the one for the stand-in of an encoding."""
-        return self.level.form if self.level.form in writers else stand_ins[self.stand_in.kind]  # type: ignore[union-attr]
+        return self.rule.form if self.rule.form in writers else stand_ins[self.stand_in.kind]  # type: ignore[union-attr]
 
     def encode(self, value: Any) -> Any:
-        return ENCODINGS.get(self.level.form, AS_IT_IS).encode(self.leaf.parameter, value)
+        return ENCODINGS.get(self.rule.form, AS_IT_IS).encode(self.leaf.parameter, value)
 
     def decode(self, raw: Any) -> Any:
-        return ENCODINGS.get(self.level.form, AS_IT_IS).decode(self.leaf.parameter, raw)
+        return ENCODINGS.get(self.rule.form, AS_IT_IS).decode(self.leaf.parameter, raw)
 
     def decoder(self) -> Callable[[Any], Any]:
         """`decode`, made ready for many values."""
-        if self.level.form in ENCODINGS:
-            return partial(ENCODINGS[self.level.form].decode, self.leaf.parameter)
+        if self.rule.form in ENCODINGS:
+            return partial(ENCODINGS[self.rule.form].decode, self.leaf.parameter)
         return receiver(self.leaf.parameter)
 
 
@@ -73,16 +79,19 @@ class Translation:
     """A space in a dialect.
 
     `form` is JSON data: suggest calls for Optuna, domain calls for Ray, `{"parameters", "conditionals"}`
-    for SigOpt, the sweep for W&B. `levels` says for each parameter whether it is native, equivalent or
-    encoded, and why. `encode` and `decode` turn params into what the system stores, and back.
+    for SigOpt, the sweep for W&B. `encode` and `decode` turn params into what the system stores, and back.
     """
 
     space: SearchSpace
     dialect: str
     options: Mapping[str, Any]
     form: Any
-    levels: tuple[Level, ...]
     passages: tuple[Passage, ...]
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Whether each parameter is native, equivalent or encoded, and why."""
+        return tuple(passage.level for passage in self.passages)
 
     def encode(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Params as the system stores them: raw values by raw name, nested where the dialect nests.
@@ -175,12 +184,11 @@ def translate(space: Mapping[str, Any], dialect: str, *, encode: bool = False, *
     space = space if isinstance(space, SearchSpace) else SearchSpace(space)
     options = room.check_options(options)
     passages = _passages(space, room, room.column(options))
-    faults = [_refusal(passage) for passage in passages if passage.level.level in (_NO_WAY if encode else _NOT_EXACT)]
+    faults = [_refusal(passage) for passage in passages if passage.rule.level in (_NO_WAY if encode else _NOT_EXACT)]
     if faults:
         raise TranslationError(f"this space has no exact {dialect} form", faults)
     form = room.write(passages, options)
-    levels = tuple(passage.level for passage in passages)
-    return Translation(space, dialect, options, form, levels, passages)
+    return Translation(space, dialect, options, form, passages)
 
 
 def levels(space: Mapping[str, Any], dialect: str, **options: Any) -> tuple[Level, ...]:
@@ -225,23 +233,23 @@ def _passages(space: SearchSpace, room: Any, column: str) -> tuple[Passage, ...]
             raw_path = path
         else:
             raw_path = tuple(map(escape, path)) if nested or len(path) == 1 else (escape(name),)
-        level = Level(name, rule.level, rule.form, rule.reason)
+        table = rule
         if when and name not in gated:
-            level = _worse(level, limits.CONDITIONS[column])
+            rule = _worse(rule, limits.CONDITIONS[column])
         if raw_path != path:
             renamed = raw_path != (name,)
             reason = f"travels as {'.'.join(raw_path)!r}"
-            level = _worse(level, limits.Rule("encoded" if renamed else "equivalent", "", reason))
+            rule = _worse(rule, limits.Rule("encoded" if renamed else "equivalent", "", reason))
         stand_in: Parameter | None = parameter
         if rule.form in ENCODINGS:
             stand_in = ENCODINGS[rule.form].stand_in(parameter)
-        elif rule.level == "refused":
+        elif table.level == "refused":
             stand_in = None
-        passages.append(Passage(leaf, level, raw_path, stand_in, name in gated))
+        passages.append(Passage(leaf, rule, raw_path, stand_in, name in gated))
     return tuple(passages)
 
 
-def _worse(level: Level, rule: limits.Rule) -> Level:
-    """The lower of the two levels, for both reasons."""
-    worst = max(level.level, rule.level, key=limits.LEVELS.index)
-    return level._replace(level=worst, reason="; ".join(filter(None, (level.reason, rule.reason))))
+def _worse(rule: limits.Rule, other: limits.Rule) -> limits.Rule:
+    """The rule at the lower of the two levels, for both reasons."""
+    worst = max(rule.level, other.level, key=limits.LEVELS.index)
+    return rule._replace(level=worst, reason="; ".join(filter(None, (rule.reason, other.reason))))

@@ -229,7 +229,7 @@ def _nearest(passage: Passage, raw: Any) -> Any:
         scale = abs(near)
     elif parameter.support is None:
         near = min(max(raw, parameter.low), parameter.high)
-        scale = abs(near) if passage.level.form == "log_bounds" else parameter.high - parameter.low
+        scale = abs(near) if passage.rule.form == "log_bounds" else parameter.high - parameter.low
     else:
         return raw
     return near if abs(near - raw) <= _NOISE * scale else raw
