@@ -174,13 +174,20 @@ def find(name: str) -> Backend:
     raise BackendError(f"there is no backend {name!r}; {known(name, BACKENDS)}")
 
 
-def known(name: Any, names: Mapping[str, Any] | tuple[str, ...]) -> str:
-    """The end of a message about a name that is none of `names`.
+SEARCH = (
+    *("backend", "direction", "n_trials", "compute_objective", "hp_name", "sampler", "pruner", "seed", "timeout"),
+    *("history", "resume", "keep", "output_dir", "callbacks", "progress"),
+)
+"""What `search` takes for every backend, beside the backend's own options."""
 
-    >>> known("medain", ("median", "asha"))
-    "did you mean 'median'?"
+
+def known(name: Any, names: Mapping[str, Any] | tuple[str, ...], also: tuple[str, ...] = ()) -> str:
+    """The end of a message about a name that is none of `names`; it may be meant for one of `also`.
+
+    >>> known("medain", ("median", "asha")), known("n_trial", ("storage",), SEARCH)
+    ("did you mean 'median'?", "did you mean 'n_trials'?")
     """
-    close = difflib.get_close_matches(name, names, 1) if isinstance(name, str) else []
+    close = difflib.get_close_matches(name, (*names, *also), 1) if isinstance(name, str) else []
     return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(map(repr, names))}"
 
 

@@ -284,8 +284,9 @@ def read_study(study: Any) -> SearchSpace:
 def from_optuna(thing: Any) -> SearchSpace:
     """The space of a define-by-run function, a list of calls, a dict of distributions, a Study or a trial.
 
-    A function is read by running it on trials of our own: see `define_by_run.space_of`. A range that
-    the step does not divide ends where Optuna ends it, at the last step inside. Raises `TranslationError`.
+    A function is read by running it some hundred times on trials of our own: see `define_by_run.space_of`.
+    A range that the step does not divide ends where Optuna ends it, at the last step inside. Raises
+    `TranslationError`.
 
     >>> def suggest(trial):
     ...     params = {"optim": trial.suggest_categorical("optim", ["adamw", "sgd"])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 
 import optuna
@@ -9,9 +10,21 @@ import pytest
 from tiny import Net
 
 import hpcompat as hp
+from hpcompat.backends import BACKENDS, SEARCH
 
 X = {"x": hp.Float(0.0, 4.0)}
 LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
+
+
+def test_what_search_takes_is_known_to_the_backends():
+    keywords = list(inspect.signature(hp.search).parameters)
+    assert ["trainer", "space", *SEARCH, "options"] == keywords
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_misspelt_word_of_search_is_told_from_an_unknown_option(backend, never):
+    with pytest.raises(hp.BackendError, match="did you mean 'callbacks'"):
+        hp.search(never, X, backend, callback=print)
 
 
 @pytest.fixture

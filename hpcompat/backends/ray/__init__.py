@@ -197,7 +197,9 @@ def _checked(plan: Plan) -> Plan:
 
     for name in plan.options:
         if name not in OPTIONS:
-            raise BackendError(f"the ray backend has no option {name!r}; {backends.known(name, OPTIONS)}")
+            raise BackendError(
+                f"the ray backend has no option {name!r}; {backends.known(name, OPTIONS, backends.SEARCH)}"
+            )
     _check_workers(plan)
     sampler = _native(
         plan, "sampler", "search_alg", (Searcher, BaseSampler), "a Searcher of Ray's, or an Optuna sampler"
