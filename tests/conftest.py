@@ -5,6 +5,7 @@ tries 20,000 new ones.
 """
 
 import os
+import signal
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ SERVERS = ("RAY_ADDRESS", "SIGOPT_API_URL", "SIGOPT_API_TOKEN", "WANDB_API_KEY",
 os.environ.update(OFFLINE | SINGLE_THREADED)
 for name in SERVERS:
     os.environ.pop(name, None)
+# a shell that starts the tests in the background has them ignore the Ctrl-C that some of them send
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("default", max_examples=1_000, deadline=None, print_blob=True, derandomize=True)
 settings.register_profile("thorough", max_examples=20_000, deadline=None, print_blob=True)
