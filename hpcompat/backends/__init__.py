@@ -191,6 +191,13 @@ def known(name: Any, names: Mapping[str, Any] | tuple[str, ...], also: tuple[str
     return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(map(repr, names))}"
 
 
+def check_options(backend: str, given: Mapping[str, Any], options: Mapping[str, Any] | tuple[str, ...]) -> None:
+    """Raise `BackendError` for the first that is none of the backend's own options."""
+    for name in given:
+        if name not in options:
+            raise BackendError(f"the {backend} backend has no option {name!r}; {known(name, options, SEARCH)}")
+
+
 _SEEDS = 2**32
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcompat import studies
-from hpcompat.backends import SEARCH, Evaluate, Plan, Run, Suggestion, known
+from hpcompat.backends import Evaluate, Plan, Run, Suggestion, check_options
 from hpcompat.backends.grid import configurations
 from hpcompat.backends.optuna import samplers
 from hpcompat.backends.optuna.sharing import HISTORY, Shared
@@ -182,8 +182,7 @@ def _check(plan: Plan, optuna: Any) -> None:
     for name in plan.options:
         if name in REFUSED:
             raise BackendError(f"{name}= is not passed to Optuna: {REFUSED[name]}")
-        if name not in OPTIONS:
-            raise BackendError(f"the optuna backend has no option {name!r}; {known(name, OPTIONS, SEARCH)}")
+    check_options("optuna", plan.options, OPTIONS)
     if plan.options.get("n_jobs", 1) != 1:
         raise BackendError(
             "n_jobs is 1: trials in threads would share one Trainer, and reseed the sampler",

@@ -195,11 +195,7 @@ def _checked(plan: Plan) -> Plan:
     from ray.tune.schedulers import TrialScheduler
     from ray.tune.search import Searcher
 
-    for name in plan.options:
-        if name not in OPTIONS:
-            raise BackendError(
-                f"the ray backend has no option {name!r}; {backends.known(name, OPTIONS, backends.SEARCH)}"
-            )
+    backends.check_options("ray", plan.options, OPTIONS)
     _check_workers(plan)
     sampler = _native(
         plan, "sampler", "search_alg", (Searcher, BaseSampler), "a Searcher of Ray's, or an Optuna sampler"

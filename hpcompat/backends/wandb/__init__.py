@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hpcompat.backends import SEARCH, Evaluate, Plan, Run, known
+from hpcompat.backends import Evaluate, Plan, Run, check_options, known
 from hpcompat.backends.wandb.embedded import embedded
 from hpcompat.backends.wandb.engine import violations
 from hpcompat.backends.wandb.runs import METRIC, Source, alone, conducted, record
@@ -136,9 +136,7 @@ def _driver(plan: Plan) -> str | None:
 
 def _check(plan: Plan) -> None:
     options = plan.options
-    for name in options:
-        if name not in OPTIONS:
-            raise BackendError(f"the wandb backend has no option {name!r}; {known(name, OPTIONS, SEARCH)}")
+    check_options("wandb", options, OPTIONS)
     for name, names in (("driver", tuple(SOURCES)), ("mode", MODES)):
         if name in options and options[name] not in names:
             raise BackendError(f"there is no {name} {show(options[name])}; {known(options[name], names)}")
