@@ -13,6 +13,7 @@ _FINEST, _LARGEST = sys.float_info.min, sys.float_info.max
 _FAR = 2**52
 _FAR_LOG = 2**40
 """Logarithmic ints beyond may hold values too unlikely to be drawn."""
+_LISTS, _TEXT, _WHOLE = frozenset([list, tuple]), frozenset([str]), frozenset([int])
 
 
 def interval(low: Any, high: Any, log: Any) -> bool:
@@ -31,11 +32,10 @@ def int_range(low: Any, high: Any, log: Any) -> bool:
 
 def choices(values: Any, ordered: Any) -> bool:
     """Of a Categorical without weights: a list or tuple of different texts, or of different small ints."""
-    if type(values) not in (list, tuple) or not values or type(ordered) is not bool:
+    if type(values) not in _LISTS or not values or type(ordered) is not bool:
         return False
-    kinds = set(map(type, values))
-    if kinds == {str}:
+    if _TEXT.issuperset(map(type, values)):
         sound = "".join(values).isascii()
     else:
-        sound = kinds == {int} and min(values) > -_FAR and max(values) < _FAR
+        sound = _WHOLE.issuperset(map(type, values)) and min(values) > -_FAR and max(values) < _FAR
     return sound and len(set(values)) == len(values)

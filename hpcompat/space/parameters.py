@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from hpcompat.errors import Fault, ParamsError, SpaceError
@@ -34,21 +34,16 @@ _set = object.__setattr__  # the dataclasses are frozen for everyone but themsel
 
 
 class Parameter:
-    """What all kinds can do. Make one of the kinds, never this."""
+    """What all kinds can do. Make one of the kinds, never this.
 
-    __slots__ = ()
+    What an instance does not set of its own stands in its class. What is plainly sound is looked at
+    closely when it is first drawn from.
+    """
+
     kind: ClassVar[str]
-    when: tuple[Condition, ...]
-    faults: tuple[Fault, ...]
-    _drawn: Drawn | None
-
-    def _begin(self, when: When, plain: bool) -> None:
-        """The fields that all kinds have. What is plainly sound is looked at closely when it is first drawn from."""
-        _set(self, "when", () if when is None else conditions(when))
-        _set(self, "faults", ())
-        _set(self, "_drawn", None)
-        if not plain:
-            self._settle()
+    when: tuple[Condition, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    _drawn: Drawn | None = None
 
     def _settle(self) -> None:
         for name, value in self._checked().items():
@@ -184,7 +179,7 @@ def _nearest(law: Continuous, value: float, u: float) -> float:
     return best
 
 
-@dataclass(init=False, frozen=True, eq=False, repr=False, slots=True)
+@dataclass(init=False, frozen=True, eq=False, repr=False)
 class Float(Parameter):
     """A float between low and high, both included.
 
@@ -204,17 +199,20 @@ class Float(Parameter):
     log: bool = False
     step: float | None = None
     when: tuple[Condition, ...] = ()
-    faults: tuple[Fault, ...] = field(init=False)
-    _drawn: Drawn | None = field(init=False)
 
     def __init__(
         self, low: float, high: float, *, log: bool = False, step: float | None = None, when: When = None
     ) -> None:
         _set(self, "low", low)
         _set(self, "high", high)
-        _set(self, "log", log)
-        _set(self, "step", step)
-        self._begin(when, step is None and glances.interval(low, high, log))
+        if log is not False:
+            _set(self, "log", log)
+        if step is not None:
+            _set(self, "step", step)
+        if when is not None:
+            _set(self, "when", conditions(when))
+        if step is not None or not glances.interval(low, high, log):
+            self._settle()
 
     def _checked(self) -> checks.Fields:
         return checks.interval(self.low, self.high, self.log, self.step)
@@ -235,7 +233,7 @@ class Float(Parameter):
         ]
 
 
-@dataclass(init=False, frozen=True, eq=False, repr=False, slots=True)
+@dataclass(init=False, frozen=True, eq=False, repr=False)
 class Int(Parameter):
     """An int between low and high, both included.
 
@@ -252,15 +250,18 @@ class Int(Parameter):
     log: bool = False
     step: int = 1
     when: tuple[Condition, ...] = ()
-    faults: tuple[Fault, ...] = field(init=False)
-    _drawn: Drawn | None = field(init=False)
 
     def __init__(self, low: int, high: int, *, log: bool = False, step: int = 1, when: When = None) -> None:
         _set(self, "low", low)
         _set(self, "high", high)
-        _set(self, "log", log)
-        _set(self, "step", step)
-        self._begin(when, type(step) is int and step == 1 and glances.int_range(low, high, log))
+        if log is not False:
+            _set(self, "log", log)
+        if stepped := type(step) is not int or step != 1:
+            _set(self, "step", step)
+        if when is not None:
+            _set(self, "when", conditions(when))
+        if stepped or not glances.int_range(low, high, log):
+            self._settle()
 
     def _checked(self) -> checks.Fields:
         return checks.int_range(self.low, self.high, self.log, self.step)
@@ -278,7 +279,7 @@ class Int(Parameter):
         ]
 
 
-@dataclass(init=False, frozen=True, eq=False, repr=False, slots=True)
+@dataclass(init=False, frozen=True, eq=False, repr=False)
 class Categorical(Parameter):
     """One of the choices: any JSON values, and tuples, told apart by type and value.
 
@@ -294,8 +295,6 @@ class Categorical(Parameter):
     weights: Sequence[float] | None = None
     ordered: bool = False
     when: tuple[Condition, ...] = ()
-    faults: tuple[Fault, ...] = field(init=False)
-    _drawn: Drawn | None = field(init=False)
 
     def __init__(
         self,
@@ -307,9 +306,14 @@ class Categorical(Parameter):
     ) -> None:
         plain = weights is None and glances.choices(choices, ordered)
         _set(self, "choices", tuple(choices) if plain else choices)
-        _set(self, "weights", weights)
-        _set(self, "ordered", ordered)
-        self._begin(when, plain)
+        if weights is not None:
+            _set(self, "weights", weights)
+        if ordered is not False:
+            _set(self, "ordered", ordered)
+        if when is not None:
+            _set(self, "when", conditions(when))
+        if not plain:
+            self._settle()
 
     def _checked(self) -> checks.Fields:
         return checks.choices(self.choices, self.weights, self.ordered)
@@ -323,7 +327,7 @@ class Categorical(Parameter):
         return [repr(choices), *weights, *(["ordered=True"] if self.ordered else []), *self._when_argument()]
 
 
-@dataclass(init=False, frozen=True, eq=False, repr=False, slots=True)
+@dataclass(init=False, frozen=True, eq=False, repr=False)
 class Constant(Parameter):
     """Always the same value: any JSON value, or a tuple.
 
@@ -334,12 +338,12 @@ class Constant(Parameter):
     kind: ClassVar[str] = "constant"
     value: Any
     when: tuple[Condition, ...] = ()
-    faults: tuple[Fault, ...] = field(init=False)
-    _drawn: Drawn | None = field(init=False)
 
     def __init__(self, value: Any, *, when: When = None) -> None:
         _set(self, "value", value)
-        self._begin(when, False)
+        if when is not None:
+            _set(self, "when", conditions(when))
+        self._settle()
 
     def _checked(self) -> checks.Fields:
         return checks.constant(self.value)
@@ -351,7 +355,7 @@ class Constant(Parameter):
         return [repr(self.value), *self._when_argument()]
 
 
-@dataclass(init=False, frozen=True, eq=False, repr=False, slots=True)
+@dataclass(init=False, frozen=True, eq=False, repr=False)
 class Normal(Parameter):
     """A normal law with the given mean and std.
 
@@ -371,8 +375,6 @@ class Normal(Parameter):
     log: bool = False
     step: float | None = None
     when: tuple[Condition, ...] = ()
-    faults: tuple[Fault, ...] = field(init=False)
-    _drawn: Drawn | None = field(init=False)
 
     def __init__(
         self,
@@ -388,7 +390,9 @@ class Normal(Parameter):
         arguments = {"mean": mean, "std": std, "low": low, "high": high, "log": log, "step": step}
         for name, value in arguments.items():
             _set(self, name, value)
-        self._begin(when, False)
+        if when is not None:
+            _set(self, "when", conditions(when))
+        self._settle()
 
     def _checked(self) -> checks.Fields:
         return checks.bell(self.mean, self.std, self.low, self.high, self.log, self.step)

@@ -40,13 +40,14 @@ class SearchSpace(Mapping[str, Entry]):
     """
 
     _entries: dict[str, Entry]
+    _plain: bool
     when: tuple[Condition, ...]
 
     def __init__(self, parameters: Mapping[str, Any] = structure.EMPTY, *, when: When = None) -> None:
         self._fill(parameters, conditions(when), 0)
         # a group's conditions name parameters outside it: only the outermost space can check them
-        if when is None:
-            self._require_sound()
+        if when is None and not self._plain:
+            self._resolve()
 
     @classmethod
     def _group(cls, parameters: Mapping[str, Any], depth: int, when: tuple[Condition, ...] = ()) -> SearchSpace:
@@ -59,24 +60,16 @@ class SearchSpace(Mapping[str, Entry]):
             raise SpaceError(f"a space is made of a dict of parameters, not of {show(parameters)}")
         if depth > structure.MOST_LEVELS:
             raise SpaceError(f"the space is nested more than {structure.MOST_LEVELS} levels deep")
-        entries = {
-            name: SearchSpace._group(entry, depth + 1)
-            if not isinstance(entry, (Parameter, SearchSpace)) and isinstance(entry, Mapping)
-            else entry
-            for name, entry in parameters.items()
-        }
-        self.__dict__.update(when=when, _entries=entries)
-
-    @cached_property
-    def _resolved(self) -> tuple[tuple[Leaf, ...], tuple[Fault, ...]]:
-        return structure.resolve(self._entries, self.when)
-
-    def _require_sound(self) -> tuple[Leaf, ...]:
-        leaves, faults = self._resolved
-        if faults:
-            count = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
-            raise SpaceError(f"{count} in the space", faults)
-        return leaves
+        if plain := structure.plain(parameters):
+            entries = dict(parameters)
+        else:
+            entries = {
+                name: SearchSpace._group(entry, depth + 1)
+                if not isinstance(entry, (Parameter, SearchSpace)) and isinstance(entry, Mapping)
+                else entry
+                for name, entry in parameters.items()
+            }
+        self.__dict__.update(when=when, _entries=entries, _plain=plain and not when)
 
     @cached_property
     def leaves(self) -> tuple[Leaf, ...]:
@@ -87,7 +80,14 @@ class SearchSpace(Mapping[str, Entry]):
         >>> [leaf.name for leaf in SearchSpace({"model": {"layers": Int(1, 4)}, "lr": Float(0, 1)}).leaves]
         ['model.layers', 'lr']
         """
-        return self._require_sound()
+        return structure.leaves_of(self._entries) if self._plain else self._resolve()
+
+    def _resolve(self) -> tuple[Leaf, ...]:
+        leaves, faults = structure.resolve(self._entries, self.when)
+        if faults:
+            count = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
+            raise SpaceError(f"{count} in the space", faults)
+        return leaves
 
     @cached_property
     def size(self) -> float:
@@ -113,11 +113,6 @@ class SearchSpace(Mapping[str, Entry]):
     def _flat(self) -> bool:
         """Whether it has no groups."""
         return all(isinstance(entry, Parameter) for entry in self._entries.values())
-
-    @cached_property
-    def _plain(self) -> bool:
-        """Whether it has no conditions either."""
-        return self._flat and not any(leaf.when for leaf in self.leaves)
 
     @cached_property
     def _quantiles(self) -> tuple[tuple[str, Any], ...]:
@@ -248,7 +243,7 @@ class SearchSpace(Mapping[str, Entry]):
         """
         from hpcompat.space import serial
 
-        self._require_sound()
+        _ = self.leaves  # a group's faults come out here
         return serial.to_dict(self)
 
     @staticmethod

@@ -5,12 +5,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
+from itertools import repeat
 from types import MappingProxyType
 from typing import Any, NamedTuple, Union
 
 from hpcompat.errors import Fault
 from hpcompat.space.conditions import Condition
-from hpcompat.space.parameters import Parameter
+from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
 from hpcompat.space.values import identity, is_scalar, show, unfit
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -18,6 +20,8 @@ ABSENT = object()
 MOST_LEVELS = 128
 Gates = tuple[tuple[str, frozenset[Hashable]], ...]
 Node = dict[str, Union["Leaf", "Node"]]
+_KINDS = frozenset({Float, Int, Categorical, Constant, Normal})
+_TEXT = frozenset({str})
 
 
 class Leaf(NamedTuple):
@@ -41,6 +45,9 @@ class Leaf(NamedTuple):
         return True
 
 
+_LEAF: Callable[[Iterable[Any]], Leaf] = partial(tuple.__new__, Leaf)  # without the names of its fields: twice as fast
+
+
 def walk(leaves: Iterable[Leaf], value_of: Callable[[Leaf], Any]) -> dict[str, Any]:
     """Ask for the value of each leaf that is active under those before it; values by dotted name."""
     flat: dict[str, Any] = {}
@@ -50,6 +57,20 @@ def walk(leaves: Iterable[Leaf], value_of: Callable[[Leaf], Any]) -> dict[str, A
             if value is not ABSENT:
                 flat[leaf.name] = value
     return flat
+
+
+def plain(entries: Mapping[str, Any]) -> bool:
+    """Whether they are parameters alone, sound ones without conditions: one look at all of them, where most are."""
+    if not (_TEXT.issuperset(map(type, entries)) and _KINDS.issuperset(map(type, entries.values()))):
+        return False
+    named = all(entries) and "".join(entries).isprintable()
+    return named and not any([entry.faults or entry.when for entry in entries.values()])
+
+
+def leaves_of(entries: Mapping[str, Any]) -> tuple[Leaf, ...]:
+    """The leaves of `plain` entries."""
+    rows = zip(zip(entries, strict=True), entries, entries.values(), repeat(()), repeat(()))
+    return tuple(map(_LEAF, rows))
 
 
 def resolve(entries: Mapping[str, Any], when: tuple[Condition, ...]) -> tuple[tuple[Leaf, ...], tuple[Fault, ...]]:

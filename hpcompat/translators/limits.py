@@ -16,7 +16,7 @@ that name in the dialect's room.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from hpcompat.space.parameters import Parameter
@@ -306,11 +306,10 @@ CONDITIONS = {
 """How a condition travels that the dialect's room does not write natively: the room's `gated` says which it does."""
 
 
-_SHAPES = {
-    (kind, log, stepped): f"{kind}{' log' * log}{' step' * stepped}"
-    for kind in ("float", "int", "normal")
+_STEPLESS = {
+    (kind, log, step): f"{kind}{' log' * log}"
+    for kind, step in (("float", None), ("int", 1), ("normal", None))
     for log in (False, True)
-    for stepped in (False, True)
 }
 
 
@@ -323,13 +322,27 @@ def shape(p: Any) -> str:
     kind: str = p.kind
     if kind == "categorical":
         return "categorical weights" if p.weights else "categorical ordered" if p.ordered else kind
-    return kind if kind == "constant" else _SHAPES[kind, p.log, p.step != (1 if kind == "int" else None)]
+    if kind == "constant":
+        return kind
+    return _STEPLESS.get((kind, p.log, p.step)) or f"{kind}{' log' * p.log} step"
+
+
+_CELLS = {column: {row: cells[column] for row, cells in TABLE.items()} for column in COLUMNS}
+
+
+def choose_all(parameters: Iterable[Parameter], column: str) -> list[Rule]:
+    """The best way for each parameter to travel in a column of the table."""
+    cells = _CELLS[column]
+    chosen = []
+    for p in parameters:
+        for rule in cells[shape(p)]:  # the last rule of every cell fits all that come to it
+            if rule.fits(p):
+                chosen.append(rule)
+                break
+    return chosen
 
 
 def choose(p: Parameter, column: str) -> Rule:
-    """The best way for a parameter to travel in a column of the table."""
-    cell = TABLE[shape(p)][column]
-    for rule in cell:
-        if rule.fits is always or rule.fits(p):
-            return rule
-    raise AssertionError("the last rule of every cell fits all that come to it")
+    """The best way for one."""
+    (rule,) = choose_all([p], column)
+    return rule

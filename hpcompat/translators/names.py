@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_ENDLESS = float("inf")
+
 
 @dataclass(frozen=True)
 class Names:
@@ -13,7 +15,7 @@ class Names:
 
     legal: re.Pattern[str]
     reserved: frozenset[str] = frozenset()
-    longest: float = float("inf")
+    longest: float = _ENDLESS
 
     def take_all(self, names: Sequence[str]) -> bool:
         """Whether each is an identifier that the system takes, in one look at all of them.
@@ -25,8 +27,8 @@ class Names:
             all(map(str.isidentifier, names))
             and "".join(names).isascii()
             and "_x" not in " ".join(names)
-            and self.reserved.isdisjoint(names)
-            and max(map(len, names), default=0) <= self.longest
+            and (not self.reserved or self.reserved.isdisjoint(names))
+            and (self.longest == _ENDLESS or max(map(len, names), default=0) <= self.longest)
         )
 
     def escape(self, name: str) -> str:

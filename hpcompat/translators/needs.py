@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,7 @@ MOST_LISTED = 10_000
 
 def bounded(p: Float) -> bool:
     """The engines draw low + u * (high - low), which must not overflow."""
-    return p.high - p.low < float("inf")
+    return p.high - p.low < math.inf
 
 
 def wide(p: Float | Normal) -> bool:
@@ -64,8 +65,9 @@ def scalars(p: Categorical) -> bool:
 
 def storable(p: Categorical) -> bool:
     """Choices that JSON gives back as they were, and that == tells apart."""
-    if SCALARS.issuperset(map(type, p.choices)):
-        return len(set(p.choices)) == len(p.choices)
+    kinds = set(map(type, p.choices))
+    if kinds <= SCALARS:
+        return len(kinds) == 1 or len(set(p.choices)) == len(p.choices)
     return not any(map(_holds_tuple, p.choices)) and _apart(p.choices)
 
 

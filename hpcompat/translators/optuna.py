@@ -49,6 +49,8 @@ def column(options: Mapping[str, Any]) -> str:
 def gated(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
     """The leaves whose conditions are written natively, and the parents that travel in another way than the table's."""
     steered = [leaf for leaf in space.leaves if leaf.when]
+    if not steered:
+        return frozenset(), {}
     parents = {parent for leaf in steered for parent, _ in leaf.when}
     told = {
         leaf.name for leaf in space.leaves if leaf.name in parents and choose(leaf.parameter, "optuna").form != "unit"
@@ -81,20 +83,22 @@ WRITERS: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
 
 
 def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    by_name = {passage.leaf.name: passage for passage in passages}
-    return [_call(passage, by_name) for passage in passages if passage.stand_in is not None]
-
-
-def _call(passage: Passage, by_name: Mapping[str, Passage]) -> dict[str, Any]:
-    assert passage.stand_in is not None
-    name, arguments = WRITERS[passage.stand_in.kind]
-    call = {"name": passage.raw_name, "call": name, "kwargs": arguments(passage.stand_in)}
-    if passage.gated:
-        parents = [(by_name[parent], values) for parent, values in passage.leaf.when]
+    calls, steered = [], []
+    for passage in passages:
+        leaf, _, (raw_name,), stand_in, gated = passage
+        if stand_in is not None:
+            name, arguments = WRITERS[stand_in.kind]
+            call = {"name": raw_name, "call": name, "kwargs": arguments(stand_in)}
+            calls.append(call)
+            if gated:
+                steered.append((call, leaf))
+    by_name = {passage.leaf.name: passage for passage in passages} if steered else {}
+    for call, leaf in steered:
+        parents = [(by_name[parent], values) for parent, values in leaf.when]
         call["when"] = {
             parent.raw_name: [write_value(parent.encode(value)) for value in values] for parent, values in parents
         }
-    return call
+    return calls
 
 
 @dataclass(frozen=True)

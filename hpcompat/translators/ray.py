@@ -20,7 +20,7 @@ from hpcompat.space.parameters import Categorical, Constant, Normal, Parameter
 from hpcompat.space.serial import read_value, write_value
 from hpcompat.space.structure import MOST_LEVELS
 from hpcompat.space.supports import decimal_ratio
-from hpcompat.space.values import fresh, show
+from hpcompat.space.values import SCALARS, fresh, show
 from hpcompat.translators import names
 from hpcompat.translators.limits import Rule
 from hpcompat.translators.needs import repetitions, resolvable
@@ -164,7 +164,8 @@ def _normal(mean: Any = 0.0, sd: Any = 1.0, q: Any = None) -> Parameter:
 
 
 def _int(lower: Any, upper: Any, log: bool) -> Parameter:
-    lower, upper = number("lower", lower, True), number("upper", upper, True)
+    if not type(lower) is type(upper) is int:
+        lower, upper = number("lower", lower, True), number("upper", upper, True)
     if lower >= upper:
         refuse(f"lower {lower} is not below upper {upper}, which Ray's ints leave out", "raise upper")
     return span(lower, upper - 1, log=log, whole=True)
@@ -207,35 +208,41 @@ def read_call(call: Any, args: Any = (), kwargs: Any = None, *, searcher: bool =
         refuse(f"{call} does not take these arguments ({str(error).rpartition('() ')[2]})", "see Ray's signature")
 
 
-_STEMS = {
-    ("Float", "_Uniform"): "uniform",
-    ("Float", "_LogUniform"): "loguniform",
-    ("Float", "_Normal"): "randn",
-    ("Float", "Normal"): "randn",
-    ("Integer", "_Uniform"): "randint",
-    ("Integer", "_LogUniform"): "lograndint",
+_DOMAINS: dict[tuple[str, str], tuple[str, Callable[[Any, Any], Parameter]]] = {
+    ("Float", "_Uniform"): ("quniform", lambda domain, law: span(domain.lower, domain.upper)),
+    ("Float", "_LogUniform"): ("qloguniform", lambda domain, law: span(domain.lower, domain.upper, log=True)),
+    ("Float", "_Normal"): ("qrandn", lambda domain, law: _normal(law.mean, law.sd)),
+    ("Float", "Normal"): ("qrandn", lambda domain, law: _normal(law.mean, law.sd)),
+    ("Integer", "_Uniform"): ("qrandint", lambda domain, law: _int(domain.lower, domain.upper, False)),
+    ("Integer", "_LogUniform"): ("qlograndint", lambda domain, law: _int(domain.lower, domain.upper, True)),
+    ("Categorical", "_Uniform"): ("", lambda domain, law: _choice(domain.categories)),
 }
+"""By the names of a domain's class and its law's (Ray need not be imported): the quantised one, and how it is read."""
 
 
-def _read_domain(domain: Any, searcher: bool) -> Parameter:
-    """The parameter of a Ray domain, told by the names of its classes: Ray need not be imported."""
+def _choice(categories: Any) -> Parameter:
+    if not SCALARS.issuperset(map(type, categories)) and resolvable(list(categories)):
+        refuse("a choice holds code or a grid for Ray to resolve", "give it a name of its own")
+    return choices(categories)
+
+
+def _read_rare(domain: Any, searcher: bool) -> Parameter:
+    """A domain that is quantised, or that has no law of its own to start with."""
     kind = type(domain).__name__
     if kind == "Function":
         return read_call("sample_from")
-    if kind == "Categorical":
-        if resolvable(list(domain.categories)):
-            refuse("a choice holds code or a grid for Ray to resolve", "give it a name of its own")
-        return choices(domain.categories)
-    sampler = domain.sampler or domain.get_sampler()
-    q: tuple[Any, ...] = ()
-    if type(sampler).__name__ == "Quantized":
-        sampler, q = sampler.sampler, (sampler.q,)
-    law = type(sampler).__name__
-    stem = _STEMS.get((kind, law))
-    if stem is None:
-        refuse(f"{show(domain)} is drawn by {law.lstrip('_')}, which no tune function makes")
-    low, high = (sampler.mean, sampler.sd) if stem == "randn" else (domain.lower, domain.upper)
-    return READERS[f"q{stem}" if q else stem](searcher, low, high, *q)
+    if kind == "Categorical":  # whatever goes through it
+        return _choice(domain.categories)
+    law, q = domain.sampler or domain.get_sampler(), None
+    if quantised := type(law).__name__ == "Quantized":
+        law, q = law.sampler, law.q
+    call, read = _DOMAINS.get((kind, type(law).__name__), ("", None))
+    if read is None:
+        refuse(f"{show(domain)} is drawn by {type(law).__name__.lstrip('_')}, which no tune function makes")
+    if not quantised:
+        return read(domain, law)
+    low, high = (law.mean, law.sd) if call == "qrandn" else (domain.lower, domain.upper)
+    return READERS[call](searcher, low, high, q)
 
 
 def _is_domain(thing: Any) -> bool:
@@ -267,7 +274,10 @@ def _read_group(space: Mapping[str, Any], searcher: bool, depth: int) -> dict[st
         refuse(f"it is nested more than {MOST_LEVELS} levels deep", "flatten it")
 
     def read(thing: Any) -> Any:
-        return _read_domain(thing, searcher) if _is_domain(thing) else _read(thing, searcher, depth)
+        law = getattr(thing, "sampler", None)
+        if known := _DOMAINS.get((type(thing).__name__, type(law).__name__)):
+            return known[1](thing, law)
+        return _read_rare(thing, searcher) if _is_domain(thing) else _read(thing, searcher, depth)
 
     return collect("Ray", read, space.items())
 

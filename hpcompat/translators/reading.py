@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from fractions import Fraction
+from itertools import islice
 from typing import Any, NoReturn
 
 from hpcompat.errors import Fault, HpcompatError, TranslationError
@@ -34,10 +35,8 @@ def collect(dialect: str, read: Callable[[Any], Any], parts: Iterable[tuple[Any,
     """`read` each named part; raise one `TranslationError` with the faults of all that cannot be read."""
     entries: dict[str, Any] = {}
     faults: list[Fault] = []
-    for number, (name, part) in enumerate(parts):
-        if number >= MOST_PARAMETERS:
-            faults.append(Fault("", f"more than {MOST_PARAMETERS} parameters"))
-            break
+    coming = iter(parts)
+    for name, part in islice(coming, MOST_PARAMETERS):
         if not isinstance(name, str) or not name:
             faults.append(Fault("", f"{show(name)} is no name for a parameter", "names are texts"))
         elif name in entries:
@@ -50,6 +49,8 @@ def collect(dialect: str, read: Callable[[Any], Any], parts: Iterable[tuple[Any,
             except HpcompatError as error:
                 entries[name] = None
                 faults += [fault._replace(where=_join(name, fault.where)) for fault in error.faults]
+    if any(True for _ in coming):
+        faults.append(Fault("", f"more than {MOST_PARAMETERS} parameters"))
     if faults:
         raise TranslationError(f"this cannot be read as a space of {dialect}", faults)
     return entries
@@ -92,7 +93,7 @@ def span(low: Any, high: Any, *, log: bool = False, step: Any = None, whole: boo
     """A Float or Int; a Constant where low and high are the same."""
     kind: Callable[..., Parameter] = Int if whole else Float
     if step is None and type(low) is type(high) is (int if whole else float) and low != high:
-        return kind(low, high, log=log)
+        return kind(low, high, log=log) if log else kind(low, high)
     low, high = number("low", low, whole), number("high", high, whole)
     step = None if step is None else number("step", step, whole)
     if low == high:
@@ -116,7 +117,7 @@ def lowered(low: Any, high: Any, step: Any, whole: bool) -> Any:
 def choices(values: Any, weights: Any = None, ordered: bool = False) -> Parameter:
     """A Categorical; a choice listed n times is n times as likely."""
     if weights is None and type(values) in (list, tuple) and len(values) <= MOST_CHOICES:
-        parameter = Categorical(values, ordered=ordered)
+        parameter = Categorical(values, ordered=True) if ordered else Categorical(values)
         if not parameter.faults:
             return parameter
     if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__") or not hasattr(values, "__len__"):

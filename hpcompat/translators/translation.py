@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from hpcompat.errors import Fault, ParamsError, TranslationError
@@ -207,6 +208,8 @@ def room_of(dialect: str) -> Any:
     return import_module(f"hpcompat.translators.{dialect}")
 
 
+_PASSAGE: Callable[[Iterable[Any]], Passage] = partial(tuple.__new__, Passage)  # without its fields' names: faster
+_CHANGED = frozenset(["", *ENCODINGS])  # the forms of what is refused, and of what another parameter stands in for
 _NO_WAY = frozenset(["refused"])
 _NOT_EXACT = frozenset(["encoded", "refused"])
 
@@ -222,31 +225,37 @@ def _refusal(passage: Passage) -> Fault:
 
 
 def _passages(space: SearchSpace, room: Any, column: str) -> tuple[Passage, ...]:
+    if not (leaves := space.leaves):
+        return ()
     gated, parents = room.gated(space)
-    nested, escape = room.NESTED, room.NAMES.escape
-    usual = room.NAMES.take_all([leaf.name for leaf in space.leaves])
-    passages = []
-    for leaf in space.leaves:
-        path, name, parameter, when, _ = leaf
-        rule = parents[name] if name in parents else limits.choose(parameter, column)
-        if usual and len(path) == 1:
-            raw_path = path
-        else:
-            raw_path = tuple(map(escape, path)) if nested or len(path) == 1 else (escape(name),)
-        table = rule
-        if when and name not in gated:
-            rule = _worse(rule, limits.CONDITIONS[column])
-        if raw_path != path:
-            renamed = raw_path != (name,)
-            reason = f"travels as {'.'.join(raw_path)!r}"
-            rule = _worse(rule, limits.Rule("encoded" if renamed else "equivalent", "", reason))
-        stand_in: Parameter | None = parameter
-        if rule.form in ENCODINGS:
-            stand_in = ENCODINGS[rule.form].stand_in(parameter)
-        elif table.level == "refused":
-            stand_in = None
-        passages.append(Passage(leaf, rule, raw_path, stand_in, name in gated))
-    return tuple(passages)
+    paths, names, parameters, whens, _ = zip(*leaves, strict=True)
+    rules = limits.choose_all(parameters, column)
+    as_they_are = not parents and not any(whens) and _CHANGED.isdisjoint(rule.form for rule in rules)
+    if as_they_are and max(map(len, paths)) == 1 and room.NAMES.take_all(names):  # most spaces: made in one go
+        return tuple(map(_PASSAGE, zip(leaves, rules, paths, parameters, repeat(False))))
+    return tuple(
+        _passage(leaf, parents.get(leaf.name, rule), room, column, leaf.name in gated)
+        for leaf, rule in zip(leaves, rules, strict=True)
+    )
+
+
+def _passage(leaf: Leaf, rule: limits.Rule, room: Any, column: str, gated: bool) -> Passage:
+    """The passage of a parameter whose name, condition or rule may get in the way."""
+    path, name, parameter, when, _ = leaf
+    stand_in: Parameter | None = parameter
+    if rule.form in ENCODINGS:
+        stand_in = ENCODINGS[rule.form].stand_in(parameter)
+    elif rule.level == "refused":
+        stand_in = None
+    if when and not gated:
+        rule = _worse(rule, limits.CONDITIONS[column])
+    escape = room.NAMES.escape
+    raw_path = tuple(map(escape, path)) if room.NESTED else (escape(name),)
+    if raw_path != path:
+        renamed = raw_path != (name,)
+        reason = f"travels as {'.'.join(raw_path)!r}"
+        rule = _worse(rule, limits.Rule("encoded" if renamed else "equivalent", "", reason))
+    return Passage(leaf, rule, raw_path, stand_in, gated)
 
 
 def _worse(rule: limits.Rule, other: limits.Rule) -> limits.Rule:

@@ -6,6 +6,7 @@ from typing import Any
 import optuna
 import pytest
 from ray import tune
+from ray.tune.search import sample
 
 import hpcompat as hp
 from hpcompat import Categorical, Constant, Float, Int, Normal
@@ -147,6 +148,8 @@ def test_distributions_studies_and_trials_are_read() -> None:
         (tune.choice([(1, 2), 3]), Categorical([(1, 2), 3]), None),
         (tune.choice([1, 1, 2]), Categorical([1, 2], weights=[2, 1]), None),
         (tune.grid_search([1, 2]), Categorical([1, 2]), None),
+        (sample.Categorical([1, 2]).grid(), Categorical([1, 2]), None),
+        (sample.Float(0, 1), Float(0, 1), None),  # no sampler of its own: Ray's default
         ([1, 2], Constant([1, 2]), None),
         ({}, Constant({}), None),
     ],
