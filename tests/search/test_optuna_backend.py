@@ -170,6 +170,30 @@ def test_a_trial_that_ctrl_c_ended_is_failed_in_the_storage_and_not_run_again(ou
     assert again.trials[2].cause == "KeyboardInterrupt: the search was interrupted"
 
 
+def test_ctrl_c_while_optuna_is_putting_a_trial_away_loses_nothing_of_it(ours):
+    class Interrupted(optuna.samplers.RandomSampler):
+        def after_trial(self, study, trial, state, values):
+            if trial.number == 2:
+                raise KeyboardInterrupt
+
+    result = ours(parabola, X, n_trials=5, sampler=Interrupted(), seed=None)
+    assert result.interrupted and [trial.number for trial in result.trials] == [0, 1, 2]
+    assert [form.value for form in result.native.trials] == [trial.value for trial in result.trials]
+
+
+def test_what_stops_the_study_ends_the_search(ours):
+    grid = optuna.samplers.GridSampler({"x": [0.0, 4.0], "n": [1, 2]})
+    exhausted = ours(parabola, X, n_trials=20, sampler=grid, seed=None)
+    assert sorted(trial.value for trial in exhausted.trials) == [2.0, 3.0, 10.0, 11.0]
+
+    def stops(trial):
+        if trial.number == 3:
+            trial.study.stop()
+        return parabola(trial)
+
+    assert [trial.number for trial in ours(stops, X, n_trials=20).trials] == [0, 1, 2, 3]
+
+
 def test_two_searches_share_a_study(ours, tmp_path):
     storage = f"sqlite:///{tmp_path}/study.db"
     inner = []

@@ -80,24 +80,30 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
             told.append(done)
             return _told(done, optuna)
 
+        def hear() -> bool:
+            """Take in the trials that are over; whether the search is to end: an exhausted sampler stops the study."""
+            enough: bool = study._stop_flag
+            for done in told[len(own) :]:
+                own.append(done)
+                enough = plan.finished(done) or enough
+            return enough
+
         deadline = time.monotonic() + (plan.timeout or float("inf"))
         again = {"catch": (_Failed,), "gc_after_trial": plan.options.get("gc_after_trial", False)}
         try:
             # a trial of another process that was waited for may turn out to be none
             while not ended and queue.next() and time.monotonic() < deadline:
                 study.optimize(objective, n_trials=1, **again)  # a callback of Optuna's would get copies of the trial
-                for done in told:  # the study holds it: now it may be heard of
-                    own.append(done)
-                    ended = plan.finished(done)
-                told.clear()
-        except KeyboardInterrupt:
-            if not own:
+                ended = hear()  # the study holds the trial by now
+        except (KeyboardInterrupt, Exception) as error:
+            if not _is_ctrl_c(error):
+                if failure := _failure(error):
+                    raise failure from error
                 raise
+            hear()  # it may have come when the trial was over, and Optuna not yet done with it
+            if not own:
+                raise KeyboardInterrupt from error
             interrupted = True
-        except Exception as error:
-            if failure := _failure(error):
-                raise failure from error
-            raise
         others = [form for form in shared.finished() if form.number not in begun] if shared else []
         thawed = [studies.thawed(form, suggest.translation, queue.number(form)) for form in others]
     return Run(tuple(sorted([*own, *thawed], key=lambda trial: trial.number)), study, interrupted)
@@ -140,7 +146,12 @@ def _told(done: Trial, optuna: Any) -> Any:
     raise optuna.TrialPruned() if done.state == PRUNED else _Failed(done.cause)
 
 
-def _failure(error: Exception) -> SearchError | None:
+def _is_ctrl_c(error: BaseException) -> bool:
+    # one that comes while Optuna stores a trial is the context of the error over which it stumbles then
+    return isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
+
+
+def _failure(error: BaseException) -> SearchError | None:
     """What to say of an error that ended `optimize`, if the storage made it."""
     if isinstance(error, AssertionError) and isinstance(error.__context__, Exception):
         error = error.__context__  # Optuna has stumbled over its storage's
