@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Hashable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, Union
+from typing import Any, Protocol, Union
 
 from hpcompat.errors import Fault, ParamsError, SpaceError
 from hpcompat.space import counting, structure
@@ -15,6 +15,12 @@ from hpcompat.space.structure import Leaf, Node
 from hpcompat.space.values import show
 
 Entry = Union[Parameter, "SearchSpace"]
+
+
+class Generator(Protocol):
+    """What draws floats from 0 to 1."""
+
+    def random(self) -> float: ...
 
 
 class SearchSpace(Mapping[str, Entry]):
@@ -98,13 +104,14 @@ class SearchSpace(Mapping[str, Entry]):
         """
         return counting.configurations(self.leaves)
 
-    def sample(self, rng: random.Random | int | None = None) -> dict[str, Any]:
-        """Params drawn by the space's laws; `rng` is a random.Random, or a seed for one.
+    def sample(self, rng: Generator | int | None = None) -> dict[str, Any]:
+        """Params drawn by the space's laws; `rng` is a random.Random or numpy's Generator, or a seed for the former.
 
         >>> SearchSpace({"lr": Float(1e-6, 1e-4, log=True), "layers": Int(1, 4)}).sample(0)
         {'lr': 4.884765313390345e-05, 'layers': 4}
         """
-        draw = (rng if isinstance(rng, random.Random) else random.Random(rng)).random
+        source: Any = rng if hasattr(rng, "random") else random.Random(rng)
+        draw = source.random
         if self._plain:
             return {name: quantile(draw()) for name, quantile in self._quantiles}
         return self.nest(structure.walk(self.leaves, lambda leaf: leaf.parameter.quantile(draw())))
