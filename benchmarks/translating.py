@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,12 +16,12 @@ NOTE = """
 A space of 1,000 parameters: floats and ints on both scales, choices of texts and of numbers. Each space is made anew
 before it is written, outside the measurement. Ray's conversion makes one Optuna distribution for each domain and
 checks neither names nor bounds that Optuna does not; `from_ray` makes a parameter of it, checks it, and makes a space
-of all, and `to_optuna` looks each up in the capability table and records how it travels. Making a
-thousand frozen parameters alone takes about half of the time of Ray's whole conversion.
+of all, and `to_optuna` looks each up in the capability table and records how it travels.
 
-In a space of 100,000 a parameter may cost two to four times what it does in one of 1,000, whose parts the garbage
-collector need not go through again and again: with the collector off it is 1.2 to 1.3 times. If anything were done
-for each pair of parameters it would be a hundred times.
+How it grows is measured with Python's garbage collector at rest, and beside a plain list of dicts, which grows as
+anything does that needs new memory: it is the most that is asked of ours. Were anything done for each pair of
+parameters, one of 100,000 would cost a hundred times what one of 1,000 does. (With the collector on two to four times:
+it goes through a heap that grows.)
 """
 DIALECTS = ("optuna", "ray", "sigopt", "wandb")
 
@@ -97,13 +98,21 @@ def against_configspace(size: int, rounds: int) -> Iterator[Row]:
 
 def growth(small: int, large: int, rounds: int) -> Iterator[Row]:
     """What a parameter costs in a large space, against what it costs in a small one."""
-    times = large // small
+
+    def grown(what: str, most: float | None, on_few: Call, on_many: Call) -> Row:
+        ours, theirs = in_turn(_at_rest(on_many), _at_rest(_repeated(on_few, large // small)), rounds=rounds)
+        return row(f"{what}: one of {large:,}", f"one of {small:,}", most, ours, theirs, per=large)
+
+    dicts = grown("a dict `{name: {…}}`", None, lambda: _dicts(small), lambda: _dicts(large))
+    yield dicts
     for dialect in DIALECTS:
         few, many = new(small, dialect != "sigopt")(), new(large, dialect != "sigopt")()
         for verb, on_few, on_many in (("to", *_writes(few, many, dialect)), ("from", *_reads(few, many, dialect))):
-            ours, theirs = in_turn(on_many, _repeated(on_few, times), rounds=rounds)
-            what = f"`{verb}_{dialect}`: a parameter of {large:,}"
-            yield row(what, f"one of {small:,}", 2.0, ours, theirs, per=large)
+            yield grown(f"a parameter by `{verb}_{dialect}`", round(dicts.ratio, 2), on_few, on_many)
+
+
+def _dicts(number: int) -> list[Any]:
+    return [{name: {"low": 0.0, "high": 1.0}} for name in range(number)]
 
 
 def _writes(few: hp.SearchSpace, many: hp.SearchSpace, dialect: str) -> tuple[Call, Call]:
@@ -120,5 +129,16 @@ def _repeated(call: Call, times: int) -> Call:
     def run() -> None:
         for _ in range(times):
             call()
+
+    return run
+
+
+def _at_rest(call: Call) -> Call:
+    def run() -> None:
+        gc.disable()
+        try:
+            call()
+        finally:
+            gc.enable()
 
     return run

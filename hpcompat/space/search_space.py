@@ -52,8 +52,8 @@ class SearchSpace(Mapping[str, Entry]):
     def __init__(self, parameters: Mapping[str, Any] = structure.EMPTY, *, when: When = None) -> None:
         self._fill(parameters, conditions(when), 0)
         # a group's conditions name parameters outside it: only the outermost space can check them
-        if when is None and not self._plain:
-            self._resolve()
+        if when is None:
+            self._require_sound()
 
     @classmethod
     def _group(cls, parameters: Mapping[str, Any], depth: int, when: tuple[Condition, ...] = ()) -> SearchSpace:
@@ -86,14 +86,18 @@ class SearchSpace(Mapping[str, Entry]):
         >>> [leaf.name for leaf in SearchSpace({"model": {"layers": Int(1, 4)}, "lr": Float(0, 1)}).leaves]
         ['model.layers', 'lr']
         """
-        return structure.leaves_of(self._entries) if self._plain else self._resolve()
-
-    def _resolve(self) -> tuple[Leaf, ...]:
+        if self._plain:
+            return structure.leaves_of(self._entries)
         leaves, faults = structure.resolve(self._entries, self.when)
         if faults:
             count = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
             raise SpaceError(f"{count} in the space", faults)
         return leaves
+
+    def _require_sound(self) -> None:
+        """Raise what is wrong with it; what is plain needs no further look."""
+        if not self._plain:
+            _ = self.leaves
 
     @cached_property
     def size(self) -> float:
@@ -250,7 +254,7 @@ class SearchSpace(Mapping[str, Entry]):
         """
         from hpcompat.space import serial
 
-        _ = self.leaves  # a group's faults come out here
+        self._require_sound()
         return serial.to_dict(self)
 
     @staticmethod

@@ -21,7 +21,6 @@ MOST_LEVELS = 128
 Gates = tuple[tuple[str, frozenset[Hashable]], ...]
 Node = dict[str, Union["Leaf", "Node"]]
 _KINDS = frozenset({Float, Int, Categorical, Constant, Normal})
-_TEXT = frozenset({str})
 
 
 class Leaf(NamedTuple):
@@ -61,9 +60,12 @@ def walk(leaves: Iterable[Leaf], value_of: Callable[[Leaf], Any]) -> dict[str, A
 
 def plain(entries: Mapping[str, Any]) -> bool:
     """Whether they are parameters alone, sound ones without conditions: one look at all of them, where most are."""
-    if not (_TEXT.issuperset(map(type, entries)) and _KINDS.issuperset(map(type, entries.values()))):
+    if not _KINDS.issuperset(map(type, entries.values())):
         return False
-    named = all(entries) and "".join(entries).isprintable()
+    try:
+        named = "".join(entries).isprintable() and all(entries)
+    except TypeError:  # not all names are texts
+        return False
     return named and not any([entry.faults or entry.when for entry in entries.values()])
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from hpcompat.errors import Fault, TranslationError
 from hpcompat.space import SearchSpace
-from hpcompat.space.parameters import Categorical, Constant, Normal, Parameter
+from hpcompat.space.parameters import Categorical, Constant, Int, Normal, Parameter
 from hpcompat.space.serial import read_value, write_value
 from hpcompat.space.structure import MOST_LEVELS
 from hpcompat.space.supports import decimal_ratio
@@ -168,7 +168,9 @@ def _int(lower: Any, upper: Any, log: bool) -> Parameter:
         lower, upper = number("lower", lower, True), number("upper", upper, True)
     if lower >= upper:
         refuse(f"lower {lower} is not below upper {upper}, which Ray's ints leave out", "raise upper")
-    return span(lower, upper - 1, log=log, whole=True)
+    if upper - lower == 1:
+        return Constant(lower)
+    return Int(lower, upper - 1, log=True) if log else Int(lower, upper - 1)
 
 
 READERS: dict[str, Callable[..., Parameter]] = {
@@ -208,16 +210,24 @@ def read_call(call: Any, args: Any = (), kwargs: Any = None, *, searcher: bool =
         refuse(f"{call} does not take these arguments ({str(error).rpartition('() ')[2]})", "see Ray's signature")
 
 
-_DOMAINS: dict[tuple[str, str], tuple[str, Callable[[Any, Any], Parameter]]] = {
-    ("Float", "_Uniform"): ("quniform", lambda domain, law: span(domain.lower, domain.upper)),
-    ("Float", "_LogUniform"): ("qloguniform", lambda domain, law: span(domain.lower, domain.upper, log=True)),
-    ("Float", "_Normal"): ("qrandn", lambda domain, law: _normal(law.mean, law.sd)),
-    ("Float", "Normal"): ("qrandn", lambda domain, law: _normal(law.mean, law.sd)),
-    ("Integer", "_Uniform"): ("qrandint", lambda domain, law: _int(domain.lower, domain.upper, False)),
-    ("Integer", "_LogUniform"): ("qlograndint", lambda domain, law: _int(domain.lower, domain.upper, True)),
-    ("Categorical", "_Uniform"): ("", lambda domain, law: _choice(domain.categories)),
+_DOMAINS: dict[tuple[str, str], Callable[[Any, Any], Parameter]] = {
+    ("Float", "_Uniform"): lambda domain, law: span(domain.lower, domain.upper),
+    ("Float", "_LogUniform"): lambda domain, law: span(domain.lower, domain.upper, log=True),
+    ("Float", "_Normal"): lambda domain, law: _normal(law.mean, law.sd),
+    ("Float", "Normal"): lambda domain, law: _normal(law.mean, law.sd),
+    ("Integer", "_Uniform"): lambda domain, law: _int(domain.lower, domain.upper, False),
+    ("Integer", "_LogUniform"): lambda domain, law: _int(domain.lower, domain.upper, True),
+    ("Categorical", "_Uniform"): lambda domain, law: _choice(domain.categories),
 }
-"""By the names of a domain's class and its law's (Ray need not be imported): the quantised one, and how it is read."""
+"""How domains are read, by the names of their class and of their law's: Ray need not be imported."""
+_QUANTISED = {
+    ("Float", "_Uniform"): "quniform",
+    ("Float", "_LogUniform"): "qloguniform",
+    ("Float", "_Normal"): "qrandn",
+    ("Float", "Normal"): "qrandn",
+    ("Integer", "_Uniform"): "qrandint",
+    ("Integer", "_LogUniform"): "qlograndint",
+}
 
 
 def _choice(categories: Any) -> Parameter:
@@ -233,16 +243,16 @@ def _read_rare(domain: Any, searcher: bool) -> Parameter:
         return read_call("sample_from")
     if kind == "Categorical":  # whatever goes through it
         return _choice(domain.categories)
-    law, q = domain.sampler or domain.get_sampler(), None
-    if quantised := type(law).__name__ == "Quantized":
-        law, q = law.sampler, law.q
-    call, read = _DOMAINS.get((kind, type(law).__name__), ("", None))
-    if read is None:
-        refuse(f"{show(domain)} is drawn by {type(law).__name__.lstrip('_')}, which no tune function makes")
+    law = domain.sampler or domain.get_sampler()
+    quantised = type(law).__name__ == "Quantized"
+    whole = law.sampler if quantised else law
+    drawn = kind, type(whole).__name__
+    if drawn not in _DOMAINS:
+        refuse(f"{show(domain)} is drawn by {drawn[1].lstrip('_')}, which no tune function makes")
     if not quantised:
-        return read(domain, law)
-    low, high = (law.mean, law.sd) if call == "qrandn" else (domain.lower, domain.upper)
-    return READERS[call](searcher, low, high, q)
+        return _DOMAINS[drawn](domain, law)
+    low, high = (whole.mean, whole.sd) if drawn[1].endswith("Normal") else (domain.lower, domain.upper)
+    return READERS[_QUANTISED[drawn]](searcher, low, high, law.q)
 
 
 def _is_domain(thing: Any) -> bool:
@@ -276,7 +286,7 @@ def _read_group(space: Mapping[str, Any], searcher: bool, depth: int) -> dict[st
     def read(thing: Any) -> Any:
         law = getattr(thing, "sampler", None)
         if known := _DOMAINS.get((type(thing).__name__, type(law).__name__)):
-            return known[1](thing, law)
+            return known(thing, law)
         return _read_rare(thing, searcher) if _is_domain(thing) else _read(thing, searcher, depth)
 
     return collect("Ray", read, space.items())
