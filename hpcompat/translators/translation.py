@@ -185,8 +185,8 @@ def translate(space: Mapping[str, Any], dialect: str, *, encode: bool = False, *
     space = space if isinstance(space, SearchSpace) else SearchSpace(space)
     options = room.check_options(options)
     passages = _passages(space, room, room.column(options))
-    faults = [_refusal(passage) for passage in passages if passage.rule.level in (_NO_WAY if encode else _NOT_EXACT)]
-    if faults:
+    barred = _NO_WAY if encode else _NOT_EXACT
+    if faults := [_refusal(passage) for passage in passages if passage.rule.level in barred]:
         raise TranslationError(f"this space has no exact {dialect} form", faults)
     form = room.write(passages, options)
     return Translation(space, dialect, options, form, passages)
@@ -230,7 +230,7 @@ def _passages(space: SearchSpace, room: Any, column: str) -> tuple[Passage, ...]
     gated, parents = room.gated(space)
     paths, names, parameters, whens, _ = zip(*leaves, strict=True)
     rules = limits.choose_all(parameters, column)
-    as_they_are = not parents and not any(whens) and _CHANGED.isdisjoint(rule.form for rule in rules)
+    as_they_are = not parents and not any(whens) and _CHANGED.isdisjoint([rule.form for rule in rules])
     if as_they_are and max(map(len, paths)) == 1 and room.NAMES.take_all(names):  # most spaces: made in one go
         return tuple(map(_PASSAGE, zip(leaves, rules, paths, parameters, repeat(False))))
     return tuple(

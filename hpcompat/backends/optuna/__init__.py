@@ -2,7 +2,8 @@
 
 Options: `study` (one of yours, with its own sampler and pruner), or `storage`, `study_name` and
 `load_if_exists` for `optuna.create_study`; `gc_after_trial`. A study that already holds trials is gone
-on with: they count in `n_trials`.
+on with: they count in `n_trials`. What stops the study ends the search: a sampler of Optuna's that is
+exhausted, or `trial.study.stop()`.
 
 Several processes may search one study at a time: they name one storage and `study_name`, with
 `load_if_exists=True`. `n_trials` is for all of them; the same `seed` in each is fine. A trial whose
