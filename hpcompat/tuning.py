@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from hpcompat import preflight
 from hpcompat.backends import BACKENDS, Evaluate, Plan, Run, find
-from hpcompat.errors import Fault, MissingBackendError, ParamsError, SearchError
+from hpcompat.errors import BackendError, Fault, MissingBackendError, ParamsError, SearchError, TranslationError
 from hpcompat.journal import Journal, opened
 from hpcompat.objectives import function_objective, is_trainer, ranks
 from hpcompat.objectives.arguments import applied, near, takes
@@ -158,6 +158,12 @@ def _led(
         except SearchError as error:
             error.trials = tuple(done)
             raise
+        except (BackendError, TranslationError):
+            raise
+        except Exception as error:  # the engine's own, or of a sampler that was given
+            failure = SearchError(f"the engine raised {cause(error)}", getattr(error, "faults", ()))
+            failure.trials = tuple(done)
+            raise failure from error
         finally:
             keeper.close()
     trials = settled(sorted((*journal.trials, *ran.trials), key=lambda trial: trial.number))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from hpcompat.errors import TranslationError
+from hpcompat.errors import Fault, ParamsError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Constant, Float, Int, Parameter
 from hpcompat.space.serial import read_value, write_value
@@ -126,14 +126,17 @@ class Suggest:
         return all(passage.carried and not passage.leaf.when for passage in self.translation.passages)
 
     def __call__(self, trial: Any) -> dict[str, Any]:
-        if self._always:
-            flat = {
-                leaf: decode(getattr(trial, method)(name, **arguments))
-                for leaf, method, name, arguments, decode in self._calls
-            }
-        else:
-            flat = self._some(trial)
-        return self.translation.space.nest(flat)
+        return self.translation.space.nest((self._all if self._always else self._some)(trial))
+
+    def _all(self, trial: Any) -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        leaf = ""
+        try:
+            for leaf, method, name, arguments, decode in self._calls:
+                flat[leaf] = decode(getattr(trial, method)(name, **arguments))
+        except ParamsError as error:
+            raise _foreign(leaf, error) from None
+        return flat
 
     def _some(self, trial: Any) -> dict[str, Any]:
         flat: dict[str, Any] = {}
@@ -145,8 +148,15 @@ class Suggest:
             elif active or not passage.gated:
                 raw = getattr(trial, method)(name, **arguments)
                 if active:
-                    flat[leaf.name] = decode(raw)
+                    try:
+                        flat[leaf.name] = decode(raw)
+                    except ParamsError as error:
+                        raise _foreign(leaf.name, error) from None
         return flat
+
+
+def _foreign(name: str, error: ParamsError) -> ParamsError:
+    return ParamsError("Optuna gives a value that is not in the space", [Fault(name, error.message)])
 
 
 def to_optuna(space: Mapping[str, Any], *, encode: bool = False) -> Suggest:

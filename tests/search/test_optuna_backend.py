@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import optuna
 import pytest
 
 import hpcompat as hp
+from hpcompat.backends.optuna import sharing
 
 X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
 EVERY_KIND = hp.SearchSpace(
@@ -170,15 +173,73 @@ def test_a_trial_that_ctrl_c_ended_is_failed_in_the_storage_and_not_run_again(ou
     assert again.trials[2].cause == "KeyboardInterrupt: the search was interrupted"
 
 
-def test_ctrl_c_while_optuna_is_putting_a_trial_away_loses_nothing_of_it(ours):
-    class Interrupted(optuna.samplers.RandomSampler):
+class Interrupted(optuna.storages.InMemoryStorage):
+    """A storage that Ctrl-C is pressed in: at one of the calls of one of its methods, before or after its work."""
+
+    def press(self, method, at, after):
+        calls = itertools.count()
+        work = getattr(self, method)
+
+        def interrupted(*args, **kwargs):
+            pressed = next(calls) == at
+            if pressed and not after:
+                raise KeyboardInterrupt
+            done = work(*args, **kwargs)
+            if pressed:
+                raise KeyboardInterrupt
+            return done
+
+        setattr(self, method, interrupted)
+        return self
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("at", range(10))
+@pytest.mark.parametrize(
+    "method", ["get_trial", "set_trial_param", "set_trial_user_attr", "set_trial_state_values", "get_all_trials"]
+)
+def test_ctrl_c_while_optuna_stores_a_trial_loses_nothing(ours, monkeypatch, method, at, after):
+    monkeypatch.setattr(sharing, "PATIENCE", 0.2)  # for a trial that Optuna has begun, and nobody has heard of
+    storage, study = Interrupted(), {"study_name": "x", "resume": True}
+    try:
+        first = ours(parabola, X, n_trials=5, storage=storage.press(method, at, after), **study).trials
+    except KeyboardInterrupt:  # before anything was finished
+        first = ()
+    vars(storage).pop(method)
+    again = ours(parabola, X, n_trials=5, storage=storage, **study)
+    assert [trial.state for trial in again.trials] == ["COMPLETE"] * 5 and not again.interrupted
+    assert {(trial.number, trial.value) for trial in first} <= {(trial.number, trial.value) for trial in again.trials}
+
+
+def test_ctrl_c_while_the_sampler_hears_of_a_trial_loses_nothing_of_it(ours):
+    class Interrupting(optuna.samplers.RandomSampler):
         def after_trial(self, study, trial, state, values):
             if trial.number == 2:
                 raise KeyboardInterrupt
 
-    result = ours(parabola, X, n_trials=5, sampler=Interrupted(), seed=None)
+    result = ours(parabola, X, n_trials=5, sampler=Interrupting(), seed=None)
     assert result.interrupted and [trial.number for trial in result.trials] == [0, 1, 2]
     assert [form.value for form in result.native.trials] == [trial.value for trial in result.trials]
+
+
+def test_an_engine_that_gives_what_is_not_in_the_space_ends_the_search_with_its_trials(ours):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.enqueue_trial({"x": 0.5, "n": 1})
+    study.enqueue_trial({"x": 0.5, "n": 7})
+    with pytest.raises(hp.SearchError, match=r"n: 7 is no value of Int\(1, 3\)") as caught:
+        ours(parabola, X, n_trials=5, study=study, seed=None)
+    assert [trial.number for trial in caught.value.trials] == [0]
+
+
+def test_a_sampler_that_raises_ends_the_search_with_its_trials(ours):
+    class Broken(optuna.samplers.RandomSampler):
+        def before_trial(self, study, trial):
+            if trial.number == 2:
+                raise RuntimeError("out of order")
+
+    with pytest.raises(hp.SearchError, match="RuntimeError: out of order") as caught:
+        ours(parabola, X, n_trials=5, sampler=Broken(), seed=None)
+    assert [trial.number for trial in caught.value.trials] == [0, 1]
 
 
 def test_what_stops_the_study_ends_the_search(ours):

@@ -15,8 +15,8 @@ two processes have both begun as the last is not run.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from hpcompat import studies
 from hpcompat.backends import Evaluate, Plan, Run, Suggestion, check_options
 from hpcompat.backends.grid import configurations
 from hpcompat.backends.optuna import samplers
-from hpcompat.backends.optuna.sharing import HISTORY, Shared
+from hpcompat.backends.optuna.sharing import HISTORY, SURPLUS, Shared
 from hpcompat.errors import BackendError, Fault, SearchError
 from hpcompat.space.values import identity, show
 from hpcompat.translators.optuna import Suggest, to_optuna
@@ -53,8 +53,8 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
     suggest = to_optuna(plan.space, encode=True)
     grid = configurations(plan.space) if plan.sampler == "grid" else None
     begun: set[int] = set()
+    over: list[tuple[int, Trial]] = []
     own: list[Trial] = []
-    told: list[Trial] = []
     ended = interrupted = False
     with _quiet(optuna):
         study = _study(plan, optuna)
@@ -66,25 +66,32 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
             shared.check()
 
         def objective(trial: Any) -> Any:
+            nonlocal interrupted
             begun.add(trial.number)
-            if not queue.admits(trial):
-                raise _Failed("surplus")
-            number = queue.number(trial)
-            params = suggest(trial)
             try:
-                done = evaluate(Suggestion(number, params, trial.report, trial.should_prune, trial))
+                if not queue.admits(trial):
+                    raise _Failed("surplus")
+                suggestion = Suggestion(queue.number(trial), suggest(trial), trial.report, trial.should_prune, trial)
+            except KeyboardInterrupt:
+                trial.set_user_attr(SURPLUS, True)  # it has not begun, and another one is to be run for it
+                raise
+            try:
+                done = evaluate(suggestion)
             except KeyboardInterrupt:
                 trial.set_user_attr("error", "KeyboardInterrupt: the search was interrupted")
                 raise
-            for name, value in studies.attributes(done).items():
-                trial.set_user_attr(name, value)
-            told.append(done)
+            over.append((trial.number, done))
+            try:
+                _note(trial, done)
+            except KeyboardInterrupt:
+                interrupted = True  # once this one is put away
+                _note(trial, done)
             return _told(done, optuna)
 
         def hear() -> bool:
             """Take in the trials that are over; whether the search is to end: an exhausted sampler stops the study."""
             enough: bool = study._stop_flag
-            for done in told[len(own) :]:
+            for _, done in over[len(own) :]:
                 own.append(done)
                 enough = plan.finished(done) or enough
             return enough
@@ -93,7 +100,7 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
         again = {"catch": (_Failed,), "gc_after_trial": plan.options.get("gc_after_trial", False)}
         try:
             # a trial of another process that was waited for may turn out to be none
-            while not ended and queue.next() and time.monotonic() < deadline:
+            while not (ended or interrupted) and queue.next() and time.monotonic() < deadline:
                 study.optimize(objective, n_trials=1, **again)  # a callback of Optuna's would get copies of the trial
                 ended = hear()  # the study holds the trial by now
         except (KeyboardInterrupt, Exception) as error:
@@ -101,12 +108,13 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
                 if failure := _failure(error):
                     raise failure from error
                 raise
-            hear()  # it may have come when the trial was over, and Optuna not yet done with it
-            if not own:
-                raise KeyboardInterrupt from error
+            _put_away(study, begun, dict(over), optuna)
+            hear()
             interrupted = True
         others = [form for form in shared.finished() if form.number not in begun] if shared else []
         thawed = [studies.thawed(form, suggest.translation, queue.number(form)) for form in others]
+    if interrupted and not (own or thawed):
+        raise KeyboardInterrupt
     return Run(tuple(sorted([*own, *thawed], key=lambda trial: trial.number)), study, interrupted)
 
 
@@ -138,6 +146,24 @@ class _Alone:
 
     def number(self, trial: Any) -> int:
         return self.plan.number(trial.number - len(self.plan.history))
+
+
+def _note(trial: Any, done: Trial) -> None:
+    for name, value in studies.attributes(done).items():
+        trial.set_user_attr(name, value)
+
+
+def _put_away(study: Any, begun: Container[int], over: Mapping[int, Trial], optuna: Any) -> None:
+    """Tell the study how this search's trials have ended that a Ctrl-C has kept it from hearing of."""
+    states = optuna.trial.TrialState
+    for form in study.get_trials(deepcopy=False):
+        if form.number in begun and not form.state.is_finished():
+            done = over.get(form.number)
+            if done is None and "error" not in form.user_attrs:
+                optuna.trial.Trial(study, form._trial_id).set_user_attr(SURPLUS, True)
+            state = states[studies.STATES[done.state]] if done else states.FAIL
+            with suppress(RuntimeError):  # a sampler that stops an optimize: there is none now
+                study.tell(form.number, done.values if done and done.state == COMPLETE else None, state)
 
 
 def _told(done: Trial, optuna: Any) -> Any:
