@@ -58,6 +58,15 @@ def given(
     return past, listed
 
 
+def whole(number: Any) -> Any:
+    """An int where it is one of numpy's; else as it is, for `check` to see.
+
+    >>> whole(3), whole(2.5), whole(True)
+    (3, 2.5, True)
+    """
+    return number.__index__() if hasattr(number, "__index__") and not isinstance(number, bool) else number
+
+
 def _several(thing: Any) -> tuple[Any, ...]:
     return () if thing is None else tuple(thing) if isinstance(thing, Iterable) else (thing,)
 

@@ -101,7 +101,7 @@ def search(
     past, watching = preflight.given(trainer, history, callbacks)
     directions = preflight.directions(direction)
     place = output_dir or (trainer.args.output_dir if is_trainer(trainer) else None)
-    plan = Plan(_space(space), directions, n_trials, sampler, pruner, seed, timeout, past, options)
+    plan = Plan(_space(space), directions, preflight.whole(n_trials), sampler, pruner, seed, timeout, past, options)
     plan = replace(plan, output_dir=place, resume=resume)
     setting = Setting(plan.space, directions, compute_objective, hp_name, output_dir)
     preflight.check(trainer, plan, setting, engine, keep)
@@ -141,7 +141,7 @@ def _led(
             keeper.add(trial)
             show(trial, keeper.front)
             try:
-                return any([callback(trial) is True for callback in callbacks])
+                return any([_is_true(callback(trial)) for callback in callbacks])
             except Exception as error:
                 raise SearchError(f"a callback raised {cause(error)}") from error
 
@@ -170,6 +170,11 @@ def _led(
     if not ran.interrupted and all(trial.state == FAILED for trial in trials):
         raise _fruitless(trials)
     return replace(ran, trials=trials)
+
+
+def _is_true(answer: Any) -> bool:
+    """True, numpy's and torch's too; nothing else that counts as true: a callback may return what it likes."""
+    return answer is True or (getattr(answer, "shape", None) == () and answer.item() is True)
 
 
 def _objective(plan: Plan) -> AbstractContextManager[Evaluate]:

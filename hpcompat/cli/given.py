@@ -16,7 +16,7 @@ from typing import Any
 
 from hpcompat.errors import Fault, HpcompatError, TranslationError
 from hpcompat.space import SearchSpace
-from hpcompat.translators.documents import load
+from hpcompat.translators.documents import load, once
 from hpcompat.translators.optuna import from_optuna
 from hpcompat.translators.ray import from_ray
 from hpcompat.translators.reading import refuse
@@ -125,7 +125,9 @@ def parse(text: str | bytes, name: str = "") -> Any:
     if not name.lower().endswith(".json"):
         return load(text)
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=once)
+    except TranslationError:
+        raise
     except json.JSONDecodeError as error:
         refuse(f"it is no JSON: line {error.lineno}, column {error.colno}: {error.msg}")
     except (ValueError, RecursionError) as error:

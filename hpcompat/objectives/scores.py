@@ -68,6 +68,8 @@ def values_of(
             outcome = objective_of(outcome, metric_for_best_model)
         else:
             outcome = compute_objective(dict(outcome))
+    if getattr(outcome, "ndim", 0) == 1 and hasattr(outcome, "tolist"):  # an array, or a tensor
+        outcome = outcome.tolist()
     values = tuple(map(_real, outcome)) if isinstance(outcome, (list, tuple)) else (_real(outcome),)
     if len(values) != objectives:
         found = f"{count(len(values), 'value')} for {count(objectives, 'direction')}: {values}"

@@ -114,7 +114,9 @@ class SearchSpace(Mapping[str, Entry]):
         >>> SearchSpace({"lr": Float(1e-6, 1e-4, log=True), "layers": Int(1, 4)}).sample(0)
         {'lr': 4.884765313390345e-05, 'layers': 4}
         """
-        source: Any = rng if hasattr(rng, "random") else random.Random(rng)
+        source: Any = rng
+        if not hasattr(source, "random"):  # numpy's ints are no seeds to Python
+            source = random.Random(source.__index__() if hasattr(source, "__index__") else source)
         draw = source.random
         if self._plain:
             return {name: quantile(draw()) for name, quantile in self._quantiles}
@@ -235,7 +237,8 @@ class SearchSpace(Mapping[str, Entry]):
         pins = {**pinned, **more}
         leaves = {leaf.name: leaf for leaf in self.leaves}
         unknown = [name for name in pins if name not in leaves]
-        faults = [Fault(name, "is no parameter of the space", structure.near(name, leaves)) for name in unknown]
+        hint = "parameters in groups are named by their dotted path"
+        faults = [Fault(name, "is no parameter of the space", structure.near(name, leaves, hint)) for name in unknown]
         faults += [
             Fault(name, f"{show(value)} is no value of {show(leaves[name].parameter, 120)}")
             for name, value in pins.items()

@@ -145,7 +145,7 @@ def _condition_faults(leaf: Leaf, leaves: Mapping[str, Leaf]) -> Iterator[Fault]
             given = show(values[0] if values else parent)
             yield Fault(leaf.name, f"when is {given}", 'write when={"parent": value}')
         elif parent not in leaves:
-            yield Fault(leaf.name, f"when names {parent!r}, which is no parameter", near(parent, leaves))
+            yield Fault(leaf.name, f"when names {parent!r}, which is no parameter", near(parent, leaves, _NAMED))
         elif not values:
             yield Fault(leaf.name, f"when lists no value of {parent!r}", "list those under which it is active")
         elif not leaves[parent].parameter.faults:
@@ -154,20 +154,25 @@ def _condition_faults(leaf: Leaf, leaves: Mapping[str, Leaf]) -> Iterator[Fault]
                 yield Fault(leaf.name, f"when needs a discrete parent, and {parent!r} is continuous", "give it a step")
                 continue
             for value in values:
-                if unfit(value):  # a set, most likely
+                if why := unfit(value):
                     reason = f"when names {show(value)}, which is no value of {parent!r}"
-                    yield Fault(leaf.name, reason, "several values are a list")
+                    several = hasattr(value, "__iter__")  # a set, most likely
+                    yield Fault(leaf.name, reason, "several values are a list" if several else why[1])
                 elif not parameter.contains(value):
                     reason = f"when names {show(value)}, which {parent!r} never is"
                     yield Fault(leaf.name, reason, f"it is a {show(parameter, 120)}")
 
 
-def near(name: str, leaves: Mapping[str, Leaf]) -> str:
+_NAMED = "parents are named by their dotted path from the outermost space"
+
+
+def near(name: str, leaves: Mapping[str, Leaf], otherwise: str) -> str:
+    """The way out where a name is none of the leaves': one like it, or what else there is to say."""
     from difflib import get_close_matches
 
     inner = [other for other in leaves if other.endswith(f".{name}")]
     close = inner or get_close_matches(name, leaves, 1)
-    return f"did you mean {close[0]!r}?" if close else "parents are named by their dotted path from the outermost space"
+    return f"did you mean {close[0]!r}?" if close else otherwise
 
 
 def _ordered(leaves: Mapping[str, Leaf]) -> tuple[tuple[Leaf, ...], tuple[Fault, ...]]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from hpcompat.errors import TranslationError
+from hpcompat.space.values import show
 from hpcompat.translators.reading import refuse
 
 _MOST_NODES = 2_000_000
@@ -14,7 +17,9 @@ _DEEPEST = 500
 def load(text: str | bytes) -> Any:
     """The data of a JSON or, with PyYAML, a YAML text. Raises `TranslationError`."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=once)
+    except TranslationError:
+        raise
     except (ValueError, RecursionError):
         pass
     try:
@@ -22,9 +27,46 @@ def load(text: str | bytes) -> Any:
     except ImportError:
         refuse("it is no JSON, and reading YAML needs PyYAML", "pip install 'hpcompat[yaml]'")
     try:
-        return _unfolded(yaml.load(text, _loader(yaml, text)))
+        return _unfolded(_constructed(yaml, _loader(yaml, text)(text)))
+    except TranslationError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         refuse(f"it is no YAML: {' '.join(str(error).split())[:200]}")
+
+
+def once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    """The dict of an object in JSON: Python would keep the last of two entries of one name."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        _require_once([name for name, _ in pairs])
+    return entries
+
+
+def _require_once(names: Sequence[Any]) -> None:
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            refuse(f"{show(name)} is there twice in one place", "give it once")
+
+
+def _constructed(yaml: Any, loader: Any) -> Any:
+    """The data of the one document, in which no mapping has a key twice."""
+    try:
+        root = loader.get_single_node()
+        seen, waiting = set(), [root]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, yaml.CollectionNode) and id(node) not in seen:
+                seen.add(id(node))  # an alias is the node that it stands for
+                if isinstance(node, yaml.MappingNode):
+                    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+                    if len(set(keys)) < len(keys):
+                        _require_once(keys)
+                    waiting += [value for _, value in node.value]
+                else:
+                    waiting += node.value
+        return None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
 
 
 def _loader(yaml: Any, text: str | bytes) -> Any:

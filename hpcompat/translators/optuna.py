@@ -319,6 +319,8 @@ def from_optuna(thing: Any) -> SearchSpace:
     if hasattr(thing, "trials"):
         return read_study(thing)
     if isinstance(getattr(thing, "distributions", None), Mapping):
+        if not thing.distributions:
+            refuse("the trial has drawn nothing yet", "give one that is finished, or the function that suggests")
         return read_distributions(thing.distributions)
     if callable(thing):
         from hpcompat.translators.define_by_run import space_of

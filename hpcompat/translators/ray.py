@@ -163,6 +163,12 @@ def _normal(mean: Any = 0.0, sd: Any = 1.0, q: Any = None) -> Parameter:
     return Normal(number("mean", mean), number("sd", sd), step=None if q is None else float(number("q", q)))
 
 
+def _bell(domain: Any, law: Any, q: Any = None) -> Parameter:
+    if math.isfinite(domain.lower) or math.isfinite(domain.upper):
+        refuse(f"Ray draws no normal law between bounds ({domain.lower}, {domain.upper})", "leave them out")
+    return _normal(law.mean, law.sd, q)
+
+
 def _int(lower: Any, upper: Any, log: bool) -> Parameter:
     if not type(lower) is type(upper) is int:
         lower, upper = number("lower", lower, True), number("upper", upper, True)
@@ -213,8 +219,8 @@ def read_call(call: Any, args: Any = (), kwargs: Any = None, *, searcher: bool =
 _DOMAINS: dict[tuple[str, str], Callable[[Any, Any], Parameter]] = {
     ("Float", "_Uniform"): lambda domain, law: span(domain.lower, domain.upper),
     ("Float", "_LogUniform"): lambda domain, law: span(domain.lower, domain.upper, log=True),
-    ("Float", "_Normal"): lambda domain, law: _normal(law.mean, law.sd),
-    ("Float", "Normal"): lambda domain, law: _normal(law.mean, law.sd),
+    ("Float", "_Normal"): lambda domain, law: _bell(domain, law),
+    ("Float", "Normal"): lambda domain, law: _bell(domain, law),
     ("Integer", "_Uniform"): lambda domain, law: _int(domain.lower, domain.upper, False),
     ("Integer", "_LogUniform"): lambda domain, law: _int(domain.lower, domain.upper, True),
     ("Categorical", "_Uniform"): lambda domain, law: _choice(domain.categories),
@@ -223,8 +229,6 @@ _DOMAINS: dict[tuple[str, str], Callable[[Any, Any], Parameter]] = {
 _QUANTISED = {
     ("Float", "_Uniform"): "quniform",
     ("Float", "_LogUniform"): "qloguniform",
-    ("Float", "_Normal"): "qrandn",
-    ("Float", "Normal"): "qrandn",
     ("Integer", "_Uniform"): "qrandint",
     ("Integer", "_LogUniform"): "qlograndint",
 }
@@ -243,7 +247,10 @@ def _read_rare(domain: Any, searcher: bool) -> Parameter:
         return read_call("sample_from")
     if kind == "Categorical":  # whatever goes through it
         return _choice(domain.categories)
-    law = domain.sampler or domain.get_sampler()
+    try:
+        law = domain.sampler or domain.get_sampler()
+    except TypeError:
+        refuse(f"{show(domain)} has no sampler", "give it one, or use a function of ray.tune")
     quantised = type(law).__name__ == "Quantized"
     whole = law.sampler if quantised else law
     drawn = kind, type(whole).__name__
@@ -251,8 +258,9 @@ def _read_rare(domain: Any, searcher: bool) -> Parameter:
         refuse(f"{show(domain)} is drawn by {drawn[1].lstrip('_')}, which no tune function makes")
     if not quantised:
         return _DOMAINS[drawn](domain, law)
-    low, high = (whole.mean, whole.sd) if drawn[1].endswith("Normal") else (domain.lower, domain.upper)
-    return READERS[_QUANTISED[drawn]](searcher, low, high, law.q)
+    if drawn[1].endswith("Normal"):
+        return _bell(domain, whole, law.q)
+    return READERS[_QUANTISED[drawn]](searcher, domain.lower, domain.upper, law.q)
 
 
 def _is_domain(thing: Any) -> bool:

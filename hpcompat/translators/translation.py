@@ -127,6 +127,8 @@ class Translation:
         >>> translate(space, "sigopt").decode({"batch": "32"})
         {'batch': 32}
         """
+        if not hasattr(raw, "keys"):
+            raise ParamsError("these are no params", [Fault("", f"{show(raw)} is no dict", "give a dict by name")])
         faults: list[Fault] = []
         by_name = {passage.leaf.name: passage for passage in self.passages}
 
@@ -253,7 +255,7 @@ def _passage(leaf: Leaf, rule: limits.Rule, room: Any, column: str, gated: bool)
     raw_path = tuple(map(escape, path)) if room.NESTED else (escape(name),)
     if raw_path != path:
         renamed = raw_path != (name,)
-        reason = f"travels as {'.'.join(raw_path)!r}"
+        reason = f"{'it does not take the name, which ' * renamed}travels as {'.'.join(raw_path)!r}"
         rule = _worse(rule, limits.Rule("encoded" if renamed else "equivalent", "", reason))
     return Passage(leaf, rule, raw_path, stand_in, gated)
 

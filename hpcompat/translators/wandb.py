@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from os import PathLike
 from typing import Any
 
 from hpcompat.errors import Fault, TranslationError
@@ -328,6 +329,8 @@ def parse(sweep: Any) -> Mapping[str, Any]:
     """A sweep as a dict, from YAML or JSON text too."""
     if isinstance(sweep, (str, bytes)):
         sweep = documents.load(sweep)
+    if isinstance(sweep, (str, PathLike)):
+        refuse(f"{show(sweep)} is no sweep", "give the text of a file itself: Path(…).read_text()")
     if not isinstance(sweep, Mapping):
         refuse(f"{show(sweep)} is no sweep", 'give {"method": …, "parameters": {…}}')
     return sweep

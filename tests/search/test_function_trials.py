@@ -223,6 +223,18 @@ def test_a_function_that_makes_trainers(make_trainer, ours, tmp_path):
     assert args.output_dir == str(tmp_path / "out")
 
 
+@pytest.mark.parametrize("values", [np.array([1.0, 2.0]), torch.tensor([1.0, 2.0]), (1.0, 2.0)])
+def test_an_array_has_a_value_for_each_direction(ours, values):
+    result = ours(lambda trial: values, X, n_trials=1, direction=["minimize", "maximize"])
+    assert result.trials[0].values == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(("answer", "trials"), [(True, 1), (np.True_, 1), (torch.tensor(True), 1), (1, 3), (None, 3)])
+def test_only_a_callback_that_says_true_ends_the_search(ours, answer, trials):
+    result = ours(parabola, X, n_trials=np.int64(3), callbacks=[lambda trial: answer])
+    assert len(result.trials) == trials
+
+
 def test_trainers_without_model_init_can_be_made_and_pruned(make_trainer, ours):
     def make(trial):
         torch.manual_seed(0)

@@ -231,6 +231,11 @@ def test_an_engine_that_gives_what_is_not_in_the_space_ends_the_search_with_its_
     assert [trial.number for trial in caught.value.trials] == [0]
 
 
+def test_the_name_of_a_study_is_no_study(ours):
+    with pytest.raises(hp.BackendError, match="study_name='digits'"):
+        ours(parabola, X, n_trials=5, study="digits", seed=None)
+
+
 def test_a_sampler_that_raises_ends_the_search_with_its_trials(ours):
     class Broken(optuna.samplers.RandomSampler):
         def before_trial(self, study, trial):

@@ -22,7 +22,7 @@ def test_a_sample_is_in_the_space_and_the_seed_decides_it(space: SearchSpace, se
     assert space.contains(params)
     assert space.sample(random.Random(seed)) == params
     assert space.nest(space.flatten(params)) == params
-    assert space.contains(space.sample(numpy.random.default_rng(seed)))
+    assert space.contains(space.sample(numpy.random.default_rng(seed))) and space.sample(numpy.int64(seed)) == params
 
 
 @given(spaces())

@@ -171,6 +171,8 @@ def test_a_ray_domain_is_read(domain: Any, own: Any, searchers: Any) -> None:
         (tune.randint(3, 3), "not below"),
         (tune.qrandint(4, 5, 3), "no multiple"),
         (lambda spec: 1, "function"),
+        (sample.Float(-1, 3).normal(0, 1), "between bounds"),
+        (type("Own", (sample.Domain,), {})(), "no sampler"),
     ],
 )
 def test_what_ray_computes_or_cannot_draw_is_refused(thing: Any, reason: str) -> None:
@@ -464,3 +466,40 @@ def test_strategies_of_unknown_dialects_and_levels_are_refused() -> None:
         parameters("wanb")
     with pytest.raises(hp.TranslationError, match="there is no 'nativ'"):
         parameters("wandb", levels=["nativ"])
+
+
+# -- documents --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "method: random\nparameters:\n  a: {value: 1}\n  a: {values: [2, 3]}\n",
+        '{"parameters": {"a": {"value": 1}, "a": {"values": [2, 3]}}}',
+        "parameters:\n  a: {min: 0, max: 1, min: 0.5}\n",
+    ],
+)
+def test_what_is_there_twice_in_a_document_is_refused(text: str) -> None:
+    with pytest.raises(hp.TranslationError, match="there twice"):
+        hp.from_wandb(text)
+
+
+def test_what_a_yaml_merges_in_may_be_given_anew() -> None:
+    text = "base: &base {min: 0, max: 1}\nparameters:\n  a: {<<: *base, max: 3}\n  b: *base\n"
+    assert hp.from_wandb(text) == hp.SearchSpace({"a": Int(0, 3), "b": Int(0, 1)})
+
+
+@pytest.mark.parametrize("thing", ["sweep.yaml", Path("sweep.yaml")])
+def test_the_name_of_a_file_is_no_sweep(thing: Any) -> None:
+    with pytest.raises(hp.TranslationError, match="read_text"):
+        hp.from_wandb(thing)
+
+
+def test_a_trial_that_has_drawn_nothing_is_no_space() -> None:
+    with pytest.raises(hp.TranslationError, match="drawn nothing"):
+        hp.from_optuna(optuna.trial.FixedTrial({"a": 1}))
+
+
+def test_what_is_no_dict_is_no_params() -> None:
+    with pytest.raises(hp.ParamsError, match="None is no dict"):
+        hp.translate({"x": Float(0, 1)}, "wandb", method="random").decode(None)  # type: ignore[arg-type]

@@ -227,6 +227,9 @@ def _check(plan: Plan, optuna: Any) -> None:
             [Fault("", "run several processes that name one storage and study_name, with load_if_exists=True")],
         )
     if "study" in plan.options:
+        if not isinstance(plan.options["study"], optuna.Study):
+            given = show(plan.options["study"])
+            raise BackendError(f"study={given} is no Study: give one, or storage= and study_name={given}")
         both = [name for name in CREATE if name in plan.options]
         both += [name for name in ("sampler", "pruner", "seed") if getattr(plan, name) is not None]
         if both:
