@@ -48,7 +48,8 @@ def test_a_function_returns_a_number_or_metrics(ours, returned, value):
         ("0.5", "TypeError: the objective is no number: '0.5'"),
         (math.nan, "ValueError: the objective is nan"),
         ([1.0, 2.0], "ValueError: 2 values for 1 direction: (1.0, 2.0) (direction=[…] names"),
-        (np.ones(2), "TypeError: the objective is no number"),
+        (np.ones(2), "ValueError: 2 values for 1 direction"),
+        (np.ones((2, 2)), "TypeError: the objective is no number"),
     ],
 )
 def test_what_is_no_objective_fails_the_trial(ours, returned, cause):
