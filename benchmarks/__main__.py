@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import compileall
 import os
+import subprocess
+import sys
 import warnings
 from importlib import import_module
 
@@ -19,11 +21,18 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.names) - set(page.NAMES):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    names = options.names or page.NAMES
+    if (
+        len(names) > 1 and not options.smoke
+    ):  # each in a process of its own: the garbage collector looks at all there is
+        for name in names:
+            subprocess.run([sys.executable, "-m", "benchmarks", name], check=True)
+        return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     warnings.simplefilter("ignore")  # the peers' own
     compileall.compile_dir(page.ROOT / "hpcompat", quiet=1)  # as the peers are: pip does so where it installs
     smoke = {}
-    for name in options.names or page.NAMES:
+    for name in names:
         module = import_module(f"benchmarks.{name}")
         print(f"\n{module.TITLE}\n", flush=True)
         rows = []

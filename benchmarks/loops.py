@@ -161,7 +161,7 @@ ENGINES: tuple[tuple[str, Callable[[int, str], tuple[Loop, Loop]], int, int, Cal
     ("Optuna, random", lambda count, _: optuna_loops(count, "random"), 1_000, 15, time.process_time),
     ("Optuna, TPE", lambda count, _: optuna_loops(count, "bayes"), 300, 5, time.process_time),
     ("SigOpt Lite, random", lambda count, _: sigopt_loops(count), 1_000, 3, time.process_time),
-    ("W&B, random, an offline run a trial", wandb_loops, 200, 2, time.perf_counter),
+    ("W&B, random, an offline run a trial", wandb_loops, 200, 5, time.perf_counter),
 )
 """What it is called, its two loops, how many trials and rounds, and the clock: W&B works in another process."""
 
