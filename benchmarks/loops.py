@@ -22,8 +22,9 @@ NOTE = """
 An empty function of ten parameters, so that nothing but the loop is measured; W&B and Ray by the clock on the wall, for
 they work in other processes. A random trial of Optuna takes its engine a fifth of a millisecond, of which 5 % are
 eleven microseconds. In ours each value is also checked on its way back, and the trial is made a record with its times,
-told of, and compared with the front. Beside any other engine, or a training, that is little. The share late in a
-search shows that nothing in the loop goes through the trials before.
+told of, and compared with the front. A run of W&B is also told how its trial ended: a message more. Beside any other
+engine, or a training, that is little. The share late in a search shows that nothing in the loop goes through the trials
+before.
 """
 SPACE = mixed(10)
 EARLY, LATE, WINDOW, ROUNDS = 100, 10_000, 20, 15

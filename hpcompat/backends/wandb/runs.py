@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hpcompat.backends import Evaluate, Suggestion
@@ -164,6 +168,7 @@ def alone(output_dir: str | None) -> Iterator[None]:
         raise BackendError(f"the run {wandb.run.id!r} of W&B is open, and each trial has one of its own", [hint])
     before = _environment()
     hooks = sys.exit, sys.excepthook
+    since = time.time()
     with private_directory() as private:
         directory = writable(output_dir or private)  # else wandb would take another, and leave things there
         os.environ.setdefault("WANDB__GRAPHQL_RETRY_MAX", "4")  # by itself it goes on for half an hour
@@ -187,6 +192,21 @@ def alone(output_dir: str | None) -> Iterator[None]:
                 del os.environ[name]
             os.environ |= before
             sys.exit, sys.excepthook = hooks
+            _remove_sockets(since)
+
+
+def _remove_sockets(since: float) -> None:
+    """Remove the sockets on which nobody listens any more: wandb's measuring service is ended before it does so itself.
+
+    Wandb's agent starts wandb's process anew for each run, and then it has the usual temporary directory.
+    """
+    for path in Path(tempfile.gettempdir()).glob("wandb_symon-*.sock"):
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+            if path.stat().st_mtime >= since:
+                try:
+                    client.connect(str(path))
+                except ConnectionRefusedError:
+                    path.unlink()
 
 
 def _environment() -> dict[str, str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +64,14 @@ def test_a_search_is_a_sweep_and_its_trials_are_runs(ours, server, tmp_path, cap
         assert run["config"]["params"]["value"]["x"] == trial.params["x"]
         assert run["inits"] == 1
     assert all(server.key.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_no_socket_of_wandbs_is_left_in_the_temporary_directory(ours, monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="t-") as directory:
+        monkeypatch.setenv("TMPDIR", directory)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        ours(parabola, PLAIN, n_trials=4)
+        assert list(Path(directory).glob("*.sock")) == []
 
 
 def test_bayes_is_the_default_and_sees_the_objective(ours, server):
