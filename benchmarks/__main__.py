@@ -22,9 +22,8 @@ def main() -> None:
     if unknown := set(options.names) - set(page.NAMES):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     names = options.names or page.NAMES
-    if (
-        len(names) > 1 and not options.smoke
-    ):  # each in a process of its own: the garbage collector looks at all there is
+    if len(names) > 1 and not options.smoke:
+        # each in a process of its own: the garbage collector goes through all that a process has loaded
         for name in names:
             subprocess.run([sys.executable, "-m", "benchmarks", name], check=True)
         return

@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 
 from hpcompat import preflight
 from hpcompat.backends import BACKENDS, Evaluate, Plan, Run, find
-from hpcompat.errors import BackendError, Fault, MissingBackendError, ParamsError, SearchError, TranslationError
+from hpcompat.errors import (
+    BackendError,
+    Fault,
+    HpcompatError,
+    MissingBackendError,
+    ParamsError,
+    SearchError,
+    TranslationError,
+)
 from hpcompat.journal import Journal, opened
 from hpcompat.objectives import function_objective, is_trainer, ranks
 from hpcompat.objectives.arguments import applied, near, takes
@@ -161,7 +169,7 @@ def _led(
         except (BackendError, TranslationError):
             raise
         except Exception as error:  # the engine's own, or of a sampler that was given
-            failure = SearchError(f"the engine raised {cause(error)}", getattr(error, "faults", ()))
+            failure = _failure(error)
             failure.trials = tuple(done)
             raise failure from error
         finally:
@@ -170,6 +178,12 @@ def _led(
     if not ran.interrupted and all(trial.state == FAILED for trial in trials):
         raise _fruitless(trials)
     return replace(ran, trials=trials)
+
+
+def _failure(error: Exception) -> SearchError:
+    if isinstance(error, HpcompatError):
+        return SearchError(error.message, error.faults)
+    return SearchError(f"the engine raised {cause(error)}")
 
 
 def _is_true(answer: Any) -> bool:

@@ -36,8 +36,9 @@ _set = object.__setattr__  # the dataclasses are frozen for everyone but themsel
 class Parameter:
     """What all kinds can do. Make one of the kinds, never this.
 
-    What an instance does not set of its own stands in its class. What is plainly sound is looked at
-    closely when it is first drawn from.
+    What an instance does not set of its own stands in its class, and each kind's `__init__` is written
+    out: reading a large space is making its parameters, and this halves it. What is plainly sound is
+    looked at closely when it is first drawn from.
     """
 
     kind: ClassVar[str]
@@ -409,3 +410,7 @@ class Normal(Parameter):
         step = [f"step={self.step!r}"] if self.step is not None else []
         log = ["log=True"] if self.log else []
         return [f"{self.mean!r}, {self.std!r}", *bounds, *log, *step, *self._when_argument()]
+
+
+KINDS: tuple[type[Parameter], ...] = (Float, Int, Categorical, Constant, Normal)
+"""All that there are."""

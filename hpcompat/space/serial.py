@@ -13,14 +13,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from hpcompat.errors import Fault, SpaceError
+from hpcompat.space import parameters
 from hpcompat.space.conditions import Condition
-from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
+from hpcompat.space.parameters import Parameter
 from hpcompat.space.structure import MOST_LEVELS
 from hpcompat.space.values import SCALARS, show
 
 Space = TypeVar("Space")
 VERSION = 1
-KINDS: dict[str, type[Any]] = {kind.kind: kind for kind in (Float, Int, Categorical, Constant, Normal)}
+KINDS: dict[str, type[Any]] = {kind.kind: kind for kind in parameters.KINDS}
 OPTIONAL: dict[str, dict[str, Any]] = {
     "float": {"log": False, "step": None},
     "int": {"log": False, "step": 1},

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Union
 
 from hpcompat.errors import Fault
 from hpcompat.space.conditions import Condition
-from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
+from hpcompat.space.parameters import KINDS, Parameter
 from hpcompat.space.values import identity, is_scalar, show, unfit
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -20,7 +20,7 @@ ABSENT = object()
 MOST_LEVELS = 128
 Gates = tuple[tuple[str, frozenset[Hashable]], ...]
 Node = dict[str, Union["Leaf", "Node"]]
-_KINDS = frozenset({Float, Int, Categorical, Constant, Normal})
+_KINDS = frozenset(KINDS)
 
 
 class Leaf(NamedTuple):

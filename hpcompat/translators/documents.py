@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from hpcompat.errors import TranslationError
 from hpcompat.space.values import show
@@ -38,14 +38,13 @@ def once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
     """The dict of an object in JSON: Python would keep the last of two entries of one name."""
     entries = dict(pairs)
     if len(entries) < len(pairs):
-        _require_once([name for name, _ in pairs])
+        _refuse_twice([name for name, _ in pairs])
     return entries
 
 
-def _require_once(names: Sequence[Any]) -> None:
-    for place, name in enumerate(names):
-        if name in names[:place]:
-            refuse(f"{show(name)} is there twice in one place", "give it once")
+def _refuse_twice(names: Sequence[Any]) -> NoReturn:
+    name = next(name for place, name in enumerate(names) if name in names[:place])
+    refuse(f"{show(name)} is there twice in one place", "give it once")
 
 
 def _constructed(yaml: Any, loader: Any) -> Any:
@@ -58,9 +57,10 @@ def _constructed(yaml: Any, loader: Any) -> Any:
             if isinstance(node, yaml.CollectionNode) and id(node) not in seen:
                 seen.add(id(node))  # an alias is the node that it stands for
                 if isinstance(node, yaml.MappingNode):
-                    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+                    # by tag too: 1 and "1" are two keys
+                    keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
                     if len(set(keys)) < len(keys):
-                        _require_once(keys)
+                        _refuse_twice([text for _, text in keys])
                     waiting += [value for _, value in node.value]
                 else:
                     waiting += node.value

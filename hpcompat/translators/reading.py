@@ -93,7 +93,7 @@ def span(low: Any, high: Any, *, log: bool = False, step: Any = None, whole: boo
     """A Float or Int; a Constant where low and high are the same."""
     kind: Callable[..., Parameter] = Int if whole else Float
     if step is None and type(low) is type(high) is (int if whole else float) and low != high:
-        return kind(low, high, log=log) if log else kind(low, high)
+        return kind(low, high, log=log) if log else kind(low, high)  # a keyword takes a fifth of making it
     low, high = number("low", low, whole), number("high", high, whole)
     step = None if step is None else number("step", step, whole)
     if low == high:

@@ -5,8 +5,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcompat import Categorical, Float, Int
-from hpcompat.space import checks, glances
+from hpcompat import Categorical, Float, Int, SearchSpace
+from hpcompat.space import checks, glances, structure
+from hpcompat.testing import parameters, spaces
 
 FLOATS = st.floats() | st.sampled_from([0.0, -0.0, 5e-324, 2.0**-1022, 1.7e308])
 INTS = st.integers() | st.sampled_from([0, 1, 2**40, 2**52, -(2**52), 2**53]) | st.booleans()
@@ -30,6 +31,20 @@ def test_int_ranges(low: Any, high: Any, log: Any) -> None:
 def test_choices(values: Any, ordered: Any) -> None:
     if glances.choices(values, ordered):
         unchanged(Categorical(values, ordered=ordered), checks.choices(values, None, ordered))
+
+
+@given(spaces())
+def test_spaces(space: SearchSpace) -> None:
+    if structure.plain(space):
+        assert (structure.leaves_of(space), ()) == structure.resolve(space, ())
+
+
+@given(st.dictionaries(st.text(max_size=3) | st.integers(), parameters()))
+def test_names_and_parameters(entries: dict[Any, Any]) -> None:
+    leaves, faults = structure.resolve(entries, ())
+    if structure.plain(entries):
+        assert (structure.leaves_of(entries), ()) == (leaves, faults)
+    assert not (faults and structure.plain(entries))
 
 
 def unchanged(parameter: Any, fields: checks.Fields) -> None:
