@@ -110,20 +110,12 @@ def opened(hints: Sequence[Fault] = (), **arguments: Any) -> Any:
 def served() -> None:
     """Start the process that writes all runs, for the mode that the environment names.
 
-    The service that measures the machine for it may be ended before it takes its socket away: the
-    socket lies where all goes with the search. Raises `SearchError` for settings that wandb refuses.
+    Raises `SearchError` for settings that wandb refuses.
     """
     import wandb
 
-    before = os.environ.get("TMPDIR")
-    os.environ["TMPDIR"] = os.environ["WANDB_CACHE_DIR"]
-    try:
-        with _refusals("wandb.setup"):
-            wandb.setup()
-    finally:
-        del os.environ["TMPDIR"]
-        if before is not None:
-            os.environ["TMPDIR"] = before
+    with _refusals("wandb.setup"):
+        wandb.setup()
 
 
 @contextmanager
