@@ -212,6 +212,9 @@ _FIELDS: Mapping[str, _Both] = {
     "directory": _AS_IT_IS,
     "checkpoint": _AS_IT_IS,
     "error": _AS_IT_IS,
+    "constraints": (dict, dict),
+    "user_attrs": (lambda attrs: write_value(dict(attrs)), read_value),
+    "metrics": (dict, dict),
 }
 _PLACES = ("directory", "checkpoint")  # relative to the journal: the whole may be moved
 

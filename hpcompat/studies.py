@@ -60,7 +60,7 @@ def attributes(trial: Trial) -> dict[str, Any]:
 def thawed(form: FrozenTrial, translation: Translation, number: int) -> Trial:
     """The trial behind a finished one of Optuna's. Raises `ParamsError` if it is not of the space."""
     names = {name: state for state, name in STATES.items()}
-    known = {name: form.user_attrs.get(name) for name in _ATTRIBUTES}
+    known: dict[str, Any] = {name: form.user_attrs.get(name) for name in _ATTRIBUTES}
     owner: Mapping[str, Any] | None = form.user_attrs.get(OWNER)
     if form.state.name == "FAIL" and known["error"] is None and owner:
         known["error"] = f"the process that ran it (pid {owner['pid']} on {owner['host']}) has ended"

@@ -25,6 +25,8 @@ class Trial:
     by step. `start`, `end`: UTC. `run_id`: the name of its run directory, and `directory` where that
     is, as long as it is kept; `checkpoint`: the model saved there, the best one where the Trainer
     loads the best at the end, else the last. `error`: why it failed, the cause first, then the traceback.
+    `constraints`: values by name that the trial set; it is feasible if none is above 0. `user_attrs`: what
+    it noted of itself. `metrics`: what the evaluation behind `values` measured, by name.
 
     >>> Trial(0, {"learning_rate": 1e-5}, (0.3,)).value
     0.3
@@ -41,6 +43,18 @@ class Trial:
     directory: str | None = None
     checkpoint: str | None = None
     error: str | None = None
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    user_attrs: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether every constraint is met.
+
+        >>> Trial(0, {}, (0.3,), constraints={"memory": 1.5}).is_feasible
+        False
+        """
+        return all(value <= 0 for value in self.constraints.values())
 
     @property
     def value(self) -> float | None:
