@@ -19,6 +19,7 @@ from hpcompat import __version__
 from hpcompat.cli import convert, show
 from hpcompat.cli.given import DIALECTS, NothingThere
 from hpcompat.errors import HpcompatError
+from hpcompat.translators import translation, wandb
 
 DONE, NO_SPACE, USAGE, INTERRUPTED, NO_READER = 0, 1, 2, 130, 141
 _FILE = (
@@ -27,10 +28,12 @@ _FILE = (
     "of a trial, a Study, …"
 )
 _CODES = "exit codes: 0 done; 1 the space cannot be read or converted; 2 wrong usage, or no such file"
-_HERE = {  # what the library's messages say to do, in the words of the command line
-    "translate(…, encode=True) lets it travel; its decode brings the values back": "--encode lets it travel",
-    "method='random'": "--method random",
-    "metric='eval_loss'": "--metric eval_loss",
+_HERE = {  # the library's ways out that name arguments, in the words of the command line
+    translation.ENCODE: "--encode lets it travel",
+    translation.RANDOM: "use --method random",
+    translation.STEP_OR_RANDOM: "give it a step, or use --method random",
+    wandb.VARY_OR_RANDOM: "add a parameter that varies, or use --method random",
+    wandb.METRIC: "--metric eval_loss, say",
 }
 
 
@@ -123,10 +126,9 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
 
 
 def _message(error: HpcompatError) -> str:
-    text = str(error)
-    for library, here in _HERE.items():
-        text = text.replace(library, here)
-    return text
+    return str(
+        HpcompatError(error.message, [fault._replace(hint=_HERE.get(fault.hint, fault.hint)) for fault in error.faults])
+    )
 
 
 def _say(text: str) -> None:

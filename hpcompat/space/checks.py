@@ -240,7 +240,7 @@ def _bell_step(mean: float, std: float, low: Any, high: Any, log: bool, step: An
         faults.append(Fault("", f"step is {step}", "give a step above 0"))
         return
     for name, bound in (("low", low), ("high", high)):
-        if bound is not None and _multiple(bound, step) is None:
+        if bound is not None and multiple_of(bound, step) is None:
             nearest = math.floor(bound / step) * step
             faults.append(
                 Fault("", f"{name} {bound} is no multiple of step {step}", f"{nearest} and {nearest + step} are")
@@ -249,7 +249,12 @@ def _bell_step(mean: float, std: float, low: Any, high: Any, log: bool, step: An
         faults.append(Fault("", f"step {step} is too fine beside mean {mean} and std {std}", "leave step out"))
 
 
-def _multiple(bound: Any, step: Any) -> int | None:
+def multiple_of(bound: Any, step: Any) -> int | None:
+    """Which multiple of the step a bound is, in exact decimals; None if it is not a multiple.
+
+    >>> multiple_of(1.5, 0.5), multiple_of(0.3, 0.1), multiple_of(0.75, 0.5)
+    (3, 3, None)
+    """
     quotient = Fraction(*decimal_ratio(float(bound))) / Fraction(*decimal_ratio(float(step)))
     return quotient.numerator if quotient.denominator == 1 else None
 
@@ -265,7 +270,7 @@ def _rounded_bell(gauss: Gauss, low: Any, high: Any, step: Any, whole: bool) -> 
     stride, scale = (step, 1) if whole else decimal_ratio(step)
     # what no unit float reaches is no value: draws end at these quantiles
     reach = Rounded(gauss, 0.0, float(step), -math.inf, math.inf)
-    first = reach.quantile(SMALLEST) if low is None else _multiple(low, step)
-    last = reach.quantile(1.0 - SMALLEST) if high is None else _multiple(high, step)
+    first = reach.quantile(SMALLEST) if low is None else multiple_of(low, step)
+    last = reach.quantile(1.0 - SMALLEST) if high is None else multiple_of(high, step)
     law = Rounded(gauss, 0.0, float(step), first or 0, last or 0)
     return law, Steps(0, stride, scale, first or 0, last or 0, whole)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from hpcompat.space.checks import multiple_of
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
 from hpcompat.space.values import SCALARS, identity
 from hpcompat.translators import literals
@@ -44,8 +45,7 @@ def always(p: Parameter) -> bool:
 
 def anchored(p: Float | Int) -> bool:
     """The grid's values are multiples of the step."""
-    multiples = Normal(0.0, 1.0, low=p.low, high=p.high, step=p.step)
-    return not any("no multiple" in fault.reason for fault in multiples.faults)
+    return multiple_of(p.low, p.step) is not None and multiple_of(p.high, p.step) is not None
 
 
 def anchored_bounded(p: Float) -> bool:

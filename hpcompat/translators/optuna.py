@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from hpcompat.errors import Fault, ParamsError, TranslationError
+from hpcompat.errors import Fault, ParamsError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Constant, Float, Int, Parameter
-from hpcompat.space.serial import read_value, write_value
+from hpcompat.space.serial import write_value
 from hpcompat.space.values import fresh_list, show
 from hpcompat.translators import names, reading
 from hpcompat.translators.limits import Rule, choose
@@ -27,8 +27,10 @@ from hpcompat.translators.reading import (
     assemble,
     collect,
     condition,
+    json_data,
     lowered,
     no_options,
+    read_by_call,
     refuse,
     span,
 )
@@ -201,7 +203,7 @@ READERS: dict[str, Callable[..., Parameter]] = {
     "suggest_uniform": lambda low, high: _read_float(low, high),
     "suggest_loguniform": lambda low, high: _read_float(low, high, log=True),
     "suggest_discrete_uniform": lambda low, high, q: _read_float(low, high, q),
-    "constant": lambda value: Constant(read_value(value)),
+    "constant": lambda value: Constant(json_data("its value is", value, "a JSON value")),
     "FloatDistribution": lambda low, high, log=False, step=None: _read_float(low, high, step, log),
     "IntDistribution": lambda low, high, log=False, step=1: _read_int(low, high, step, log),
     "CategoricalDistribution": _read_choices,
@@ -222,15 +224,7 @@ def read_call(call: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | N
     reader = READERS.get(call) if isinstance(call, str) else None
     if reader is None:
         refuse(f"{show(call)} is no suggest call of Optuna", f"one of {', '.join(sorted(READERS))}")
-    if not isinstance(args, (list, tuple)) or not isinstance(kwargs or {}, Mapping):
-        refuse(f"its arguments are {show(args)} and {show(kwargs)}", "a list, and a dict by name")
-    try:
-        return reader(*args, **(kwargs or {}))
-    except (TypeError, ValueError) as error:
-        if isinstance(error, TranslationError):
-            raise
-        # the name of our own reader says nothing to whoever wrote the call
-        refuse(f"{call} does not take these arguments ({str(error).rpartition('() ')[2]})", "see Optuna's signature")
+    return read_by_call(reader, call, args, kwargs, hint="see Optuna's signature")
 
 
 def read(calls: Sequence[Any]) -> SearchSpace:
@@ -248,12 +242,10 @@ def _read_entry(call: Any) -> Parameter:
     parameter: Any = read_call(call.get("call", ""), call.get("args", ()), call.get("kwargs"))
     if "when" not in call:
         return parameter  # type: ignore[no-any-return]
-    try:
-        when = tuple(each._replace(values=tuple(map(read_value, each.values))) for each in condition(call.get("when")))
-    except (ValueError, TypeError) as error:
-        if isinstance(error, TranslationError):
-            raise
-        refuse(f"its condition is {show(call.get('when'))} ({error})", "a dict of lists by parent")
+    when = tuple(
+        each._replace(values=tuple(json_data("its condition names", value, "a JSON value") for value in each.values))
+        for each in condition(call.get("when"))
+    )
     return replace(parameter, when=when) if when else parameter  # type: ignore[no-any-return]
 
 

@@ -24,7 +24,7 @@ from hpcompat.space.values import SCALARS, fresh, show
 from hpcompat.translators import names
 from hpcompat.translators.limits import Rule
 from hpcompat.translators.needs import repetitions, resolvable
-from hpcompat.translators.reading import assemble, choices, collect, number, refuse, span
+from hpcompat.translators.reading import assemble, choices, collect, json_data, number, read_by_call, refuse, span
 from hpcompat.translators.translation import Passage, translate
 
 NAMES = names.RAY
@@ -207,13 +207,7 @@ def read_call(call: Any, args: Any = (), kwargs: Any = None, *, searcher: bool =
         refuse("it is computed by a function (sample_from)", "compute it in the training function instead")
     if not isinstance(call, str) or call not in READERS:
         refuse(f"{show(call)} is no domain of Ray", f"one of {', '.join(READERS)}")
-    if not isinstance(args, (list, tuple)) or not isinstance(kwargs or {}, Mapping):
-        refuse(f"its arguments are {show(args)} and {show(kwargs)}", "a list, and a dict by name")
-    try:
-        return READERS[call](searcher, *args, **(kwargs or {}))
-    except TypeError as error:
-        # the name of our own reader says nothing to whoever wrote the call
-        refuse(f"{call} does not take these arguments ({str(error).rpartition('() ')[2]})", "see Ray's signature")
+    return read_by_call(READERS[call], call, args, kwargs, hint="see Ray's signature", given=(searcher,))
 
 
 _DOMAINS: dict[tuple[str, str], Callable[[Any, Any], Parameter]] = {
@@ -317,10 +311,8 @@ def _read(thing: Any, searcher: bool, depth: int) -> Any:
 
 
 def _read_form(thing: Mapping[str, Any], searcher: bool) -> Parameter:
-    try:
-        args, kwargs = read_value(thing.get("args", [])), read_value(thing.get("kwargs", {}))
-    except (ValueError, TypeError, RecursionError) as error:
-        refuse(f"its arguments are {show(thing.get('args'))} ({error})", "a list")
+    args = json_data("its arguments are", thing.get("args", []), "a list")
+    kwargs = json_data("its arguments are", thing.get("kwargs", {}), "a dict by name")
     return read_call(thing["call"], args, kwargs, searcher=searcher)
 
 

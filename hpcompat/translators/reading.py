@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from fractions import Fraction
 from itertools import islice
@@ -11,6 +12,7 @@ from hpcompat.errors import Fault, HpcompatError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.conditions import Condition
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Parameter
+from hpcompat.space.serial import read_value
 from hpcompat.space.supports import decimal_ratio
 from hpcompat.space.values import identity, show, unfit
 
@@ -21,6 +23,34 @@ MOST_CHOICES = 1_000_000
 def refuse(reason: str, hint: str = "") -> NoReturn:
     """Raise the error of one parameter; whoever reads the space adds its name."""
     raise TranslationError(reason, [Fault("", reason, hint)])
+
+
+def read_by_call(
+    reader: Callable[..., Parameter], name: str, args: Any, kwargs: Any, *, hint: str, given: tuple[Any, ...] = ()
+) -> Parameter:
+    """Read the call `name(*args, **kwargs)` with a function of the same signature, `given` coming first.
+
+    Raises `TranslationError` for arguments that the signature does not take.
+    """
+    if not isinstance(args, (list, tuple)) or not isinstance(kwargs or {}, Mapping):
+        refuse(f"its arguments are {show(args)} and {show(kwargs)}", "a list, and a dict by name")
+    try:
+        return reader(*given, *args, **(kwargs or {}))
+    except TypeError:
+        # binding first would treble the time that a call takes to read
+        try:
+            inspect.signature(reader).bind(*given, *args, **(kwargs or {}))
+        except TypeError as error:
+            refuse(f"{name} does not take these arguments ({error})", hint)
+        refuse(f"{name} does not take the arguments {show(args)} and {show(kwargs)}", hint)
+
+
+def json_data(what: str, data: Any, hint: str) -> Any:
+    """The value of tagged JSON data, as `write_value` wrote it. Raises `TranslationError` for other tags."""
+    try:
+        return read_value(data)
+    except (ValueError, TypeError, RecursionError) as error:
+        refuse(f"{what} {show(data)} ({error})", hint)
 
 
 def no_options(dialect: str, options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -18,6 +18,10 @@ from hpcompat.translators import limits
 from hpcompat.translators.encoding import AS_IT_IS, ENCODINGS, receiver
 
 DIALECTS = ("optuna", "ray", "sigopt", "wandb")
+# ways out that name arguments: the command line has options for them
+ENCODE = "translate(…, encode=True) lets it travel; its decode brings the values back"
+RANDOM = "use method='random'"
+STEP_OR_RANDOM = "give it a step, or use method='random'"
 
 
 class Level(NamedTuple):
@@ -219,11 +223,10 @@ _NOT_EXACT = frozenset(["encoded", "refused"])
 def _refusal(passage: Passage) -> Fault:
     name, level, _, reason = passage.level
     if level == "encoded":
-        return Fault(name, reason, "translate(…, encode=True) lets it travel; its decode brings the values back")
+        return Fault(name, reason, ENCODE)
     parameter = passage.leaf.parameter
     stepless = isinstance(parameter, Float) and parameter.step is None  # with a step a normal law is weighted still
-    hint = "give it a step, or use method='random'" if stepless else "use method='random'"
-    return Fault(name, f"{reason}: {show(parameter, 120)}", hint)
+    return Fault(name, f"{reason}: {show(parameter, 120)}", STEP_OR_RANDOM if stepless else RANDOM)
 
 
 def _passages(space: SearchSpace, room: Any, column: str) -> tuple[Passage, ...]:

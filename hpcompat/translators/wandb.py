@@ -31,6 +31,8 @@ from hpcompat.translators.translation import Passage, translate
 NAMES = names.WANDB
 NESTED = True
 METHODS = ("random", "bayes", "grid")
+METRIC = "metric='eval_loss', say"
+VARY_OR_RANDOM = "add a parameter that varies, or use method='random'"
 SWEEP_KEYS = frozenset(
     [
         "name",
@@ -69,7 +71,7 @@ def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     if metric is not None and not (isinstance(named, str) and named):
         faults.append(Fault("metric", f"is {show(metric)}", "give the name of a logged metric"))
     if metric is None and options["method"] == "bayes":
-        faults.append(Fault("metric", "is missing, and method='bayes' needs one", "metric='eval_loss', say"))
+        faults.append(Fault("metric", "is missing, and method='bayes' needs one", METRIC))
     if goal not in ("minimize", "maximize"):  # the engine silently takes any other text for minimize
         faults.append(Fault("goal", f"is {show(goal)}", "minimize or maximize"))
     if faults:
@@ -128,8 +130,8 @@ def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, 
                 place = place.setdefault(part, {"parameters": {}})["parameters"]
             place[passage.raw_path[-1]] = WRITERS[passage.written(WRITERS, STAND_INS)](passage.stand_in)
     if not parameters or (options["method"] == "bayes" and _constant(parameters)):
-        hint = "add a parameter that varies, or use method='random'"
-        raise TranslationError("W&B needs something to search", [Fault("", "there is no parameter that varies", hint)])
+        fault = Fault("", "there is no parameter that varies", VARY_OR_RANDOM)
+        raise TranslationError("W&B needs something to search", [fault])
     sweep = {"method": options["method"], "parameters": parameters}
     metric = options.get("metric")
     if metric is not None:

@@ -450,7 +450,7 @@ def test_a_call_without_its_bounds_is_refused_in_its_own_name() -> None:
     with pytest.raises(hp.TranslationError) as refusal:
         hp.as_space(lambda trial: {"x": trial.suggest_float("x", 0.0)})
     assert refusal.value.faults[0].reason == (
-        "suggest_float does not take these arguments (missing 1 required positional argument: 'high')"
+        "suggest_float does not take these arguments (missing a required argument: 'high')"
     )
 
 
