@@ -16,6 +16,7 @@ from typing import Any
 
 from hpcompat.errors import Fault, HpcompatError, TranslationError
 from hpcompat.space import SearchSpace
+from hpcompat.translators import sigopt, wandb
 from hpcompat.translators.documents import load, once
 from hpcompat.translators.optuna import from_optuna
 from hpcompat.translators.ray import from_ray
@@ -53,7 +54,7 @@ def read(file: str, dialect: str | None = None, *, searcher: bool = False) -> Gi
             thing, text = parse(thing, file), True
         space = _space(thing, dialect, searcher)
         document = _document(thing)
-        beside, sweep = _beside(document, space)
+        beside, sweep = _beside(document, dialect)
     return Given(space, document, beside, sweep, text)
 
 
@@ -99,14 +100,11 @@ def _document(thing: Any) -> Any:
         return thing
 
 
-def _beside(document: Any, space: SearchSpace) -> tuple[dict[str, Any], bool]:
-    if not isinstance(document, Mapping) or isinstance(document, SearchSpace):
-        return {}, False
-    parameters = document.get("parameters")
-    # a group may be called "parameters" too: then it is itself an entry of the space
-    if isinstance(parameters, Mapping) and set(parameters) == set(space):
+def _beside(document: Any, dialect: str | None) -> tuple[dict[str, Any], bool]:
+    """What stands beside the parameters of a document that has been read, and whether it is a sweep."""
+    if dialect in (None, "wandb") and wandb.is_sweep(document):
         return {name: value for name, value in document.items() if name != "parameters"}, True
-    if isinstance(parameters, (list, tuple)):
+    if dialect in (None, "sigopt") and isinstance(document, Mapping) and sigopt.accepts(document):
         own = ("parameters", "conditionals", "linear_constraints")
         return {name: value for name, value in document.items() if name not in own and value}, False
     return {}, False

@@ -255,10 +255,9 @@ def read_distributions(distributions: Mapping[str, Any]) -> SearchSpace:
 
 
 def _read_distribution(distribution: Any) -> Parameter:
-    kind = type(distribution).__name__
-    if kind not in READERS or not hasattr(distribution, "_asdict"):
+    if not _is_distribution(distribution):
         refuse(f"{show(distribution)} is no distribution of Optuna")
-    return read_call(kind, (), distribution._asdict())
+    return read_call(type(distribution).__name__, (), distribution._asdict())
 
 
 def read_study(study: Any) -> SearchSpace:
@@ -285,6 +284,26 @@ def read_study(study: Any) -> SearchSpace:
     if not found:
         refuse("the study has no trials to read a space from", "read the function that suggests")
     return assemble("Optuna", collect("Optuna", one, [(name, name) for name in found]))
+
+
+def accepts(source: Any) -> bool:
+    """Whether a search space is Optuna's.
+
+    It is a function of a trial, a list of suggest calls, a dict of distributions alone, or a study or a
+    trial, which have distributions to show.
+    """
+    if isinstance(source, (list, tuple)):
+        return any(isinstance(each, Mapping) and isinstance(each.get("call"), str) for each in source)
+    if isinstance(source, Mapping):
+        return bool(source) and all(map(_is_distribution, source.values()))
+    if isinstance(source, type):
+        return False
+    has_distributions = isinstance(getattr(source, "distributions", None), Mapping)
+    return has_distributions or hasattr(source, "get_trials") or callable(source)
+
+
+def _is_distribution(value: Any) -> bool:
+    return type(value).__name__ in READERS and hasattr(value, "_asdict")
 
 
 def from_optuna(thing: Any) -> SearchSpace:

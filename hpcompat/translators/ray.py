@@ -24,7 +24,18 @@ from hpcompat.space.values import SCALARS, fresh, show
 from hpcompat.translators import names
 from hpcompat.translators.limits import Rule
 from hpcompat.translators.needs import repetitions, resolvable
-from hpcompat.translators.reading import assemble, choices, collect, json_data, number, read_by_call, refuse, span
+from hpcompat.translators.reading import (
+    assemble,
+    choices,
+    collect,
+    json_data,
+    nested_entries,
+    number,
+    read_by_call,
+    refuse,
+    refuse_depth,
+    span,
+)
 from hpcompat.translators.translation import Passage, translate
 
 NAMES = names.RAY
@@ -265,44 +276,67 @@ def _is_call(thing: Mapping[str, Any]) -> bool:
     return isinstance(thing.get("call"), str) and thing.keys() <= {"call", "args", "kwargs"}
 
 
+def _is_grid(thing: Mapping[str, Any]) -> bool:
+    values = thing.get("grid_search")
+    return len(thing) == 1 and hasattr(values, "__iter__") and not isinstance(values, (str, bytes, Mapping))
+
+
+def accepts(source: Any) -> bool:
+    """Whether a search space is Ray's: a dict in which, groups included, something is drawn.
+
+    What Ray draws is a domain, a grid, code to evaluate, or a call as a form has it. Each stands under the
+    name of a parameter: a dict with such keys on its own is none.
+    """
+    return isinstance(source, Mapping) and any(
+        _is_domain(entry) or (isinstance(entry, Mapping) and _is_drawn(entry)) for entry in nested_entries(source)
+    )
+
+
+def _is_drawn(thing: Mapping[str, Any]) -> bool:
+    evaluated = len(thing) == 1 and isinstance(thing.get("eval"), str)
+    return evaluated or _is_grid(thing) or (_is_call(thing) and thing["call"] in (*READERS, "sample_from"))
+
+
 def from_ray(space: Mapping[str, Any], *, searcher: bool = False) -> SearchSpace:
     """The space of a dict of Ray domains, or of a form; Ray is not imported.
 
     Dicts are groups, {"grid_search": […]} is a Categorical, everything else a constant; a choice listed
-    n times weighs n times as much. Quantised domains are read as Ray draws them, or with
-    `searcher=True` as its OptunaSearch does. Raises `TranslationError`, for sample_from, {"eval": …}
-    and domains inside lists too.
+    n times weighs n times as much. Calls, as a form has them, stand in no dict with domains. Quantised
+    domains are read as Ray draws them, or with `searcher=True` as its OptunaSearch does. Raises
+    `TranslationError`, for sample_from, {"eval": …} and domains inside lists too.
 
     >>> from_ray({"model": {"layers": {"call": "randint", "args": [1, 5]}, "kind": "vit"}})
     SearchSpace({'model': {'layers': Int(1, 4), 'kind': Constant('vit')}})
     """
     if not isinstance(space, Mapping):
         refuse(f"{show(space)} is no space of Ray", "give the dict that param_space takes")
-    return assemble("Ray", _read_group(space, searcher, 0))
+    # beside domains a dict with a key "call" is a group like any other
+    written = not any(map(_is_domain, nested_entries(space)))
+    return assemble("Ray", _read_group(space, searcher, written, 0))
 
 
-def _read_group(space: Mapping[str, Any], searcher: bool, depth: int) -> dict[str, Any]:
+def _read_group(space: Mapping[str, Any], searcher: bool, written: bool, depth: int) -> dict[str, Any]:
     if depth > MOST_LEVELS:
-        refuse(f"it is nested more than {MOST_LEVELS} levels deep", "flatten it")
+        refuse_depth()
 
     def read(thing: Any) -> Any:
         law = getattr(thing, "sampler", None)
         if known := _DOMAINS.get((type(thing).__name__, type(law).__name__)):
             return known(thing, law)
-        return _read_rare(thing, searcher) if _is_domain(thing) else _read(thing, searcher, depth)
+        return _read_rare(thing, searcher) if _is_domain(thing) else _read(thing, searcher, written, depth)
 
     return collect("Ray", read, space.items())
 
 
-def _read(thing: Any, searcher: bool, depth: int) -> Any:
+def _read(thing: Any, searcher: bool, written: bool, depth: int) -> Any:
     if isinstance(thing, Mapping):
         if thing.keys() == {"grid_search"}:
             return read_call("grid_search", [thing["grid_search"]])
         if thing.keys() == {"eval"}:
             refuse("it is code for Ray to evaluate", "compute it in the training function instead")
-        if _is_call(thing):
+        if written and _is_call(thing):
             return _read_form(thing, searcher)
-        return _read_group(thing, searcher, depth + 1) or Constant({})
+        return _read_group(thing, searcher, written, depth + 1) or Constant({})
     if any(map(_is_domain, _inside(thing, 0))):
         refuse("a list holds domains", "give each of them a name")
     if callable(thing):

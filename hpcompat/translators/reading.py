@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import islice
 from typing import Any, NoReturn
@@ -13,11 +13,22 @@ from hpcompat.space import SearchSpace
 from hpcompat.space.conditions import Condition
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Parameter
 from hpcompat.space.serial import read_value
+from hpcompat.space.structure import MOST_LEVELS
 from hpcompat.space.supports import decimal_ratio
 from hpcompat.space.values import identity, show, unfit
 
 MOST_PARAMETERS = 100_000
 MOST_CHOICES = 1_000_000
+
+
+class TooDeep(TranslationError):
+    """Ends the reading: a dict that contains itself twice would be refused in as many places as it unfolds to."""
+
+
+def refuse_depth() -> NoReturn:
+    """Raise the error of a space that is nested too deeply."""
+    reason = f"it is nested more than {MOST_LEVELS} levels deep"
+    raise TooDeep(reason, [Fault("", reason, "flatten it")])
 
 
 def refuse(reason: str, hint: str = "") -> NoReturn:
@@ -43,6 +54,48 @@ def read_by_call(
         except TypeError as error:
             refuse(f"{name} does not take these arguments ({error})", hint)
         refuse(f"{name} does not take the arguments {show(args)} and {show(kwargs)}", hint)
+
+
+def is_data(value: Any) -> bool:
+    """Whether a value is data, as JSON and numpy have it, rather than an object that means something to a library.
+
+    >>> is_data({"a": [1, None]}), is_data({"a": [is_data]})
+    (True, False)
+    """
+    waiting, seen = [value], set[int]()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (Mapping, list, tuple)):
+            if id(value) not in seen:
+                seen.add(id(value))
+                waiting += value.values() if isinstance(value, Mapping) else value
+        elif not is_plain(value):
+            return False
+    return True
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is a scalar or a container of JSON or numpy, whatever it contains."""
+    return (
+        value is None
+        or isinstance(value, (str, int, float, Mapping, list, tuple))
+        or (hasattr(type(value), "item") and hasattr(type(value), "shape"))
+    )
+
+
+def nested_entries(mapping: Mapping[Any, Any]) -> Iterator[Any]:
+    """Every value of a dict and of the dicts inside it; those of one that is there twice, or inside itself, once.
+
+    >>> list(nested_entries({"lr": 0.1, "model": {"layers": 3}}))
+    [0.1, {'layers': 3}, 3]
+    """
+    waiting, seen = [mapping], {id(mapping)}
+    while waiting:
+        for entry in waiting.pop().values():
+            yield entry
+            if isinstance(entry, Mapping) and id(entry) not in seen:
+                seen.add(id(entry))
+                waiting.append(entry)
 
 
 def json_data(what: str, data: Any, hint: str) -> Any:
@@ -76,6 +129,8 @@ def collect(dialect: str, read: Callable[[Any], Any], parts: Iterable[tuple[Any,
                 entries[name] = entry = read(part)
                 if found := getattr(entry, "faults", ()):
                     faults += [fault._replace(where=name) for fault in found]
+            except TooDeep:
+                raise
             except HpcompatError as error:
                 entries[name] = None
                 faults += [fault._replace(where=_join(name, fault.where)) for fault in error.faults]

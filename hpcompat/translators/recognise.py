@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from typing import Any
 
@@ -10,15 +10,18 @@ from hpcompat.errors import Fault, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Parameter
 from hpcompat.space.values import show
-from hpcompat.translators import documents
-from hpcompat.translators.optuna import Suggest, from_optuna
-from hpcompat.translators.ray import from_ray
-from hpcompat.translators.sigopt import from_sigopt
-from hpcompat.translators.wandb import from_wandb
+from hpcompat.translators import documents, optuna, ray, sigopt, wandb
+from hpcompat.translators.reading import nested_entries
 
 _HINT = "give a SearchSpace, a sweep, a list of SigOpt parameters, a dict of Ray domains, or a function of a trial"
 _BESIDE = frozenset({"program", "method", "metric", "metrics", "early_terminate", "observation_budget"})
-_WANDB_KEYS = frozenset({"distribution", "value", "values", "min", "max", "mu", "parameters"})
+_DIALECTS: Mapping[str, tuple[Callable[[Any], bool], Callable[[Any], SearchSpace]]] = {
+    "from_optuna": (optuna.accepts, optuna.from_optuna),
+    "from_ray": (ray.accepts, ray.from_ray),
+    "from_sigopt": (sigopt.accepts, sigopt.from_sigopt),
+    "from_wandb": (wandb.accepts, wandb.from_wandb),
+}
+"""The reader of each dialect, and whether a search space is one that it reads."""
 
 
 def as_space(thing: Any) -> SearchSpace:
@@ -35,8 +38,9 @@ def as_space(thing: Any) -> SearchSpace:
     | a function of a trial that returns any of these, as transformers' hp_space does | whatever it returns |
     | an empty dict, or a function that returns one | an empty space: everything is suggested as a trial runs |
 
-    Text is read as JSON or, with PyYAML, as YAML first. Raises `TranslationError` where nothing fits, or
-    what fits cannot be read.
+    Text is read as JSON or, with PyYAML, as YAML first. What it is, its structure and types tell, never a
+    name: a sweep may have a parameter called "grid_search". Raises `TranslationError` where nothing fits, where
+    two systems could have written it, or where what fits cannot be read.
 
     >>> as_space(lambda trial: [{"name": "lr", "type": "double", "bounds": {"min": 0.1, "max": 1.0}}])
     SearchSpace({'lr': Float(0.1, 1.0)})
@@ -46,19 +50,26 @@ def as_space(thing: Any) -> SearchSpace:
     if isinstance(thing, (str, bytes)):
         return as_space(_data(thing))
     if isinstance(thing, Mapping):
-        return _from_mapping(thing)
-    if isinstance(thing, (list, tuple)):
-        if not thing:
-            raise _unknown(thing)
-        calls = any(isinstance(each, Mapping) and "call" in each for each in thing)
-        return from_optuna(thing) if calls else from_sigopt(thing)
-    if hasattr(thing, "trials") or hasattr(thing, "distributions"):
-        return from_optuna(thing)
-    if callable(thing) and not isinstance(thing, type):
+        if not thing:  # a trainer's own functions may suggest everything as the trial runs
+            return SearchSpace()
+        if type(thing.get("hpcompat")) is int and "space" in thing:
+            return SearchSpace.from_dict(thing)
+        if any(isinstance(entry, (Parameter, SearchSpace)) for entry in nested_entries(thing)):
+            return SearchSpace(thing)
+    elif callable(thing) and not isinstance(thing, type):
         returned = _untouched(thing)
-        data = isinstance(returned, Suggest) or (returned is not None and not callable(returned))
-        return as_space(returned) if data else from_optuna(thing)
-    raise _unknown(thing)
+        if isinstance(returned, optuna.Suggest) or (returned is not None and not callable(returned)):
+            return as_space(returned)
+    return _read(thing)
+
+
+def _read(thing: Any) -> SearchSpace:
+    """Read what exactly one dialect accepts."""
+    readers = {name: read for name, (accepts, read) in _DIALECTS.items() if accepts(thing)}
+    if len(readers) == 1:
+        (read,) = readers.values()
+        return read(thing)
+    raise _ambiguous(thing, readers) if readers else _unknown(thing)
 
 
 def _data(text: str | bytes) -> Any:
@@ -66,46 +77,6 @@ def _data(text: str | bytes) -> Any:
     if isinstance(data, (Mapping, list)):
         return data
     raise _unknown(text)
-
-
-def _from_mapping(thing: Mapping[str, Any]) -> SearchSpace:
-    if not thing:  # a trainer's own functions may suggest everything as the trial runs
-        return SearchSpace()
-    if "hpcompat" in thing and not isinstance(thing["hpcompat"], Mapping):
-        return SearchSpace.from_dict(thing)
-    values = list(thing.values())
-    if any(isinstance(value, (Parameter, SearchSpace)) for value in values):
-        return SearchSpace(thing)
-    parameters = thing.get("parameters")
-    if isinstance(parameters, (list, tuple)):
-        return from_sigopt(thing)
-    if isinstance(parameters, Mapping) and not _is_ray(thing, 0):
-        return from_wandb(thing)
-    if values and all(type(value).__name__.endswith("Distribution") for value in values):
-        return from_optuna(thing)
-    if _is_ray(thing, 0):
-        return from_ray(thing)
-    if values and all(isinstance(value, Mapping) and _WANDB_KEYS & value.keys() for value in values):
-        return from_wandb({"parameters": thing})
-    if any(isinstance(value, Mapping) for value in values) and _is_space(thing, 0):
-        return SearchSpace(thing)
-    raise _unknown(thing)
-
-
-def _is_ray(thing: Any, depth: int) -> bool:
-    if hasattr(thing, "get_sampler"):
-        return True
-    if not isinstance(thing, Mapping) or depth > 100:
-        return False
-    if "grid_search" in thing or "eval" in thing or ("call" in thing and "args" in thing):
-        return True
-    return any(_is_ray(value, depth + 1) for value in thing.values())
-
-
-def _is_space(thing: Any, depth: int) -> bool:
-    if isinstance(thing, Mapping) and depth < 100:
-        return any(_is_space(value, depth + 1) for value in thing.values())
-    return isinstance(thing, Parameter)
 
 
 class _Touched(Exception):
@@ -128,6 +99,14 @@ def _untouched(function: Any) -> Any:
         return function(_Probe())
     except Exception:  # whatever it is, reading the function for real will say it better
         return None
+
+
+def _ambiguous(thing: Any, readers: Iterable[str]) -> TranslationError:
+    names = " and ".join(readers)
+    reason = f"expected a search space of one system, got {show(thing)}, which {names} accept"
+    return TranslationError(
+        "the system of this search space is ambiguous", [Fault("", reason, "call the one you mean")]
+    )
 
 
 def _unknown(thing: Any) -> TranslationError:

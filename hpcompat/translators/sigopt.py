@@ -27,6 +27,7 @@ from hpcompat.translators.reading import (
     choices,
     collect,
     condition,
+    is_plain,
     no_options,
     number,
     refuse,
@@ -268,6 +269,26 @@ def read_parameter(config: Any) -> Parameter:
     if not isinstance(kind, str) or kind not in READERS:
         refuse(f"its type is {show(kind)}", f"one of {', '.join(READERS)}")
     return READERS[kind](config)
+
+
+def accepts(source: Any) -> bool:
+    """Whether a search space is SigOpt's: a list of its parameters, or an experiment that has one.
+
+    A parameter is a dict that states its type, or the values that it draws from.
+    """
+    if isinstance(source, Mapping):
+        parameters = source.get("parameters")
+        listed = isinstance(parameters, (list, tuple)) and (not parameters or accepts(parameters))
+        return listed and all(map(is_plain, source.values()))
+    return isinstance(source, (list, tuple)) and any(map(_is_parameter, source))
+
+
+def _is_parameter(config: Any) -> bool:
+    return isinstance(config, Mapping) and (
+        isinstance(config.get("type"), str)
+        or isinstance(config.get("bounds"), Mapping)
+        or any(isinstance(config.get(key), (list, tuple)) for key in ("grid", "categorical_values"))
+    )
 
 
 def from_sigopt(thing: Any) -> SearchSpace:

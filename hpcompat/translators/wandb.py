@@ -25,7 +25,17 @@ from hpcompat.space.supports import decimal_ratio
 from hpcompat.space.values import fresh, show
 from hpcompat.translators import documents, names
 from hpcompat.translators.limits import Rule
-from hpcompat.translators.reading import assemble, choices, collect, number, refuse, span
+from hpcompat.translators.reading import (
+    assemble,
+    choices,
+    collect,
+    is_data,
+    is_plain,
+    number,
+    refuse,
+    refuse_depth,
+    span,
+)
 from hpcompat.translators.translation import Passage, translate
 
 NAMES = names.WANDB
@@ -309,8 +319,44 @@ def _inferred(config: Keys) -> str:
     return refuse(f"{show(dict(config))} says nothing of its values", "give value, values, or min and max")
 
 
+def accepts(source: Any) -> bool:
+    """Whether a search space is W&B's: a sweep, or a dict of its parameters alone."""
+    return is_sweep(source) or _is_parameters(source)
+
+
+def is_sweep(source: Any) -> bool:
+    """Whether it is a dict that has parameters of W&B's under "parameters", and nothing but data beside them."""
+    parameters = source.get("parameters") if isinstance(source, Mapping) else None
+    return (
+        isinstance(parameters, Mapping)
+        and all(map(is_plain, (*source.values(), *parameters.values())))
+        and (not parameters or any(_is_parameter(config) for config in parameters.values()))
+    )
+
+
+def _is_parameters(source: Any) -> bool:
+    return isinstance(source, Mapping) and bool(source) and all(map(_is_parameter, source.values()))
+
+
+def _is_parameter(config: Any, depth: int = 0) -> bool:
+    """Whether a dict states what is drawn: a group, a distribution, values, or bounds, each of the type it has."""
+    if not isinstance(config, Mapping) or not all(map(is_plain, config.values())):
+        return False
+    if isinstance(config.get("parameters"), Mapping) and config.keys() <= {"parameters", "distribution"}:
+        inner = config["parameters"].values()
+        return depth > MOST_LEVELS or any(_is_parameter(each, depth + 1) for each in inner)  # the reader says too deep
+    if "value" in config:
+        return config.keys() <= {"value", "distribution"} and is_data(config["value"])
+    numbers = (config.get(key) for key in ("min", "max", "mu", "sigma"))
+    return (
+        isinstance(config.get("distribution"), str)
+        or isinstance(config.get("values"), (list, tuple))
+        or any(isinstance(bound, str) or hasattr(bound, "__float__") for bound in numbers)
+    )
+
+
 def from_wandb(sweep: Any) -> SearchSpace:
-    """The space of a sweep: its dict, or the text of its YAML or JSON file (YAML needs PyYAML).
+    """The space of a sweep: its dict, its parameters alone, or the text of its YAML or JSON file (needs PyYAML).
 
     Reads every distribution that W&B draws but beta, inferred ones too. Bounds that YAML 1.1 made texts
     ("1e-5") are read as numbers. The method decides what q_uniform draws; metric, early_terminate and
@@ -320,6 +366,8 @@ def from_wandb(sweep: Any) -> SearchSpace:
     SearchSpace({'lr': Float(1e-05, 0.1, log=True)})
     """
     sweep = parse(sweep)
+    if not is_sweep(sweep) and _is_parameters(sweep):
+        sweep = {"parameters": sweep}
     parameters = sweep["parameters"] if isinstance(sweep.get("parameters"), Mapping) else None
     if parameters is None:
         refuse("it has no parameters", 'give the sweep: {"method": …, "parameters": {…}}')
@@ -340,7 +388,7 @@ def parse(sweep: Any) -> Mapping[str, Any]:
 
 def _read_group(parameters: Mapping[str, Any], method: str, depth: int) -> dict[str, Any]:
     if depth > MOST_LEVELS:
-        refuse(f"it is nested more than {MOST_LEVELS} levels deep", "flatten it")
+        refuse_depth()
 
     def read(config: Any) -> Any:
         if isinstance(config, Mapping) and isinstance(config.get("parameters"), Mapping):

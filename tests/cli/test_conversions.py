@@ -506,3 +506,24 @@ def test_long_chains_of_conditions_stay_within_pythons_indentation(run: Run) -> 
     ran = run("convert", written(space.to_dict()), "--to", "optuna")
     for params in drawn(executed(ran.out)["suggest"], 2):
         space.check(params)
+
+
+# -- names that a dialect has for something else --------------------------------------------------------
+
+
+def test_a_sweep_with_a_parameter_called_eval_stays_a_sweep(run: Run) -> None:
+    sweep = {"method": "random", "parameters": {"lr": {"min": 0.1, "max": 1.0}, "eval": {"value": True}}}
+    ran = run("convert", written(sweep), "--to", "wandb", "-o", "out.json")
+    assert (ran.code, ran.err) == (0, "")
+    assert hp.from_wandb(Path("out.json").read_text()) == hp.from_wandb(sweep)
+
+
+def test_a_group_called_parameters_is_no_sweep(run: Run) -> None:
+    Path("space.py").write_text(
+        "from ray import tune\nspace = {'parameters': {'parameters': tune.uniform(0.0, 1.0)}, 'method': 'grid'}\n"
+    )
+    assert run("show", "space.py:space").code == 0
+    ran = run("convert", "space.py:space", "--to", "json")
+    expected = {"parameters": {"parameters": hp.Float(0, 1)}, "method": hp.Constant("grid")}
+    assert hp.SearchSpace.from_dict(json.loads(ran.out)) == hp.SearchSpace(expected)
+    assert "left behind" not in ran.err

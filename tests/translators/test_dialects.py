@@ -431,7 +431,7 @@ def test_a_space_is_recognised_in_every_form() -> None:
         ("sweep.yaml", "read_text"),
         (Path("sweep.yaml"), "read_text"),
         ({"method": "random", "paramters": {"lr": {"min": 0.0, "max": 1.0}}}, 'under "parameters"'),
-        (optuna, "give a function"),  # a module that has distributions
+        (optuna, "a function of a trial"),  # a module that has distributions
     ],
 )
 def test_what_is_no_space_has_a_way_out(thing: Any, way_out: str) -> None:

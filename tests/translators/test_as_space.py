@@ -1,0 +1,214 @@
+"""`as_space` tells whose a search space is by structure and types, whatever its names are."""
+
+import json
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from ray import tune
+
+import hpcompat as hp
+from hpcompat import Categorical, Constant, Float, Int, SearchSpace
+from hpcompat.testing import kinds, spaces
+from hpcompat.translators import translate
+from hpcompat.translators.ray import domains
+
+READERS: dict[str, Any] = {
+    "optuna": hp.from_optuna,
+    "ray": hp.from_ray,
+    "sigopt": hp.from_sigopt,
+    "wandb": hp.from_wandb,
+}
+HOSTILE = [
+    "eval", "grid_search", "call", "args", "kwargs", "value", "values", "parameters", "distribution", "min", "max",
+    "mu", "sigma", "q", "name", "type", "bounds", "grid", "method", "metric", "hpcompat", "space", "kind", "when",
+    "conditionals", "suggest_float", "uniform", "trials", "distributions", "probabilities", "low", "high",
+]  # fmt: skip
+"""The keys of the dialects' own forms, as names of parameters and of groups."""
+patient = settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+)
+hostile_names = st.sampled_from(HOSTILE)
+sound_parameters = st.one_of(*kinds.values()).filter(lambda parameter: not parameter.faults)
+groups = st.recursive(
+    st.dictionaries(hostile_names, sound_parameters, min_size=1, max_size=4),
+    lambda inner: st.dictionaries(hostile_names, st.one_of(sound_parameters, inner), min_size=1, max_size=4),
+    max_leaves=6,
+)
+
+
+@st.composite
+def hostile_spaces(draw: Any) -> SearchSpace:
+    return SearchSpace(draw(groups))
+
+
+def varies(space: SearchSpace) -> bool:
+    return any(leaf.parameter.size > 1 for leaf in space.leaves)
+
+
+class TestHostileNames:
+    @pytest.mark.parametrize("dialect", READERS)
+    @patient
+    @given(space=hostile_spaces().filter(varies) | spaces(conditions=False).filter(varies))
+    @example(space=SearchSpace({"eval": Constant(True), "lr": Float(0.1, 1.0)}))
+    @example(
+        space=SearchSpace({"call": {"call": Categorical(["uniform"]), "args": Categorical([[0, 1]])}, "x": Int(1, 2)})
+    )
+    @example(space=SearchSpace({"parameters": {"parameters": Int(1, 2)}}))
+    @example(space=SearchSpace({"grid_search": Categorical([1, 2])}))
+    @example(space=SearchSpace({"parameters": {"grid_search": Categorical([1, 2]), "eval": Float(0, 1)}}))
+    @example(space=SearchSpace({"g": {"value": Int(1, 2)}}))
+    @example(
+        space=SearchSpace(
+            {"g": {"distribution": Constant("uniform"), "min": Constant(0), "max": Constant(1)}, "x": Int(1, 2)}
+        )
+    )
+    def test_form_is_read_by_its_own_dialect(self, dialect: str, space: SearchSpace) -> None:
+        form = translate(space, dialect, encode=True).form
+        forms = [form, json.loads(json.dumps(form))]
+        if dialect == "ray":
+            forms.append(domains(form))
+        if dialect == "wandb":
+            forms.append(form["parameters"])
+        for given_form in forms:
+            try:
+                expected = READERS[dialect](given_form)
+            except hp.TranslationError:  # Ray's config may hold a dict with keys that are no names
+                assert dialect == "ray" and given_form is not form
+                with pytest.raises(hp.HpcompatError):
+                    hp.as_space(given_form)
+                continue
+            try:
+                assert hp.as_space(given_form) == expected
+            except hp.TranslationError as error:
+                # a dict that stands for a value of W&B's as well as for a group of Ray's
+                assert "from_ray and from_wandb accept" in str(error)
+                assert isinstance(hp.from_ray(given_form), SearchSpace)
+                assert isinstance(hp.from_wandb(given_form), SearchSpace)
+
+    @patient
+    @given(space=hostile_spaces())
+    def test_space_of_ours_is_itself(self, space: SearchSpace) -> None:
+        def as_dicts(group: Any) -> Any:
+            return {name: as_dicts(entry) if isinstance(entry, SearchSpace) else entry for name, entry in group.items()}
+
+        assert hp.as_space(space) == hp.as_space(as_dicts(space)) == hp.as_space(space.to_dict()) == space
+
+
+SWEEP = {"distribution": "uniform", "min": 0.1, "max": 1.0}
+LR = Float(0.1, 1.0)
+DOUBLE = {"name": "lr", "type": "double", "bounds": {"min": 0.1, "max": 1.0}}
+
+
+class TestWhoseSpaceItIs:
+    @pytest.mark.parametrize(
+        ("source", "space"),
+        [
+            # sweeps with parameters and groups that are called like the keys of Ray's forms
+            ({"method": "random", "parameters": {"lr": {"min": 0.1, "max": 1.0}, "eval": {"value": True}}},
+             {"lr": LR, "eval": Constant(True)}),
+            ({"parameters": {"lr": SWEEP, "grid_search": {"values": [1, 2]}}},
+             {"lr": LR, "grid_search": Categorical([1, 2])}),
+            ({"parameters": {"call": {"value": "uniform"}, "args": {"values": [0, 1]}}},
+             {"call": Constant("uniform"), "args": Categorical([0, 1])}),
+            ({"parameters": {"lr": {"parameters": {"grid_search": {"parameters": {"eval": SWEEP}}}}}},
+             {"lr": {"grid_search": {"eval": LR}}}),
+            ({"parameters": {"x": {"value": {"eval": True}}, "y": SWEEP}}, {"x": Constant({"eval": True}), "y": LR}),
+            ({"eval": SWEEP}, {"eval": LR}),
+            ({"parameters": {"value": 1}}, {"parameters": Constant(1)}),
+            # Ray's, with names that W&B and SigOpt have for something else
+            ({"parameters": {"lr": tune.uniform(0.1, 1.0)}}, {"parameters": {"lr": LR}}),
+            ({"parameters": {"lr": {"call": "uniform", "args": [0.1, 1.0]}}}, {"parameters": {"lr": LR}}),
+            ({"parameters": [1, 2], "lr": tune.uniform(0.1, 1.0)}, {"parameters": Constant([1, 2]), "lr": LR}),
+            ({"parameters": [], "lr": tune.uniform(0.1, 1.0)}, {"parameters": Constant([]), "lr": LR}),
+            ({"method": "bayes", "parameters": {"n": {"min": 1, "max": 3}, "lr": tune.uniform(0.1, 1.0)}},
+             {"method": Constant("bayes"), "parameters": {"n": {"min": Constant(1), "max": Constant(3)}, "lr": LR}}),
+            ({"opt": {"call": "adamw"}, "lr": tune.uniform(0.1, 1.0)}, {"opt": {"call": Constant("adamw")}, "lr": LR}),
+            ({"opt": {"call": "uniform", "args": [0, 1]}, "lr": tune.uniform(0.1, 1.0)},
+             {"opt": {"call": Constant("uniform"), "args": Constant([0, 1])}, "lr": LR}),
+            ({"hpcompat": tune.uniform(0.1, 1.0)}, {"hpcompat": LR}),
+            ({"hpcompat": 2, "lr": tune.uniform(0.1, 1.0)}, {"hpcompat": Constant(2), "lr": LR}),
+            ({"x": tune.grid_search(range(2))}, {"x": Categorical([0, 1])}),
+            ({"n": 3, "data": {"min": 0, "max": 9}, "x": {"grid_search": [1, 2]}},
+             {"n": Constant(3), "data": {"min": Constant(0), "max": Constant(9)}, "x": Categorical([1, 2])}),
+            # SigOpt's and Optuna's lists
+            ([{**DOUBLE, "name": "call"}], {"call": LR}),
+            ({"name": "call", "parameters": [DOUBLE], "observation_budget": 9}, {"lr": LR}),
+            ([{"name": "type", "call": "suggest_float", "args": [0.1, 1.0]}], {"type": LR}),
+            ({"distribution": optuna.distributions.FloatDistribution(0.1, 1.0)}, {"distribution": LR}),
+            # ours
+            ({"parameters": {"grid_search": LR}}, {"parameters": {"grid_search": LR}}),
+        ],
+    )  # fmt: skip
+    def test_structure_tells_the_dialect(self, source: Any, space: Any) -> None:
+        assert hp.as_space(source) == SearchSpace(space)
+
+    @pytest.mark.parametrize(
+        ("source", "readers"),
+        [
+            ({"parameters": {"x": {"value": {"call": "uniform", "args": [0, 1]}}}}, "from_ray and from_wandb"),
+            ({"parameters": {"x": {"value": {"grid_search": [0, 1]}}}}, "from_ray and from_wandb"),
+            ([{**DOUBLE, "call": "suggest_float", "args": [0, 1]}], "from_optuna and from_sigopt"),
+        ],
+    )
+    def test_what_two_dialects_accept_is_refused_naming_both_readers(self, source: Any, readers: str) -> None:
+        with pytest.raises(hp.TranslationError, match=f"{readers} accept"):
+            hp.as_space(source)
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            {"grid_search": [1, 2]},
+            {"eval": "1 + 1"},
+            {"call": "uniform", "args": [0, 1]},
+            {"value": 1},
+            {"min": 0, "max": 1},
+            {"hpcompat": 1},
+            {"parameters": {"lr": 0.1}},
+            {"a": {"b": {"c": 1}}},
+            [1, 2],
+            [{"name": "lr"}],
+            tune.uniform(0, 1),
+        ],
+    )
+    def test_what_no_dialect_accepts_is_unknown(self, source: Any) -> None:
+        with pytest.raises(hp.TranslationError) as refusal:
+            hp.as_space(source)
+        (fault,) = refusal.value.faults
+        assert fault.where == "" and fault.hint and "accept" not in fault.reason
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            {"parameters": {"lr": {"min": 0.1}, "n": 3}},
+            {"parameters": {"lr": {"min": 0.1, "max": 1.0, "step": 0.1}}},
+            {"parameters": {"lr": {"distribution": "unifrom", "min": 0.1, "max": 1.0}}},
+            [{"name": "lr", "type": "float", "bounds": {"min": 0.1, "max": 1.0}}],
+            {"lr": tune.sample_from(lambda spec: 1)},
+            {"lr": tune.uniform(0, 1), "n": {"eval": "1 + 1"}},
+            [{"name": "lr", "call": "suggest_gamma"}],
+        ],
+    )
+    def test_what_one_dialect_accepts_is_refused_by_its_reader(self, source: Any) -> None:
+        with pytest.raises(hp.TranslationError, match=r"lr: |n: "):
+            hp.as_space(source)
+
+    @pytest.mark.parametrize("cycle", ["ray", "wandb", "sigopt", "optuna", "ours"])
+    def test_what_contains_itself_is_refused_at_once(self, cycle: str) -> None:
+        inner: dict[str, Any] = {}
+        inner["a"], inner["b"] = {"parameters": inner, "x": inner}, {"parameters": inner, "x": inner}
+        drawn = {"ray": tune.uniform(0, 1), "wandb": SWEEP, "sigopt": [DOUBLE], "ours": LR}.get(cycle)
+        sources = {
+            "ray": inner | {"x": drawn, "y": inner},
+            "wandb": {"parameters": inner | {"x": drawn}},
+            "sigopt": {"parameters": drawn, "metadata": inner},
+            "optuna": [{"name": "x", "call": "suggest_categorical", "args": [inner]}],
+            "ours": inner | {"x": drawn},
+        }
+        if cycle == "sigopt":
+            assert hp.as_space(sources[cycle]) == SearchSpace({"lr": LR})
+        else:
+            with pytest.raises(hp.HpcompatError):
+                hp.as_space(sources[cycle])
