@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Real
 from typing import Any
 
@@ -12,27 +13,9 @@ from hpcompat.objectives import is_trainer
 from hpcompat.objectives.attempts import Setting
 from hpcompat.objectives.checks import trainer_faults
 from hpcompat.objectives.directories import KEEP
+from hpcompat.requests import REFUSAL
 from hpcompat.space.values import count, show
 from hpcompat.trials import SearchResult, Trial
-
-DIRECTIONS = ("minimize", "maximize")
-REFUSAL = "this search cannot start"
-
-
-def directions(direction: str | Sequence[str]) -> tuple[str, ...]:
-    """The directions as a tuple. Raises `SearchError` for what is none.
-
-    >>> directions("minimize"), directions(["minimize", "maximize"])
-    (('minimize',), ('minimize', 'maximize'))
-    """
-    listed = (direction,) if isinstance(direction, str) else tuple(direction)
-    unknown = [each for each in listed if each not in DIRECTIONS]
-    faults = [Fault("direction", f"there is no {each!r}", known(each, DIRECTIONS)) for each in unknown]
-    if not listed:
-        faults = [Fault("direction", "is empty", "name one for each objective")]
-    if faults:
-        raise SearchError(REFUSAL, faults)
-    return listed
 
 
 def given(
@@ -53,9 +36,29 @@ def given(
     listed = _several(callbacks)
     if not all(map(callable, listed)) or callable(callbacks):
         faults.append(Fault("callbacks", f"is {show(callbacks)}", "give a list of functions of a Trial"))
+    elif odd := [callback for callback in listed if not _takes_one(callback)]:
+        hint = "give functions of one argument, the finished Trial; Optuna's take (study, trial)"
+        faults.append(Fault("callbacks", f"{show(odd[0])} cannot be called with one argument", hint))
     if faults:
         raise SearchError(REFUSAL, faults)
     return past, listed
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    """Whether a function can be called with one argument; yes where Python cannot say.
+
+    >>> _takes_one(print), _takes_one(lambda trial, log=None: None), _takes_one(lambda study, trial: None)
+    (True, True, False)
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of some built-in functions
+        return True
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True
 
 
 def whole(number: Any) -> Any:
@@ -71,11 +74,11 @@ def _several(thing: Any) -> tuple[Any, ...]:
     return () if thing is None else tuple(thing) if isinstance(thing, Iterable) else (thing,)
 
 
-def check(trainer: Any, plan: Plan, setting: Setting, engine: Backend, keep: str) -> None:
-    """Raise `BackendError` for what the backend cannot do, `SearchError` for everything else."""
+def check(trainer: Any, plan: Plan, setting: Setting, engine: Backend, keep: str, found: Iterable[Fault] = ()) -> None:
+    """Raise `BackendError` for what the backend cannot do, `SearchError` for everything else, and what was `found`."""
     if faults := list(_backend_faults(plan, engine)):
         raise BackendError(f"the {engine.name} backend cannot do this", faults)
-    faults = [*_request_faults(plan, setting, engine, keep), *_history_faults(plan)]
+    faults = [*found, *_request_faults(plan, setting, engine, keep), *_history_faults(plan)]
     if is_trainer(trainer):
         faults += trainer_faults(trainer, plan, setting)
     elif not callable(trainer):
@@ -89,7 +92,7 @@ def _backend_faults(plan: Plan, engine: Backend) -> Iterator[Fault]:
     named = (("sampler", plan.sampler, engine.samplers), ("pruner", plan.pruner, engine.pruners))
     for what, given, names in named:
         if isinstance(given, str) and given not in names:
-            able = [other.name for other in BACKENDS.values() if given in getattr(other, f"{what}s")]
+            able = [other.name for other in BACKENDS.values() if given in (*getattr(other, f"{what}s"), *other.aliases)]
             elsewhere = f"; {' and '.join(able)} can" if able else ""
             hint = known(given, names) if names else "leave it out"
             yield Fault(what, f"there is no {given!r}", hint + elsewhere)
@@ -113,10 +116,16 @@ def _request_faults(plan: Plan, setting: Setting, engine: Backend, keep: str) ->
     if plan.resume and plan.output_dir is None and not engine.stored(plan.options):
         stores = "".join(f", or {name}=" for name in engine.stores)
         yield Fault("resume", "there is no journal to go on from", f"give output_dir={stores}")
-    for name in ("compute_objective", "hp_name"):
-        given = getattr(setting, name)
-        if given is not None and not callable(given):
-            yield Fault(name, f"is {type(given).__name__}", "give a function")
+    if setting.hp_name is not None and not callable(setting.hp_name):
+        yield Fault("hp_name", f"is {type(setting.hp_name).__name__}", "give a function")
+    names = setting.compute_objective
+    if isinstance(names, tuple) and not all(isinstance(name, str) for name in names):
+        yield Fault("compute_objective", f"is {show(list(names))}", "give a function, or names of metrics")
+    elif isinstance(names, tuple) and len(names) != len(plan.directions):
+        reason = f"names {count(len(names), 'metric')} for {count(len(plan.directions), 'direction')}"
+        yield Fault("compute_objective", reason, "name one for each direction")
+    elif names is not None and not isinstance(names, tuple) and not callable(names):
+        yield Fault("compute_objective", f"is {type(names).__name__}", "give a function, or the name of a metric")
 
 
 def _history_faults(plan: Plan) -> Iterator[Fault]:

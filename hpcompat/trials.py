@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from hpcompat.space import SearchSpace
 
 COMPLETE, PRUNED, FAILED = "COMPLETE", "PRUNED", "FAILED"
+UNSCORED = "UNSCORED"
+"""The state of a trial in a journal that was trained before it was known which of its metrics is the objective."""
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,17 @@ from hpcompat.errors import (
 from hpcompat.journal import Journal, opened
 from hpcompat.objectives import function_objective, is_trainer, ranks
 from hpcompat.objectives.arguments import applied, near, takes
-from hpcompat.objectives.attempts import Setting, cause
-from hpcompat.objectives.checks import params_faults
+from hpcompat.objectives.attempts import Setting, cause, scored
+from hpcompat.objectives.checks import deciding_metric, params_faults
 from hpcompat.objectives.diary import Diary, noted
 from hpcompat.objectives.directories import Keeper, Runs, settled
+from hpcompat.objectives.scores import LABEL, Undecided
 from hpcompat.objectives.trainer import trainer_objective, trainer_with
 from hpcompat.progress import progress_bar
+from hpcompat.requests import UNSET, Request, complete, parse_directions, parse_objective
 from hpcompat.space import SearchSpace
 from hpcompat.space.values import show
+from hpcompat.translators.settings import Described, SearchSettings, describing, settings_of
 from hpcompat.trials import FAILED, SearchResult, Trial
 
 T = TypeVar("T")
@@ -38,13 +41,13 @@ def search(
     trainer: Any,
     space: Any,
     backend: str = "optuna",
-    direction: str | Sequence[str] = "minimize",
+    direction: str | Sequence[str] | None = None,
     *,
-    n_trials: int = 20,
-    compute_objective: Callable[[dict[str, float]], Any] | None = None,
+    n_trials: int | None = None,
+    compute_objective: Callable[[dict[str, float]], Any] | str | Sequence[str] | None = None,
     hp_name: Callable[[Any], str] | None = None,
     sampler: Any = None,
-    pruner: Any = None,
+    pruner: Any = UNSET,
     seed: int | None = None,
     timeout: float | None = None,
     history: SearchResult | Iterable[Trial] | None = None,
@@ -59,18 +62,22 @@ def search(
 
     `trainer`: a transformers Trainer made with model_init; or a function of the trial that returns a
     number, a list of them, a dict of metrics, or a Trainer to train. `space`: a SearchSpace, or any of
-    the four systems' own (`as_space`). What the function, model_init and hp_name get is a mapping of
-    the params that also answers to `.params`, `.number`, `.suggest_float(name, …)`, `.report(value,
-    step)` and `.should_prune()`.
+    the four systems' own (`as_space`). What a sweep, an experiment or a study says besides (goal and
+    metric, method, run_cap, budget) holds where the call leaves it open; it is an error where the call says
+    otherwise, and what has no counterpart here is named in a warning. What the function, model_init and
+    hp_name get is a mapping of the params that also answers to `.params`, `.number`,
+    `.suggest_float(name, …)`, `.report(value, step)` and `.should_prune()`.
 
     Params that are fields of the TrainingArguments are applied to a fresh copy of them, typed as
     declared; the others are model_init's. The objective is that of the model a Trainer ends with: its
     best evaluation where it loads the best model at the end, else its last.
 
-    - `direction`: "minimize", "maximize", or a list of them for several objectives.
-    - `compute_objective`: metrics -> float, or a list with one for each direction. Without it: the
-      metric that metric_for_best_model names, else the only one beside the loss, else the loss.
-    - `n_trials`: how many trials the whole search has. `timeout`: seconds, from the first on, in which they may begin.
+    - `direction`: "minimize" (default), "maximize", or a list of them for several objectives.
+    - `compute_objective`: metrics -> float, or the name of a metric; for several directions a list with one
+      for each. Without it: the metric that metric_for_best_model names, else the only one beside the loss,
+      else the loss; for a Trainer without compute_metrics the loss.
+    - `n_trials`: how many trials the whole search has (20). `timeout`: seconds, from the first on, in which
+      they may begin.
     - `sampler`: "bayes" (default), "random", "grid", or one of the backend's own. `seed`: the same
       one gives the same trials.
     - `pruner`: None, "median", "hyperband", "asha", or one of the backend's own.
@@ -107,12 +114,24 @@ def search(
     engine = find(backend)
     run = engine.load()
     past, watching = preflight.given(trainer, history, callbacks)
-    directions = preflight.directions(direction)
     place = output_dir or (trainer.args.output_dir if is_trainer(trainer) else None)
-    plan = Plan(_space(space), directions, preflight.whole(n_trials), sampler, pruner, seed, timeout, past, options)
+    described = _described(space)
+    asked = Request(
+        parse_directions(direction),
+        parse_objective(compute_objective),
+        preflight.whole(n_trials),
+        engine.aliases.get(sampler, sampler) if isinstance(sampler, str) else sampler,
+        pruner,
+        options,
+    )
+    asked, faults = complete(asked, described.settings, engine)
+    directions, options = asked.directions or (), dict(asked.options or {})
+    plan = Plan(described.space, directions, asked.n_trials, asked.sampler, asked.pruner, seed, timeout, past, options)
     plan = replace(plan, output_dir=place, resume=resume)
-    setting = Setting(plan.space, directions, compute_objective, hp_name, output_dir)
-    preflight.check(trainer, plan, setting, engine, keep)
+    setting = Setting(plan.space, directions, asked.compute_objective, hp_name, output_dir)
+    preflight.check(trainer, plan, setting, engine, keep, faults)
+    metric = deciding_metric(trainer) if is_trainer(trainer) else None
+    plan = replace(plan, history=scored(plan.history, setting, metric))
 
     with ranks.joined(backend) as crew:
         if crew.follows:
@@ -122,6 +141,7 @@ def search(
         else:
             with opened(None if engine.stored(options) else place, plan.space, directions, resume) as journal:
                 runs = Runs(Diary(journal.diary)) if journal.diary else Runs()
+                journal = replace(journal, trials=scored(journal.trials, setting, metric))
                 plan = replace(plan, origin=(trainer, crew.setting(replace(setting, runs=runs))))
                 ran = _led(run, plan, journal, crew, Keeper(runs, keep, directions), watching, progress)
             crew.conclude((ran.trials, ran.interrupted))
@@ -165,6 +185,8 @@ def _led(
             ran = Run(tuple(done[len(journal.trials) :]), None, interrupted=True)
         except SearchError as error:
             error.trials = tuple(done)
+            if isinstance(error, Undecided):
+                _keep_unscored(error, journal, keeper)
             raise
         except (BackendError, TranslationError):
             raise
@@ -178,6 +200,17 @@ def _led(
     if not ran.interrupted and all(trial.state == FAILED for trial in trials):
         raise _fruitless(trials)
     return replace(ran, trials=trials)
+
+
+def _keep_unscored(error: Undecided, journal: Journal, keeper: Keeper) -> None:
+    """What is trained already is scored once it is said what by."""
+    for trial in error.unscored:
+        journal.add(trial)
+        keeper.spare(trial)
+    error.trials = (*error.trials, *error.unscored)
+    if error.unscored and journal.diary:
+        hint = Fault("", "what is trained is in the journal: with resume=True it is scored, and not trained again")
+        error.faults = (*error.faults, hint)
 
 
 def _failure(error: Exception) -> SearchError:
@@ -208,7 +241,7 @@ def _fruitless(trials: Sequence[Trial]) -> SearchError:
 def hyperparameter_search(
     trainer: Any,
     hp_space: Any = None,
-    compute_objective: Callable[[dict[str, float]], Any] | None = None,
+    compute_objective: Callable[[dict[str, float]], Any] | str | Sequence[str] | None = None,
     n_trials: int = 20,
     direction: str | Sequence[str] = "minimize",
     backend: str | None = None,
@@ -219,18 +252,19 @@ def hyperparameter_search(
 
     In `trainer.hyperparameter_search(…)` put the Trainer first: `hyperparameter_search(trainer, …)`.
     `hp_space` takes the function or space of any of the backends; without one it is transformers'
-    default. As there, Optuna prunes by the median unless `pruner=None` is given. `kwargs` go to
-    `search`. Returns a BestRun, or a list of them for several objectives; its `run_summary` is the
-    `SearchResult`.
+    default. As there, Optuna prunes by the median unless `pruner=None` is given, and `direction` replaces
+    the goal of a sweep, whose method and early_terminate count. `kwargs` go to `search`. Returns a BestRun,
+    or a list of them for several objectives; its `run_summary` is the `SearchResult`.
     """
     from transformers.trainer_utils import BestRun
 
     name = _first_installed() if backend is None else str(getattr(backend, "value", backend))
     if name == "optuna" and "study" not in kwargs and isinstance(direction, str) and is_trainer(trainer):
         kwargs.setdefault("pruner", None if trainer.args.eval_strategy == "no" else "median")
+    described = _described(default_space() if hp_space is None else hp_space)
     result = search(
         trainer,
-        default_space() if hp_space is None else hp_space,
+        replace(described, settings=_replaced(described.settings)),
         name,
         direction,
         n_trials=n_trials,
@@ -291,14 +325,29 @@ def default_space() -> SearchSpace:
     )
 
 
-def _space(space: Any) -> SearchSpace:
-    if isinstance(space, SearchSpace):
+def _described(space: Any) -> Described:
+    """The space of what describes one, and what that says besides."""
+    if isinstance(space, Described):
         return space
+    if isinstance(space, SearchSpace):
+        return Described(space)
     if isinstance(space, Mapping) and not space:  # everything is suggested as the trial runs
-        return SearchSpace()
+        return Described(SearchSpace())
     from hpcompat.translators.recognise import as_space
 
-    return as_space(space)
+    document = describing(space)
+    found = as_space(document)
+    return Described(found, settings_of(document))
+
+
+def _replaced(settings: SearchSettings) -> SearchSettings:
+    """What transformers lets a sweep say: its own arguments replace the goal, the metric and the cap."""
+    unused = dict(settings.unused)
+    if settings.n_trials is not None:
+        unused[settings.terms["n_trials"]] = settings.n_trials
+    if settings.metrics not in ((), (LABEL,)):
+        unused[settings.terms["compute_objective"]] = ", ".join(settings.metrics)
+    return replace(settings, directions=(), metrics=(), n_trials=None, unused=unused)
 
 
 def _first_installed() -> str:

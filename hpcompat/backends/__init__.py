@@ -24,7 +24,8 @@ from hpcompat.trials import Trial
 class Backend:
     """A row of the table: what the backend is called, needs, and can do.
 
-    `stores`: the options that name something which keeps the trials of a search itself.
+    `stores`: the options that name something which keeps the trials of a search itself. `aliases`: other names of its
+    samplers.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Backend:
     pruners: tuple[str, ...]
     stores: tuple[str, ...] = ()
     most_objectives: float = float("inf")
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pip(self) -> str:
@@ -51,13 +53,16 @@ class Backend:
         return run
 
 
+_SAMPLERS = ("bayes", "random", "grid")
+_PRUNERS = ("median", "hyperband", "asha")
+_TPE = {"tpe": "bayes"}  # which is what bayes is there
 BACKENDS: Mapping[str, Backend] = {
     backend.name: backend
     for backend in (
-        Backend("optuna", "optuna", ("bayes", "random", "grid"), ("median", "hyperband", "asha"), ("study", "storage")),
-        Backend("ray", "ray.tune", ("bayes", "random", "grid"), ("median", "hyperband", "asha")),
-        Backend("sigopt", "sigopt", ("bayes", "random", "grid"), (), ("experiment_id",), most_objectives=2),
-        Backend("wandb", "wandb", ("bayes", "random", "grid"), ("hyperband",), ("sweep_id",)),
+        Backend("optuna", "optuna", _SAMPLERS, _PRUNERS, ("study", "storage"), aliases=_TPE),
+        Backend("ray", "ray.tune", _SAMPLERS, _PRUNERS, aliases=_TPE),
+        Backend("sigopt", "sigopt", _SAMPLERS, (), ("experiment_id",), most_objectives=2),
+        Backend("wandb", "wandb", _SAMPLERS, ("hyperband",), ("sweep_id",)),
     )
 }
 

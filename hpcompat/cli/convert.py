@@ -13,6 +13,7 @@ from hpcompat.cli.texts import json_text, literal, one_line, yaml_text
 from hpcompat.errors import Fault, TranslationError
 from hpcompat.space import values
 from hpcompat.translators import Translation, translate
+from hpcompat.translators.settings import brief
 from hpcompat.translators.wandb import SWEEP_KEYS
 
 TARGETS = ("optuna", "ray", "sigopt", "wandb", "json", "python")
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     else:
         translation = translate(given.space, arguments.to, encode=arguments.encode, **options)
         text, notes = _text(translation, arguments.output)
-    left = [_brief(name, value) for name, value in given.beside.items() if name not in options]
+    left = list(brief({name: value for name, value in given.beside.items() if name not in options}))
     said = list(hints(given)) if given.text else []
     return text, [*said, *notes, *([f"left behind: {', '.join(left)}"] if left else [])]
 
@@ -111,11 +112,3 @@ def _notes(translation: Translation) -> Iterator[str]:
         given = "".join(named) + ", encode=True" * bool(found)
         raw = "wandb.config" if dialect == "wandb" else "assignments"
         yield f'hp.translate(space, "{dialect}"{given}).decode({raw}) gives the params back'
-
-
-def _brief(name: str, value: Any) -> str:
-    """A key that is left behind, with its value where that is short."""
-    if name == "metric" and isinstance(value, Mapping):
-        value = " ".join(str(value[key]) for key in ("goal", "name") if key in value)
-    short = isinstance(value, (str, int, float)) and len(str(value)) <= 40
-    return f"{name} ({value})" if short else str(name)

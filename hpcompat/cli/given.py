@@ -16,12 +16,12 @@ from typing import Any
 
 from hpcompat.errors import Fault, HpcompatError, TranslationError
 from hpcompat.space import SearchSpace
-from hpcompat.translators import sigopt, wandb
 from hpcompat.translators.documents import load, once
 from hpcompat.translators.optuna import from_optuna
 from hpcompat.translators.ray import from_ray
 from hpcompat.translators.reading import refuse
 from hpcompat.translators.recognise import as_space
+from hpcompat.translators.settings import beside
 from hpcompat.translators.sigopt import from_sigopt
 from hpcompat.translators.wandb import from_wandb
 
@@ -54,8 +54,8 @@ def read(file: str, dialect: str | None = None, *, searcher: bool = False) -> Gi
             thing, text = parse(thing, file), True
         space = _space(thing, dialect, searcher)
         document = _document(thing)
-        beside, sweep = _beside(document, dialect)
-    return Given(space, document, beside, sweep, text)
+        found, whose = beside(document, dialect)
+    return Given(space, document, found, whose == "wandb", text)
 
 
 @contextmanager
@@ -98,16 +98,6 @@ def _document(thing: Any) -> Any:
         return thing(None)
     except Exception:  # it asks its trial
         return thing
-
-
-def _beside(document: Any, dialect: str | None) -> tuple[dict[str, Any], bool]:
-    """What stands beside the parameters of a document that has been read, and whether it is a sweep."""
-    if dialect in (None, "wandb") and wandb.is_sweep(document):
-        return {name: value for name, value in document.items() if name != "parameters"}, True
-    if dialect in (None, "sigopt") and isinstance(document, Mapping) and sigopt.accepts(document):
-        own = ("parameters", "conditionals", "linear_constraints")
-        return {name: value for name, value in document.items() if name not in own and value}, False
-    return {}, False
 
 
 # -- text -------------------------------------------------------------------------------------------

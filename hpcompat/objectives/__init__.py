@@ -41,7 +41,7 @@ def function_objective(function: Callable[[TrialView], Any], setting: Setting) -
             if attempt.view.told_to_stop:
                 return None
             raise TypeError("the function returned None, and no number, list of numbers, or metrics")
-        return attempt.setting.score(outcome)
+        return attempt.score(outcome)
 
     def evaluate(suggestion: Suggestion) -> Trial:
         trial = conduct(Attempt(suggestion, setting), body)

@@ -6,17 +6,17 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
 from hpcompat.backends import Suggestion
 from hpcompat.objectives.directories import Runs, writable
-from hpcompat.objectives.scores import Undecided, Values, values_of
+from hpcompat.objectives.scores import ComputeObjective, Undecided, Values, numbers, values_of
 from hpcompat.objectives.view import TrialView
 from hpcompat.space import SearchSpace
-from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
+from hpcompat.trials import COMPLETE, FAILED, PRUNED, UNSCORED, Trial
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Setting:
 
     space: SearchSpace = field(default_factory=SearchSpace)
     directions: tuple[str, ...] = ("minimize",)
-    compute_objective: Callable[[dict[str, float]], Any] | None = None
+    compute_objective: ComputeObjective = None
     hp_name: Callable[[TrialView], str] | None = None
     output_dir: str | None = None
     runs: Runs = field(default_factory=Runs)
@@ -51,6 +51,12 @@ class Attempt:
         self.run_id: str | None = None
         self.directory: str | None = None
         self.checkpoint: str | None = None
+        self.metrics: dict[str, float] = {}
+
+    def score(self, outcome: Any) -> Values:
+        """The values of what a function returned; its metrics are noted."""
+        self.metrics = numbers(outcome)
+        return self.setting.score(outcome)
 
     def open(self, output_dir: str) -> str:
         """Make the run directory, in the search's output_dir or else in this one."""
@@ -65,25 +71,25 @@ def conduct(attempt: Attempt, body: Callable[[Attempt], Values | None]) -> Trial
     """Run `body`, which returns the values, or None for a pruned trial.
 
     An exception makes the trial FAILED and goes no further. Only `Undecided` does, for it would hit
-    every trial alike, and what is no `Exception` (Ctrl-C).
+    every trial alike, with the trial as far as it came; and what is no `Exception` (Ctrl-C).
     """
     view = attempt.view
     start = datetime.now(timezone.utc)
-    values, state, error = None, COMPLETE, None
+    values, state, error, undecided = None, COMPLETE, None, None
     try:
         values = body(attempt)
         if values is None:
             state, values = PRUNED, _last_report(view)
         elif any(map(math.isnan, values)):
             raise ValueError(f"the objective is nan{f': {values}' if len(values) > 1 else ''}")
-    except Undecided:
-        raise
+    except Undecided as raised:
+        values, state, undecided = None, UNSCORED, raised
     except Exception as raised:
         if _is_pruned(raised):
             state, values = PRUNED, _last_report(view)
         else:
             values, state, error = None, FAILED, described(raised)
-    return Trial(
+    trial = Trial(
         number=view.number,
         params=view.params,
         values=values,
@@ -95,7 +101,34 @@ def conduct(attempt: Attempt, body: Callable[[Attempt], Values | None]) -> Trial
         directory=attempt.directory and attempt.setting.runs.close(attempt.directory),
         checkpoint=attempt.checkpoint,
         error=error,
+        metrics=attempt.metrics,
     )
+    if undecided is not None:
+        undecided.unscored = (trial,) if attempt.metrics else ()
+        raise undecided
+    return trial
+
+
+def scored(trials: Iterable[Trial], setting: Setting, metric_for_best_model: str | None = None) -> tuple[Trial, ...]:
+    """The trials, those with a value that were trained before it was known which metric is the objective.
+
+    Raises `Undecided` if it is not known yet.
+    """
+    return tuple(
+        _scored(trial, setting, metric_for_best_model) if trial.state == UNSCORED else trial for trial in trials
+    )
+
+
+def _scored(trial: Trial, setting: Setting, metric_for_best_model: str | None) -> Trial:
+    try:
+        values = setting.score(trial.metrics, metric_for_best_model)
+        if any(map(math.isnan, values)):
+            raise ValueError("the objective is nan")
+    except Undecided:
+        raise
+    except Exception as raised:
+        return replace(trial, state=FAILED, error=described(raised))
+    return replace(trial, state=COMPLETE, values=values)
 
 
 def _last_report(view: TrialView) -> Values | None:

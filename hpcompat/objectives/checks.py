@@ -10,6 +10,7 @@ from hpcompat.errors import Fault
 from hpcompat.objectives.arguments import faults_of, near, takes
 from hpcompat.objectives.attempts import Setting
 from hpcompat.objectives.models import takes_argument, unbound
+from hpcompat.objectives.scores import LABEL, ComputeObjective, is_bookkeeping, metric_key
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Parameter
 
@@ -24,8 +25,7 @@ def trainer_faults(trainer: Any, plan: Plan, setting: Setting) -> Iterator[Fault
     else:
         yield from _parameter_faults(trainer, plan.space)
     yield from _data_faults(trainer)
-    if setting.compute_objective is None:
-        yield from _objective_faults(trainer.args, plan.directions)
+    yield from _objective_faults(trainer, plan.directions, setting.compute_objective)
     if plan.pruner is not None and trainer.args.eval_strategy == "no":
         way_out = "set eval_strategy to 'epoch' or 'steps', or leave pruner out"
         yield Fault("pruner", "there is no evaluation during training to prune by", way_out)
@@ -71,11 +71,63 @@ def _data_faults(trainer: Any) -> Iterator[Fault]:
             yield Fault(name, "the Trainer has none", f"make it with Trainer({name}=…)")
 
 
-def _objective_faults(args: Any, directions: Sequence[str]) -> Iterator[Fault]:
-    metric = args.metric_for_best_model
-    if len(directions) > 1:
-        yield Fault("compute_objective", f"{len(directions)} directions need one that returns as many values")
-    elif metric is not None and (directions[0] == "maximize") != args.greater_is_better:
-        verb = "greater" if args.greater_is_better else "smaller"
-        reason = f"is {directions[0]!r}, but metric_for_best_model={metric!r} is better when {verb}"
-        yield Fault("direction", reason, "turn it round, or pass compute_objective")
+def deciding_metrics(trainer: Any) -> tuple[str, ...] | None:
+    """The metrics by one of which a Trainer can be judged, where that is known before it evaluates; else None.
+
+    Without compute_metrics, and without an evaluate of its own, it is the loss: what else TRL's Trainers, say, note
+    beside it is for the eye.
+    """
+    if trainer.args.metric_for_best_model is not None:
+        return (trainer.args.metric_for_best_model,)
+    if trainer.compute_metrics is not None or _overrides(trainer, "evaluate"):
+        return None
+    sets = trainer.eval_dataset
+    return tuple(f"eval_{name}_loss" for name in sets) if isinstance(sets, dict) else ("eval_loss",)
+
+
+def deciding_metric(trainer: Any) -> str | None:
+    """The one metric by which a Trainer is judged, where that is known before it evaluates; else None."""
+    names = deciding_metrics(trainer) or ()
+    return names[0] if len(names) == 1 else None
+
+
+def _overrides(thing: Any, *methods: str) -> bool:
+    """Whether one of the methods is the user's own, and neither transformers' nor what a trial has put around it."""
+    found = [
+        method for name in methods for method in (getattr(type(thing), name, None), vars(thing).get(name)) if method
+    ]
+    modules = [getattr(method, "__module__", None) or "" for method in found]
+    return not all(module.startswith(("transformers.", "hpcompat.")) for module in modules)
+
+
+def _is_plain(trainer: Any) -> bool:
+    """Whether nothing can add a metric to the loss."""
+    own = trainer.compute_metrics is not None or _overrides(trainer, "evaluate", "evaluation_loop", "log")
+    return not own and not any(_overrides(callback, "on_evaluate") for callback in trainer.callback_handler.callbacks)
+
+
+def _objective_faults(trainer: Any, directions: Sequence[str], compute_objective: ComputeObjective) -> Iterator[Fault]:
+    if callable(compute_objective):
+        return
+    metric = trainer.args.metric_for_best_model
+    names = deciding_metrics(trainer) or ()
+    if compute_objective is None:
+        if len(directions) > 1:
+            hint = "a function of the metrics, or a list of names"
+            yield Fault("compute_objective", f"{len(directions)} directions need one that returns as many values", hint)
+        elif metric is not None and (directions[0] == "maximize") != trainer.args.greater_is_better:
+            verb = "greater" if trainer.args.greater_is_better else "smaller"
+            reason = f"is {directions[0]!r}, but metric_for_best_model={metric!r} is better when {verb}"
+            yield Fault("direction", reason, "turn it round, or pass compute_objective")
+        elif len(names) > 1:
+            listed = ", ".join(names)
+            yield Fault("compute_objective", f"the objective may be any of {listed}", f"write {names[0]!r}, say")
+    if _is_plain(trainer):
+        sets = trainer.eval_dataset
+        known = [f"eval_{name}_loss" for name in sets] if isinstance(sets, dict) else ["eval_loss"]
+        asked = compute_objective or ((metric,) if metric is not None else ())
+        for name in asked:
+            if metric_key(known, name) is None and not is_bookkeeping(name) and asked != (LABEL,):
+                where = "compute_objective" if compute_objective else "metric_for_best_model"
+                reason = f"{name!r} is not among the metrics of this Trainer: {', '.join(known)}"
+                yield Fault(where, reason, "make it with Trainer(compute_metrics=…), or name one of these")

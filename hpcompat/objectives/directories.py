@@ -111,6 +111,11 @@ class Keeper:
                 if each.directory and each.number not in stay:
                     self.runs.remove(each.directory)
 
+    def spare(self, trial: Trial) -> None:
+        """Keep the directory of a trial that is to be taken in when the search is gone on with."""
+        if self.keep != "none" and trial.directory:
+            self.runs.made.pop(trial.directory, None)
+
     def _rank(self, trial: Trial) -> tuple[float, ...]:
         """Less is better: the first of equals."""
         return *losses(trial, self.directions), trial.number

@@ -22,10 +22,11 @@ from hpcompat.backends import Evaluate, Suggestion
 from hpcompat.errors import Fault, SearchError
 from hpcompat.objectives.arguments import applied, near, takes
 from hpcompat.objectives.attempts import Attempt, Setting, conduct
+from hpcompat.objectives.checks import deciding_metric, deciding_metrics
 from hpcompat.objectives.directories import last_checkpoint, writable
 from hpcompat.objectives.given import bring_back, reset, set_aside
 from hpcompat.objectives.models import at_rest, collect, label_smoother, made, references, unbound
-from hpcompat.objectives.scores import Values
+from hpcompat.objectives.scores import Undecided, Values, candidates, numbers
 from hpcompat.objectives.view import TrialView
 from hpcompat.trials import Trial
 
@@ -85,6 +86,9 @@ def _require_copies(trainer: Any) -> None:
 
 def made_trainer(trainer: Any, attempt: Attempt) -> Values | None:
     """The trial of a Trainer that a function made for it; its params are already in it."""
+    names = deciding_metrics(trainer)
+    if attempt.setting.compute_objective is None and len(names or ()) > 1:
+        raise Undecided("which metric is the objective?", candidates(names or ()))
     args = copy.copy(trainer.args)  # the function's own arguments may serve every trial
     args.output_dir = attempt.open(args.output_dir)
     trainer.args = args
@@ -124,7 +128,7 @@ def set_up(trainer: Any, params: Mapping[str, Any]) -> None:
 
 def train(trainer: Any, attempt: Attempt) -> Values | None:
     """Train a Trainer that is set up, in the directory it is set up for; None if it was pruned."""
-    watch = Watch(attempt)
+    watch = Watch(attempt, deciding_metric(trainer))
     trainer.evaluate = _recorded(trainer, watch)
     callbacks = [each for each in trainer.callback_handler.callbacks if type(each).__name__ not in _DISPLAYS]
     trainer.callback_handler.callbacks = [_announcing(attempt), *callbacks]
@@ -142,17 +146,27 @@ def train(trainer: Any, attempt: Attempt) -> Values | None:
 
 @dataclass
 class Watch:
-    """What a running Trainer shows: its evaluations by step, and whether it was pruned."""
+    """What a running Trainer shows: its evaluations by step, and whether it was pruned.
+
+    `metric`: the one that decides where no compute_objective does. `evaluations`: the metrics of each, and their
+    values, which are None as long as it is not known which metric is the objective.
+    """
 
     attempt: Attempt
-    evaluations: dict[int, Values] = field(default_factory=dict)
+    metric: str | None = None
+    evaluations: dict[int, tuple[Values | None, dict[str, float]]] = field(default_factory=dict)
     pruned: bool = False
 
     def evaluated(self, trainer: Any, metrics: dict[str, float]) -> None:
         """Take in an evaluation; during training ask the pruner, and stop the Trainer if it says so."""
         step = trainer.state.global_step
-        values = self.attempt.setting.score(metrics, trainer.args.metric_for_best_model)
-        self.evaluations[step] = values
+        self.attempt.metrics = numbers(metrics)
+        try:
+            values = self.attempt.setting.score(metrics, self.metric)
+        except Undecided:  # what is trained is not thrown away: it can be scored later
+            self.evaluations[step] = None, self.attempt.metrics
+            return
+        self.evaluations[step] = values, self.attempt.metrics
         if trainer.is_in_train and not self.attempt.setting.several:
             self.attempt.view.report(values[0], step)
             if self.attempt.view.should_prune():
@@ -162,11 +176,11 @@ class Watch:
                 trainer.control.should_save = False
 
     def kept(self, trainer: Any) -> Values:
-        """The evaluation of the model that the Trainer ends with."""
+        """The values of the model that the Trainer ends with. Raises `Undecided`."""
         best = re.search(r"checkpoint-(\d+)$", _best_checkpoint(trainer) or "")
-        if best and int(best[1]) in self.evaluations:
-            return self.evaluations[int(best[1])]
-        return self.evaluations[max(self.evaluations)]
+        step = int(best[1]) if best and int(best[1]) in self.evaluations else max(self.evaluations)
+        values, self.attempt.metrics = self.evaluations[step]
+        return self.attempt.setting.score(self.attempt.metrics, self.metric) if values is None else values
 
 
 def _best_checkpoint(trainer: Any) -> str | None:

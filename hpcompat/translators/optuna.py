@@ -34,6 +34,7 @@ from hpcompat.translators.reading import (
     refuse,
     span,
 )
+from hpcompat.translators.settings import SearchSettings
 from hpcompat.translators.translation import Passage, Translation, translate
 
 NAMES = names.OPTUNA
@@ -340,4 +341,24 @@ def from_optuna(thing: Any) -> SearchSpace:
     refuse(
         f"{show(thing)} is no space of Optuna",
         "give a function, a list of calls, distributions, a study or a trial",
+    )
+
+
+_DEFAULTS = ("TPESampler", "NSGAIISampler", "MedianPruner", "NopPruner")
+"""What a study has where nobody has said otherwise, and what a search without a pruner has."""
+
+
+def read_settings(study: Any) -> SearchSettings:
+    """What a study says besides its trials. Every study has a sampler and a pruner: the usual ones say nothing."""
+    directions = tuple(direction.name.lower() for direction in study.directions)
+    sampler, pruner = (type(getattr(study, name, None)).__name__ for name in ("sampler", "pruner"))
+    unused = {"sampler": sampler, "pruner": pruner}
+    return SearchSettings(
+        dialect="optuna",
+        # of a single objective it is create_study's default
+        directions=() if directions == ("minimize",) else directions,
+        metrics=tuple(getattr(study, "metric_names", None) or ()),
+        sampler="random" if sampler == "RandomSampler" else None,
+        terms={"compute_objective": "metric_names"},
+        unused={name: kind for name, kind in unused.items() if kind not in (*_DEFAULTS, "RandomSampler", "NoneType")},
     )

@@ -33,6 +33,7 @@ from hpcompat.translators.reading import (
     refuse,
     span,
 )
+from hpcompat.translators.settings import DIRECTIONS, Reader, SearchSettings, is_count
 from hpcompat.translators.translation import Passage, translate
 
 NAMES = names.SIGOPT
@@ -352,3 +353,54 @@ def _with_conditions(config: Any, parents: Mapping[str, Any]) -> Parameter:
             )
         )
     return replace(parameter, when=dict(conditions)) if conditions else parameter  # type: ignore[no-any-return]
+
+
+# -- beside the space -------------------------------------------------------------------------------
+
+_TERMS = {
+    "direction": "objective",
+    "compute_objective": "metrics",
+    "sampler": "type",
+    "n_trials": "observation_budget",
+}
+_CREATED_WITH = ("metadata", "num_solutions", "parallel_bandwidth", "project")
+_SAMPLERS = {"offline": "bayes", "random": "random", "grid": "grid"}
+
+
+def read_settings(found: Mapping[str, Any]) -> SearchSettings:
+    """What an experiment says besides its parameters. Raises `TranslationError`.
+
+    >>> settings = read_settings({"metrics": [{"name": "acc", "objective": "maximize"}], "observation_budget": 30})
+    >>> settings.directions, settings.n_trials
+    (('maximize',), 30)
+    """
+    reader = Reader(found)
+    kind = reader.one_of("type", tuple(_SAMPLERS))
+    budget = reader.take("observation_budget", is_count, "an int of at least 1")
+    metrics = reader.take("metrics", lambda value: isinstance(value, (list, tuple)), "a list of metrics") or ()
+    inner = [Reader(metric if isinstance(metric, Mapping) else {"name": metric}) for metric in metrics]
+    optimized = [each for each in inner if each.left.pop("strategy", None) in (None, "optimize")]
+    goals = tuple(each.one_of("objective", DIRECTIONS) for each in optimized)
+    names = [each.take("name", lambda value: isinstance(value, str), "a text") for each in optimized]
+    for index, each in enumerate(inner):
+        reader.faults += [fault._replace(where=f"metrics[{index}].{fault.where}") for fault in each.faults]
+    options = {key: reader.left.pop(key) for key in ("name",) if reader.left.get(key)}
+    unused = reader.finish("experiment")
+    if unused.get("object") == "experiment":  # a server's answer, which also tells whose it is, and since when
+        unused = {key: value for key, value in unused.items() if key in _CREATED_WITH}
+    for index, each in enumerate(inner):
+        if each not in optimized:  # stored, or bound from one side
+            unused[f"metrics[{index}]"] = each.left.get("name")
+        elif each.left.get("threshold") is not None:
+            unused[f"metrics[{index}].threshold"] = each.left["threshold"]
+    return SearchSettings(
+        dialect="sigopt",
+        directions=goals,
+        default="maximize",
+        metrics=tuple(names) if all(names) else (),
+        sampler=None if kind is None else _SAMPLERS[kind],
+        n_trials=budget,
+        options=options,
+        terms=_TERMS,
+        unused=unused,
+    )

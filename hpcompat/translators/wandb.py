@@ -36,6 +36,7 @@ from hpcompat.translators.reading import (
     refuse_depth,
     span,
 )
+from hpcompat.translators.settings import DIRECTIONS, Reader, SearchSettings, is_count
 from hpcompat.translators.translation import Passage, translate
 
 NAMES = names.WANDB
@@ -398,3 +399,46 @@ def _read_group(parameters: Mapping[str, Any], method: str, depth: int) -> dict[
         return read_parameter(config, method)
 
     return collect("W&B", read, parameters.items())
+
+
+# -- beside the space -------------------------------------------------------------------------------
+
+_TERMS = {
+    "direction": "metric.goal",
+    "compute_objective": "metric",
+    "sampler": "method",
+    "n_trials": "run_cap",
+    "pruner": "early_terminate",
+}
+
+
+def read_settings(found: Mapping[str, Any]) -> SearchSettings:
+    """What a sweep says besides its parameters. Raises `TranslationError` for what W&B itself would not take as meant.
+
+    >>> read_settings({"method": "grid", "metric": {"name": "acc", "goal": "maximize"}, "program": "train.py"}).unused
+    {'program': 'train.py'}
+    """
+    reader = Reader(found)
+    # a sweep of method "custom" is decided by a program of the user's own
+    method = None if found.get("method") == "custom" else reader.one_of("method", METHODS)
+    run_cap = reader.take("run_cap", is_count, "an int of at least 1")
+    early_terminate = reader.take("early_terminate", lambda value: isinstance(value, Mapping), "a dict with a type")
+    metric = reader.take("metric", lambda value: isinstance(value, (str, Mapping)), "a dict with name and goal")
+    inner = Reader({"name": metric} if isinstance(metric, str) else metric or {})
+    name = inner.take("name", lambda value: isinstance(value, str) and value != "", "the name of a logged metric")
+    # the engine takes any other text for minimize, "MAXIMIZE" too
+    goal = inner.one_of("goal", DIRECTIONS)
+    reader.faults += [fault._replace(where=f"metric.{fault.where}") for fault in inner.faults]
+    options = {key: reader.left.pop(key) for key in ("name", "project", "entity") if reader.left.get(key)}
+    unused = reader.finish("sweep") | {f"metric.{key}": value for key, value in inner.left.items()}
+    return SearchSettings(
+        dialect="wandb",
+        directions=(goal,) if metric else (),
+        metrics=(name,) if name else (),
+        sampler=method,
+        n_trials=run_cap,
+        pruner=early_terminate and dict(early_terminate),
+        options=options,
+        terms=_TERMS,
+        unused=unused,
+    )

@@ -15,6 +15,7 @@ from hpcompat.backends.ray.engines import Engine, Exhausted, Result
 from hpcompat.backends.ray.nodes import explained
 from hpcompat.backends.ray.trainable import FATAL, LOST, REPORT, TRIAL, Report
 from hpcompat.objectives.directories import last_checkpoint
+from hpcompat.objectives.scores import Undecided
 from hpcompat.trials import FAILED, PRUNED, Trial
 
 _FALSE_STARTS = 3
@@ -157,6 +158,8 @@ class Course:
             self._fatal(error)
 
     def _fatal(self, error: BaseException) -> None:
+        if isinstance(error, Undecided) and isinstance(self.raised, Undecided):  # trials that ran at the same time
+            self.raised.unscored += error.unscored
         self.raised, self.over = self.raised or error, True
 
     def _stopped(self, asked: Asked) -> Trial:
