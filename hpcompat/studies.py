@@ -48,7 +48,9 @@ def frozen(trial: Trial, translation: Translation, **marks: Any) -> FrozenTrial:
         intermediate_values=dict(trial.intermediate_values),
         user_attrs={**attributes(trial), **marks},
     )
-    form.datetime_start, form.datetime_complete = _local(trial.start), _local(trial.end)
+    # Optuna requires both of a finished trial, and has set them to now
+    form.datetime_start = _local(trial.start) or form.datetime_start
+    form.datetime_complete = _local(trial.end) or form.datetime_complete
     return form
 
 

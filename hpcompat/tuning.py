@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -30,6 +31,7 @@ from hpcompat.objectives.trainer import trainer_objective, trainer_with
 from hpcompat.progress import progress_bar
 from hpcompat.requests import UNSET, Request, complete, parse_directions, parse_objective
 from hpcompat.space import SearchSpace
+from hpcompat.space.search_space import params_as_drawn
 from hpcompat.space.values import show
 from hpcompat.translators.settings import Described, SearchSettings, describing, settings_of
 from hpcompat.trials import FAILED, SearchResult, Trial
@@ -124,6 +126,7 @@ def search(
         pruner,
         options,
     )
+    past = tuple(replace(trial, params=params_as_drawn(described.space, trial.params)) for trial in past)
     asked, faults = complete(asked, described.settings, engine)
     directions, options = asked.directions or (), dict(asked.options or {})
     plan = Plan(described.space, directions, asked.n_trials, asked.sampler, asked.pruner, seed, timeout, past, options)
@@ -197,9 +200,18 @@ def _led(
         finally:
             keeper.close()
     trials = settled(sorted((*journal.trials, *ran.trials), key=lambda trial: trial.number))
+    if len(done) == len(journal.trials) and not ran.interrupted:
+        _warn_if_full(len(trials), plan, is_stored=bool(ran.trials))
     if not ran.interrupted and all(trial.state == FAILED for trial in trials):
         raise _fruitless(trials)
     return replace(ran, trials=trials)
+
+
+def _warn_if_full(n_trials: int, plan: Plan, is_stored: bool) -> None:
+    """Say why no trial was run, where there are as many already; to resume what is complete is no mistake."""
+    if n_trials > plan.n_trials or (n_trials == plan.n_trials and is_stored and not plan.resume):
+        message = f"no trial was run: there are {n_trials} already, and n_trials={plan.n_trials} is the total"
+        warnings.warn(f"{message}; raise it to run more", stacklevel=4)
 
 
 def _keep_unscored(error: Undecided, journal: Journal, keeper: Keeper) -> None:

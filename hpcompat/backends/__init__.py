@@ -15,7 +15,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from hpcompat.errors import BackendError, MissingBackendError
+from hpcompat.errors import BackendError, Fault, MissingBackendError
 from hpcompat.space import SearchSpace
 from hpcompat.trials import Trial
 
@@ -196,11 +196,46 @@ def known(name: Any, names: Mapping[str, Any] | tuple[str, ...], also: tuple[str
     return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(map(repr, names))}"
 
 
+COUNTERPARTS = {
+    # of Optuna
+    "catch": "every exception in a trial is caught in any case",
+    "directions": "use direction=[…]",
+    "load_if_exists": "use resume=True",
+    "n_jobs": "run several processes that name one storage= and study_name=, on the optuna backend",
+    "show_progress_bar": "use progress=",
+    # of Ray Tune
+    "fail_fast": "a trial that fails does not end the search; a callback that returns True does",
+    "keep_checkpoints_num": "use keep=, and save_total_limit of the TrainingArguments",
+    "local_dir": "use output_dir=, and on the ray backend storage_path= for Ray's own records",
+    "max_failures": "a trial that fails is FAILED, and the search goes on",
+    "mode": "use direction=",
+    "num_samples": "use n_trials=",
+    "progress_reporter": "use progress=",
+    "raise_on_failed_trial": "a trial that fails is FAILED, and the search goes on",
+    "time_budget_s": "use timeout=",
+    "verbose": "use progress=",
+    # of W&B and SigOpt
+    "early_terminate": "use pruner=",
+    "goal": "use direction=",
+    "method": "use sampler=",
+    "metric": "use compute_objective=",
+    "observation_budget": "use n_trials=",
+    "run_cap": "use n_trials=",
+}
+"""What other libraries call their options, by name, and what does the same in `search`."""
+
+
+def option_hint(name: str, options: Mapping[str, Any] | tuple[str, ...]) -> str:
+    """What to do about something that is none of the backend's own options."""
+    return COUNTERPARTS.get(name) or known(name, options, SEARCH)
+
+
 def check_options(backend: str, given: Mapping[str, Any], options: Mapping[str, Any] | tuple[str, ...]) -> None:
-    """Raise `BackendError` for the first that is none of the backend's own options."""
-    for name in given:
-        if name not in options:
-            raise BackendError(f"the {backend} backend has no option {name!r}; {known(name, options, SEARCH)}")
+    """Raise `BackendError` for those that are none of the backend's own options."""
+    unknown = [name for name in given if name not in options]
+    faults = [Fault(name, "is no option of this backend", option_hint(name, options)) for name in unknown]
+    if faults:
+        raise BackendError(f"the {backend} backend cannot do this", faults)
 
 
 _SEEDS = 2**32

@@ -76,6 +76,8 @@ def sequence(name: str, values: Any, faults: list[Fault]) -> Any:
         return values
     if type(values) in (list, tuple):
         return _frozen(values)
+    if hasattr(values, "tolist") and getattr(values, "ndim", 0) == 1:  # an array of numpy's, a column of pandas'
+        return _frozen(values.tolist())
     if hasattr(values, "tolist"):
         faults.append(Fault("", f"{name} is a {type(values).__name__}", "call .tolist() on it"))
         return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Hashable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Protocol, Union
 
@@ -234,8 +235,11 @@ class SearchSpace(Mapping[str, Entry]):
         >>> SearchSpace({"optim": Categorical(["adamw", "sgd"]), "lr": Float(0, 1)}).fix(optim="sgd")
         SearchSpace({'optim': Constant('sgd'), 'lr': Float(0.0, 1.0)})
         """
-        pins = {**pinned, **more}
         leaves = {leaf.name: leaf for leaf in self.leaves}
+        given = {**pinned, **more}
+        pins = {
+            name: as_drawn(leaves[name].parameter, value) if name in leaves else value for name, value in given.items()
+        }
         unknown = [name for name in pins if name not in leaves]
         hint = "parameters in groups are named by their dotted path"
         faults = [Fault(name, "is no parameter of the space", structure.near(name, leaves, hint)) for name in unknown]
@@ -315,3 +319,28 @@ class SearchSpace(Mapping[str, Entry]):
 
 def _braces(group: SearchSpace) -> str:
     return repr(group).removeprefix("SearchSpace(").removesuffix(")")
+
+
+def as_drawn(parameter: Parameter, value: Any) -> Any:
+    """A number in the type that a numeric parameter draws: an int for a Float, a scalar of numpy's; else as it is.
+
+    >>> as_drawn(Float(0, 1), 1), as_drawn(Int(1, 4), 2.0), as_drawn(Int(1, 4), 2.5), as_drawn(Float(0, 1), True)
+    (1.0, 2, 2.5, True)
+    """
+    if parameter.kind not in ("float", "int", "normal") or parameter.contains(value):
+        return value
+    plain = value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value
+    for kind in (float, int):
+        with suppress(ValueError, OverflowError):
+            if type(plain) in (int, float) and kind(plain) == plain and parameter.contains(kind(plain)):
+                return kind(plain)
+    return value
+
+
+def params_as_drawn(space: SearchSpace, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Params with each number in the type that its parameter draws; as they are where they do not fit the space."""
+    flat, faults = space._flatten(params)
+    if faults or space.contains(params):
+        return params
+    parameters = {leaf.name: leaf.parameter for leaf in space.leaves}
+    return space.nest({name: as_drawn(parameters[name], value) for name, value in flat.items()})

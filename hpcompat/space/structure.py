@@ -133,7 +133,7 @@ def _gates(conditions: tuple[Condition, ...]) -> Gates:
 
 def _way_out(entry: Any) -> str:
     if isinstance(entry, (list, tuple)):
-        return f"write Categorical({show(list(entry))})"
+        return f"write Categorical({show(list(entry))}), or Constant({show(list(entry))})"
     if is_scalar(entry):
         return f"write Constant({show(entry)})"
     return "give a Float, Int, Categorical, Constant, Normal, or a dict of them"

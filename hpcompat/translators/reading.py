@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import islice
@@ -201,6 +202,8 @@ def lowered(low: Any, high: Any, step: Any, whole: bool) -> Any:
 
 def choices(values: Any, weights: Any = None, ordered: bool = False) -> Parameter:
     """A Categorical; a choice listed n times is n times as likely."""
+    if hasattr(values, "tolist") and getattr(values, "ndim", 0) == 1:  # an array of numpy's
+        values = values.tolist()
     if weights is None and type(values) in (list, tuple) and len(values) <= MOST_CHOICES:
         parameter = Categorical(values, ordered=True) if ordered else Categorical(values)
         if not parameter.faults:
@@ -238,3 +241,10 @@ def condition(when: Any) -> tuple[Condition, ...]:
     return tuple(
         Condition(name, tuple(values) if isinstance(values, list) else (values,)) for name, values in when.items()
     )
+
+
+def file_hint(given: Any) -> str:
+    """How to give what a path may lead to: a text is never taken for a path, for it may come from anywhere."""
+    path = os.fsdecode(given) if isinstance(given, os.PathLike) else given
+    named = isinstance(path, str) and "\n" not in path and path.lower().endswith((".yaml", ".yml", ".json"))
+    return f"give the text of {f'the file: Path({path!r})' if named else 'a file itself: Path(…)'}.read_text()"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from hpcompat.errors import Fault, TranslationError
+from hpcompat.errors import Fault, SpaceError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Parameter
-from hpcompat.space.values import show
+from hpcompat.space.values import is_scalar, show
 from hpcompat.translators import documents, optuna, ray, sigopt, wandb
-from hpcompat.translators.reading import nested_entries
+from hpcompat.translators.reading import file_hint, nested_entries
 
 _HINT = "give a SearchSpace, a sweep, a list of SigOpt parameters, a dict of Ray domains, or a function of a trial"
 _BESIDE = frozenset({"program", "method", "metric", "metrics", "early_terminate", "observation_budget"})
@@ -110,10 +110,24 @@ def _ambiguous(thing: Any, readers: Iterable[str]) -> TranslationError:
 
 
 def _unknown(thing: Any) -> TranslationError:
+    faults: Sequence[Fault] = ()
     if isinstance(thing, (str, bytes, PathLike)):
-        hint = "give the text of a file itself: Path(…).read_text()"
+        hint = file_hint(thing)
     elif isinstance(thing, Mapping) and _BESIDE & thing.keys():
         hint = 'a sweep has a dict, and an experiment a list, under "parameters"'
     else:
         hint = _HINT
-    return TranslationError("this is no search space", [Fault("", f"{show(thing)} is none that is known", hint)])
+        faults = _plain_faults(thing) if isinstance(thing, Mapping) else ()
+    return TranslationError(
+        "this is no search space", faults or [Fault("", f"{show(thing)} is none that is known", hint)]
+    )
+
+
+def _plain_faults(thing: Mapping[str, Any]) -> Sequence[Fault]:
+    """What to write instead of plain lists and values, where there is nothing else."""
+    plain = all(isinstance(value, (list, tuple)) or is_scalar(value) for value in thing.values())
+    try:
+        SearchSpace(thing if plain else {})
+    except SpaceError as error:
+        return error.faults
+    return ()

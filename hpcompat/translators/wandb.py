@@ -29,6 +29,7 @@ from hpcompat.translators.reading import (
     assemble,
     choices,
     collect,
+    file_hint,
     is_data,
     is_plain,
     number,
@@ -381,7 +382,7 @@ def parse(sweep: Any) -> Mapping[str, Any]:
     if isinstance(sweep, (str, bytes)):
         sweep = documents.load(sweep)
     if isinstance(sweep, (str, PathLike)):
-        refuse(f"{show(sweep)} is no sweep", "give the text of a file itself: Path(…).read_text()")
+        refuse(f"{show(sweep)} is no sweep", file_hint(sweep))
     if not isinstance(sweep, Mapping):
         refuse(f"{show(sweep)} is no sweep", 'give {"method": …, "parameters": {…}}')
     return sweep

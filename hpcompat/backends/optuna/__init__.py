@@ -31,12 +31,7 @@ from hpcompat.translators.optuna import Suggest, to_optuna
 from hpcompat.trials import COMPLETE, PRUNED, Trial
 
 CREATE = ("storage", "study_name", "load_if_exists")
-OPTIONS = ("study", "gc_after_trial", "n_jobs", *CREATE)
-REFUSED = {
-    "catch": "every exception in a trial is caught in any case",
-    "show_progress_bar": "use progress=True",
-    "directions": "pass direction=[…]",
-}
+OPTIONS = ("study", "gc_after_trial", *CREATE)
 _PAUSES = (0.1, 0.3, 1.0, 3.0)
 """Seconds before a database is tried again."""
 
@@ -217,15 +212,9 @@ def _check(plan: Plan, optuna: Any) -> None:
             raise BackendError(f"{show(given)} is no {what}: give a name, or an optuna.{what}s.{kind.__name__}")
     if isinstance(plan.sampler, optuna.samplers.BaseSampler) and plan.seed is not None:
         raise BackendError("seed= goes to a sampler given by name: give this one its seed yourself")
-    for name in plan.options:
-        if name in REFUSED:
-            raise BackendError(f"{name}= is not passed to Optuna: {REFUSED[name]}")
-    check_options("optuna", plan.options, OPTIONS)
-    if plan.options.get("n_jobs", 1) != 1:
-        raise BackendError(
-            "n_jobs is 1: trials in threads would share one Trainer, and reseed the sampler",
-            [Fault("", "run several processes that name one storage and study_name, with load_if_exists=True")],
-        )
+    # trials in threads would share one Trainer, and reseed the sampler
+    alone = {"n_jobs": 1}
+    check_options("optuna", {name: value for name, value in plan.options.items() if alone.get(name) != value}, OPTIONS)
     if "study" in plan.options:
         if not isinstance(plan.options["study"], optuna.Study):
             given = show(plan.options["study"])

@@ -28,7 +28,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from typing import Any
 
-from hpcompat.backends import BACKENDS, SEARCH, Evaluate, Plan, Run, Suggestion, known, leg_seed
+from hpcompat.backends import BACKENDS, Evaluate, Plan, Run, Suggestion, known, leg_seed, option_hint
 from hpcompat.backends.grid import configurations
 from hpcompat.backends.sigopt.experiments import Experiment, NoSuggestion
 from hpcompat.backends.sigopt.joining import created, joined
@@ -206,7 +206,7 @@ def _lite_driver(given: Any) -> Any:
 def _option_faults(plan: Plan) -> Iterator[Fault]:
     for name in plan.options:
         if name not in OPTIONS:
-            yield Fault(name, "is no option of this backend", known(name, OPTIONS, SEARCH))
+            yield Fault(name, "is no option of this backend", option_hint(name, OPTIONS))
     if plan.options.get("driver", "lite") not in DRIVERS:
         yield Fault("driver", f"there is no {plan.options['driver']!r}", known(plan.options["driver"], DRIVERS))
     if "connection" in plan.options and "driver" in plan.options:

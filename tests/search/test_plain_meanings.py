@@ -1,0 +1,196 @@
+"""What plainly means one thing is taken for it; for what does not, the message names the way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+import hpcompat as hp
+
+X = {"x": hp.Float(0.0, 4.0)}
+
+
+def value(trial):
+    return trial["x"]
+
+
+def never(trial):
+    raise AssertionError("a trial was begun")
+
+
+class TestDirection:
+    @pytest.mark.parametrize("word", ["max", "maximise", "MAXIMIZE", optuna.study.StudyDirection.MAXIMIZE])
+    def test_other_words_for_maximize_are_taken(self, ours, word):
+        assert ours(value, X, direction=word, n_trials=1).directions == ("maximize",)
+
+    def test_they_are_taken_in_a_list_too(self, ours):
+        result = ours(lambda trial: [1.0, 2.0], X, direction=["min", "max"], n_trials=1)
+        assert result.directions == ("minimize", "maximize")
+
+
+class TestSampler:
+    def test_tpe_is_bayes_on_optuna(self, ours):
+        one, other = (ours(value, X, sampler=sampler, n_trials=12) for sampler in ("tpe", "bayes"))
+        assert [trial.params for trial in one.trials] == [trial.params for trial in other.trials]
+
+    def test_elsewhere_the_message_says_where_it_is(self):
+        with pytest.raises(hp.BackendError, match=r"sampler: there is no 'tpe' .* optuna and ray can"):
+            hp.search(never, X, "wandb", sampler="tpe")
+
+
+class TestNumbers:
+    @pytest.mark.parametrize("choices", [np.array([1, 2]), np.array([1.5, 2.5]), np.array(["a", "b"])])
+    def test_an_array_of_choices_is_a_list_of_them(self, choices):
+        assert hp.Categorical(choices) == hp.Categorical(choices.tolist())
+        assert hp.as_space({"parameters": {"x": {"values": choices}}})["x"] == hp.Categorical(choices.tolist())
+
+    def test_an_array_of_weights_is_a_list_of_them(self):
+        assert hp.Categorical([1, 2], weights=np.array([1, 3])) == hp.Categorical([1, 2], weights=[1, 3])
+
+    def test_an_array_of_rows_is_not_guessed_at(self):
+        assert "tolist()" in hp.Categorical(np.zeros((2, 2))).faults[0].hint
+
+    def test_an_int_for_a_float_is_taken_where_params_are_given(self, ours):
+        space = hp.SearchSpace({**X, "group": {"y": hp.Float(0.0, 1.0, step=0.5)}})
+        assert space.fix({"x": 1, "group.y": 1}) == space.fix({"x": 1.0, "group.y": 1.0})
+        history = [hp.Trial(0, {"x": 1, "group": {"y": np.float32(0.5)}}, (1.0,))]
+        result = ours(value, space, history=history, n_trials=1)
+        assert result.native.trials[0].user_attrs.keys() >= {"hpcompat: history"}
+        assert result.native.trials[0].params == {"x": 1.0, "group.y": 0.5}
+        with pytest.raises(hp.SearchError, match="history: trial 0: x: 9 is no value"):
+            ours(never, X, history=[hp.Trial(0, {"x": 9}, (1.0,))])
+        with pytest.raises(hp.ParamsError, match="x: True is no value"):
+            space.fix(x=True)
+
+
+class TestSpace:
+    def test_plain_lists_and_values_are_told_what_to_write(self):
+        with pytest.raises(hp.TranslationError) as refusal:
+            hp.as_space({"x": [1, 2, 3], "y": 4})
+        assert [str(fault) for fault in refusal.value.faults] == [
+            "x: [1, 2, 3] is no parameter (write Categorical([1, 2, 3]), or Constant([1, 2, 3]))",
+            "y: 4 is no parameter (write Constant(4))",
+        ]
+
+    @pytest.mark.parametrize("read", [hp.as_space, hp.from_wandb])
+    @pytest.mark.parametrize("kind", [str, Path])
+    def test_the_path_of_a_file_is_told_how_to_give_its_text(self, tmp_path, read, kind):
+        (tmp_path / "sweep.yaml").write_text("parameters: {x: {min: 0.0, max: 1.0}}")
+        path = kind(tmp_path / "sweep.yaml")
+        with pytest.raises(hp.TranslationError) as refusal:
+            read(path)
+        hint = refusal.value.faults[0].hint
+        assert hint == f"give the text of the file: Path({str(path)!r}).read_text()"
+        assert read(Path(path).read_text()) == hp.SearchSpace({"x": hp.Float(0.0, 1.0)})
+
+
+class TestOptions:
+    def test_n_jobs_is_refused_and_no_option(self, ours):
+        with pytest.raises(hp.BackendError, match=r"n_jobs: .* several processes"):
+            ours(never, X, n_jobs=2)
+        with pytest.raises(hp.BackendError) as refusal:
+            ours(never, X, no_such_thing=2)
+        assert "n_jobs" not in str(refusal.value)
+        assert len(ours(value, X, n_jobs=1, n_trials=1).trials) == 1
+
+    @pytest.mark.parametrize("backend", ["optuna", "wandb", "sigopt"])
+    def test_options_of_other_libraries_are_pointed_to_their_counterparts_all_at_once(self, backend):
+        theirs = {"catch": (), "local_dir": "out", "keep_checkpoints_num": 1, "num_samples": 5, "metric": "loss"}
+        with pytest.raises(hp.BackendError) as refusal:
+            hp.search(never, X, backend, **theirs)
+        hints = {fault.where: fault.hint for fault in refusal.value.faults}
+        assert "output_dir=" in hints["local_dir"]
+        assert "keep=" in hints["keep_checkpoints_num"]
+        assert "caught in any case" in hints["catch"]
+        assert "n_trials=" in hints["num_samples"]
+        assert "compute_objective=" in hints["metric"]
+
+    def test_hyperparameter_search_points_to_them_too(self, make_trainer):
+        with pytest.raises(hp.BackendError, match=r"local_dir: .*output_dir="):
+            hp.hyperparameter_search(make_trainer(), backend="optuna", local_dir="out")
+
+
+class TestCallbacks:
+    @pytest.mark.parametrize("callback", [lambda study, trial: None, optuna.study.MaxTrialsCallback(3)])
+    def test_one_as_optuna_has_them_is_told_before_the_first_trial(self, ours, callback):
+        with pytest.raises(hp.SearchError, match=r"callbacks: .* functions of one argument, the finished Trial"):
+            ours(never, X, callbacks=[callback])
+
+    @pytest.mark.parametrize("callback", [print, [].append, lambda trial, log=None: None, lambda *trials: None])
+    def test_what_can_be_called_with_a_trial_is_one(self, ours, callback):
+        assert len(ours(value, X, n_trials=1, callbacks=[callback]).trials) == 1
+
+
+class TestFullStudy:
+    def test_it_is_said_how_many_trials_there_are_and_that_n_trials_is_the_total(self):
+        study = optuna.create_study()
+        hp.search(value, X, study=study, n_trials=3, progress=False)
+        with pytest.warns(UserWarning, match=r"no trial was run: there are 3 already, and n_trials=2 is the total"):
+            result = hp.search(never, X, study=study, n_trials=2, progress=False)
+        assert len(result.trials) == 3
+        with pytest.warns(UserWarning, match="there are 3 already, and n_trials=3 is the total"):
+            hp.search(never, X, study=study, n_trials=3, progress=False)
+
+    def test_so_with_a_journal_unless_it_holds_just_as_many(self, ours, tmp_path):
+        out = {"output_dir": str(tmp_path / "out")}
+        ours(value, X, n_trials=3, **out)
+        assert len(ours(never, X, n_trials=3, resume=True, **out).trials) == 3
+        with pytest.warns(UserWarning, match="there are 3 already, and n_trials=2 is the total"):
+            ours(never, X, n_trials=2, resume=True, **out)
+
+
+KINDS = ("history", "parallel", "importances")
+LONG = "a_parameter_with_quite_a_long_name_that_a_picture_has_to_have_room_for"
+
+
+class TestPictures:
+    @pytest.fixture
+    def result(self, ours):
+        space = {LONG: hp.Float(0.0, 1.0), "optim": hp.Categorical(["adamw_torch_fused", "sgd"]), "n": hp.Int(1, 9)}
+        return ours(lambda trial: trial[LONG] * trial["n"] + 1e-7, space, n_trials=8)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_notebook_shows_the_picture(self, result, kind):
+        figure = result.plot(kind)
+        assert figure._repr_png_().startswith(b"\x89PNG")
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_the_style_of_the_users_own_pictures_stays(self, result, kind):
+        import matplotlib
+
+        before = dict(matplotlib.rcParams)
+        with matplotlib.rc_context({"font.size": 7.5}):
+            mine = dict(matplotlib.rcParams)
+            result.plot(kind)._repr_png_()
+            assert dict(matplotlib.rcParams) == mine
+        assert dict(matplotlib.rcParams) == before
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_nothing_is_cut_off(self, result, kind):
+        figure = result.plot(kind)
+        figure.savefig(BytesIO())
+        whole, drawn = figure.bbox_inches, figure.get_tightbbox()
+        assert drawn.x0 >= -0.01
+        assert drawn.y0 >= -0.01
+        assert drawn.x1 <= whole.x1 + 0.01
+        assert drawn.y1 <= whole.y1 + 0.01
+
+    def test_the_first_picture_of_a_process_leaves_no_global_state(self):
+        code = """
+import hpcompat as hp, matplotlib
+before = dict.copy(matplotlib.rcParams)
+result = hp.search(lambda trial: trial["x"], {"x": hp.Float(0, 1), "y": hp.Float(0, 1)}, n_trials=4, progress=False)
+for kind in ("history", "parallel", "importances"):
+    assert result.plot(kind)._repr_png_()
+assert dict.copy(matplotlib.rcParams) == before
+import matplotlib.pyplot
+assert matplotlib.pyplot.get_fignums() == []
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
