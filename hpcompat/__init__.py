@@ -44,6 +44,7 @@ _HOME = {
     "BackendError": "errors",
     "MissingBackendError": "errors",
     "SearchError": "errors",
+    "TrialPruned": "errors",
 }
 __all__ = list(_HOME)
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from hpcompat.errors import SearchError as SearchError
     from hpcompat.errors import SpaceError as SpaceError
     from hpcompat.errors import TranslationError as TranslationError
+    from hpcompat.errors import TrialPruned as TrialPruned
     from hpcompat.space import SearchSpace as SearchSpace
     from hpcompat.space.parameters import Categorical as Categorical
     from hpcompat.space.parameters import Constant as Constant

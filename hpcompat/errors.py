@@ -8,6 +8,8 @@
     │   └── MissingBackendError   its package is not installed                (also an ImportError)
     └── SearchError           a search that could not be carried out          (also a RuntimeError)
 
+`TrialPruned` is no error: user code raises it to end a trial.
+
 What is wrong is found out whole before it is raised: `error.faults` holds one `Fault` for each
 parameter concerned, and the message shows one line for each.
 """
@@ -80,3 +82,18 @@ class SearchError(HpcompatError, RuntimeError):
     """A search could not be carried out. `trials`: each `Trial` that it finished before."""
 
     trials: tuple[Any, ...] = ()
+
+
+class TrialPruned(Exception):
+    """Raise it inside a trial to end that trial as PRUNED, on every backend; `optuna.TrialPruned` does the same.
+
+    It is a signal to the search and not an error: no `except HpcompatError` is in its way.
+
+    >>> import hpcompat as hp
+    >>> def train(trial):
+    ...     trial.report(0.5, step=1)
+    ...     raise hp.TrialPruned
+    >>> trial = hp.search(train, {"x": hp.Float(0, 1)}, n_trials=1, progress=False).trials[0]
+    >>> trial.state, trial.value
+    ('PRUNED', 0.5)
+    """

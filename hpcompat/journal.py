@@ -23,6 +23,7 @@ from datetime import datetime
 from typing import Any
 
 from hpcompat.errors import Fault, HpcompatError, SearchError
+from hpcompat.notes import load_constraints
 from hpcompat.objectives.directories import writable
 from hpcompat.space import SearchSpace
 from hpcompat.space.serial import read_value, write_value
@@ -212,7 +213,7 @@ _FIELDS: Mapping[str, _Both] = {
     "directory": _AS_IT_IS,
     "checkpoint": _AS_IT_IS,
     "error": _AS_IT_IS,
-    "constraints": (dict, dict),
+    "constraints": (dict, load_constraints),
     "user_attrs": (lambda attrs: write_value(dict(attrs)), read_value),
     "metrics": (dict, dict),
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from hpcompat import tables
-from hpcompat.trials import COMPLETE, Trial
+from hpcompat.trials import COMPLETE, Trial, is_eligible
 
 Show = Callable[[Trial, Sequence[Trial]], None]
 
@@ -47,7 +47,8 @@ def line(trial: Trial) -> str:
     """
     values = ", ".join(map(tables.number, trial.values or ()))
     outcome = values
-    if trial.state != COMPLETE:
-        outcome = f"{trial.state.lower()} {values or trial.cause or ''}".strip()
+    if not is_eligible(trial):
+        how = "infeasible" if trial.state == COMPLETE else trial.state.lower()
+        outcome = f"{how} {values or trial.cause or ''}".strip()
     params = " ".join(f"{name}={tables.number(value)}" for name, value in tables.flat(trial.params))
     return f"trial {trial.number:<3} {outcome:<10} {params}".rstrip()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from hpcompat.notes import RESERVED, Notes
 from hpcompat.translators import Translation, translate
 from hpcompat.trials import COMPLETE, FAILED, PRUNED, SearchResult, Trial
 
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STATES = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
-OWNER = "hpcompat: owner"
+_MARK = f"{RESERVED} "  # `Trial` takes no attribute from its user that begins so
+OWNER = f"{_MARK}owner"
 """The mark of a trial in a study that several processes share: the process that runs it."""
+ERROR = f"{_MARK}error"
+"""The mark of a failed trial: why it did."""
 _ATTRIBUTES = ("run_id", "directory", "checkpoint", "error")
 
 
@@ -34,7 +38,7 @@ def distributions(translation: Translation) -> dict[str, BaseDistribution]:
 
 
 def frozen(trial: Trial, translation: Translation, **marks: Any) -> FrozenTrial:
-    """The trial as `Study.add_trial` takes it; `marks` go to its user_attrs."""
+    """The trial as `Study.add_trial` takes it; `marks` go to its user_attrs beside its own."""
     import optuna
 
     inside = {name: value for name, value in trial.params.items() if name in translation.space}
@@ -46,7 +50,8 @@ def frozen(trial: Trial, translation: Translation, **marks: Any) -> FrozenTrial:
         params=raw,
         distributions={name: every[name] for name in raw},
         intermediate_values=dict(trial.intermediate_values),
-        user_attrs={**attributes(trial), **marks},
+        user_attrs={**own_attrs(trial.user_attrs), **attributes(trial), **marks},
+        constraints=dict(trial.constraints),
     )
     # Optuna requires both of a finished trial, and has set them to now
     form.datetime_start = _local(trial.start) or form.datetime_start
@@ -55,14 +60,24 @@ def frozen(trial: Trial, translation: Translation, **marks: Any) -> FrozenTrial:
 
 
 def attributes(trial: Trial) -> dict[str, Any]:
-    """What of a trial Optuna has no field for."""
-    return {name: value for name in _ATTRIBUTES if (value := getattr(trial, name)) is not None}
+    """What of a trial Optuna has no field for, by its mark."""
+    return {f"{_MARK}{name}": value for name in _ATTRIBUTES if (value := getattr(trial, name)) is not None}
+
+
+def own_attrs(user_attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes that a trial set, without our marks."""
+    return {name: value for name, value in user_attrs.items() if not name.startswith(RESERVED)}
+
+
+def notes_of(trial: Any) -> Notes:
+    """What one of Optuna's trials, live or frozen, has noted."""
+    return Notes(own_attrs(trial.user_attrs), {name: float(value) for name, value in trial.constraints.items()})
 
 
 def thawed(form: FrozenTrial, translation: Translation, number: int) -> Trial:
     """The trial behind a finished one of Optuna's. Raises `ParamsError` if it is not of the space."""
     names = {name: state for state, name in STATES.items()}
-    known: dict[str, Any] = {name: form.user_attrs.get(name) for name in _ATTRIBUTES}
+    known: dict[str, Any] = {name: form.user_attrs.get(f"{_MARK}{name}") for name in _ATTRIBUTES}
     owner: Mapping[str, Any] | None = form.user_attrs.get(OWNER)
     if form.state.name == "FAIL" and known["error"] is None and owner:
         known["error"] = f"the process that ran it (pid {owner['pid']} on {owner['host']}) has ended"
@@ -75,6 +90,7 @@ def thawed(form: FrozenTrial, translation: Translation, number: int) -> Trial:
         start=_aware(form.datetime_start),
         end=_aware(form.datetime_complete),
         **known,
+        **notes_of(form).fields(),
     )
 
 
@@ -90,7 +106,8 @@ def study_of(result: SearchResult) -> Study:
     finally:
         optuna.logging.set_verbosity(before)
     for trial in result.trials:
-        study.add_trial(frozen(trial, translation, params=dict(trial.params)))
+        params = {} if "params" in trial.user_attrs else {"params": dict(trial.params)}
+        study.add_trial(frozen(trial, translation, **params))
     return study
 
 

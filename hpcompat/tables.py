@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _ROWS = 20
 
 _LAST = ("start", "end", "run_id", "directory", "checkpoint", "error")
+_ORDER = {"params": 1, "constraint": 2, "user_attrs": 3, **dict.fromkeys(_LAST, 4)}
 
 
 def flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -42,6 +43,8 @@ def record(trial: Trial, directions: Sequence[str]) -> dict[str, Any]:
         "state": trial.state,
         **dict(zip(value_names(directions), values, strict=False)),
         **{f"params.{name}": value for name, value in flat(trial.params)},
+        **{f"constraint.{name}": value for name, value in trial.constraints.items()},
+        **{f"user_attrs.{name}": value for name, value in trial.user_attrs.items()},
         "start": trial.start,
         "end": trial.end,
         "run_id": trial.run_id,
@@ -53,7 +56,8 @@ def record(trial: Trial, directions: Sequence[str]) -> dict[str, Any]:
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The columns of all the rows: a param that only later trials have stands beside the others."""
-    return sorted(dict.fromkeys(name for row in rows for name in row), key=_LAST.__contains__)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return sorted(names, key=lambda name: _ORDER.get(name.partition(".")[0], 0))
 
 
 def number(value: Any) -> str:
@@ -67,6 +71,8 @@ def headline(result: SearchResult) -> str:
     """How many trials there are, of which state, and what was searched for."""
     states = [trial.state for trial in result.trials]
     counts = [f"{states.count(state)} {state.lower()}" for state in dict.fromkeys(states)]
+    if infeasible := sum(not trial.is_feasible for trial in result.trials):
+        counts.append(f"{infeasible} infeasible")
     where = f" on {result.backend}" if result.backend else ""
     interrupted = ", interrupted" if result.interrupted else ""
     count = f"{len(states)} trial{'s' * (len(states) != 1)}"
@@ -74,25 +80,29 @@ def headline(result: SearchResult) -> str:
 
 
 def rows(result: SearchResult) -> tuple[list[str], list[list[str]]]:
-    """The heading and the cells: complete trials first, the best on top, then the others."""
+    """The heading and the cells: complete trials first, the best on top and the infeasible last, then the others."""
     from hpcompat.trials import COMPLETE, losses
 
     front = {trial.number for trial in result.pareto_front}
 
     def rank(trial: Trial) -> tuple[Any, ...]:
         if trial.state != COMPLETE:
-            return (1, False, (), trial.number)
-        return (0, trial.number not in front, losses(trial, result.directions), trial.number)
+            return (1, trial.number)
+        order = (not trial.is_feasible, trial.number not in front, losses(trial, result.directions), trial.number)
+        return (0, *order)
 
     trials = sorted(result.trials, key=rank)[:_ROWS]
     names = list(dict.fromkeys(name for trial in trials for name, _ in flat(trial.params)))
-    heading = ["trial", "state", *value_names(result.directions), *names]
+    limits = list(dict.fromkeys(name for trial in trials for name in trial.constraints))
+    heading = ["trial", "state", *value_names(result.directions), *names, *(f"constraint.{name}" for name in limits)]
     cells = []
     for trial in trials:
         params = dict(flat(trial.params))
         values = trial.values or ("",) * len(result.directions)
         shown = [number(params[name]) if name in params else "" for name in names]
-        cells.append([str(trial.number), trial.state, *map(number, values), *shown])
+        shown += [number(trial.constraints.get(name, "")) for name in limits]
+        state = trial.state if trial.is_feasible else f"{trial.state} (infeasible)"
+        cells.append([str(trial.number), state, *map(number, values), *shown])
     return heading, cells
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from hpcompat import tables
-from hpcompat.errors import SearchError
+from hpcompat.errors import Fault, SearchError
+from hpcompat.space.values import count
 
 if TYPE_CHECKING:
     from hpcompat.space import SearchSpace
@@ -97,20 +98,29 @@ class SearchResult:
 
     @property
     def best(self) -> Trial:
-        """The complete trial with the best value; the earliest of equals.
+        """The complete and feasible trial with the best value; the earliest of equals.
 
-        Raises `SearchError` for several objectives (see `pareto_front`) and if no trial is complete.
+        Raises `SearchError` for several objectives (see `pareto_front`), and if no trial is complete, or none
+        of those feasible.
         """
         if len(self.directions) > 1:
             raise SearchError("a search with several objectives has no one best trial: see pareto_front")
         front = self.pareto_front
         if not front:
-            raise SearchError(f"none of the {len(self.trials)} trials is complete")
+            raise self._no_best()
         return front[0]
+
+    def _no_best(self) -> SearchError:
+        complete = [trial for trial in self.trials if trial.state == COMPLETE]
+        error = SearchError(f"none of the {len(self.trials)} trials is complete")
+        if complete:
+            error = SearchError("no complete trial is feasible", _violations(complete))
+        error.trials = self.trials
+        return error
 
     @property
     def pareto_front(self) -> tuple[Trial, ...]:
-        """The complete trials that no other one beats in every objective, in order of their number."""
+        """The complete and feasible trials that no other one dominates, in order of their number."""
         return pareto_front(self.trials, self.directions)
 
     def to_dataframe(self) -> Any:
@@ -124,7 +134,8 @@ class SearchResult:
         """An Optuna Study in memory that holds the trials, whichever backend ran them.
 
         What Optuna has no form for is stored there as `translate(space, "optuna", encode=True)`
-        encodes it; the params as they were are in each trial's user_attrs["params"].
+        encodes it; the params as they were are in each trial's user_attrs["params"], unless the trial
+        has set that itself.
         """
         from hpcompat.studies import study_of
 
@@ -146,6 +157,22 @@ class SearchResult:
         return tables.html(self)
 
 
+def is_eligible(trial: Trial) -> bool:
+    """Whether it may be the best: it is complete, and feasible."""
+    return trial.state == COMPLETE and trial.is_feasible
+
+
+def _violations(trials: Sequence[Trial]) -> Iterator[Fault]:
+    """A fault for each constraint that the trials violate."""
+    violated: dict[str, list[float]] = {}
+    for trial in trials:
+        for name, value in trial.constraints.items():
+            if not value <= 0:
+                violated.setdefault(name, []).append(value)
+    for name, values in violated.items():
+        yield Fault(name, f"is above 0 in {count(len(values), 'trial')}, by {min(values):g} at the least")
+
+
 def losses(trial: Trial, directions: Sequence[str]) -> tuple[float, ...]:
     """The values with their signs turned so that less is better."""
     signed = zip(trial.values or (), directions, strict=True)
@@ -153,7 +180,7 @@ def losses(trial: Trial, directions: Sequence[str]) -> tuple[float, ...]:
 
 
 def pareto_front(trials: Iterable[Trial], directions: Sequence[str]) -> tuple[Trial, ...]:
-    """The complete trials that no other one dominates, in order of their number.
+    """The complete and feasible trials that no other one dominates, in order of their number.
 
     One trial dominates another that it equals or betters in every objective and betters in one.
 
@@ -162,7 +189,7 @@ def pareto_front(trials: Iterable[Trial], directions: Sequence[str]) -> tuple[Tr
     [0, 1]
     """
     ranked = sorted(
-        ((losses(trial, directions), trial) for trial in trials if trial.state == COMPLETE),
+        ((losses(trial, directions), trial) for trial in trials if is_eligible(trial)),
         key=lambda pair: (pair[0], pair[1].number),
     )
     front: list[tuple[tuple[float, ...], Trial]] = []
@@ -173,7 +200,7 @@ def pareto_front(trials: Iterable[Trial], directions: Sequence[str]) -> tuple[Tr
 
 
 def extended(front: tuple[Trial, ...], trial: Trial, directions: Sequence[str]) -> tuple[Trial, ...]:
-    """The Pareto front once a complete trial has joined those that it is the front of.
+    """The Pareto front once a complete and feasible trial has joined those that it is the front of.
 
     >>> front = extended((Trial(0, {}, (2.0,)),), Trial(1, {}, (1.0,)), ["minimize"])
     >>> [trial.number for trial in front]

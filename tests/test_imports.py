@@ -102,6 +102,7 @@ def test_the_public_names_are_these() -> None:
             "BackendError",
             "MissingBackendError",
             "SearchError",
+            "TrialPruned",
         ]
     )
     for name in hpcompat.__all__:

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from hpcompat.errors import BackendError, Fault, MissingBackendError
+from hpcompat.notes import Notes
 from hpcompat.space import SearchSpace
 from hpcompat.trials import Trial
 
@@ -79,6 +80,10 @@ def _unheard(value: float, step: int) -> None:
     """Where no pruner listens."""
 
 
+def _unnoted(key: str, value: Any) -> None:
+    """Where the engine hears of notes with the finished trial alone."""
+
+
 def _never() -> bool:
     return False
 
@@ -94,6 +99,7 @@ class Suggestion:
     `report(value, step)` and `should_prune()` talk to the engine's pruner. `native`: the engine's own
     trial object, if there is one. `prepared()` is called when all is set up and before a training begins,
     `stepped()` after each step of it: where several ranks go through one trial they meet there.
+    `notes`: what the trial has noted so far; each note goes to `set_user_attr` or `set_constraint` at once.
     """
 
     number: int
@@ -103,6 +109,9 @@ class Suggestion:
     native: Any = None
     prepared: Callable[[], None] = _nobody
     stepped: Callable[[], None] = _nobody
+    notes: Notes = field(default_factory=Notes)
+    set_user_attr: Callable[[str, Any], None] = _unnoted
+    set_constraint: Callable[[str, float], None] = _unnoted
 
 
 Evaluate = Callable[[Suggestion], Trial]

@@ -37,9 +37,9 @@ def function_objective(function: Callable[[TrialView], Any], setting: Setting) -
                 return made_trainer(outcome, attempt)
             finally:
                 alive.extend(references(outcome.model, outcome.optimizer))
+        if attempt.view.told_to_stop:  # what it returns may be half a result, which has no score
+            return None
         if outcome is None:
-            if attempt.view.told_to_stop:
-                return None
             raise TypeError("the function returned None, and no number, list of numbers, or metrics")
         return attempt.score(outcome)
 

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from hpcompat.backends import Suggestion
+from hpcompat.errors import TrialPruned
 from hpcompat.objectives.directories import Runs, writable
 from hpcompat.objectives.scores import ComputeObjective, Undecided, Values, numbers, values_of
 from hpcompat.objectives.view import TrialView
@@ -68,7 +69,10 @@ class Attempt:
 
 
 def conduct(attempt: Attempt, body: Callable[[Attempt], Values | None]) -> Trial:
-    """Run `body`, which returns the values, or None for a pruned trial.
+    """Run `body`, which returns the values.
+
+    The trial is PRUNED if it raises `TrialPruned`, or returns (whatever it be) after `should_prune()` has said
+    True; not if it has reported since: then it went on on purpose.
 
     An exception makes the trial FAILED and goes no further. Only `Undecided` does, for it would hit
     every trial alike, with the trial as far as it came; and what is no `Exception` (Ctrl-C).
@@ -78,7 +82,7 @@ def conduct(attempt: Attempt, body: Callable[[Attempt], Values | None]) -> Trial
     values, state, error, undecided = None, COMPLETE, None, None
     try:
         values = body(attempt)
-        if values is None:
+        if view.told_to_stop or values is None:
             state, values = PRUNED, _last_report(view)
         elif any(map(math.isnan, values)):
             raise ValueError(f"the objective is nan{f': {values}' if len(values) > 1 else ''}")
@@ -102,6 +106,7 @@ def conduct(attempt: Attempt, body: Callable[[Attempt], Values | None]) -> Trial
         checkpoint=attempt.checkpoint,
         error=error,
         metrics=attempt.metrics,
+        **attempt.suggestion.notes.fields(),
     )
     if undecided is not None:
         undecided.unscored = (trial,) if attempt.metrics else ()
@@ -139,9 +144,8 @@ def _last_report(view: TrialView) -> Values | None:
 
 
 def _is_pruned(raised: Exception) -> bool:
-    # Optuna's own; where it is not loaded nobody can have raised it
-    optuna = sys.modules.get("optuna.exceptions")
-    return optuna is not None and isinstance(raised, optuna.TrialPruned)
+    optuna = sys.modules.get("optuna.exceptions")  # where it is not loaded its own cannot have been raised
+    return isinstance(raised, TrialPruned) or (optuna is not None and isinstance(raised, optuna.TrialPruned))
 
 
 def described(raised: BaseException) -> str:

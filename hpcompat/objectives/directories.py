@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from hpcompat.errors import SearchError
-from hpcompat.trials import COMPLETE, Trial, extended, losses
+from hpcompat.trials import COMPLETE, Trial, extended, is_eligible, losses
 
 KEEP = ("best", "all", "none")
 
@@ -100,7 +100,7 @@ class Keeper:
     def add(self, trial: Trial) -> None:
         """Take in a finished trial; remove what it beat, or its own directory."""
         before = self.front
-        if trial.state == COMPLETE:
+        if is_eligible(trial):
             if len(self.directions) > 1:
                 self.front = extended(before, trial, self.directions)
             elif not before or self._rank(trial) < self._rank(before[0]):

@@ -134,7 +134,7 @@ def train(trainer: Any, attempt: Attempt) -> Values | None:
     trainer.callback_handler.callbacks = [_announcing(attempt), *callbacks]
     try:
         trainer.train()
-        if watch.pruned:
+        if attempt.view.told_to_stop:
             return None
         if not any(watch.evaluations):  # one at step 0 tells nothing of the training
             trainer.evaluate()
@@ -146,7 +146,7 @@ def train(trainer: Any, attempt: Attempt) -> Values | None:
 
 @dataclass
 class Watch:
-    """What a running Trainer shows: its evaluations by step, and whether it was pruned.
+    """What a running Trainer shows: its evaluations by step.
 
     `metric`: the one that decides where no compute_objective does. `evaluations`: the metrics of each, and their
     values, which are None as long as it is not known which metric is the objective.
@@ -155,7 +155,6 @@ class Watch:
     attempt: Attempt
     metric: str | None = None
     evaluations: dict[int, tuple[Values | None, dict[str, float]]] = field(default_factory=dict)
-    pruned: bool = False
 
     def evaluated(self, trainer: Any, metrics: dict[str, float]) -> None:
         """Take in an evaluation; during training ask the pruner, and stop the Trainer if it says so."""
@@ -170,7 +169,6 @@ class Watch:
         if trainer.is_in_train and not self.attempt.setting.several:
             self.attempt.view.report(values[0], step)
             if self.attempt.view.should_prune():
-                self.pruned = True
                 # raising would leave the Trainer in the middle of its loop, on one rank of several
                 trainer.control.should_training_stop = True
                 trainer.control.should_save = False

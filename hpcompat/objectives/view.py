@@ -19,7 +19,8 @@ class TrialView(Mapping[str, Any]):
     `trial["learning_rate"]` (a dotted name reaches into a group), `trial.params`, `trial.assignments`,
     `trial.number`, `trial.suggest_float("learning_rate", ...)` and its kin (the trial's own value;
     a name that is not in the space goes to Optuna, if that drives the search), `trial.report(value,
-    step)` and `trial.should_prune()`. Everything else is asked of Optuna's own trial, if there is one.
+    step)`, `trial.should_prune()`, `trial.set_user_attr(key, value)`, `trial.set_constraint(key, value)`.
+    Everything else is asked of the engine's own trial, if there is one: `trial.study` is Optuna's alone.
 
     >>> from hpcompat.backends import Suggestion
     >>> trial = TrialView(Suggestion(3, {"lr": 0.1, "model": {"layers": 2}}))
@@ -61,16 +62,46 @@ class TrialView(Mapping[str, Any]):
         value, step = float(value), int(step)
         if step not in self.intermediate_values:
             self.intermediate_values[step] = value
+            self.told_to_stop = False  # it goes on, on purpose
             self._suggestion.report(value, step)
 
     def should_prune(self) -> bool:
         """Whether the pruner would rather have the trial end here.
 
-        End it by raising `optuna.TrialPruned` or returning None.
+        End it by raising `hpcompat.TrialPruned` or returning: unless it reports again, it is PRUNED.
         """
         self._require_one_objective("should_prune")
-        self.told_to_stop = self._suggestion.should_prune()
-        return self.told_to_stop
+        decision = bool(self._suggestion.should_prune())
+        self.told_to_stop = self.told_to_stop or decision
+        return decision
+
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        """The attributes set so far."""
+        attrs: dict[str, Any] = self._suggestion.notes.fields()["user_attrs"]
+        return attrs
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Note an attribute, which the `Trial` keeps: any JSON value, as JSON holds it (a tuple is a list).
+
+        Raises `TypeError` for other values, `ValueError` for a name that begins with "hpcompat:".
+        """
+        self._suggestion.set_user_attr(key, self._suggestion.notes.add_user_attr(key, value))
+
+    @property
+    def constraints(self) -> dict[str, float]:
+        """The values of the constraints set so far."""
+        return dict(self._suggestion.notes.constraints)
+
+    def set_constraint(self, key: str, value: float) -> None:
+        """Note by how much the trial violates a constraint: it is feasible where none is above 0.
+
+        A constraint is set once; a second value is ignored with a warning. Raises `TypeError` for what is not
+        a number, `ValueError` for NaN.
+        """
+        number = self._suggestion.notes.add_constraint(key, value)
+        if number is not None:
+            self._suggestion.set_constraint(key, number)
 
     def _require_one_objective(self, what: str) -> None:
         if self._objectives > 1:
@@ -92,9 +123,11 @@ class TrialView(Mapping[str, Any]):
             return partial(self._suggest, name)
         if name.startswith("_"):  # before __init__ has run (copy, pickle) there is no suggestion to ask
             raise AttributeError(name)
-        if self._suggestion.native is None:
-            raise AttributeError(f"the trial has no {name!r}")
-        return getattr(self._suggestion.native, name)
+        native = self._suggestion.native
+        if not hasattr(native, "suggest_float") and not hasattr(native, name):
+            only = "only Optuna's own trial may have it, with backend='optuna'"
+            raise AttributeError(f"the trial has no {name!r}: {only}")
+        return getattr(native, name)
 
     def __getitem__(self, name: str) -> Any:
         found: Any = self._values

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,40 @@ def ours() -> Callable[..., hp.SearchResult]:
         return hp.search(trainer, space, **{"progress": False, "seed": 0, **options})
 
     return run
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """Ray, started once, unless another test has it running."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as directory:
+        quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        ray.init("local", num_cpus=2, _temp_dir=directory, **quiet)
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def called(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """A way to search, called silently and repeatably; under Ray one trial at a time."""
+
+    def call(way: Callable[..., Any], *arguments: Any, backend: str, **options: Any) -> Any:
+        if backend == "ray":
+            request.getfixturevalue("cluster")
+            options = {"max_concurrent_trials": 1, **options}
+        return way(*arguments, backend=backend, **{"progress": False, "seed": 0, **options})
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def search(called: Callable[..., Any]) -> Callable[..., hp.SearchResult]:
+    """Hpcompat's search on a `backend`, called so."""
+    return partial(called, hp.search)
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ there are few searches over a Trainer, each of which shows several things.
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import random
@@ -16,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import cache, partial
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -71,39 +70,6 @@ NET_TYPES = {
     **{"width": int, "pad": tuple, "rate": float, "units": int, "shift": float, "gain": float, "heads": int},
     "layers": int,
 }
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Ray, started once, unless another test has it running."""
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as directory:
-        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-        ray.init("local", num_cpus=2, _temp_dir=directory, **quiet)
-        yield
-        ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def called(request):
-    """A way to search, called silently and repeatably; under Ray one trial at a time."""
-
-    def call(way, *arguments, backend, **options):
-        if backend == "ray":
-            request.getfixturevalue("cluster")
-            options = {"max_concurrent_trials": 1, **options}
-        return way(*arguments, backend=backend, **{"progress": False, "seed": 0, **options})
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def search(called):
-    return partial(called, hp.search)
 
 
 def parabola(trial):

@@ -84,7 +84,7 @@ def test_a_failed_trial_has_its_cause_and_the_search_goes_on(ours, fault, cause)
     assert failed.values is None
     assert failed.cause == cause
     assert [trial.state.name for trial in result.native.trials] == [s.replace("ED", "") for s in states]
-    assert result.native.trials[1].user_attrs["error"].startswith(cause)
+    assert result.native.trials[1].user_attrs["hpcompat: error"].startswith(cause)
     assert "1: " in str(result) or "FAILED" in str(result)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpcompat import studies
@@ -66,14 +66,24 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
             try:
                 if not queue.admits(trial):
                     raise _Failed("surplus")
-                suggestion = Suggestion(queue.number(trial), suggest(trial), trial.report, trial.should_prune, trial)
+                params = suggest(trial)
+                suggestion = Suggestion(
+                    number=queue.number(trial),
+                    params=params,
+                    report=trial.report,
+                    should_prune=trial.should_prune,
+                    native=trial,
+                    notes=studies.notes_of(trial),  # a trial that was enqueued may have some
+                    set_user_attr=trial.set_user_attr,
+                    set_constraint=trial.set_constraint,
+                )
             except KeyboardInterrupt:
                 trial.set_user_attr(SURPLUS, True)  # it has not begun, and another one is to be run for it
                 raise
             try:
                 done = evaluate(suggestion)
             except KeyboardInterrupt:
-                trial.set_user_attr("error", "KeyboardInterrupt: the search was interrupted")
+                trial.set_user_attr(studies.ERROR, "KeyboardInterrupt: the search was interrupted")
                 raise
             over.append((trial.number, done))
             try:
@@ -86,10 +96,15 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
         def hear() -> bool:
             """Take in the trials that are over; whether the search is to end: an exhausted sampler stops the study."""
             enough: bool = study._stop_flag
-            for _, done in over[len(own) :]:
-                own.append(done)
-                enough = plan.finished(done) or enough
+            forms = study.get_trials(deepcopy=False)
+            for number, done in over[len(own) :]:
+                # a sampler's constraints_func has added to them when the trial was over
+                enough = take(replace(done, constraints=studies.notes_of(forms[number]).constraints)) or enough
             return enough
+
+        def take(done: Trial) -> bool:
+            own.append(done)
+            return plan.finished(done)
 
         deadline = time.monotonic() + (plan.timeout or float("inf"))
         again = {"catch": (_Failed,), "gc_after_trial": plan.options.get("gc_after_trial", False)}
@@ -100,6 +115,8 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
                 ended = hear()  # the study holds the trial by now
         except (KeyboardInterrupt, Exception) as error:
             if not _is_ctrl_c(error):
+                for _, done in over[len(own) :]:  # the study may not have it; it has finished all the same
+                    take(done)
                 if failure := _failure(error):
                     raise failure from error
                 raise
@@ -154,7 +171,7 @@ def _put_away(study: Any, begun: Container[int], over: Mapping[int, Trial], optu
     for form in study.get_trials(deepcopy=False):
         if form.number in begun and not form.state.is_finished():
             done = over.get(form.number)
-            if done is None and "error" not in form.user_attrs:
+            if done is None and studies.ERROR not in form.user_attrs:
                 optuna.trial.Trial(study, form._trial_id).set_user_attr(SURPLUS, True)
             state = states[studies.STATES[done.state]] if done else states.FAIL
             with suppress(RuntimeError):  # a sampler that stops an optimize: there is none now

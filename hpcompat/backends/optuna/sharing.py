@@ -20,7 +20,7 @@ from hpcompat.backends.grid import configurations
 from hpcompat.backends.processes import ended, this_process
 from hpcompat.errors import BackendError, Fault, ParamsError
 from hpcompat.space.values import identity
-from hpcompat.studies import OWNER
+from hpcompat.studies import ERROR, OWNER
 from hpcompat.translators import Translation
 
 HISTORY, SURPLUS, CLAIM = "hpcompat: history", "hpcompat: surplus", "hpcompat: claim"
@@ -100,7 +100,7 @@ class Shared:
         marks = form.user_attrs
         if HISTORY in marks or SURPLUS in marks or form.state.name == "WAITING":
             return False
-        if form.state.name != "FAIL" or "error" in marks:
+        if form.state.name != "FAIL" or ERROR in marks:
             return True
         return bool(form.params) and (OWNER not in marks or self._is_whole(form))
 

@@ -14,6 +14,7 @@ from hpcompat.backends import Plan
 from hpcompat.backends.ray.engines import Engine, Exhausted, Result
 from hpcompat.backends.ray.nodes import explained
 from hpcompat.backends.ray.trainable import FATAL, LOST, REPORT, TRIAL, Report
+from hpcompat.notes import Notes
 from hpcompat.objectives.directories import last_checkpoint
 from hpcompat.objectives.scores import Undecided
 from hpcompat.trials import FAILED, PRUNED, Trial
@@ -149,11 +150,13 @@ class Course:
     def _finished(self, key: str, trial: Trial, result: Result | None) -> None:
         asked = self.running.pop(key)
         try:
-            self.engine.tell(asked.key, trial, result)
-            if trial.directory:
-                self.note(trial.directory)
-            self.done.append(trial)
-            self.over = self.plan.finished(trial) or self.over
+            try:
+                trial = self.engine.tell(asked.key, trial, result)
+            finally:  # it has finished, whatever the engine makes of it
+                if trial.directory:
+                    self.note(trial.directory)
+                self.done.append(trial)
+                self.over = self.plan.finished(trial) or self.over
         except BaseException as error:  # Ray's loop would bury it
             self._fatal(error)
 
@@ -180,5 +183,6 @@ class Course:
             run_id=directory and os.path.relpath(directory, self.root or os.path.dirname(directory)),
             directory=directory,
             checkpoint=directory and last_checkpoint(directory),
+            **(last.notes if last else Notes()).fields(),
             **fields,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpcompat import studies
@@ -29,12 +29,13 @@ class Engine:
     """Something that suggests.
 
     `ask(key)`: params for the trial of that key; None: not now. Raises `Exhausted`. `report(key, value,
-    step, result)` and `tell(key, trial, result)` say how it goes, `result` as Ray has it.
+    step, result)` and `tell(key, trial, result)` say how it goes, `result` as Ray has it; `tell` returns the
+    trial, to which a sampler may have added constraints.
     """
 
     ask: Callable[[str], dict[str, Any] | None]
     report: Callable[[str, float, int, Result], None]
-    tell: Callable[[str, Trial, Result | None], None]
+    tell: Callable[[str, Trial, Result | None], Trial]
 
 
 def engine(plan: Plan) -> Engine:
@@ -86,10 +87,15 @@ def _study_engine(plan: Plan) -> Engine:
     def report(key: str, value: float, step: int, result: Result) -> None:
         asked[key].report(value, step)
 
-    def tell(key: str, trial: Trial, result: Result | None) -> None:
+    def tell(key: str, trial: Trial, result: Result | None) -> Trial:
         state = optuna.trial.TrialState[studies.STATES[trial.state]]
         values = list(trial.values or ()) if trial.state == COMPLETE else None
-        study.tell(asked.pop(key), values, state)
+        live = asked.pop(key)
+        for name, attr in trial.user_attrs.items():
+            live.set_user_attr(name, attr)
+        for name, violation in trial.constraints.items():
+            live.set_constraint(name, violation)
+        return replace(trial, constraints=studies.notes_of(study.tell(live, values, state)).constraints)
 
     return Engine(ask, report, tell)
 
@@ -137,8 +143,9 @@ def _native_engine(plan: Plan) -> Engine:
     def report(key: str, value: float, step: int, result: Result) -> None:
         search_alg.on_trial_result(key, dict(result))
 
-    def tell(key: str, trial: Trial, result: Result | None) -> None:
+    def tell(key: str, trial: Trial, result: Result | None) -> Trial:
         failed = trial.state == FAILED
         search_alg.on_trial_complete(key, None if failed or result is None else dict(result), error=failed)
+        return trial
 
     return Engine(ask, report, tell)

@@ -59,6 +59,7 @@ class Group:
             self.made.update(dict.fromkeys(path for path in said.made if path not in self.made))
             if isinstance(said, Ended):
                 break
+            suggestion.notes.update(said.notes)
             suggestion.report(said.value, said.step)
             lead.answer.remote(suggestion.should_prune())
         if said.whole:

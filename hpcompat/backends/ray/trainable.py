@@ -16,7 +16,8 @@ from hpcompat.backends.ray.errands import Errand, settle
 from hpcompat.backends.ray.group import Group
 from hpcompat.backends.ray.nodes import NodeLost
 from hpcompat.backends.ray.shipping import unpacked
-from hpcompat.errors import HpcompatError
+from hpcompat.errors import HpcompatError, TrialPruned
+from hpcompat.notes import Notes
 from hpcompat.objectives.diary import Diary
 from hpcompat.trials import FAILED, Trial
 
@@ -41,6 +42,7 @@ class Report:
     step: int
     start: datetime
     directory: str | None
+    notes: Notes
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Wire:
     start: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     stopped: bool = False
     reports: dict[int, float] = field(default_factory=dict)
+    notes: Notes = field(default_factory=Notes)
     before: int = 0
 
     def __post_init__(self) -> None:
@@ -68,12 +71,11 @@ class Wire:
     def report(self, value: float, step: int) -> None:
         """Tell Ray; where it has stopped the trial before, end the function that goes on regardless."""
         if self.stopped:
-            from optuna import TrialPruned
-
             raise TrialPruned
         self.reports[step] = value
         directory = list(self.made)[-1] if len(self.made) > self.before else None
-        self.send({REPORT: Report(value, step, self.start, directory), names(1)[0]: value})
+        report = Report(value, step, self.start, directory, Notes(**self.notes.fields()))
+        self.send({REPORT: report, names(1)[0]: value})
 
     def should_prune(self) -> bool:
         return self.stopped
@@ -109,7 +111,7 @@ def trainable(config: dict[str, Any], errand: Errand, shipment: Any) -> None:
         Wire(errand, {}).end(**{FATAL: error})
         sys.exit(0)
     wire = Wire(errand, workshop.made)
-    suggestion = Suggestion(config["number"], config["params"], wire.report, wire.should_prune)
+    suggestion = Suggestion(config["number"], config["params"], wire.report, wire.should_prune, notes=wire.notes)
     _conclude(wire, lambda: workshop.evaluate(suggestion), suggestion)
     sys.exit(0)  # all is said: a return would make Ray wait for an answer to nothing
 
@@ -134,6 +136,7 @@ def _conclude(wire: Wire, evaluated: Callable[[], Trial], suggestion: Suggestion
             start=wire.start,
             end=datetime.now(timezone.utc),
             error=f"{cause}\n\n{''.join(traceback.format_exception(error))}",
+            **wire.notes.fields(),
         )
     if not wire.stopped:
         wire.end(**{TRIAL: trial})

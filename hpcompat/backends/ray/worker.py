@@ -14,7 +14,8 @@ from typing import Any
 from hpcompat.backends import Suggestion
 from hpcompat.backends.ray.errands import Errand, settle
 from hpcompat.backends.ray.shipping import unpacked
-from hpcompat.errors import HpcompatError
+from hpcompat.errors import HpcompatError, TrialPruned
+from hpcompat.notes import Notes
 from hpcompat.objectives.diary import Diary
 from hpcompat.trials import Trial
 
@@ -52,11 +53,12 @@ def environments(places: Sequence[Place], address: tuple[str, int]) -> list[dict
 
 @dataclass(frozen=True)
 class Reported:
-    """An intermediate value from rank 0; `made`: the run directories so far."""
+    """An intermediate value from rank 0; `made`: the run directories so far, `notes`: the trial's."""
 
     value: float
     step: int
     made: tuple[str, ...]
+    notes: Notes
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Worker:
         self.stopped = False
         self.group = ExitStack()
         self.made: dict[str, None] = {}
+        self.notes = Notes()
 
     def place(self) -> Place:
         """Where it is."""
@@ -124,7 +127,8 @@ class Worker:
     def lead(self, number: int, params: dict[str, Any]) -> None:
         """Rank 0: begin a trial; `next` says how it goes."""
         self.stopped = False
-        suggestion = Suggestion(number, params, self._report, lambda: self.stopped)
+        self.notes = Notes()
+        suggestion = Suggestion(number, params, self._report, lambda: self.stopped, notes=self.notes)
         threading.Thread(target=self._lead, args=(suggestion,), daemon=True).start()
 
     def _lead(self, suggestion: Suggestion) -> None:
@@ -138,10 +142,8 @@ class Worker:
 
     def _report(self, value: float, step: int) -> None:
         if self.stopped:
-            from optuna import TrialPruned
-
             raise TrialPruned
-        self.said.put(Reported(value, step, tuple(self.made)))
+        self.said.put(Reported(value, step, tuple(self.made), Notes(**self.notes.fields())))
         self.stopped = self.answers.get()
 
     def next(self) -> Reported | Ended:

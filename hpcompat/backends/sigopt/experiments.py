@@ -12,16 +12,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
+from itertools import count, takewhile
 from typing import Any
 
 from hpcompat.backends.processes import ended, this_process
 from hpcompat.backends.sigopt.server import listed, steadily
 from hpcompat.errors import Fault
+from hpcompat.notes import dump_notes, load_notes
 from hpcompat.space.values import identity
 from hpcompat.translators.translation import Passage, Translation
 from hpcompat.trials import COMPLETE, FAILED, Trial
 
-_TAG, _HISTORY, _OWNER = "hpcompat", "hpcompat_history", "hpcompat_owner"
+_TAG, _HISTORY, _OWNER, _NOTES = "hpcompat", "hpcompat_history", "hpcompat_owner", "hpcompat_notes"
 _CHANCE = random.SystemRandom()  # training code seeds the others, alike in every process
 _MEETING = 0.1
 """Seconds that processes wait for, which have met at the same trial."""
@@ -192,6 +194,7 @@ class Experiment:
             end=datetime.fromtimestamp(observation.created, timezone.utc) if observation.created else None,
             run_id=metadata.get("run_id"),
             error=metadata.get("error"),
+            **load_notes(_joined(metadata)),
         )
 
     def fetched(self) -> Any:
@@ -206,7 +209,16 @@ def _metadata(observation: Any) -> Mapping[str, Any]:
 def _notes(trial: Trial) -> dict[str, str]:
     """What of a trial is worth reading beside its observation."""
     notes = {"run_id": trial.run_id, "error": trial.cause}
-    return {name: text[:_LONGEST_TEXT] for name, text in notes.items() if text}
+    own = dump_notes(trial) or ""
+    cut = [own[start : start + _LONGEST_TEXT] for start in range(0, len(own), _LONGEST_TEXT)]
+    whole = {f"{_NOTES}_{index}": text for index, text in enumerate(cut)}
+    return {**{name: text[:_LONGEST_TEXT] for name, text in notes.items() if text}, **whole}
+
+
+def _joined(metadata: Mapping[str, Any]) -> str | None:
+    """The text of `dump_notes`, which lies in pieces."""
+    pieces = takewhile(bool, (metadata.get(f"{_NOTES}_{index}", "") for index in count()))
+    return "".join(pieces) or None
 
 
 def without_noise(translation: Translation, assignments: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from hpcompat.backends import Plan
 from hpcompat.errors import BackendError, Fault, HpcompatError, ParamsError, SearchError
+from hpcompat.notes import load_notes
 from hpcompat.space import SearchSpace
 from hpcompat.translators import Translation, translate
 from hpcompat.translators.wandb import METHODS, from_wandb
@@ -19,6 +20,8 @@ from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
 PROJECT = "uncategorized"
 """Where W&B puts a sweep for which no project is named."""
 ENDED, SURPLUS = ("finished", "failed", "crashed", "killed"), "SURPLUS"
+NOTES = "hpcompat_notes"
+"""Where the summary of a run holds the constraints and attributes of its trial."""
 
 
 def joined(plan: Plan, sweep_id: str, project: str | None = None, entity: str | None = None) -> tuple[Any, Translation]:
@@ -113,4 +116,5 @@ def _trial(run: Any, number: int, translation: Translation, names: Sequence[str]
         state=state,
         start=datetime.fromisoformat(run.created_at.replace("Z", "+00:00")).astimezone(timezone.utc),
         error=error if state == FAILED else None,
+        **load_notes(summary.get(NOTES)),
     )

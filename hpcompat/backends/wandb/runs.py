@@ -15,8 +15,10 @@ from typing import Any
 
 from hpcompat.backends import Evaluate, Suggestion
 from hpcompat.backends.private import private_directory
+from hpcompat.backends.wandb.joining import NOTES
 from hpcompat.backends.wandb.sharing import Shared
 from hpcompat.errors import BackendError, Fault, SearchError
+from hpcompat.notes import dump_notes
 from hpcompat.objectives.directories import writable
 from hpcompat.trials import FAILED, Trial
 
@@ -90,7 +92,9 @@ def record(run: Any, trial: Trial, names: Sequence[str]) -> None:
     try:
         if trial.values is not None:
             run.log(dict(zip(names, trial.values, strict=True)))
+        notes = dump_notes(trial)
         run.summary.update({"state": trial.state, **({"error": trial.cause} if trial.error else {})})
+        run.summary.update({NOTES: notes} if notes else {})
         run.finish(exit_code=int(trial.state == FAILED))
     except OSError as error:
         hint = Fault("", "what is finished is in the journal: see to it, then go on with resume=True")

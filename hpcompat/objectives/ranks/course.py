@@ -70,6 +70,7 @@ class Course:
             end=datetime.now(timezone.utc),
             directory=self.directory,
             error=cause,
+            **self.suggestion.notes.fields(),
         )
 
 

@@ -8,9 +8,6 @@ from typing import Any
 
 from hpcompat.objectives.directories import Runs
 
-# what a trial of Optuna's takes note of, once: on rank 0
-_NOTES = ("set_user_attr", "set_system_attr")
-
 
 class Relay:
     """Rank 0's trial of the engine; every value that it suggests is told."""
@@ -41,8 +38,6 @@ class Echo:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("suggest_"):
             return lambda *args, **kwargs: self._hear("suggest")
-        if name in _NOTES:
-            return lambda *args, **kwargs: None
         raise AttributeError(f"the engine's trial is on rank 0, and {name!r} with it")
 
 

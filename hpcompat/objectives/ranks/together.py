@@ -62,7 +62,7 @@ class Together(Alone):
             self.crew.require_whole()
             number = self.crew.begun + 1
             live = hasattr(suggestion.native, "suggest_float")
-            self.line.put(f"order/{number}", (suggestion.number, suggestion.params, live))
+            self.line.put(f"order/{number}", (suggestion.number, suggestion.params, live, suggestion.notes))
             self.line.drop(f"order/{number - 2}")
             return self.crew.evaluated(evaluate, suggestion)
 
@@ -86,9 +86,9 @@ class Together(Alone):
         """The others: evaluate what rank 0 says, until it says what was found."""
         try:
             while (order := self._order()) is not None:
-                number, params, live = order
+                number, params, live, notes = order
                 native = Echo(lambda kind: self.crew.talk().hear(kind)) if live else None
-                self.crew.evaluated(evaluate, Suggestion(number, params, native=native))
+                self.crew.evaluated(evaluate, Suggestion(number, params, native=native, notes=notes))
         except KeyboardInterrupt:
             self.crew.interrupts.asked = self.crew.interrupts.stopped = True
         except SearchError:
