@@ -75,7 +75,7 @@ def _plot_with_optuna(name: str, target: Any, result: SearchResult) -> Figure:
     import optuna
 
     plot = getattr(optuna.visualization.matplotlib, name)
-    layout = {"figure.constrained_layout.use": True, "figure.figsize": (9, 5)}  # room for long names
+    layout: dict[Any, Any] = {"figure.constrained_layout.use": True, "figure.figsize": (9, 5)}  # room for long names
     # Optuna's style sheet goes with the context
     with matplotlib.rc_context(layout), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
