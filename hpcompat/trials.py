@@ -26,7 +26,7 @@ class Trial:
     `values`: one float for each direction; of a pruned trial the last one reported, if any; None if
     it failed. `state`: "COMPLETE", "PRUNED" or "FAILED". `intermediate_values`: what was reported,
     by step. `start`, `end`: UTC. `run_id`: the name of its run directory, and `directory` where that
-    is, as long as it is kept; `checkpoint`: the model saved there, the best one where the Trainer
+    is, as long as anything is in it; `checkpoint`: the model saved there, the best one where the Trainer
     loads the best at the end, else the last. `error`: why it failed, the cause first, then the traceback.
     `constraints`: values by name that the trial set; it is feasible if none is above 0. `user_attrs`: what
     it noted of itself. `metrics`: what the evaluation behind `values` measured, by name.

@@ -89,7 +89,8 @@ def search(
       same backend or another. Where there is no journal yet, a new search; a journal without `resume`
       is an error. A search in a store of its backend's (storage, sweep_id, …) keeps no journal, and
       goes on with what the store holds.
-    - `keep`: whose run directories stay: "best" (the whole front for several objectives), "all", "none".
+    - `keep`: whose checkpoints stay: "best" (the whole front for several objectives), "all", "none". What a
+      trial logged, and what your own code wrote into its run directory, stays in any case.
     - `output_dir`: where the run directories and the journal of finished trials are made; by default
       that of the Trainer. A plain function without one leaves nothing.
     - `hp_name`: trial -> the name of its run directory; by default run-<number>.

@@ -1,15 +1,15 @@
-"""Run directories: each made once, for one trial, and kept or removed with it."""
+"""Run directories: each made once, for one trial; its checkpoints are kept or removed with it."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import uuid
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from hpcompat.errors import SearchError
+from hpcompat.objectives.checkpoints import remove_checkpoints
 from hpcompat.trials import COMPLETE, Trial, extended, is_eligible, losses
 
 KEEP = ("best", "all", "none")
@@ -48,10 +48,10 @@ class Runs:
         raise SearchError(f"{path} and a thousand more of that name are taken")
 
     def remove(self, path: str) -> None:
-        """Remove a directory that this search made."""
+        """Remove the checkpoints from a directory that this search made, and the directory if nothing else is in it."""
         if path in self.made:
             try:
-                shutil.rmtree(path)
+                remove_checkpoints(path)
             except OSError as error:
                 warnings.warn(f"{path} could not be removed: {error}", stacklevel=2)
             del self.made[path]
@@ -64,14 +64,14 @@ class Runs:
         return None
 
     def keep_only(self, kept: Iterable[Trial]) -> None:
-        """Remove every directory that this search made but those of `kept`."""
+        """Remove the checkpoints from every directory that this search made but those of `kept`."""
         stay = {trial.directory for trial in kept}
         for path in [path for path in self.made if path not in stay]:
             self.remove(path)
 
 
 class Keeper:
-    """Which directories stay, decided with each finished trial: the disk holds few at any time."""
+    """Whose checkpoints stay, decided with each finished trial: the disk holds few at any time."""
 
     def __init__(self, runs: Runs, keep: str, directions: Sequence[str]) -> None:
         self.runs = runs
@@ -127,7 +127,7 @@ class Keeper:
 
     @property
     def kept(self) -> tuple[Trial, ...]:
-        """The trials whose directories stay under "best"."""
+        """The trials whose checkpoints stay under "best"."""
         return self.front if self.keep == "best" else ()
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from tiny import bert, left
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback
 
 import hpcompat as hp
 
@@ -126,3 +127,62 @@ def test_the_kept_checkpoint_is_the_model_of_the_best_trial(make_trainer, ours):
     model = AutoModelForSequenceClassification.from_pretrained(best.checkpoint)
     loaded = trainer(trainer={"model_init": None, "model": model})
     assert loaded.evaluate()["eval_loss"] == best.value
+
+
+class Writes(TrainerCallback):
+    """A user's own: writes a file into each run directory, and has the Trainer save its model there."""
+
+    trainer: Trainer
+
+    def on_train_end(self, args, state, control, **kwargs):
+        with open(os.path.join(args.output_dir, "notes.txt"), "w") as file:
+            file.write("mine")
+        self.trainer.save_model()
+        self.trainer.save_model(os.path.join(args.output_dir, "final"))
+        self.trainer.save_state()
+
+
+class TestCheckpointsOfBeatenTrials:
+    @pytest.mark.parametrize("keep", ["best", "none"])
+    def test_logs_and_own_files_stay(self, saving, ours, keep):
+        writes = Writes()
+        trainer = saving(report_to=["tensorboard"], logging_strategy="epoch", trainer={"callbacks": [writes]})
+        writes.trainer = trainer
+        result = ours(trainer, LR, n_trials=3, keep=keep)
+
+        assert left(trainer.args.output_dir) == ["run-0", "run-1", "run-2"]
+        for trial in result.trials:
+            assert trial.directory == os.path.join(trainer.args.output_dir, trial.run_id)
+            paths = [path for path in Path(trial.directory).rglob("*") if path.is_file()]
+            names = {path.name.partition(".tfevents")[0] for path in paths}
+            if keep == "best" and trial is result.best:
+                assert names > {"events.out", "notes.txt", "training_args.bin", "model.safetensors"}
+                assert os.path.isdir(trial.checkpoint)
+            else:
+                assert names == {"events.out", "notes.txt"}
+                assert os.listdir(trial.directory).count("final") == 0
+                assert trial.checkpoint is None
+
+    def test_failed_and_pruned_trials_keep_their_logs(self, saving, ours):
+        class Fails(TrainerCallback):
+            def on_save(self, args, state, control, **kwargs):
+                raise ValueError("after the checkpoint")
+
+        trainer = saving(report_to=["tensorboard"], trainer={"callbacks": [Fails()]})
+        with pytest.raises(hp.SearchError, match="after the checkpoint") as failure:
+            ours(trainer, LR, n_trials=1)
+        (trial,) = failure.value.trials
+        found = [path.name for path in Path(trial.directory).rglob("*") if path.is_file()]
+        assert len(found) == 1
+        assert found[0].startswith("events.out.tfevents")
+
+    def test_symlinks_are_not_followed(self, saving, ours, tmp_path):
+        (tmp_path / "data" / "checkpoint-1").mkdir(parents=True)
+
+        class Links(TrainerCallback):
+            def on_train_end(self, args, state, control, **kwargs):
+                os.symlink(tmp_path / "data", os.path.join(args.output_dir, "data"))
+                os.symlink(tmp_path / "data", os.path.join(args.output_dir, "checkpoint-99"))
+
+        ours(saving(trainer={"callbacks": [Links()]}), LR, n_trials=2, keep="none")
+        assert (tmp_path / "data" / "checkpoint-1").is_dir()
