@@ -14,6 +14,7 @@ from typing import Any
 from hpcompat.backends import Suggestion
 from hpcompat.errors import TrialPruned
 from hpcompat.objectives.directories import Runs, writable
+from hpcompat.objectives.reporting import open_wandb_run
 from hpcompat.objectives.scores import ComputeObjective, Undecided, Values, numbers, values_of
 from hpcompat.objectives.view import TrialView
 from hpcompat.space import SearchSpace
@@ -53,6 +54,8 @@ class Attempt:
         self.directory: str | None = None
         self.checkpoint: str | None = None
         self.metrics: dict[str, float] = {}
+        run = open_wandb_run()  # the user's; the one that the W&B backend has opened is the trial's
+        self.run_before = None if run is suggestion.native else run
 
     def score(self, outcome: Any) -> Values:
         """The values of what a function returned; its metrics are noted."""
@@ -95,7 +98,7 @@ def conduct(attempt: Attempt, body: Callable[[Attempt], Values | None]) -> Trial
             values, state, error = None, FAILED, described(raised)
     trial = Trial(
         number=view.number,
-        params=view.params,
+        params=view.snapshot(),
         values=values,
         state=state,
         intermediate_values=view.intermediate_values,

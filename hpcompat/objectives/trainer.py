@@ -26,6 +26,7 @@ from hpcompat.objectives.checks import deciding_metric, deciding_metrics
 from hpcompat.objectives.directories import last_checkpoint, writable
 from hpcompat.objectives.given import bring_back, reset, set_aside
 from hpcompat.objectives.models import at_rest, collect, label_smoother, made, references, unbound
+from hpcompat.objectives.reporting import close_reports, log_params, trial_run
 from hpcompat.objectives.scores import Undecided, Values, candidates, numbers
 from hpcompat.objectives.view import TrialView
 from hpcompat.trials import Trial
@@ -131,17 +132,30 @@ def train(trainer: Any, attempt: Attempt) -> Values | None:
     watch = Watch(attempt, deciding_metric(trainer))
     trainer.evaluate = _recorded(trainer, watch)
     callbacks = [each for each in trainer.callback_handler.callbacks if type(each).__name__ not in _DISPLAYS]
-    trainer.callback_handler.callbacks = [_announcing(attempt), *callbacks]
+    first, last = _announcing(attempt), _logging_params(trainer, attempt)
+    trainer.callback_handler.callbacks = [first, *callbacks, last]
     try:
-        trainer.train()
-        if attempt.view.told_to_stop:
-            return None
-        if not any(watch.evaluations):  # one at step 0 tells nothing of the training
-            trainer.evaluate()
-        return watch.kept(trainer)
+        with trial_run(trainer, attempt.run_before):
+            return _trained(trainer, watch)
     finally:
         if attempt.directory:
             attempt.checkpoint = _best_checkpoint(trainer) or last_checkpoint(attempt.directory)
+
+
+def _trained(trainer: Any, watch: Watch) -> Values | None:
+    """The values of the training; None if it was pruned."""
+    try:
+        trainer.train()
+        pruned = watch.attempt.view.told_to_stop
+        unevaluated = not pruned and not any(watch.evaluations)  # one at step 0 tells nothing of the training
+        if unevaluated:
+            trainer.evaluate()
+    except BaseException:
+        close_reports(trainer)
+        raise
+    if unevaluated:
+        close_reports(trainer)
+    return None if pruned else watch.kept(trainer)
 
 
 @dataclass
@@ -231,6 +245,17 @@ def _announcing(attempt: Attempt) -> Any:
             attempt.suggestion.stepped()
 
     return Announcing()
+
+
+def _logging_params(trainer: Any, attempt: Attempt) -> Any:
+    """A callback, to come after the reporting integrations, that adds what they do not know of the trial."""
+    from transformers.trainer_callback import TrainerCallback
+
+    class LoggingParams(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            log_params(trainer, attempt.view.snapshot())
+
+    return LoggingParams()
 
 
 @dataclass

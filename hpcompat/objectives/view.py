@@ -56,6 +56,10 @@ class TrialView(Mapping[str, Any]):
 
     assignments = params
 
+    def snapshot(self) -> dict[str, Any]:
+        """The params as a dict, which does not count as reading them."""
+        return dict(self._values)
+
     def report(self, value: float, step: int) -> None:
         """Tell the engine's pruner how the trial stands after `step`; a step's first report counts."""
         self._require_one_objective("report")
