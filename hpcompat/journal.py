@@ -1,12 +1,14 @@
 """The journal of a search: every finished trial, written and synced before anyone hears of it.
 
-`<output_dir>/hpcompat-journal.jsonl` holds JSON, a line for what is searched and one for each trial:
+`<output_dir>/hpcompat-journal.jsonl` holds JSON, a line for what is searched, one for each trial, and notes between:
 
-    {"hpcompat": 1, "space": {"x": {"kind": "float", "low": 0.0, "high": 4.0}}, "directions": ["minimize"]}
+    {"hpcompat": 1, "space": {"x": {"kind": "float", "low": 0.0, "high": 4.0}}, "directions": ["minimize"], …}
+    {"begun": 0, "step": "           0", "start": …, "params": {"x": 0.5}}
     {"number": 0, "params": {"x": 0.5}, "values": [2.25], "state": "COMPLETE", "start": …, "end": …}
 
 A process that is killed may leave its last line torn. Nobody has heard of that trial: it is as if it had
-been under way, and another takes its place.
+been under way, and another takes its place. A trial that was begun, is not finished, and was not noted as
+interrupted has ended its process; when that happens a second time, with no step between, it is FAILED.
 
 Beside it lies, while a search runs, a directory with the `Diary` of each of its processes.
 """
@@ -15,47 +17,300 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from hpcompat.errors import Fault, HpcompatError, SearchError
+from hpcompat.files import Directory, open_regular
 from hpcompat.notes import load_constraints
-from hpcompat.objectives.directories import writable
+from hpcompat.objectives.directories import KEEP, private_name, writable
 from hpcompat.space import SearchSpace
 from hpcompat.space.serial import read_value, write_value
 from hpcompat.space.values import show
-from hpcompat.trials import Trial
+from hpcompat.trials import COMPLETE, FAILED, PRUNED, UNSCORED, Trial
 
-FILE, DIARY = "hpcompat-journal.jsonl", "hpcompat-diary"
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+FILE = "hpcompat-journal.jsonl"
+_MAX_BYTES = 1 << 30
+_STEP_DIGITS = 12
+_FIRST = b'{"hpcompat"'
 
 
-def _unkept(trial: Trial) -> None:
-    """Where no journal is kept."""
-
-
-@dataclass(frozen=True)
 class Journal:
-    """`trials`: those that were in it when it was opened. `add(trial)` puts another one on the disk.
+    """What is kept of a search; this one keeps nothing.
 
-    `diary`: where run directories are noted; None where no journal is kept.
+    `trials`: those that were in it when it was opened. `dead`: those that have ended their process twice, FAILED,
+    and not in it yet. `search`: the id of the search, the same in all its legs. `keep`: see `search`. `root`: the
+    directory that it is in, and `folder` that of the diaries. `is_unfinished`: set where trials that are under way
+    leave directories for the next leg, which has to find them.
     """
 
-    trials: tuple[Trial, ...] = ()
-    add: Callable[[Trial], None] = _unkept
-    diary: str | None = None
+    is_unfinished = False
+
+    def __init__(self, keep: str | None = None) -> None:
+        self.search = uuid.uuid4().hex
+        self.keep = keep or "best"
+        self.trials: tuple[Trial, ...] = ()
+        self.dead: tuple[Trial, ...] = ()
+        self.root: str | None = None
+        self.folder: str | None = None
+
+    def add(self, trial: Trial) -> None:
+        """Put a finished trial on the disk."""
+
+    @contextmanager
+    def attempt(self, number: int, params: Mapping[str, Any]) -> Iterator[Callable[[int], None]]:
+        """Note that a trial is under way, for the time of the block; what is yielded notes how far it has come."""
+        yield lambda step: None
+
+
+class FileJournal(Journal):
+    """A journal in an open file, which is locked."""
+
+    def __init__(self, file: int, path: str, space: SearchSpace, directions: Sequence[str]) -> None:
+        super().__init__()
+        self.root = os.path.dirname(path)
+        self._file = file
+        self._path = path
+        self._process = os.getpid()
+        self._under_way: set[int] = set()
+        self._notes = _Notes()
+        lines, self._end = self._read()
+        self.trials = tuple(self._parse(lines, space, directions))
+        self.dead = tuple(self._notes.dead())
+        self._held = len(self.trials) + len(self._notes.deaths)
+
+    def start(self, space: SearchSpace, directions: Sequence[str], keep: str | None) -> None:
+        """Go on with the search, or begin one."""
+        assert self.root is not None
+        notes = self._notes
+        self.search, self.keep = notes.search or self.search, keep or notes.keep or self.keep
+        os.ftruncate(self._file, self._end)
+        about = {"search": self.search, "keep": self.keep}
+        if not self._end:
+            self._append({**space.to_dict(), "directions": list(directions), **about})
+        elif (notes.search, notes.keep) != (self.search, self.keep):
+            self._append(about)
+        self.folder = os.path.join(self.root, private_name(self.search))
+        try:  # that of a search that was killed is still there
+            with Directory(self.root) as root, root.below(private_name(self.search), create=True):
+                pass
+        except OSError as error:
+            raise SearchError(f"{self.folder} cannot be made: {error.strerror}") from error
+
+    # -- reading -----------------------------------------------------------------------------------------
+
+    def _read(self) -> tuple[list[bytes], int]:
+        """The whole lines, and where the last of them ends."""
+        if os.fstat(self._file).st_size > _MAX_BYTES:
+            raise self._damaged(Fault("", f"expected at most {_MAX_BYTES >> 20} MiB, got more"))
+        with open(self._file, "rb", closefd=False) as stream:
+            stream.seek(0)
+            *whole, torn = stream.read().split(b"\n")
+            end = stream.tell() - len(torn)
+        if not whole and torn[: len(_FIRST)] != _FIRST[: len(torn)]:
+            raise self._damaged(Fault("line 1", "expected a line that hpcompat wrote, got something else"))
+        return whole, end
+
+    def _damaged(self, fault: Fault) -> SearchError:
+        hint = "mend the line or take it out, and go on with resume=True; or move the journal away"
+        return SearchError(f"the journal {self._path} is damaged", [fault._replace(hint=hint)])
+
+    def _parse(self, lines: Sequence[bytes], space: SearchSpace, directions: Sequence[str]) -> Iterator[Trial]:
+        notes = self._notes
+        numbers: set[int] = set()
+        for line_number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+                if line_number == 1:
+                    stored = SearchSpace.from_dict(record), tuple(record["directions"])
+                    notes.take_header(record)
+                elif "number" not in record:
+                    notes.take(record)
+                    continue
+                else:
+                    trial = _trial(record, os.path.dirname(self._path))
+                    if trial.number in numbers:
+                        raise ValueError(f"trial {trial.number} is in it already")
+                    numbers.add(trial.number)
+                    notes.finished(trial.number)
+                    yield trial
+                    continue
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError, HpcompatError) as error:
+                fault = Fault(f"line {line_number}", f"{type(error).__name__}: {error}")
+                raise self._damaged(fault) from error
+            if faults := list(_differences(*stored, space, tuple(directions))):
+                faults.append(Fault("", "give another output_dir, or move the journal away"))
+                raise SearchError(f"{self._path} is the journal of another search", faults)
+
+    # -- writing -----------------------------------------------------------------------------------------
+
+    def add(self, trial: Trial) -> None:
+        """Put a finished trial on the disk, and wait for it."""
+        assert self.root is not None
+        self._append(_record(trial, self.root))
+        self._under_way.discard(trial.number)
+        self._held += 1
+
+    @contextmanager
+    def attempt(self, number: int, params: Mapping[str, Any]) -> Iterator[Callable[[int], None]]:
+        """Note that a trial is under way, and how far it has come.
+
+        It is not synced: what a process has written is there after its death.
+        """
+        self._under_way.add(number)
+        begun = f'{{"begun": {number}, "step": "'.encode()
+        place, last = self._end + len(begun), 0
+        start = datetime.now(timezone.utc).isoformat()
+        step = "0".rjust(_STEP_DIGITS)
+        self._append({"begun": number, "step": step, "start": start, "params": write_value(dict(params))}, sync=False)
+
+        def reached(step: int) -> None:
+            nonlocal last
+            if last < step < 10**_STEP_DIGITS and os.getpid() == self._process:
+                last = step
+                os.lseek(self._file, place, os.SEEK_SET)
+                os.write(self._file, str(step).rjust(_STEP_DIGITS).encode())
+
+        try:
+            yield reached
+        except BaseException:
+            self._interrupt()
+            raise
+
+    def _interrupt(self) -> None:
+        """Note that the search ends in order: the trials under way have no part in it."""
+        if os.getpid() == self._process:
+            with suppress(SearchError):
+                for number in sorted(self._under_way):
+                    self._append({"interrupted": number}, sync=False)
+            self._under_way.clear()
+
+    def _append(self, record: Mapping[str, Any], sync: bool = True) -> None:
+        line = json.dumps(record, ensure_ascii=False, default=repr).encode(errors="backslashreplace") + b"\n"
+        self._require_own()
+        try:
+            if os.fstat(self._file).st_size != self._end:  # what a Ctrl-C has kept from being written whole
+                os.ftruncate(self._file, self._end)
+            os.lseek(self._file, self._end, os.SEEK_SET)
+            written = os.write(self._file, line)
+            while written < len(line):  # what is short of room says so at the second try
+                written += os.write(self._file, line[written:])
+            if sync:
+                os.fsync(self._file)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._file, self._end)
+            hint = "what it holds is safe: make room, then go on with resume=True"
+            message = f"the journal {self._path} cannot be written: {error.strerror}"
+            raise SearchError(message, [Fault("", hint)]) from error
+        self._end += len(line)
+
+    def _require_own(self) -> None:
+        """Raise `SearchError` if this process is a forked child, or if another file is at the journal's path."""
+        if os.getpid() != self._process:
+            raise SearchError("expected the process that began the search, got one that was forked in it")
+        if not _is_at(self._file, self._path):
+            hint = "put it back where it was, then go on with resume=True"
+            message = f"the journal {self._path} was moved, replaced or removed while the search ran"
+            raise SearchError(message, [Fault("", hint)])
+
+    def close(self) -> None:
+        """Remove what is there only while a search runs; and a journal that holds nothing."""
+        self._interrupt()
+        if os.getpid() != self._process or self.is_unfinished or not _is_at(self._file, self._path):
+            return
+        assert self.root is not None
+        with suppress(OSError), Directory(self.root) as root:
+            for name in root.names():
+                if name.startswith(private_name(self.search)):
+                    root.remove(name)
+        if not self._held:
+            with suppress(OSError):
+                os.remove(self._path)
+
+
+class _Notes:
+    """What the lines between the trials say, in their order."""
+
+    def __init__(self) -> None:
+        self.search: str | None = None
+        self.keep: str | None = None
+        self._under_way: dict[int, Mapping[str, Any]] = {}
+        self.deaths: dict[int, list[Mapping[str, Any]]] = {}
+
+    def take_header(self, record: Mapping[str, Any]) -> None:
+        """What the first line says of the search, or a later one that replaces it."""
+        search, keep = record.get("search"), record.get("keep")
+        if not (search is None or (isinstance(search, str) and len(search) == 32 and set(search) <= _HEX)):
+            raise ValueError(f"expected the id of a search, got {show(search)}")
+        if keep not in (None, *KEEP):
+            raise ValueError(f"expected one of {KEEP} for keep, got {show(keep)}")
+        self.search, self.keep = search, keep
+
+    def take(self, record: Mapping[str, Any]) -> None:
+        """A line that is not a trial's."""
+        if "begun" in record:
+            number = _whole(record["begun"])
+            begun = {**record, "step": int(record["step"]), "params": read_value(record["params"])}
+            begun["start"] = datetime.fromisoformat(record["start"])
+            self._died(number)
+            self._under_way[number] = begun
+        elif "interrupted" in record:
+            self._under_way.pop(_whole(record["interrupted"]), None)
+        elif "search" in record:
+            self.take_header(record)
+        else:
+            raise ValueError(f"expected a trial or a note, got {show(record)}")
+
+    def finished(self, number: int) -> None:
+        """The trial has come to its end."""
+        self._under_way.pop(number, None)
+        self.deaths.pop(number, None)
+
+    def _died(self, number: int) -> None:
+        if number in self._under_way:
+            self.deaths.setdefault(number, []).append(self._under_way.pop(number))
+
+    def dead(self) -> Iterator[Trial]:
+        """The trials that have ended their process again, and no later than before; to be asked for last."""
+        for number in list(self._under_way):
+            self._died(number)
+        for number, deaths in sorted(self.deaths.items()):
+            *before, last = deaths
+            if before and last["step"] <= max(death["step"] for death in before):
+                died = f"{len(deaths)} times, the last time at step {last['step']}"
+                error = f"ProcessDied: the process of the search has ended in this trial {died}"
+                yield Trial(number, last["params"], state=FAILED, start=last["start"], error=error)
+
+
+STATES = (COMPLETE, PRUNED, FAILED, UNSCORED)
+_HEX = frozenset("0123456789abcdef")
+
+
+def _whole(number: Any) -> int:
+    if type(number) is not int or number < 0:
+        raise ValueError(f"expected the number of a trial, got {show(number)}")
+    return number
 
 
 @contextmanager
-def opened(output_dir: str | None, space: SearchSpace, directions: Sequence[str], resume: bool) -> Iterator[Journal]:
+def opened(
+    output_dir: str | None, space: SearchSpace, directions: Sequence[str], resume: bool, keep: str | None = None
+) -> Iterator[Journal]:
     """The journal in a directory, to go on with if it holds trials already and `resume` says so; without a
     directory, none.
 
-    No other process can open it meanwhile. One that holds no trial is taken away again. Raises
-    `SearchError` for a journal of another search, for a damaged one, and where it cannot be written.
+    Nothing else can open it meanwhile, in this process or another. One that holds no trial is taken away again.
+    Raises `SearchError` for a journal of another search, for a damaged one, and where it cannot be written.
 
     >>> from tempfile import TemporaryDirectory
     >>> space = SearchSpace({"x": Float(0, 4)})
@@ -67,122 +322,104 @@ def opened(output_dir: str | None, space: SearchSpace, directions: Sequence[str]
     {'x': 0.5}
     """
     if output_dir is None:
-        yield Journal()
+        yield Journal(keep)
         return
-    root = writable(output_dir)
-    path = os.path.join(root, FILE)
-    with _file(path) as file:
-        _lock(file, path)
-        lines, end = _lines(file)
-        trials = tuple(_trials(lines, path, root, space, directions))
-        if trials and not resume:
+    path = os.path.join(writable(output_dir), FILE)
+    with _locked(path) as file:
+        journal = FileJournal(file, path, space, directions)
+        if journal.trials and not resume:
             hint = "resume=True goes on with it; else give another output_dir, or move the journal away"
-            raise SearchError(
-                f"{path} is the journal of an earlier search, with {len(trials)} trials", [Fault("", hint)]
-            )
-        held = len(trials)
-        end = end if trials else 0
-        os.ftruncate(file, end)
-        if not trials:
-            end = _append(file, path, end, {**space.to_dict(), "directions": list(directions)})
-
-        def add(trial: Trial) -> None:
-            nonlocal end, held
-            end = _append(file, path, end, _record(trial, root))
-            held += 1
-
+            message = f"{path} is the journal of an earlier search, with {len(journal.trials)} trials"
+            raise SearchError(message, [Fault("", hint)])
         try:
-            with _diary(root) as diary:
-                yield Journal(trials, add, diary)
+            journal.start(space, directions, keep if resume else keep or "best")
+            yield journal
         finally:
-            if not held:
-                with suppress(OSError):
-                    os.remove(path)
+            journal.close()
+
+
+# -- one search at a time --------------------------------------------------------------------------------
+
+_open: dict[int, tuple[int, int]] = {}
+_guard = threading.Lock()
+
+
+def _close_in_child() -> None:
+    """A forked child that outlives the search would hold its lock."""
+    global _guard
+    _guard = threading.Lock()  # a thread that the child does not have may have held it
+    for file in _open:
+        with suppress(OSError):
+            os.close(file)
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
 
 
 @contextmanager
-def _file(path: str) -> Iterator[int]:
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise SearchError(f"the journal {path} cannot be opened: {error.strerror}") from error
+def _locked(path: str) -> Iterator[int]:
+    """Open the file, and keep out other processes and threads, and a search in a trial of this one.
+
+    A lock of `flock` belongs to the open file, unlike one of `lockf`, which any other code in the process would drop
+    by closing the file, and which does not keep out the process's own threads. On NFS Linux makes one of it:
+    https://man7.org/linux/man-pages/man2/flock.2.html. There, and where there are no locks, `_open` keeps out threads.
+    """
+    process = os.getpid()
+    file = _lock(path)
     try:
         yield file
     finally:
+        if os.getpid() == process:
+            with _guard:
+                del _open[file]
+            os.close(file)
+
+
+def _lock(path: str) -> int:
+    while True:
+        try:
+            file = open_regular(path, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise SearchError(f"the journal {path} cannot be opened: {error.strerror}") from error
+        try:
+            found = os.fstat(file)
+            with _guard:
+                if (found.st_dev, found.st_ino) in _open.values():
+                    raise _in_use(path)
+                _flock(file, path)
+                if _is_at(file, path):  # not one that was removed since it was opened
+                    _open[file] = found.st_dev, found.st_ino
+                    return file
+        except BaseException:
+            os.close(file)
+            raise
         os.close(file)
 
 
-@contextmanager
-def _diary(root: str) -> Iterator[str]:
-    """The directory of diaries; with those of a search that was killed, if they are still there."""
-    folder = os.path.join(root, DIARY)
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise SearchError(f"{folder} cannot be made: {error.strerror}") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _lock(file: int, path: str) -> None:
-    """Until the file is closed, or the process has died: not a lock that forked workers would hold on to."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
+def _flock(file: int, path: str) -> None:
+    if fcntl is None:
         return
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:
-        hint = "several processes share a search through the backend's own store: storage=, sweep_id=, experiment_id="
-        raise SearchError(f"another process is writing the journal {path}", [Fault("", hint)]) from error
+        raise _in_use(path) from error
     except OSError:  # a file system without locks
         return
 
 
-def _lines(file: int) -> tuple[list[bytes], int]:
-    """The whole lines, and where the last of them ends."""
-    with open(file, "rb", closefd=False) as stream:
-        stream.seek(0)
-        *whole, torn = stream.read().split(b"\n")
-        return whole, stream.tell() - len(torn)
+def _in_use(path: str) -> SearchError:
+    hint = "give each search its own output_dir; processes share a search with storage=, sweep_id= or experiment_id="
+    return SearchError(f"another search is writing the journal {path}", [Fault("", hint)])
 
 
-def _append(file: int, path: str, end: int, record: Mapping[str, Any]) -> int:
-    """Write a line at `end`, and wait for the disk to have it; returns where it ends."""
-    line = json.dumps(record, ensure_ascii=False, default=repr).encode(errors="backslashreplace") + b"\n"
+def _is_at(file: int, path: str) -> bool:
+    """Whether the open file is what lies at the path."""
     try:
-        os.lseek(file, end, os.SEEK_SET)
-        written = os.write(file, line)
-        while written < len(line):  # what is short of room says so at the second try
-            written += os.write(file, line[written:])
-        os.fsync(file)
-    except OSError as error:
-        with suppress(OSError):
-            os.ftruncate(file, end)
-        hint = "what it holds is safe: make room, then go on with resume=True"
-        raise SearchError(f"the journal {path} cannot be written: {error.strerror}", [Fault("", hint)]) from error
-    return end + len(line)
-
-
-def _trials(
-    lines: Sequence[bytes], path: str, root: str, space: SearchSpace, directions: Sequence[str]
-) -> Iterator[Trial]:
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            if number > 1:
-                yield _trial(record, root)
-                continue
-            theirs = SearchSpace.from_dict(record), tuple(record["directions"])
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, HpcompatError) as error:
-            hint = "mend the line or take it out, and go on with resume=True; or move the journal away"
-            fault = Fault(f"line {number}", f"{type(error).__name__}: {error}", hint)
-            raise SearchError(f"the journal {path} is damaged", [fault]) from error
-        if faults := list(_differences(*theirs, space, tuple(directions))):
-            faults.append(Fault("", "give another output_dir, or move the journal away"))
-            raise SearchError(f"{path} is the journal of another search", faults)
+        return os.path.samestat(os.fstat(file), os.lstat(path))
+    except OSError:
+        return False
 
 
 def _differences(
@@ -202,7 +439,7 @@ _Both = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 _AS_IT_IS: _Both = (lambda value: value, lambda value: value)
 _MOMENT: _Both = (datetime.isoformat, datetime.fromisoformat)
 _FIELDS: Mapping[str, _Both] = {
-    "number": _AS_IT_IS,
+    "number": (lambda number: number, _whole),
     "params": (lambda params: write_value(dict(params)), read_value),
     "values": (list, tuple),
     "state": _AS_IT_IS,
@@ -228,7 +465,12 @@ def _record(trial: Trial, root: str) -> dict[str, Any]:
 
 def _trial(record: Mapping[str, Any], root: str) -> Trial:
     fields = {name: read(record[name]) for name, (_, read) in _FIELDS.items() if name in record}
-    return Trial(**{"params": {}, **_placed(fields, lambda place: _inside(root, place))})
+    trial = Trial(**{"params": {}, **_placed(fields, lambda place: _inside(root, place))})
+    if trial.state not in STATES:
+        raise ValueError(f"expected one of {STATES} for state, got {show(trial.state)}")
+    if not all(type(value) in (int, float) for value in trial.values or ()):
+        raise ValueError(f"expected numbers for values, got {show(trial.values)}")
+    return trial
 
 
 def _inside(root: str, place: str) -> str:

@@ -74,7 +74,9 @@ def _several(thing: Any) -> tuple[Any, ...]:
     return () if thing is None else tuple(thing) if isinstance(thing, Iterable) else (thing,)
 
 
-def check(trainer: Any, plan: Plan, setting: Setting, engine: Backend, keep: str, found: Iterable[Fault] = ()) -> None:
+def check(
+    trainer: Any, plan: Plan, setting: Setting, engine: Backend, keep: str | None, found: Iterable[Fault] = ()
+) -> None:
     """Raise `BackendError` for what the backend cannot do, `SearchError` for everything else, and what was `found`."""
     if faults := list(_backend_faults(plan, engine)):
         raise BackendError(f"the {engine.name} backend cannot do this", faults)
@@ -104,14 +106,14 @@ def _backend_faults(plan: Plan, engine: Backend) -> Iterator[Fault]:
         yield Fault("pruner", "a search with several objectives cannot be pruned", "leave pruner out")
 
 
-def _request_faults(plan: Plan, setting: Setting, engine: Backend, keep: str) -> Iterator[Fault]:
+def _request_faults(plan: Plan, setting: Setting, engine: Backend, keep: str | None) -> Iterator[Fault]:
     if type(plan.n_trials) is not int or plan.n_trials < 1:
         yield Fault("n_trials", f"is {plan.n_trials!r}", "give an int of at least 1")
     if plan.seed is not None and (isinstance(plan.seed, bool) or not hasattr(plan.seed, "__index__")):
         yield Fault("seed", f"is {plan.seed!r}", "give an int, or None")
     if plan.timeout is not None and not (isinstance(plan.timeout, Real) and plan.timeout > 0):
         yield Fault("timeout", f"is {plan.timeout!r}", "give a number of seconds above 0, or None")
-    if keep not in KEEP:
+    if keep not in (None, *KEEP):
         yield Fault("keep", f"is {keep!r}", known(keep, KEEP))
     if plan.resume and plan.output_dir is None and not engine.stored(plan.options):
         stores = "".join(f", or {name}=" for name in engine.stores)

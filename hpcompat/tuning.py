@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import count
 from typing import Any, TypeVar
 
 from hpcompat import preflight
-from hpcompat.backends import BACKENDS, Evaluate, Plan, Run, find
+from hpcompat.backends import BACKENDS, Evaluate, Plan, Run, Suggestion, find
 from hpcompat.errors import (
     BackendError,
     Fault,
@@ -24,12 +25,13 @@ from hpcompat.objectives import function_objective, is_trainer, ranks
 from hpcompat.objectives.arguments import applied, near, takes
 from hpcompat.objectives.attempts import Setting, cause, scored
 from hpcompat.objectives.checks import deciding_metric, params_faults
-from hpcompat.objectives.diary import Diary, noted
+from hpcompat.objectives.diary import Diary
 from hpcompat.objectives.directories import Keeper, Runs, settled
 from hpcompat.objectives.scores import LABEL, Undecided
 from hpcompat.objectives.trainer import trainer_objective, trainer_with
 from hpcompat.progress import progress_bar
 from hpcompat.requests import UNSET, Request, complete, parse_directions, parse_objective
+from hpcompat.signals import Termination, handle_sigterm
 from hpcompat.space import SearchSpace
 from hpcompat.space.search_space import params_as_drawn
 from hpcompat.space.values import show
@@ -54,7 +56,7 @@ def search(
     timeout: float | None = None,
     history: SearchResult | Iterable[Trial] | None = None,
     resume: bool = False,
-    keep: str = "best",
+    keep: str | None = None,
     output_dir: str | None = None,
     callbacks: Iterable[Callable[[Trial], Any]] = (),
     progress: bool = True,
@@ -89,8 +91,9 @@ def search(
       same backend or another. Where there is no journal yet, a new search; a journal without `resume`
       is an error. A search in a store of its backend's (storage, sweep_id, …) keeps no journal, and
       goes on with what the store holds.
-    - `keep`: whose checkpoints stay: "best" (the whole front for several objectives), "all", "none". What a
-      trial logged, and what your own code wrote into its run directory, stays in any case.
+    - `keep`: whose checkpoints stay: "best" (the whole front for several objectives; the default), "all", "none".
+      With `resume` the default is what the search began with. What a trial logged, and what your own code wrote
+      into its run directory, stays in any case.
     - `output_dir`: where the run directories and the journal of finished trials are made; by default
       that of the Trainer. A plain function without one leaves nothing.
     - `hp_name`: trial -> the name of its run directory; by default run-<number>.
@@ -98,8 +101,10 @@ def search(
       that raises, with a SearchError.
     - `options`: go to the backend, see its module.
 
-    A trial that raises, runs out of memory or ends with NaN is FAILED, and the search goes on. Ctrl-C
-    ends it; what is finished comes back. Afterwards the Trainer is as it was given.
+    A trial that raises, runs out of memory, calls sys.exit or ends with NaN is FAILED, and the search goes on;
+    one that kills the process is FAILED when it has done so a second time, on resuming. Ctrl-C ends it; what is
+    finished comes back. SIGTERM ends it too, and then the process; what the interrupted trial has saved stays. (A
+    handler of your own for SIGTERM runs instead.) Afterwards the Trainer is as it was given.
 
     Under torchrun, or another launcher, every process calls it: rank 0 searches, the others follow, and
     all return the same trials.
@@ -137,17 +142,18 @@ def search(
     metric = deciding_metric(trainer) if is_trainer(trainer) else None
     plan = replace(plan, history=scored(plan.history, setting, metric))
 
-    with ranks.joined(backend) as crew:
+    with handle_sigterm() as termination, ranks.joined(backend) as crew:
         if crew.follows:
             with _objective(replace(plan, origin=(trainer, crew.setting(setting)))) as evaluate:
                 trials, interrupted = crew.follow(evaluate)
             ran = Run(trials, None, interrupted)
         else:
-            with opened(None if engine.stored(options) else place, plan.space, directions, resume) as journal:
-                runs = Runs(Diary(journal.diary)) if journal.diary else Runs()
-                journal = replace(journal, trials=scored(journal.trials, setting, metric))
+            with opened(None if engine.stored(options) else place, plan.space, directions, resume, keep) as journal:
+                runs = Runs(journal.search, Diary(journal.folder) if journal.folder else None)
+                journal.trials = scored(journal.trials, setting, metric)
                 plan = replace(plan, origin=(trainer, crew.setting(replace(setting, runs=runs))))
-                ran = _led(run, plan, journal, crew, Keeper(runs, keep, directions), watching, progress)
+                keeper = Keeper(runs, journal.keep, directions)
+                ran = _led(run, plan, journal, crew, keeper, watching, progress, termination)
             crew.conclude((ran.trials, ran.interrupted))
     return SearchResult(ran.trials, plan.space, directions, backend, ran.native, ran.interrupted)
 
@@ -160,13 +166,15 @@ def _led(
     keeper: Keeper,
     callbacks: Sequence[Callable[[Trial], Any]],
     progress: bool,
+    termination: Termination,
 ) -> Run:
     """What came of the whole plan, by the process that drives it: with the trials of the journal, in order."""
-    done = list(journal.trials)
-    keeper.go_on(done, noted(journal.diary) if journal.diary else ())
+    past = keeper.go_on(journal)
+    done = list(past)
     with progress_bar(plan.n_trials, plan.directions, progress, len(done)) as show:
 
         def finished(trial: Trial) -> bool:
+            termination.check()
             keeper.ended(trial)
             journal.add(trial)
             done.append(trial)
@@ -178,15 +186,17 @@ def _led(
                 raise SearchError(f"a callback raised {cause(error)}") from error
 
         ran = Run((), None)
-        left = replace(plan, finished=crew.reporting(finished)).going_on(journal.trials)
         try:
-            if left.n_trials > 0:
+            is_over = any([finished(trial) for trial in journal.dead])
+            past = list(done)
+            left = replace(plan, finished=crew.reporting(finished)).going_on(past)
+            if left.n_trials > 0 and not is_over:
                 with _objective(left) as evaluate:
-                    ran = run(left, crew.lead(evaluate))
+                    ran = run(left, crew.lead(_noted(evaluate, journal, termination)))
         except KeyboardInterrupt:
             if not done:
                 raise
-            ran = Run(tuple(done[len(journal.trials) :]), None, interrupted=True)
+            ran = Run(tuple(done[len(past) :]), None, interrupted=True)
         except SearchError as error:
             error.trials = tuple(done)
             if isinstance(error, Undecided):
@@ -199,9 +209,12 @@ def _led(
             failure.trials = tuple(done)
             raise failure from error
         finally:
-            keeper.close()
-    trials = settled(sorted((*journal.trials, *ran.trials), key=lambda trial: trial.number))
-    if len(done) == len(journal.trials) and not ran.interrupted:
+            if termination.is_requested:  # the checkpoint of the trial that was under way may be wanted
+                journal.is_unfinished = keeper.has_others(done)
+            else:
+                keeper.close()
+    trials = settled(sorted((*past, *ran.trials), key=lambda trial: trial.number))
+    if len(done) == len(past) and not ran.interrupted:
         _warn_if_full(len(trials), plan, is_stored=bool(ran.trials))
     if not ran.interrupted and all(trial.state == FAILED for trial in trials):
         raise _fruitless(trials)
@@ -221,9 +234,37 @@ def _keep_unscored(error: Undecided, journal: Journal, keeper: Keeper) -> None:
         journal.add(trial)
         keeper.spare(trial)
     error.trials = (*error.trials, *error.unscored)
-    if error.unscored and journal.diary:
+    if error.unscored and journal.folder:
         hint = Fault("", "what is trained is in the journal: with resume=True it is scored, and not trained again")
         error.faults = (*error.faults, hint)
+
+
+def _noted(evaluate: Evaluate, journal: Journal, termination: Termination) -> Evaluate:
+    """The evaluation, and in the journal that it is under way, and at which step."""
+
+    def evaluated(suggestion: Suggestion) -> Trial:
+        termination.check()
+        with journal.attempt(suggestion.number, suggestion.params) as reached:
+            trial = evaluate(_stepping(suggestion, reached) if journal.root else suggestion)
+            termination.check()
+            return trial
+
+    return evaluated
+
+
+def _stepping(suggestion: Suggestion, reached: Callable[[int], None]) -> Suggestion:
+    """The suggestion of a trial that tells how far it is, by the steps of a training or those that it reports."""
+    steps = count(1)
+
+    def stepped() -> None:
+        reached(next(steps))
+        suggestion.stepped()
+
+    def report(value: float, step: int) -> None:
+        reached(step)
+        suggestion.report(value, step)
+
+    return replace(suggestion, stepped=stepped, report=report)
 
 
 def _failure(error: Exception) -> SearchError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import random
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -156,7 +157,7 @@ class Plan:
         >>> [plan.number(index) for index in range(3)]
         [2, 4, 5]
         """
-        return self._free[index] if index < len(self._free) else len(self.taken) + index
+        return index + bisect_right(self._free_before, index)
 
     def going_on(self, trials: Sequence[Trial]) -> Plan:
         """What is left of the plan with these trials finished."""
@@ -164,8 +165,9 @@ class Plan:
         return replace(self, history=(*self.history, *trials), n_trials=self.n_trials - len(trials), taken=taken)
 
     @cached_property
-    def _free(self) -> list[int]:
-        return [number for number in range(max(self.taken, default=-1) + 1) if number not in self.taken]
+    def _free_before(self) -> list[int]:
+        """How many numbers are free below each that is taken."""
+        return [number - taken for taken, number in enumerate(sorted(self.taken))]
 
 
 @dataclass(frozen=True)

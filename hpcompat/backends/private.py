@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from hpcompat.backends.processes import ended, this_process
+from hpcompat.files import Directory
 
 PREFIX, OWNER = "hp-", "owner.json"
 # Ray's sockets lie under it, and a socket's path has at most 107 characters
 _LONGEST = 40
+_MAX_BYTES = 4096
 
 
 @contextmanager
@@ -34,13 +36,24 @@ def private_directory() -> Iterator[str]:
         yield path
 
 
-def _orphans(root: str) -> Iterator[Path]:
-    """Directories of ours whose process is known to have ended."""
-    for file in Path(root).glob(f"{PREFIX}*/{OWNER}"):
+def _orphans(root: str) -> Iterator[str]:
+    """Directories of ours whose process is known to have ended. What others have put there is not opened."""
+    with os.scandir(root) as entries:
+        found = [entry.path for entry in entries if entry.name.startswith(PREFIX) and _is_own(entry)]
+    for path in found:
         try:
-            owner: dict[str, Any] = json.loads(file.read_text("utf-8"))
-            gone = ended(owner) and file.parent.stat().st_uid == getattr(os, "getuid", int)()
-        except (OSError, ValueError, LookupError, TypeError):  # not one of ours, or still being written
+            with Directory(path) as directory:
+                owner: dict[str, Any] = json.loads(directory.read(OWNER, _MAX_BYTES))
+            gone = ended(owner)
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):  # not ours, or still being written
             continue
         if gone:
-            yield file.parent
+            yield path
+
+
+def _is_own(entry: os.DirEntry[str]) -> bool:
+    try:
+        own = entry.stat(follow_symlinks=False).st_uid == getattr(os, "getuid", int)()
+        return own and entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False

@@ -17,6 +17,7 @@ from hpcompat.objectives.directories import Runs, writable
 from hpcompat.objectives.reporting import open_wandb_run
 from hpcompat.objectives.scores import ComputeObjective, Undecided, Values, numbers, values_of
 from hpcompat.objectives.view import TrialView
+from hpcompat.signals import is_from_handler
 from hpcompat.space import SearchSpace
 from hpcompat.trials import COMPLETE, FAILED, PRUNED, UNSCORED, Trial
 
@@ -66,7 +67,7 @@ class Attempt:
         """Make the run directory, in the search's output_dir or else in this one."""
         root = writable(self.setting.output_dir or output_dir)
         name = self.setting.hp_name(self.view) if self.setting.hp_name else f"run-{self.view.number}"
-        self.directory = self.setting.runs.make(root, name)
+        self.directory = self.setting.runs.create(root, name)
         self.run_id = os.path.relpath(self.directory, root)
         return self.directory
 
@@ -77,10 +78,11 @@ def conduct(attempt: Attempt, body: Callable[[Attempt], Values | None]) -> Trial
     The trial is PRUNED if it raises `TrialPruned`, or returns (whatever it be) after `should_prune()` has said
     True; not if it has reported since: then it went on on purpose.
 
-    An exception makes the trial FAILED and goes no further. Only `Undecided` does, for it would hit
-    every trial alike, with the trial as far as it came; and what is no `Exception` (Ctrl-C).
+    An exception makes the trial FAILED and goes no further, and so does sys.exit. Only `Undecided` does, for it
+    would hit every trial alike, with the trial as far as it came; Ctrl-C; and an exit that a signal handler asks for.
     """
     view = attempt.view
+    process = os.getpid()
     start = datetime.now(timezone.utc)
     values, state, error, undecided = None, COMPLETE, None, None
     try:
@@ -96,6 +98,10 @@ def conduct(attempt: Attempt, body: Callable[[Attempt], Values | None]) -> Trial
             state, values = PRUNED, _last_report(view)
         else:
             values, state, error = None, FAILED, described(raised)
+    except SystemExit as raised:
+        if is_from_handler(raised) or os.getpid() != process:  # a forked child is to end, not to go on with the search
+            raise
+        values, state, error = None, FAILED, described(raised)
     trial = Trial(
         number=view.number,
         params=view.snapshot(),

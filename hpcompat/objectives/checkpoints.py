@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
+
+from hpcompat.files import Directory
 
 _CHECKPOINT = re.compile(r"(tmp-)?checkpoint-\d+")
 _MARK = "training_args.bin"
@@ -23,8 +23,8 @@ _SAVED = re.compile(
 )
 
 
-def remove_checkpoints(directory: str) -> None:
-    """Remove what a Trainer saved in a run directory; then the directory itself, if nothing else is in it.
+def remove_checkpoints(directory: Directory) -> None:
+    """Remove what a Trainer saved in a run directory, and the directories in it that only held such files.
 
     That is every `checkpoint-<step>`, and the files of `Trainer.save_model` and `save_state`. Logs, such as
     TensorBoard's, and files of the user's code stay. Symlinks are not followed.
@@ -36,24 +36,24 @@ def remove_checkpoints(directory: str) -> None:
     ...     for name in ("checkpoint-8/model.safetensors", "training_args.bin", "config.json", "runs/events.out"):
     ...         (run / name).parent.mkdir(parents=True, exist_ok=True)
     ...         (run / name).touch()
-    ...     remove_checkpoints(str(run))
+    ...     with Directory(str(run)) as directory:
+    ...         remove_checkpoints(directory)
     ...     [path.name for path in run.rglob("*")]
     ['runs', 'events.out']
     """
-    for path, directories, files in os.walk(directory, onerror=_raise):
-        for name in directories[:]:
-            if _CHECKPOINT.fullmatch(name) and not os.path.islink(os.path.join(path, name)):
-                shutil.rmtree(os.path.join(path, name))
-                directories.remove(name)
-        saved = [name for name in files if _MARK in files and _SAVED.fullmatch(name)]
-        # the mark goes last: what is interrupted can be done once more
-        for name in [*saved, *(name for name in (_STATE, _MARK) if name in files)]:
-            os.remove(os.path.join(path, name))
-        if path != directory and (saved or _MARK in files) and not os.listdir(path):
-            os.rmdir(path)
-    if not os.listdir(directory):
-        os.rmdir(directory)
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    names = directory.names()
+    for name in filter(directory.is_directory, names):
+        if _CHECKPOINT.fullmatch(name):
+            directory.remove(name)
+            continue
+        with directory.below(name) as inner:
+            held = inner.names()
+            remove_checkpoints(inner)
+            is_empty = bool(held) and not inner.names()
+        if is_empty:
+            directory.remove_empty(name)
+    saved = [name for name in names if _MARK in names and _SAVED.fullmatch(name)]
+    # the mark goes last: what is interrupted can be done once more
+    for name in [*saved, *(name for name in (_STATE, _MARK) if name in names)]:
+        if not directory.is_directory(name):
+            directory.remove(name)

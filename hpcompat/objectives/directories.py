@@ -2,63 +2,136 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from hpcompat.errors import SearchError
+from hpcompat.files import Directory
 from hpcompat.objectives.checkpoints import remove_checkpoints
+from hpcompat.objectives.diary import Diary, read_notes
 from hpcompat.trials import COMPLETE, Trial, extended, is_eligible, losses
 
+if TYPE_CHECKING:
+    from hpcompat.journal import Journal
+
 KEEP = ("best", "all", "none")
+MARK = ".hpcompat"
+"""The file in a run directory that holds the id of the search which made it."""
 
 
 @dataclass(frozen=True)
 class Runs:
-    """The run directories that this search made: a plain dict, or a `Diary` that outlives a kill."""
+    """The run directories that this search made: each holds a file with the id of the search, else it is not removed.
 
-    made: dict[str, None] = field(default_factory=dict)
+    `search`: that id, the same in every leg of a search that is resumed. `diary`: where they are written down,
+    for a leg to come. `made`: by path, the output_dir that each lies in.
+    """
+
+    search: str = field(default_factory=lambda: uuid.uuid4().hex)
+    diary: Diary | None = None
+    made: dict[str, str] = field(default_factory=dict)
     token: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    process: int = field(default_factory=os.getpid)
 
-    def make(self, root: str, name: str) -> str:
-        """A new directory under `root`, called `name`, or `name-<token>` where that is taken.
+    def create(self, root: str, name: str) -> str:
+        """Make a directory under `root`, called `name`, or `name-<token>` where that is taken.
 
-        Raises `ValueError` for a name that leads out of `root`.
+        Raises `ValueError` for a name that leads out of `root`, also through a symlink.
         """
         path = os.path.normpath(os.path.join(root, name))
         if not path.startswith(os.path.join(root, "")):
             raise ValueError(f"hp_name gave {name!r}, which is no name for a directory inside {root}")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        second = f"{path}-{self.token}"
-        for candidate in (path, second, *(f"{second}-{count}" for count in range(2, 1000))):
-            if os.path.lexists(candidate):
-                continue
-            self.made[candidate] = None
+        parents, last = os.path.split(os.path.relpath(path, root))
+        second = f"{last}-{self.token}"
+        with Directory(root) as top:
             try:
-                os.mkdir(candidate)  # fails if it is there: no two trials ever share one
-            except BaseException as error:
-                del self.made[candidate]
-                if isinstance(error, FileExistsError):
-                    continue
-                raise
-            self.made[candidate] = None  # before it was about to be made, see Diary
-            return candidate
+                parent = top.below(parents, create=True)
+            except NotADirectoryError as error:
+                raise ValueError(f"hp_name gave {name!r}, and {error.filename} is a link or a file") from error
+            # it gets its name when its mark is in it: whenever the process ends, it can be told from another's
+            staged = f"{private_name(self.search)}-{uuid.uuid4().hex[:8]}"
+            with parent, self._staged(top, staged):
+                for candidate in (last, second, *(f"{second}-{count}" for count in range(2, 1000))):
+                    if parent.has(candidate):
+                        continue
+                    found = os.path.join(root, parents, candidate)
+                    if self.diary:
+                        self.diary.note(root, found)
+                    self.made[found] = root
+                    try:
+                        top.move(staged, parent, candidate)
+                    except OSError as error:
+                        del self.made[found]
+                        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                            continue  # made meanwhile: no two trials ever share one
+                        raise
+                    return found
         raise SearchError(f"{path} and a thousand more of that name are taken")
+
+    @contextmanager
+    def _staged(self, top: Directory, name: str) -> Iterator[None]:
+        try:
+            top.make(name)
+            with top.below(name) as new:
+                new.write(MARK, self.search)
+            yield
+        except BaseException:
+            with suppress(OSError):
+                top.remove(name)
+            raise
+
+    def adopt(self, path: str, root: str | None) -> bool:
+        """Take in a directory that another process of this search, or an earlier leg, made; False if none did."""
+        if root is None or not path.startswith(os.path.join(root, "")):
+            root = os.path.dirname(path)
+        try:
+            with self._open(path, root) as directory:
+                own = self._is_marked(directory)
+        except OSError:
+            return False
+        if own:
+            self.made.setdefault(path, root)
+        return own
 
     def remove(self, path: str) -> None:
         """Remove the checkpoints from a directory that this search made, and the directory if nothing else is in it."""
-        if path in self.made:
-            try:
-                remove_checkpoints(path)
-            except OSError as error:
-                warnings.warn(f"{path} could not be removed: {error}", stacklevel=2)
-            del self.made[path]
+        if path not in self.made or os.getpid() != self.process:  # a forked child is not the search
+            return
+        root = self.made.pop(path)
+        try:
+            with self._open(path, root) as directory:
+                if not self._is_marked(directory):
+                    raise OSError(errno.EPERM, f"it stays, for its {MARK} does not say that this search made it")
+                remove_checkpoints(directory)
+                directory.remove(MARK)  # last: what is half removed can still be told
+                is_empty = not directory.names()
+            if is_empty:
+                with Directory(root) as top, top.below(os.path.relpath(os.path.dirname(path), root)) as parent:
+                    parent.remove_empty(os.path.basename(path))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            warnings.warn(f"{path} could not be removed: {error}", stacklevel=2)
+
+    def _open(self, path: str, root: str) -> Directory:
+        with Directory(root) as top:
+            return top.below(os.path.relpath(path, root))
+
+    def _is_marked(self, directory: Directory) -> bool:
+        try:
+            return directory.read(MARK, len(self.search)) == self.search.encode()
+        except OSError:
+            return False
 
     def close(self, path: str) -> str | None:
         """The directory of a trial that has ended; None if nothing was put there, and then it is removed."""
-        if os.path.isdir(path) and os.listdir(path):
+        if os.path.isdir(path) and set(os.listdir(path)) - {MARK}:
             return path
         self.remove(path)
         return None
@@ -70,6 +143,15 @@ class Runs:
             self.remove(path)
 
 
+def private_name(search: str) -> str:
+    """What the names of a search's own files in the output_dir begin with: what is called so is the search's.
+
+    >>> private_name("4c1d")
+    '.hpcompat-4c1d'
+    """
+    return f".hpcompat-{search}"
+
+
 class Keeper:
     """Whose checkpoints stay, decided with each finished trial: the disk holds few at any time."""
 
@@ -79,18 +161,21 @@ class Keeper:
         self.directions = directions
         self.front: tuple[Trial, ...] = ()
 
-    def go_on(self, trials: Iterable[Trial], left: Iterable[str]) -> None:
+    def go_on(self, journal: Journal) -> list[Trial]:
         """Take in the trials of a search that is resumed, whose directories are this one's from now on.
 
-        So are those that were `left` by trials under way when it ended: they are removed.
+        So are those that were left by trials under way when it ended: they are removed. Returns the trials,
+        without directories that are not there any more, or are another's by now.
         """
-        for trial in trials:
-            if trial.directory and os.path.isdir(trial.directory):
-                self.runs.made.setdefault(trial.directory)
-            self.add(trial)
-        for path in left:
-            self.runs.made.setdefault(path)
+        trials = []
+        for trial in journal.trials:
+            own = trial.directory is not None and self.runs.adopt(trial.directory, journal.root)
+            trials.append(trial if own else replace(trial, directory=None, checkpoint=None))
+            self.add(trials[-1])
+        for root, path in read_notes(journal.folder) if journal.folder else ():
+            self.runs.adopt(path, root)
         self.close()
+        return trials
 
     def ended(self, trial: Trial) -> None:
         """Remove what stays in no case, before the trial is taken in: the journal may need the room."""
@@ -124,6 +209,10 @@ class Keeper:
         """Remove what a trial that never ended has left."""
         if self.keep != "all":
             self.runs.keep_only(self.kept)
+
+    def has_others(self, finished: Iterable[Trial]) -> bool:
+        """Whether there are directories of trials that are not finished."""
+        return bool(self.runs.made.keys() - {trial.directory for trial in finished})
 
     @property
     def kept(self) -> tuple[Trial, ...]:

@@ -50,7 +50,7 @@ def _set_aside(wandb: Any) -> Iterator[None]:
     while (run := library.most_recent_active_run) is not None:
         library.remove_active_run(run)
         runs.append(run)
-    unset_globals()
+    unset_globals()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:

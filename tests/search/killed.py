@@ -27,7 +27,7 @@ from hpcompat.backends.sigopt.lite import lite_connection
 X = hp.SearchSpace({"x": hp.Float(0, 4)})
 LR = hp.SearchSpace({"learning_rate": hp.Float(1e-4, 1e-1, log=True)})
 MARK = "HPCOMPAT_TEST_LEG"  # in the environment of a search and of every process that it starts
-_write, _fsync, _mkdir = os.write, os.fsync, os.mkdir
+_write, _fsync, _rename = os.write, os.fsync, os.rename
 
 
 @dataclass
@@ -68,15 +68,15 @@ def watched(tell: Tell) -> None:
         if record:
             tell("synced")
 
-    def mkdir(path: Any, *args: Any) -> None:
+    def rename(source: Any, path: Any, **options: Any) -> None:
         run = os.path.basename(path).startswith("run-")
         if run:
             tell("making")
-        _mkdir(path, *args)
+        _rename(source, path, **options)
         if run:
             tell("made")
 
-    os.write, os.fsync, os.mkdir = write, fsync, mkdir
+    os.write, os.fsync, os.rename = write, fsync, rename
 
 
 def function(tell: Tell, exits: bool) -> Any:

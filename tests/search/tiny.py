@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
 import hpcompat as hp
-from hpcompat.journal import DIARY, FILE
+from hpcompat.journal import FILE
 
 torch.set_num_threads(1)  # tiny matrices: threads would only wait for each other
 IMAGES, LABELS = load_digits(return_X_y=True)
@@ -132,5 +132,5 @@ class Places:
 
 
 def left(directory: str) -> list[str]:
-    """What a search has put into its output_dir beside the journal."""
-    return sorted(name for name in os.listdir(directory) if name not in (FILE, DIARY))
+    """What a search has put into its output_dir beside the journal, and what goes when it ends."""
+    return sorted(name for name in os.listdir(directory) if name != FILE and not name.startswith(".hpcompat-"))

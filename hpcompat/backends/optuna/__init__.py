@@ -77,13 +77,13 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
                     set_user_attr=trial.set_user_attr,
                     set_constraint=trial.set_constraint,
                 )
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, SystemExit):
                 trial.set_user_attr(SURPLUS, True)  # it has not begun, and another one is to be run for it
                 raise
             try:
                 done = evaluate(suggestion)
-            except KeyboardInterrupt:
-                trial.set_user_attr(studies.ERROR, "KeyboardInterrupt: the search was interrupted")
+            except (KeyboardInterrupt, SystemExit) as error:
+                trial.set_user_attr(studies.ERROR, f"{type(error).__name__}: the search was interrupted")
                 raise
             over.append((trial.number, done))
             try:
@@ -113,8 +113,9 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
             while not (ended or interrupted) and queue.next() and time.monotonic() < deadline:
                 study.optimize(objective, n_trials=1, **again)  # a callback of Optuna's would get copies of the trial
                 ended = hear()  # the study holds the trial by now
-        except (KeyboardInterrupt, Exception) as error:
-            if not _is_ctrl_c(error):
+        except (KeyboardInterrupt, SystemExit, Exception) as error:
+            exits = isinstance(error, SystemExit)  # which a signal handler has asked for
+            if not (exits or _is_ctrl_c(error)):
                 for _, done in over[len(own) :]:  # the study may not have it; it has finished all the same
                     take(done)
                 if failure := _failure(error):
@@ -122,6 +123,8 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
                 raise
             _put_away(study, begun, dict(over), optuna)
             hear()
+            if exits:
+                raise
             interrupted = True
         others = [form for form in shared.finished() if form.number not in begun] if shared else []
         thawed = [studies.thawed(form, suggest.translation, queue.number(form)) for form in others]

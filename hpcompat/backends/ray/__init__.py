@@ -35,7 +35,7 @@ from hpcompat.backends.ray.shipping import packed, root
 from hpcompat.backends.ray.trainable import names, trainable
 from hpcompat.errors import BackendError, Fault
 from hpcompat.objectives import is_trainer
-from hpcompat.objectives.diary import noted
+from hpcompat.objectives.diary import read_notes
 from hpcompat.space.values import show
 
 OPTIONS = (
@@ -52,10 +52,10 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
     plan = _checked(plan)
     thing, setting = plan.origin
     shipment = packed(thing, setting)
-    made = setting.runs.made
-    course = Course(plan, engine(plan), made.setdefault, root(thing, setting))
+    runs, above = setting.runs, root(thing, setting)
+    course = Course(plan, engine(plan), lambda path: runs.adopt(path, above), above)
     with connected(plan.options.get("address")) as cluster:
-        diary = getattr(made, "folder", None) or os.path.join(cluster.private, "diary")
+        diary = runs.diary.folder if runs.diary else os.path.join(cluster.private, "diary")
         os.makedirs(diary, exist_ok=True)
         errand = Errand(setting.runs.token, len(plan.directions), diary, _workers(plan))
         try:
@@ -63,8 +63,8 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
             with _drawing(plan):
                 native = tuner.fit()
         finally:
-            for path in noted(errand.diary):
-                made.setdefault(path)
+            for root_of, path in read_notes(errand.diary):
+                runs.adopt(path, root_of)
     if course.raised and not isinstance(course.raised, KeyboardInterrupt):
         raise course.raised
     interrupted = course.raised is not None or course.interrupted

@@ -44,11 +44,12 @@ def connected(address: str | None) -> Iterator[Cluster]:
 
     address = address or os.environ.get("RAY_ADDRESS")
     with _quiet(), _environment(), _handlers(), private_directory() as private:
-        own = not ray.is_initialized()
+        own, sigterm = not ray.is_initialized(), signal.getsignal(signal.SIGTERM)
         if not own and address not in (None, "auto", "local", ray.get_runtime_context().gcs_address):
             raise BackendError(f"address={address!r}: this process is on another cluster already")
         if own:
             _init(ray, address, private)
+            _set(signal.SIGTERM, sigterm)  # Ray's own would end the process before anything is put in order
         try:
             yield Cluster(private, own and address in (None, "local"))
         finally:
@@ -90,14 +91,19 @@ def _environment() -> Iterator[None]:
 @contextmanager
 def _handlers() -> Iterator[None]:
     """Tune takes the first Ctrl-C to end its loop, and would take the first one after the search too."""
-    numbers = [signal.SIGINT, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
     before = {number: signal.getsignal(number) for number in numbers}
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        for number, handler in before.items():
+            _set(number, handler)
+
+
+def _set(number: int, handler: Any) -> None:
+    # None: it is not one of Python's, and cannot be set again
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler)
 
 
 @contextmanager

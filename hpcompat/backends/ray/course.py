@@ -52,7 +52,7 @@ class Course:
 
     plan: Plan
     engine: Engine
-    note: Callable[[str], None]
+    note: Callable[[str], object]
     root: str | None
     deadline: float | None = None
     asked: int = 0

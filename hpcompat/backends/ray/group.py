@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ class Group:
 
     errand: Errand
     shipment: Any
-    made: dict[str, None]
+    made: dict[str, str]
     workers: list[Any] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
 
@@ -56,7 +57,7 @@ class Group:
         lead.lead.remote(*task)
         while True:
             said = self._heard(lead.next.remote(), follow)
-            self.made.update(dict.fromkeys(path for path in said.made if path not in self.made))
+            self.made.update({path: os.path.dirname(path) for path in said.made if path not in self.made})
             if isinstance(said, Ended):
                 break
             suggestion.notes.update(said.notes)

@@ -18,6 +18,7 @@ from hpcompat.errors import BackendError, Fault
 from hpcompat.objectives import function_objective, is_trainer
 from hpcompat.objectives.arguments import applied
 from hpcompat.objectives.attempts import Setting
+from hpcompat.objectives.diary import Diary
 from hpcompat.objectives.directories import Runs
 from hpcompat.objectives.trainer import trainer_objective
 
@@ -37,7 +38,7 @@ def packed(thing: Any, setting: Setting) -> bytes:
 
     Raises `BackendError`, naming what cannot be pickled.
     """
-    away = replace(setting, output_dir=root(thing, setting), runs=Runs(token=setting.runs.token))
+    away = replace(setting, output_dir=root(thing, setting), runs=Runs(setting.runs.search, token=setting.runs.token))
     try:
         return dumps((thing, away))
     except Exception as error:
@@ -47,9 +48,9 @@ def packed(thing: Any, setting: Setting) -> bytes:
 
 
 def unpacked(
-    shipment: Any, made: dict[str, None], adapted: Callable[[Setting], Setting] = lambda setting: setting
+    shipment: Any, made: dict[str, str], diary: Diary, adapted: Callable[[Setting], Setting] = lambda setting: setting
 ) -> AbstractContextManager[Evaluate]:
-    """The objective behind `packed`, made again in this process; run directories are noted in `made`.
+    """The objective behind `packed`, made again in this process; run directories are noted in `made` and the diary.
 
     `adapted`: its setting as it is for this process. Raises `BackendError` where it cannot be made.
     """
@@ -61,7 +62,8 @@ def unpacked(
         message = f"the objective cannot be made again in Ray's worker: {type(error).__name__}: {error}"
         raise BackendError(message, [Fault("", "what it imports must be there on every node", WAY_OUT)]) from error
     objective: Any = trainer_objective if is_trainer(thing) else function_objective
-    return objective(thing, adapted(replace(setting, runs=Runs(made, setting.runs.token))))  # type: ignore[no-any-return]
+    runs = Runs(setting.runs.search, diary, made, setting.runs.token)
+    return objective(thing, adapted(replace(setting, runs=runs)))  # type: ignore[no-any-return]
 
 
 def dumps(thing: Any) -> bytes:

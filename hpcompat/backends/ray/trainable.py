@@ -50,7 +50,7 @@ class Workshop:
     """The objective, made once in this process, or in the workers of its trials."""
 
     evaluate: Evaluate
-    made: dict[str, None]
+    made: dict[str, str]
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Wire:
     """The way from a running trial to Ray's loop. Once that has told the trial to stop it does not listen."""
 
     errand: Errand
-    made: dict[str, None]
+    made: dict[str, str]
     start: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     stopped: bool = False
     reports: dict[int, float] = field(default_factory=dict)
@@ -144,10 +144,10 @@ def _conclude(wire: Wire, evaluated: Callable[[], Trial], suggestion: Suggestion
 
 def _workshop(errand: Errand, shipment: Any) -> Workshop:
     if errand.token not in _workshops:
-        made = Diary(errand.diary)
+        made: dict[str, str] = {}
         if errand.workers > 1:
             evaluate: Evaluate = Group(errand, shipment, made).evaluate
         else:  # never left: the process ends with the search
-            evaluate = ExitStack().enter_context(unpacked(shipment, made))
+            evaluate = ExitStack().enter_context(unpacked(shipment, made, Diary(errand.diary)))
         _workshops[errand.token] = Workshop(evaluate, made)
     return _workshops[errand.token]

@@ -78,7 +78,7 @@ class Worker:
         self.answers: queue.Queue[bool] = queue.Queue()
         self.stopped = False
         self.group = ExitStack()
-        self.made: dict[str, None] = {}
+        self.made: dict[str, str] = {}
         self.notes = Notes()
 
     def place(self) -> Place:
@@ -113,9 +113,9 @@ class Worker:
         assert crew is not None
         self.crew = crew
         self.crew.record = self._end
-        self.made = Diary(errand.diary)
+        diary = Diary(errand.diary)
         try:
-            self.evaluated = self.group.enter_context(unpacked(shipment, self.made, crew.setting))
+            self.evaluated = self.group.enter_context(unpacked(shipment, self.made, diary, crew.setting))
         except HpcompatError as error:
             return error
         return None

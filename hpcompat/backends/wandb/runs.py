@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import sys
 import tempfile
 import time
@@ -198,7 +199,9 @@ def _remove_sockets(since: float) -> None:
     """
     for path in Path(tempfile.gettempdir()).glob("wandb_symon-*.sock"):
         with suppress(OSError), socket.socket(socket.AF_UNIX) as client:
-            if path.stat().st_mtime >= since:
+            found = path.lstat()
+            client.setblocking(False)  # one that listens, and takes no connection, would never let go
+            if found.st_uid == os.getuid() and stat.S_ISSOCK(found.st_mode) and found.st_mtime >= since:
                 try:
                     client.connect(str(path))
                 except ConnectionRefusedError:

@@ -59,11 +59,10 @@ class Crew:
 
     def setting(self, setting: Setting) -> Setting:
         """The setting for this rank: run directories are made, and named, by rank 0 alone."""
-        made, token = setting.runs.made, setting.runs.token
         if self.rank == 0:
-            self.runs = ToldRuns(made, token, lambda path: self.talk().made(path))
+            self.runs = ToldRuns(**vars(setting.runs), tell=lambda path: self.talk().made(path))
             return replace(setting, runs=self.runs)
-        return replace(setting, hp_name=None, runs=HeardRuns({}, token, lambda: self.talk().hear("directory")))
+        return replace(setting, hp_name=None, runs=HeardRuns(hear=lambda: self.talk().hear("directory")))
 
     # -- one trial -------------------------------------------------------------------------------------
 

@@ -51,9 +51,9 @@ class ToldRuns(Runs):
 
     tell: Callable[[str], None] = field(default=_nobody)
 
-    def make(self, root: str, name: str) -> str:
-        """See `Runs.make`."""
-        path = super().make(root, name)
+    def create(self, root: str, name: str) -> str:
+        """See `Runs.create`."""
+        path = super().create(root, name)
         self.tell(path)
         return path
 
@@ -72,7 +72,7 @@ class HeardRuns(Runs):
 
     hear: Callable[[], str] = field(default=str)
 
-    def make(self, root: str, name: str) -> str:
+    def create(self, root: str, name: str) -> str:
         """Rank 0's directory."""
         return self.hear()
 
