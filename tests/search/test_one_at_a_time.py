@@ -1,0 +1,199 @@
+"""One search at a time in an output_dir, whatever the process does meanwhile; and what is moved away is noticed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import hpcompat as hp
+from hpcompat.journal import FILE, opened
+
+SPACE = hp.SearchSpace({"x": hp.Float(0, 4)})
+IN_USE = "another search is writing the journal"
+OTHER_PROCESS = (
+    "import sys, hpcompat as hp\n"
+    "hp.search(lambda trial: 1.0, {'x': hp.Float(0, 4)}, n_trials=1, output_dir=sys.argv[1], resume=True, progress=False)"
+)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return str(tmp_path / "out")
+
+
+@pytest.fixture
+def search(ours, out):
+    return lambda function, **options: ours(function, SPACE, **{"output_dir": out, **options})
+
+
+def in_other_process(out: str) -> str:
+    """What a search there says of its journal."""
+    command = [sys.executable, "-c", OTHER_PROCESS, out]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=600).stderr
+
+
+def written(out: str) -> list[dict]:
+    with open(os.path.join(out, FILE)) as file:
+        return [json.loads(line) for line in file]
+
+
+class TestLock:
+    def test_two_threads_are_one_search(self, ours, out):
+        both, results = threading.Barrier(2), []
+
+        def run() -> None:
+            both.wait()
+            try:
+                results.append(ours(lambda trial: trial["x"], SPACE, output_dir=out, n_trials=30, seed=None))
+            except hp.SearchError as error:
+                results.append(error)
+
+        threads = [threading.Thread(target=run) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        (refused,) = [each for each in results if isinstance(each, hp.SearchError)]
+        assert IN_USE in str(refused) or "journal of an earlier search" in str(refused)
+        assert sorted(line["number"] for line in written(out) if "number" in line) == list(range(30))
+
+    @pytest.mark.parametrize("resume", [False, True])
+    def test_search_in_a_trial_is_refused(self, search, ours, out, resume):
+        def nested(trial):
+            return ours(lambda trial: 1.0, SPACE, output_dir=out, n_trials=1, resume=resume).best.value
+
+        with pytest.raises(hp.SearchError, match=f"all 2 trials failed\n.*{IN_USE}"):
+            search(nested, n_trials=2)
+        assert len(search(lambda trial: 1.0, n_trials=3, resume=True).trials) == 3
+
+    def test_search_in_a_trial_has_its_own_output_dir(self, search, ours, tmp_path):
+        def nested(trial):
+            options = {"output_dir": str(tmp_path / f"inner-{trial.number}"), "n_trials": 2}
+            return ours(lambda trial: trial["x"], SPACE, **options).best.value
+
+        assert [trial.state for trial in search(nested, n_trials=2).trials] == ["COMPLETE"] * 2
+
+    def test_other_code_that_opens_and_closes_the_journal_lets_nobody_in(self, search, out):
+        seen = []
+
+        def reads(trial):
+            open(os.path.join(out, FILE)).close()
+            shutil.copy(os.path.join(out, FILE), os.path.join(out, "copy"))
+            seen.append(in_other_process(out))
+            return 1.0
+
+        search(reads, n_trials=1)
+        assert IN_USE in seen[0]
+
+    def test_same_directory_by_another_path_is_the_same(self, search, ours, out, tmp_path):
+        (tmp_path / "link").symlink_to(out)
+
+        def nested(trial):
+            return ours(lambda trial: 1.0, SPACE, output_dir=str(tmp_path / "link"), n_trials=1).best.value
+
+        with pytest.raises(hp.SearchError, match=IN_USE):
+            search(nested, n_trials=1)
+
+    @pytest.mark.parametrize("flocks", [False, True])
+    def test_threads_are_kept_out_where_there_are_no_locks(self, out, monkeypatch, flocks):
+        if not flocks:
+            monkeypatch.setattr("hpcompat.journal.fcntl", None)  # as on Windows
+        with opened(out, SPACE, ["minimize"], resume=False):
+            with pytest.raises(hp.SearchError, match=IN_USE), opened(out, SPACE, ["minimize"], resume=True):
+                pass
+        with opened(out, SPACE, ["minimize"], resume=True):
+            pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is nothing to fork")
+class TestFork:
+    def test_child_that_outlives_the_search_holds_no_lock(self, search, out):
+        to_child, from_parent = os.pipe()
+        pids = []
+
+        def forks(trial):
+            pids.append(os.fork())
+            if pids[-1] == 0:
+                os.close(from_parent)
+                os.read(to_child, 1)
+                os._exit(0)
+            return 1.0
+
+        search(forks, n_trials=1)
+        try:
+            assert IN_USE not in in_other_process(out)
+            assert len(search(lambda trial: 1.0, n_trials=2, resume=True).trials) == 2
+        finally:
+            os.write(from_parent, b"x")
+            os.waitpid(pids[0], 0)
+
+    @pytest.mark.parametrize("ends", ["sys.exit", "raises", "returns"])
+    def test_child_that_comes_out_of_the_trial_is_no_search(self, out, ends):
+        code = (
+            "import os, sys, hpcompat as hp\n"
+            "parent, ends, out = os.getpid(), *sys.argv[1:]\n"
+            "def function(trial):\n"
+            "    pid = os.fork()\n"
+            "    if pid:\n"
+            "        os.waitpid(pid, 0)\n"
+            "    elif ends == 'sys.exit':\n"
+            "        sys.exit(0)\n"
+            "    elif ends == 'raises':\n"
+            "        raise ValueError\n"
+            "    return 1.0\n"
+            "result = hp.search(function, {'x': hp.Float(0, 4)}, n_trials=3, output_dir=out, progress=False)\n"
+            "assert os.getpid() == parent\n"
+            "print([trial.number for trial in result.trials])\n"
+        )
+        ended = subprocess.run([sys.executable, "-c", code, ends, out], capture_output=True, text=True, timeout=600)
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout == "[0, 1, 2]\n"
+        lines = written(out)
+        assert [line["number"] for line in lines if "number" in line] == [0, 1, 2]
+        assert not any("interrupted" in line for line in lines)
+        assert os.listdir(out) == [FILE]
+
+
+class TestMoved:
+    def moves(self, what, out):
+        """A function that does it in its second trial."""
+
+        def function(trial):
+            if trial.number == 1:
+                what()
+            return trial["x"]
+
+        return function
+
+    @pytest.mark.parametrize("replaced", [False, True])
+    def test_journal_that_is_renamed_ends_the_search(self, search, out, tmp_path, replaced):
+        def rename() -> None:
+            os.rename(os.path.join(out, FILE), tmp_path / "away")
+            if replaced:
+                shutil.copy(tmp_path / "away", os.path.join(out, FILE))
+
+        with pytest.raises(hp.SearchError, match="was moved, replaced or removed while the search ran") as error:
+            search(self.moves(rename, out), n_trials=4)
+        assert [trial.number for trial in error.value.trials] == [0]
+        os.rename(tmp_path / "away", os.path.join(out, FILE))
+        assert len(search(lambda trial: trial["x"], n_trials=4, resume=True).trials) == 4
+
+    def test_journal_that_is_removed_ends_the_search(self, search, out):
+        with pytest.raises(hp.SearchError, match="was moved, replaced or removed"):
+            search(self.moves(lambda: os.remove(os.path.join(out, FILE)), out), n_trials=4)
+
+    def test_directory_that_is_renamed_ends_the_search(self, search, out, tmp_path):
+        with pytest.raises(hp.SearchError, match="was moved, replaced or removed"):
+            search(self.moves(lambda: os.rename(out, tmp_path / "away"), out), n_trials=4)
+        os.rename(tmp_path / "away", out)
+        assert len(search(lambda trial: trial["x"], n_trials=4, resume=True).trials) == 4
+
+    def test_directory_that_is_removed_ends_the_search(self, search, out):
+        with pytest.raises(hp.SearchError, match="was moved, replaced or removed"):
+            search(self.moves(lambda: shutil.rmtree(out), out), n_trials=4)
