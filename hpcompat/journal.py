@@ -289,7 +289,8 @@ class _Notes:
             if before and last["step"] <= max(death["step"] for death in before):
                 died = f"{len(deaths)} times, the last time at step {last['step']}"
                 error = f"ProcessDied: the process of the search has ended in this trial {died}"
-                yield Trial(number, last["params"], state=FAILED, start=last["start"], error=error)
+                start = last["start"]  # when it died is not known
+                yield Trial(number, last["params"], state=FAILED, start=start, end=start, error=error)
 
 
 STATES = (COMPLETE, PRUNED, FAILED, UNSCORED)
