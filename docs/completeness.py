@@ -38,13 +38,14 @@ WIDEST = 76
 TITLES = {
     "optuna": "Optuna",
     "ray": "Ray Tune",
-    "ray searcher": "Ray Tune under a search algorithm",
+    "ray optuna": "Ray Tune under OptunaSearch",
+    "ray searcher": "Ray Tune under any other search algorithm",
     "sigopt": "SigOpt",
     "wandb random": "W&B, method random",
     "wandb bayes": "W&B, method bayes",
     "wandb grid": "W&B, method grid",
 }
-HEADS = ("Optuna", "Ray", "Ray, searcher", "SigOpt", "W&B random", "W&B bayes", "W&B grid")
+HEADS = ("Optuna", "Ray", "Ray, OptunaSearch", "Ray, other searcher", "SigOpt", "W&B random", "W&B bayes", "W&B grid")
 CONDITION = SearchSpace(
     {
         "optim": Categorical(["adamw", "sgd"]),

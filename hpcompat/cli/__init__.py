@@ -19,7 +19,7 @@ from hpcompat import __version__
 from hpcompat.cli import convert, show
 from hpcompat.cli.given import DIALECTS, NothingThere
 from hpcompat.errors import HpcompatError
-from hpcompat.translators import translation, wandb
+from hpcompat.translators import ray, translation, wandb
 
 DONE, NO_SPACE, USAGE, INTERRUPTED, NO_READER = 0, 1, 2, 130, 141
 _FILE = (
@@ -34,6 +34,7 @@ _HERE = {  # the library's ways out that name arguments, in the words of the com
     translation.STEP_OR_RANDOM: "give it a step, or use --method random",
     wandb.VARY_OR_RANDOM: "add a parameter that varies, or use --method random",
     wandb.METRIC: "--metric eval_loss, say",
+    ray.NAME_SEARCHER: "use --searcher optuna for OptunaSearch, or leave it out for Ray's own sampling",
 }
 
 
@@ -98,7 +99,13 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     add("--to", required=True, choices=convert.TARGETS, help="what to write")
     add("--from", dest="source", choices=DIALECTS, help="whose space FILE holds (default: recognised)")
     add("--encode", action="store_true", help="let travel, encoded, what the system has no form for")
-    add("--searcher", action="store_true", help="Ray: for a search algorithm, not Ray's own sampling")
+    add(
+        "--searcher",
+        nargs="?",
+        const=True,
+        choices=("optuna",),
+        help="Ray: for a search algorithm, not Ray's own sampling; --searcher optuna: for OptunaSearch",
+    )
     add("--method", choices=("random", "bayes", "grid"), help="W&B: over the sweep's (else random)")
     add("--metric", metavar="NAME", help="W&B: over the sweep's")
     add("--goal", choices=("minimize", "maximize"), help="W&B: over the sweep's (else minimize)")

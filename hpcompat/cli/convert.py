@@ -71,7 +71,7 @@ def _sweep(sweep: Mapping[str, Any], notes: Sequence[str], output: str) -> str:
 def _options(given: Given, arguments: argparse.Namespace) -> dict[str, Any]:
     """What `translate` is told: for W&B all that the sweep says, unless the command line says otherwise."""
     if arguments.to == "ray" and arguments.searcher:
-        return {"searcher": True}
+        return {"searcher": arguments.searcher}
     if arguments.to != "wandb":
         return {}
     beside = given.beside if given.sweep else {}

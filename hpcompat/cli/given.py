@@ -18,7 +18,7 @@ from hpcompat.errors import Fault, HpcompatError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.translators.documents import load, once
 from hpcompat.translators.optuna import from_optuna
-from hpcompat.translators.ray import from_ray
+from hpcompat.translators.ray import Searcher, from_ray
 from hpcompat.translators.reading import refuse
 from hpcompat.translators.recognise import as_space
 from hpcompat.translators.settings import beside
@@ -46,7 +46,7 @@ class Given:
     """Whether it was read from text rather than from Python code."""
 
 
-def read(file: str, dialect: str | None = None, *, searcher: bool = False) -> Given:
+def read(file: str, dialect: str | None = None, *, searcher: Searcher = None) -> Given:
     """The space that FILE holds. Raises `NothingThere`, OSError, and `HpcompatError` for what is no space."""
     with _guests():
         thing, text = _thing(file)
@@ -72,7 +72,7 @@ def _guests() -> Iterator[None]:
             del sys.modules[name]
 
 
-def _space(thing: Any, dialect: str | None, searcher: bool) -> SearchSpace:
+def _space(thing: Any, dialect: str | None, searcher: Searcher) -> SearchSpace:
     readers: dict[str | None, Callable[[Any], SearchSpace]] = {
         None: as_space,
         "optuna": from_optuna,

@@ -21,6 +21,7 @@ from hpcompat.translators.limits import COLUMNS
 from hpcompat.translators.translation import Level, levels
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "ray optuna": {"searcher": "optuna"},
     "ray searcher": {"searcher": True},
     "wandb random": {"method": "random"},
     "wandb bayes": {"method": "bayes", "metric": "objective"},

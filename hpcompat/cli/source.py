@@ -109,7 +109,8 @@ def _through_hpcompat(translation: Translation, lines: Sequence[str]) -> str:
 def ray_source(translation: Translation) -> str:
     """Source of `param_space`, a dict of domains; and of `decode`, where what Ray reports needs it."""
     if encoded(translation):
-        options = "encode=True" + ", searcher=True" * bool(translation.options.get("searcher"))
+        searcher = translation.options.get("searcher")
+        options = "encode=True" + (f", searcher={searcher!r}" if searcher else "")
         lines = [
             f"param_space = hp.to_ray(space, {options})",
             f'decode = hp.translate(space, "ray", {options}).decode',

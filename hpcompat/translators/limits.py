@@ -24,7 +24,8 @@ from hpcompat.translators import needs
 from hpcompat.translators.needs import (
     always,
     anchored,
-    anchored_bounded,
+    anchored_exactly,
+    anchored_exactly_bounded,
     anchored_ints,
     ascending,
     bounded,
@@ -37,17 +38,20 @@ from hpcompat.translators.needs import (
     plain,
     plain_storable,
     repeats,
+    scalar,
     several,
     storable,
     texts,
     unbounded,
+    unbounded_exact,
+    unbounded_exact_fractions,
     unbounded_fractions,
     unordered,
     wide,
 )  # fmt: skip
 
 LEVELS = ("native", "equivalent", "encoded", "refused")
-COLUMNS = ("optuna", "ray", "ray searcher", "sigopt", "wandb random", "wandb bayes", "wandb grid")
+COLUMNS = ("optuna", "ray", "ray optuna", "ray searcher", "sigopt", "wandb random", "wandb bayes", "wandb grid")
 
 
 class Rule(NamedTuple):
@@ -83,10 +87,21 @@ Cell = tuple[Rule, ...]
 
 
 def row(
-    optuna: Cell, ray: Cell, searcher: Cell, sigopt: Cell, random: Cell, bayes: Cell, grid: Cell
+    optuna: Cell,
+    ray: Cell,
+    optuna_search: Cell,
+    sigopt: Cell,
+    random: Cell,
+    bayes: Cell,
+    grid: Cell,
+    searcher: Cell | None = None,
 ) -> dict[str, Cell]:
-    """The cells of a row by column; `searcher` is Ray under one, the last three are W&B by method."""
-    return dict(zip(COLUMNS, (optuna, ray, searcher, sigopt, random, bayes, grid), strict=True))
+    """The cells of a row by column; the last three columns are W&B by method.
+
+    `optuna_search` and `searcher` are Ray under its OptunaSearch and under any other search algorithm.
+    """
+    cells = (optuna, ray, optuna_search, UNIFORM_ALONE if searcher is None else searcher, sigopt, random, bayes, grid)
+    return dict(zip(COLUMNS, cells, strict=True))
 
 
 ALIKE = "it would confuse choices that are == to Python, or turn a tuple into a list"
@@ -98,11 +113,19 @@ NO_LOG_STEP = "it has no step on a logarithmic scale"
 OFF_ANCHOR = "it rounds to multiples of the step, and these are none"
 NO_ORDER = "a list of choices, without an order"
 
+NOISE = "it works out the multiples of the step in floats, which gives 0.30000000000000004 for 0.3"
+
 UNIT_WIDE = encoded("unit", "the range is wider than a float")
 UNIT_NARROW = encoded("unit", "its bounds must lie between 1e-8 and a float apart")
 INDEX_LARGE = encoded("index", "ints beyond 2**44 are drawn as floats too coarse for them")
 UNIT_LARGE = encoded("unit", "logarithmic ints beyond 2**31 are drawn as floats too coarse for them")
 INDEX_LONG = encoded("index", f"it has more than {needs.MOST_LISTED} values")
+UNIT_NOISE = encoded("unit", NOISE, anchored)
+UNIFORM_ALONE = (
+    # HyperOptSearch draws the ends of an int half as often, BayesOptSearch drops log, Nevergrad and ZOOpt the step:
+    # https://github.com/ray-project/ray/issues/30350, https://github.com/ray-project/ray/issues/13537
+    encoded("unit", "not every search algorithm draws more than uniform floats (OptunaSearch does: searcher='optuna')"),
+)
 LABELS = encoded("labels", ALIKE)
 RAY_LABELS = encoded("labels", "a dict with a key eval, grid_search or one with / would be resolved")
 SIGOPT_LABELS = encoded("labels", "its categories are two or more texts that read as nothing else", several)
@@ -122,16 +145,17 @@ TABLE: dict[str, dict[str, Cell]] = {
     "float": row(
         optuna=(native("suggest_float", bounded), UNIT_WIDE),
         ray=(native("uniform", bounded), UNIT_WIDE),
-        searcher=(native("uniform", bounded), UNIT_WIDE),
+        optuna_search=(native("uniform", bounded), UNIT_WIDE),
         sigopt=(native("bounds", wide), UNIT_NARROW),
         random=(native("uniform", bounded), UNIT_WIDE),
         bayes=(native("uniform", bounded), UNIT_WIDE),
         grid=GRID,
+        searcher=(native("uniform", wide), UNIT_NARROW),
     ),
     "float log": row(
         optuna=(native("suggest_float"),),
         ray=(native("loguniform"),),
-        searcher=(native("loguniform"),),
+        optuna_search=(native("loguniform"),),
         sigopt=(native("log_bounds", wide), UNIT_NARROW),
         random=(native("log_uniform_values"),),
         bayes=(native("log_uniform_values"),),
@@ -140,7 +164,7 @@ TABLE: dict[str, dict[str, Cell]] = {
     "float step": row(
         optuna=(native("suggest_float", bounded), encoded("index", "the range is wider than a float")),
         ray=CHOICE_OF_STEPS,
-        searcher=(native("quniform", anchored_bounded), *CHOICE_OF_STEPS),
+        optuna_search=(native("quniform", anchored_exactly_bounded), *CHOICE_OF_STEPS),
         sigopt=(native("grid", listed), INDEX_LONG),
         random=VALUES,
         bayes=VALUES,
@@ -148,17 +172,17 @@ TABLE: dict[str, dict[str, Cell]] = {
     ),
     "float log step": row(
         optuna=(encoded("unit", NO_LOG_STEP),),
-        ray=(native("qloguniform", anchored), encoded("unit", OFF_ANCHOR)),
-        searcher=(encoded("unit", "it drops the step of a logarithmic scale"),),
+        ray=(native("qloguniform", anchored_exactly), UNIT_NOISE, encoded("unit", OFF_ANCHOR)),
+        optuna_search=(encoded("unit", "it drops the step of a logarithmic scale"),),
         sigopt=(encoded("unit", NO_LOG_STEP),),
-        random=(native("q_log_uniform_values", anchored), encoded("unit", OFF_ANCHOR)),
-        bayes=(native("q_log_uniform_values", anchored), encoded("unit", OFF_ANCHOR)),
+        random=(native("q_log_uniform_values", anchored_exactly), UNIT_NOISE, encoded("unit", OFF_ANCHOR)),
+        bayes=(native("q_log_uniform_values", anchored_exactly), UNIT_NOISE, encoded("unit", OFF_ANCHOR)),
         grid=VALUES,
     ),
     "int": row(
         optuna=(native("suggest_int", exact_ints), INDEX_LARGE),
         ray=(native("randint", exact_ints), INDEX_LARGE),
-        searcher=(native("randint", exact_ints), INDEX_LARGE),
+        optuna_search=(native("randint", exact_ints), INDEX_LARGE),
         sigopt=(native("int_bounds", exact_ints), INDEX_LARGE),
         random=(native("int_uniform", exact_ints), INDEX_LARGE),
         bayes=(native("int_uniform", exact_ints), INDEX_LARGE),
@@ -167,7 +191,7 @@ TABLE: dict[str, dict[str, Cell]] = {
     "int log": row(
         optuna=(native("suggest_int", exact_ints), UNIT_LARGE),
         ray=(native("lograndint", exact_ints), UNIT_LARGE),
-        searcher=(native("lograndint", exact_ints), UNIT_LARGE),
+        optuna_search=(native("lograndint", exact_ints), UNIT_LARGE),
         sigopt=(encoded("unit", "it has no logarithmic ints"),),
         random=(native("q_log_uniform_values", exact_ints), UNIT_LARGE),
         bayes=(native("q_log_uniform_values", exact_ints), UNIT_LARGE),
@@ -176,7 +200,7 @@ TABLE: dict[str, dict[str, Cell]] = {
     "int step": row(
         optuna=(native("suggest_int", exact_ints), INDEX_LARGE),
         ray=(native("qrandint", anchored_ints), *CHOICE_OF_STEPS),
-        searcher=(native("qrandint", anchored_ints), *CHOICE_OF_STEPS),
+        optuna_search=(native("qrandint", anchored_ints), *CHOICE_OF_STEPS),
         sigopt=(native("grid", listed), INDEX_LONG),
         random=VALUES,
         bayes=VALUES,
@@ -185,7 +209,7 @@ TABLE: dict[str, dict[str, Cell]] = {
     "int log step": row(
         optuna=(encoded("unit", NO_LOG_STEP),),
         ray=(native("qlograndint", anchored_ints), encoded("unit", OFF_ANCHOR)),
-        searcher=(encoded("unit", NO_LOG_STEP),),
+        optuna_search=(encoded("unit", NO_LOG_STEP),),
         sigopt=(encoded("unit", NO_LOG_STEP),),
         random=(native("q_log_uniform_values", anchored_ints), encoded("unit", OFF_ANCHOR)),
         bayes=(native("q_log_uniform_values", anchored_ints), encoded("unit", OFF_ANCHOR)),
@@ -194,7 +218,7 @@ TABLE: dict[str, dict[str, Cell]] = {
     "categorical": row(
         optuna=(native("suggest_categorical", storable), LABELS),
         ray=(native("choice", plain), RAY_LABELS),
-        searcher=(native("choice", plain_storable), LABELS),
+        optuna_search=(native("choice", plain_storable), LABELS),
         sigopt=(
             native("categorical_values", texts),
             native("literals", literal_texts, "stored as texts; decode reads them"),
@@ -208,7 +232,7 @@ TABLE: dict[str, dict[str, Cell]] = {
     "categorical ordered": row(
         optuna=(equivalent("suggest_categorical", NO_ORDER, storable), LABELS),
         ray=(equivalent("choice", NO_ORDER, plain), RAY_LABELS),
-        searcher=(equivalent("choice", NO_ORDER, plain_storable), LABELS),
+        optuna_search=(equivalent("choice", NO_ORDER, plain_storable), LABELS),
         sigopt=(
             native("grid", ascending),
             equivalent("categorical_values", NO_ORDER, texts),
@@ -227,7 +251,7 @@ TABLE: dict[str, dict[str, Cell]] = {
             equivalent("weighted_choice", NO_ORDER, repeats),
             encoded("unit", "it has no weights, and these are no ratios of small whole numbers"),
         ),
-        searcher=(encoded("unit", NO_WEIGHTS),),
+        optuna_search=(encoded("unit", NO_WEIGHTS),),
         sigopt=(encoded("unit", NO_WEIGHTS),),
         random=(
             native("probabilities", lambda p: storable(p) and unordered(p)),
@@ -240,16 +264,20 @@ TABLE: dict[str, dict[str, Cell]] = {
     "constant": row(
         optuna=(native("returned"),),
         ray=RAY_CONSTANT,
-        searcher=RAY_CONSTANT,
+        optuna_search=RAY_CONSTANT,
         sigopt=(encoded("absent", "it has no constants; decode brings them back"),),
         random=WANDB_CONSTANT,
         bayes=WANDB_CONSTANT,
         grid=WANDB_CONSTANT,
+        searcher=(
+            native("constant", scalar),
+            encoded("absent", "a search algorithm can refuse None, and turn lists and tuples into each other"),
+        ),
     ),
     "normal": row(
         optuna=(encoded("unit", NO_NORMAL),),
         ray=(native("randn", unbounded), encoded("unit", NO_TRUNCATION)),
-        searcher=(encoded("unit", NO_NORMAL),),
+        optuna_search=(encoded("unit", NO_NORMAL),),
         sigopt=(
             native("normal_prior", inside),
             encoded("unit", "its prior needs two bounds around the mean"),
@@ -261,7 +289,7 @@ TABLE: dict[str, dict[str, Cell]] = {
     "normal log": row(
         optuna=(encoded("unit", NO_NORMAL),),
         ray=(encoded("unit", NO_LOG_NORMAL),),
-        searcher=(encoded("unit", NO_NORMAL),),
+        optuna_search=(encoded("unit", NO_NORMAL),),
         sigopt=(encoded("unit", NO_LOG_NORMAL),),
         random=(native("log_normal", unbounded), encoded("unit", NO_TRUNCATION)),
         bayes=(native("log_normal", unbounded), encoded("unit", NO_TRUNCATION)),
@@ -270,22 +298,39 @@ TABLE: dict[str, dict[str, Cell]] = {
     "normal step": row(
         optuna=(encoded("unit", NO_NORMAL),),
         ray=(
-            native("qrandn", unbounded_fractions),
+            native("qrandn", unbounded_exact_fractions),
+            encoded("unit", NOISE, unbounded_fractions),
             encoded("unit", "it rounds untruncated laws to floats alone"),
         ),
-        searcher=(encoded("unit", NO_NORMAL),),
+        optuna_search=(encoded("unit", NO_NORMAL),),
         sigopt=(encoded("unit", "it has no rounded normal law"),),
-        random=(native("q_normal", unbounded), encoded("unit", NO_TRUNCATION)),
-        bayes=(native("q_normal", unbounded), encoded("unit", NO_TRUNCATION)),
+        random=(
+            native("q_normal", unbounded_exact),
+            encoded("unit", NOISE, unbounded),
+            encoded("unit", NO_TRUNCATION),
+        ),
+        bayes=(
+            native("q_normal", unbounded_exact),
+            encoded("unit", NOISE, unbounded),
+            encoded("unit", NO_TRUNCATION),
+        ),
         grid=GRID_MASS,
     ),
     "normal log step": row(
         optuna=(encoded("unit", NO_NORMAL),),
         ray=(encoded("unit", NO_LOG_NORMAL),),
-        searcher=(encoded("unit", NO_NORMAL),),
+        optuna_search=(encoded("unit", NO_NORMAL),),
         sigopt=(encoded("unit", NO_LOG_NORMAL),),
-        random=(native("q_log_normal", unbounded), encoded("unit", NO_TRUNCATION)),
-        bayes=(native("q_log_normal", unbounded), encoded("unit", NO_TRUNCATION)),
+        random=(
+            native("q_log_normal", unbounded_exact),
+            encoded("unit", NOISE, unbounded),
+            encoded("unit", NO_TRUNCATION),
+        ),
+        bayes=(
+            native("q_log_normal", unbounded_exact),
+            encoded("unit", NOISE, unbounded),
+            encoded("unit", NO_TRUNCATION),
+        ),
         grid=GRID_MASS,
     ),
 }
@@ -295,7 +340,8 @@ _NO_SWEEP_CONDITIONS = encoded("", "a sweep has no conditions")
 CONDITIONS = {
     "optuna": encoded("", "its parent travels as a unit float, which no condition can name"),
     "ray": _NO_DOMAIN_CONDITIONS,
-    "ray searcher": _NO_DOMAIN_CONDITIONS,
+    "ray optuna": _NO_DOMAIN_CONDITIONS,
+    "ray searcher": encoded("", "domains have no conditions"),
     "sigopt": encoded(
         "", "its conditions need parents without any, written as texts, whose values each activate something"
     ),

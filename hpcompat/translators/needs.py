@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from hpcompat.space.checks import multiple_of
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
+from hpcompat.space.supports import decimal_ratio
 from hpcompat.space.values import SCALARS, identity
 from hpcompat.translators import literals
 
@@ -48,9 +50,20 @@ def anchored(p: Float | Int) -> bool:
     return multiple_of(p.low, p.step) is not None and multiple_of(p.high, p.step) is not None
 
 
-def anchored_bounded(p: Float) -> bool:
-    """Both of it."""
-    return bounded(p) and anchored(p)
+def exact_steps(p: Float | Normal) -> bool:
+    """A step whose multiples floats hold exactly: an engine's `round(x / step) * step` is then the grid's value."""
+    ends = (p.low, p.step) if isinstance(p, Float) else (p.step,)
+    return all(Fraction(x) == Fraction(*decimal_ratio(x)) for x in ends if isinstance(x, float))
+
+
+def anchored_exactly(p: Float) -> bool:
+    """The grid's values are multiples of the step, and come out of an engine's arithmetic as themselves."""
+    return exact_steps(p) and anchored(p)
+
+
+def anchored_exactly_bounded(p: Float) -> bool:
+    """The same, over a range that floats can measure."""
+    return bounded(p) and anchored_exactly(p)
 
 
 def anchored_ints(p: Int) -> bool:
@@ -110,6 +123,11 @@ def resolvable(value: Any) -> bool:
 def flat(p: Constant) -> bool:
     """A dict in a Ray config reads back as a group."""
     return plain(p) and not (isinstance(p.value, dict) and p.value)
+
+
+def scalar(p: Constant) -> bool:
+    """A number, a bool or a text."""
+    return p.value is not None and type(p.value) in SCALARS
 
 
 def repeats(p: Categorical) -> bool:
@@ -177,9 +195,19 @@ def unbounded(p: Normal) -> bool:
     return p.low is None and p.high is None
 
 
+def unbounded_exact(p: Normal) -> bool:
+    """Not truncated, and rounded to values that come out of an engine's arithmetic as themselves."""
+    return unbounded(p) and exact_steps(p)
+
+
 def unbounded_fractions(p: Normal) -> bool:
     """Not truncated, and rounded to floats."""
     return unbounded(p) and type(p.step) is float
+
+
+def unbounded_exact_fractions(p: Normal) -> bool:
+    """Not truncated, and rounded to floats that come out of an engine's arithmetic as themselves."""
+    return unbounded_fractions(p) and exact_steps(p)
 
 
 def unordered(p: Categorical) -> bool:

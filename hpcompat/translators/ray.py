@@ -2,9 +2,14 @@
 
 The form has each domain as the call that makes it: {"lr": {"call": "loguniform", "args": [1e-06, 0.0001]}}.
 
-Ray's own sampling and its searchers disagree about steps: q of 2 or more is anchored at 0 for one and
-at the lower bound for the other, and q=1 leaves the upper bound out for one only. Say `searcher=True`
-where a search algorithm will read the space.
+Ray's own sampling and its search algorithms draw the same domain by different laws, so `searcher` says
+which of them will read the space:
+
+| searcher | read by | written |
+|---|---|---|
+| left out | Ray's own random and grid search | what these draw exactly |
+| "optuna" | OptunaSearch | what Optuna draws exactly |
+| True | any other search algorithm | uniform floats: all of them draw these, and no more is common to all |
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from hpcompat.errors import Fault, TranslationError
 from hpcompat.space import SearchSpace
@@ -39,7 +44,10 @@ from hpcompat.translators.reading import (
 from hpcompat.translators.translation import Passage, translate
 
 NAMES = names.RAY
+NAME_SEARCHER = "use searcher='optuna' for OptunaSearch, or leave searcher out for Ray's own sampling"
 NESTED = True
+Searcher: TypeAlias = Literal["optuna"] | bool | None
+"""What draws: Ray itself, its OptunaSearch, or (True) any other search algorithm."""
 
 
 def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -47,11 +55,21 @@ def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
         raise TranslationError(
             "unknown option", [Fault("", f"Ray has no option {unknown[0]!r}", "searcher=True is one")]
         )
+    _check_searcher(options.get("searcher"))
     return options
 
 
+def _check_searcher(searcher: Any) -> None:
+    if searcher is None or isinstance(searcher, bool) or (isinstance(searcher, str) and searcher == "optuna"):
+        return
+    reason = f"expected 'optuna', True or False, got {show(searcher)}"
+    hint = "use searcher='optuna' for OptunaSearch, searcher=True for any other search algorithm"
+    raise TranslationError("unknown searcher", [Fault("searcher", reason, hint)])
+
+
 def column(options: Mapping[str, Any]) -> str:
-    return "ray searcher" if options.get("searcher") else "ray"
+    searcher = options.get("searcher")
+    return "ray optuna" if searcher == "optuna" else "ray searcher" if searcher else "ray"
 
 
 def gated(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
@@ -103,13 +121,15 @@ def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, 
     return form
 
 
-def to_ray(space: Mapping[str, Any], *, encode: bool = False, searcher: bool = False) -> dict[str, Any]:
+def to_ray(space: Mapping[str, Any], *, encode: bool = False, searcher: Searcher = None) -> dict[str, Any]:
     """A dict of Ray domains for `Tuner(param_space=…)`; imports Ray.
 
-    `searcher=True` where a search_alg will read it. A space with conditions has no domains: hand
-    `to_optuna(space)` to Ray's OptunaSearch, which takes the function. With `encode=True`, decode what
-    comes back with `translate(space, "ray", encode=True).decode`. Raises `TranslationError` for what
-    has no exact form.
+    `searcher="optuna"` where `search_alg` is Ray's OptunaSearch, `searcher=True` where it is any other:
+    these are only sure to draw uniform floats (HyperOptSearch never draws 8 of qrandint(2, 8, 2),
+    BayesOptSearch drops a log scale), so all else needs `encode=True` there. A space with conditions has
+    no domains: hand `to_optuna(space)` to OptunaSearch, which takes the function. With `encode=True`,
+    decode what comes back with `translate(space, "ray", encode=True, searcher=…).decode`. Raises
+    `TranslationError` for what has no exact form.
 
     >>> to_ray({"lr": Float(1e-6, 1e-4, log=True)})["lr"].sampler.__class__.__name__
     '_LogUniform'
@@ -150,20 +170,32 @@ def _ratio(name: str, value: Any) -> Fraction:
     )
 
 
-def _quantised_float(lower: Any, upper: Any, q: Any, log: bool) -> Parameter:
+def _check_quantised(q: Any, log: bool, searcher: Searcher) -> None:
+    """Refuse a quantised domain that is drawn by no law, or by as many as there are search algorithms."""
+    if searcher is True:
+        refuse("search algorithms draw quantised domains by different laws", NAME_SEARCHER)
+    if searcher == "optuna" and log and q != 1:
+        refuse("OptunaSearch has no step on a logarithmic scale", "use a domain without q, or leave searcher out")
+
+
+def _quantised_float(lower: Any, upper: Any, q: Any, log: bool, searcher: Searcher) -> Parameter:
     """Multiples of q between the bounds."""
+    _check_quantised(None, log, searcher)
     first, last, step = _ceil(lower, q), _floor(upper, q), _ratio("q", q)
     if step < 0 or last < first:
         refuse(f"there is no multiple of q={q} from {lower} to {upper}", "widen the bounds")
     return span(float(first * step), float(last * step), log=log, step=float(q))
 
 
-def _quantised_int(lower: Any, upper: Any, q: Any, log: bool, searcher: bool) -> Parameter:
+def _quantised_int(lower: Any, upper: Any, q: Any, log: bool, searcher: Searcher) -> Parameter:
     lower, upper, q = (number(name, x, True) for name, x in (("lower", lower), ("upper", upper), ("q", q)))
     if q < 1:
         refuse(f"q is {q}", "give a q of 1 or more")
+    _check_quantised(q, log, searcher)
+    if searcher and log:
+        return _int(lower, upper, log)
     if searcher:
-        return span(lower, lower + (upper - lower) // q * q, log=log, step=q, whole=True)
+        return span(lower, lower + (upper - lower) // q * q, step=q, whole=True)
     first, last = -(-lower // q) * q, (upper // q - (q == 1)) * q
     if last < first:
         refuse(f"there is no multiple of q={q} from {lower} to {upper}", "widen the bounds")
@@ -193,8 +225,8 @@ def _int(lower: Any, upper: Any, log: bool) -> Parameter:
 READERS: dict[str, Callable[..., Parameter]] = {
     "uniform": lambda searcher, lower, upper: span(lower, upper),
     "loguniform": lambda searcher, lower, upper, base=10: span(lower, upper, log=True),
-    "quniform": lambda searcher, lower, upper, q: _quantised_float(lower, upper, q, False),
-    "qloguniform": lambda searcher, lower, upper, q, base=10: _quantised_float(lower, upper, q, True),
+    "quniform": lambda searcher, lower, upper, q: _quantised_float(lower, upper, q, False, searcher),
+    "qloguniform": lambda searcher, lower, upper, q, base=10: _quantised_float(lower, upper, q, True, searcher),
     "randint": lambda searcher, lower, upper: _int(lower, upper, False),
     "lograndint": lambda searcher, lower, upper, base=10: _int(lower, upper, True),
     "qrandint": lambda searcher, lower, upper, q=1: _quantised_int(lower, upper, q, False, searcher),
@@ -205,13 +237,13 @@ READERS: dict[str, Callable[..., Parameter]] = {
     "grid_search": lambda searcher, values: choices(values),
     "constant": lambda searcher, value: Constant(value),
 }
-"""By the name of the tune function: its own arguments, after whether a search algorithm will draw."""
+"""By the name of the tune function: its own arguments, after which search algorithm will draw."""
 
 
-def read_call(call: Any, args: Any = (), kwargs: Any = None, *, searcher: bool = False) -> Parameter:
+def read_call(call: Any, args: Any = (), kwargs: Any = None, *, searcher: Searcher = None) -> Parameter:
     """The parameter that a `tune.<call>(*args, **kwargs)` draws.
 
-    >>> read_call("qrandint", [1, 10, 3]), read_call("qrandint", [1, 10, 3], searcher=True)
+    >>> read_call("qrandint", [1, 10, 3]), read_call("qrandint", [1, 10, 3], searcher="optuna")
     (Int(3, 9, step=3), Int(1, 10, step=3))
     """
     if call == "sample_from":
@@ -245,7 +277,7 @@ def _choice(categories: Any) -> Parameter:
     return choices(categories)
 
 
-def _read_rare(domain: Any, searcher: bool) -> Parameter:
+def _read_rare(domain: Any, searcher: Searcher) -> Parameter:
     """A domain that is quantised, or that has no law of its own to start with."""
     kind = type(domain).__name__
     if kind == "Function":
@@ -297,17 +329,19 @@ def _is_drawn(thing: Mapping[str, Any]) -> bool:
     return evaluated or _is_grid(thing) or (_is_call(thing) and thing["call"] in (*READERS, "sample_from"))
 
 
-def from_ray(space: Mapping[str, Any], *, searcher: bool = False) -> SearchSpace:
+def from_ray(space: Mapping[str, Any], *, searcher: Searcher = None) -> SearchSpace:
     """The space of a dict of Ray domains, or of a form; Ray is not imported.
 
     Dicts are groups, {"grid_search": […]} is a Categorical, everything else a constant; a choice listed
     n times weighs n times as much. Calls, as a form has them, stand in no dict with domains. Quantised
-    domains are read as Ray draws them, or with `searcher=True` as its OptunaSearch does. Raises
-    `TranslationError`, for sample_from, {"eval": …} and domains inside lists too.
+    domains are read as Ray draws them, or with `searcher="optuna"` as its OptunaSearch does; with
+    `searcher=True`, any other search algorithm, they have no meaning that all of these share. Raises
+    `TranslationError` for them, for sample_from, {"eval": …} and domains inside lists too.
 
     >>> from_ray({"model": {"layers": {"call": "randint", "args": [1, 5]}, "kind": "vit"}})
     SearchSpace({'model': {'layers': Int(1, 4), 'kind': Constant('vit')}})
     """
+    _check_searcher(searcher)
     if not isinstance(space, Mapping):
         refuse(f"{show(space)} is no space of Ray", "give the dict that param_space takes")
     # beside domains a dict with a key "call" is a group like any other
@@ -315,7 +349,7 @@ def from_ray(space: Mapping[str, Any], *, searcher: bool = False) -> SearchSpace
     return assemble("Ray", _read_group(space, searcher, written, 0))
 
 
-def _read_group(space: Mapping[str, Any], searcher: bool, written: bool, depth: int) -> dict[str, Any]:
+def _read_group(space: Mapping[str, Any], searcher: Searcher, written: bool, depth: int) -> dict[str, Any]:
     if depth > MOST_LEVELS:
         refuse_depth()
 
@@ -328,7 +362,7 @@ def _read_group(space: Mapping[str, Any], searcher: bool, written: bool, depth: 
     return collect("Ray", read, space.items())
 
 
-def _read(thing: Any, searcher: bool, written: bool, depth: int) -> Any:
+def _read(thing: Any, searcher: Searcher, written: bool, depth: int) -> Any:
     if isinstance(thing, Mapping):
         if thing.keys() == {"grid_search"}:
             return read_call("grid_search", [thing["grid_search"]])
@@ -344,7 +378,7 @@ def _read(thing: Any, searcher: bool, written: bool, depth: int) -> Any:
     return Constant(thing)
 
 
-def _read_form(thing: Mapping[str, Any], searcher: bool) -> Parameter:
+def _read_form(thing: Mapping[str, Any], searcher: Searcher) -> Parameter:
     args = json_data("its arguments are", thing.get("args", []), "a list")
     kwargs = json_data("its arguments are", thing.get("kwargs", {}), "a dict by name")
     return read_call(thing["call"], args, kwargs, searcher=searcher)

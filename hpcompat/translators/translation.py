@@ -177,8 +177,9 @@ def translate(space: Mapping[str, Any], dialect: str, *, encode: bool = False, *
     `decode` brings it back; two things are still refused: a continuous or weighted parameter under an
     exhaustive method, and a space with nothing to search where the system needs something.
 
-    Options: `searcher=True` for Ray (the form goes to a search algorithm, not to Ray's own random and
-    grid search); `method`, `metric`, `goal` and any other key of a sweep for W&B.
+    Options: for Ray `searcher="optuna"` (the form goes to OptunaSearch, not to Ray's own random and grid
+    search) or `searcher=True` (to any other search algorithm); for W&B `method`, `metric`, `goal` and
+    any other key of a sweep.
 
     >>> space = SearchSpace({"lr": Float(1e-6, 1e-4, log=True), "depth": Normal(4.0, 1.0, low=1.0)})
     >>> translation = translate(space, "wandb", method="bayes", metric="loss", encode=True)

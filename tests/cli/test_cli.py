@@ -87,6 +87,7 @@ FILES = {
         ("convert sweep.yaml --to optuna --method grid", 2, "--method goes with --to wandb"),
         ("convert sweep.yaml --to json --metric loss", 2, "--metric goes with --to wandb"),
         ("convert sweep.yaml --to optuna --searcher", 2, "--searcher goes with --to ray"),
+        ("convert sweep.yaml --to ray --searcher hyperopt", 2, "invalid choice: 'hyperopt'"),
         ("convert nowhere.yaml --to ray", 2, "hpcompat: there is no file nowhere.yaml\n"),
         ("convert nowhere.py:space --to ray", 2, "there is no file nowhere.py\n"),
         ("convert nowhere_at_all:space --to ray", 2, "no file and no module nowhere_at_all\n"),

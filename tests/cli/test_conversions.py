@@ -317,8 +317,22 @@ def test_a_searcher_reads_steps_otherwise(run: Run) -> None:
     assert hp.from_ray(executed(run("convert", file, "--from", "ray", "--to", "ray").out)["param_space"])[
         "x"
     ] == hp.Int(3, 9, step=3)
-    searcher = run("convert", file, "--from", "ray", "--searcher", "--to", "json")
+    searcher = run("convert", file, "--from", "ray", "--searcher", "optuna", "--to", "json")
     assert hp.SearchSpace.from_dict(json.loads(searcher.out))["x"] == hp.Int(1, 10, step=3)
+    other = run("convert", file, "--from", "ray", "--searcher", "--to", "json")
+    assert other.code == 1 and "use --searcher optuna for OptunaSearch" in other.err
+
+
+def test_what_a_searcher_is_written_says_which_one(run: Run) -> None:
+    file = written(hp.SearchSpace({"x": hp.Normal(0.0, 1.0), "n": hp.Int(1, 3)}).to_dict())
+    for flags, option, calls in [
+        (["--searcher"], "searcher=True", {"n": "Float"}),
+        (["--searcher", "optuna"], "searcher='optuna'", {"n": "Integer"}),
+    ]:
+        source = run("convert", file, "--to", "ray", "--encode", *flags).out
+        assert f"hp.to_ray(space, encode=True, {option})" in source
+        space = executed(source)["param_space"]
+        assert {name: type(space[name]).__name__ for name in calls} == calls
 
 
 def test_sigopt_conditions_go_with_their_conditionals(run: Run) -> None:

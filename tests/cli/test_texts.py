@@ -72,8 +72,8 @@ def test_an_optuna_function_suggests_what_hpcompat_suggests(space: hp.SearchSpac
 
 
 @fewer
-@given(spaces(), st.booleans())
-def test_ray_source_makes_the_domains(space: hp.SearchSpace, searcher: bool) -> None:
+@given(spaces(), st.sampled_from([None, "optuna", True]))
+def test_ray_source_makes_the_domains(space: hp.SearchSpace, searcher: Any) -> None:
     made = executed(ray_source(translate(space, "ray", encode=True, searcher=searcher)))["param_space"]
     assert alike(made, hp.to_ray(space, encode=True, searcher=searcher))
 

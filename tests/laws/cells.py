@@ -24,6 +24,7 @@ CELLS: dict[str, dict[str, Parameter]] = {
     },
     "float step": {
         "f_step": Float(0.0, 1.0, step=0.1),
+        "f_step_exact": Float(0.25, 1.5, step=0.25),
         "f_step_off": Float(0.05, 1.05, step=0.1),
         "f_step_many": Float(0.0, 1.0001, step=0.0001),
         "f_step_many_off": Float(0.00005, 1.00015, step=0.0001),
@@ -86,6 +87,8 @@ CELLS: dict[str, dict[str, Parameter]] = {
     "constant": {
         "k": Constant(5),
         "k_dict": Constant({"a": 1}),
+        "k_list": Constant([1, [2]]),
+        "k_none": Constant(None),
         "k_tuple": Constant((1, 2)),
         "k_evaluated": Constant(EVALUATED),
     },
@@ -101,11 +104,13 @@ CELLS: dict[str, dict[str, Parameter]] = {
     },
     "normal step": {
         "n_step": Normal(1.0, 0.5, step=0.25),
+        "n_step_noise": Normal(1.0, 0.5, step=0.1),
         "n_step_int": Normal(10.0, 3.0, step=1),
         "n_step_low": Normal(3.0, 2.0, low=1, step=1),
     },
     "normal log step": {
         "n_log_step": Normal(1.0, 0.5, log=True, step=1),
+        "n_log_step_noise": Normal(1.0, 0.5, log=True, step=0.1),
         "n_log_step_high": Normal(1.0, 0.5, high=4.0, log=True, step=0.5),
     },
 }

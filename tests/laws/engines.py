@@ -49,17 +49,37 @@ def ray_searcher(space: Any, n: int, seed: int) -> list[Raw]:
     """Ray's OptunaSearch, with Optuna's RandomSampler, given a dict of domains or a define-by-run function."""
     import optuna
     from ray.tune.search.optuna import OptunaSearch
-    from ray.tune.utils import merge_dicts
 
     sampler = optuna.samplers.RandomSampler(seed=seed)
     with _quiet(optuna):
         if callable(space):
             search = OptunaSearch(space=space, metric="loss", mode="min", sampler=sampler)
             return [search.suggest(str(number)) for number in range(n)]
-        search = OptunaSearch(sampler=sampler)
-        search.set_search_properties("loss", "min", dict(space))
-        # the searcher draws, and Tune merges that into the rest of the config
-        return [merge_dicts(dict(space), search.suggest(str(number))) for number in range(n)]
+        return suggested(OptunaSearch(sampler=sampler), space, n)
+
+
+def ray_bayesopt(space: Raw, n: int, seed: int) -> list[Raw]:
+    """The random points of Ray's BayesOptSearch, which takes every domain for a uniform float."""
+    from ray.tune.search.bayesopt import BayesOptSearch
+
+    # at its own precision two points within 1e-5 are one, and it suggests that no second time
+    search = BayesOptSearch(random_search_steps=n + 1, random_state=seed, repeat_float_precision=15)
+    return suggested(search, space, n)
+
+
+def ray_hyperopt(space: Raw, n: int, seed: int) -> list[Raw]:
+    """The random points of Ray's HyperOptSearch."""
+    from ray.tune.search.hyperopt import HyperOptSearch
+
+    return suggested(HyperOptSearch(n_initial_points=n + 1, random_state_seed=seed), space, n)
+
+
+def suggested(search: Any, space: Raw, n: int) -> list[Raw]:
+    """What a search algorithm of Ray's suggests, merged into the rest of the config as Tune does it."""
+    from ray.tune.utils import merge_dicts
+
+    assert search.set_search_properties("loss", "min", dict(space))
+    return [merge_dicts(dict(space), search.suggest(str(number))) for number in range(n)]
 
 
 def sigopt(form: Raw, n: int, seed: int) -> list[Raw]:
@@ -165,15 +185,20 @@ class Column(NamedTuple):
         if self.dialect == "optuna":
             return self.draw(to_optuna(space, encode=True), n, seed)
         translation = self.translate(space)
+        return list(map(translation.decode, self.raws(translation, n, seed)))
+
+    def raws(self, translation: Translation, n: int, seed: int) -> list[Raw]:
+        """What the engine draws from a translation, before it is decoded."""
         form = domains(translation.form) if self.dialect == "ray" else translation.form
-        return list(map(translation.decode, self.draw(form, n, seed)))
+        return self.draw(form, n, seed)
 
 
 BAYES = {"method": "bayes", "metric": "loss"}
 COLUMNS: dict[str, Column] = {
     "optuna": Column("optuna", {}, optuna, 2_500, 1_000),
     "ray": Column("ray", {}, ray, 3_000, 1_000),
-    "ray searcher": Column("ray", {"searcher": True}, ray_searcher, 2_500, 1_000),
+    "ray optuna": Column("ray", {"searcher": "optuna"}, ray_searcher, 2_500, 1_000),
+    "ray searcher": Column("ray", {"searcher": True}, ray_bayesopt, 2_500, 1_000),
     "sigopt": Column("sigopt", {}, sigopt, 1_500, 200),
     "wandb random": Column("wandb", {"method": "random"}, wandb_random, 2_000, 1_000),
     "wandb bayes": Column("wandb", BAYES, wandb_bayes, 400, 300),

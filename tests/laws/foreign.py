@@ -70,9 +70,11 @@ FOREIGN: dict[str, dict[str, tuple[Form, EngineLaw | None]]] = {
         "qrandn": (_call("qrandn", 1.0, 0.5, 0.25), None),
         "choice": (_call("choice", ["a", "a", "b", None]), None),
     },
-    "ray searcher": {
+    "ray optuna": {
         "uniform": (_call("uniform", -1.0, 2.0), None),
         "quniform": (_call("quniform", 0.0, 10.0, 2.5), None),
+        "quniform_noise": (_call("quniform", 0.1, 0.6, 0.1), None),
+        "qlograndint_by_one": (_call("qlograndint", 1, 9, 1), None),
         "lograndint": (_call("lograndint", 1, 17), None),
         "qrandint": (_call("qrandint", 1, 10, 3), None),
         "qrandint_uneven": (_call("qrandint", 1, 10, 4), None),
@@ -130,7 +132,7 @@ def read(column: str) -> Mapping[str, Parameter]:
     elif column.startswith("wandb"):
         space = from_wandb({"method": column.split()[1], "parameters": forms})
     else:
-        space = from_ray(forms, searcher=column == "ray searcher")
+        space = from_ray(forms, searcher="optuna" if column == "ray optuna" else None)
     return {leaf.name: leaf.parameter for leaf in space.leaves}
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import pytest
 from cells import ALL, CELLS
 from engine_laws import masses
-from engines import COLUMNS, Draws, wandb_grid
+from engines import COLUMNS, Draws, Raw, ray_bayesopt, ray_hyperopt, ray_searcher, wandb_grid
 from verdicts import objection
 
 from hpcompat import Categorical, TranslationError, translate
 from hpcompat.space.values import identity
 from hpcompat.translators import limits
+from hpcompat.translators.ray import domains
 
 
 @pytest.mark.parametrize("shape", CELLS)
@@ -32,6 +37,31 @@ def test_the_engine_draws_by_the_law(column: str, name: str, draws: Draws) -> No
     drawn = [params[name] for params in draws(column, "kinds")]
     form = limits.choose(parameter, column).form
     assert objection(parameter, drawn, masses(parameter, column, form)) == "", form
+
+
+@pytest.mark.parametrize("column", [column for column in COLUMNS if column.startswith(("ray", "wandb"))])
+def test_a_native_form_hands_out_values_of_the_space(column: str) -> None:
+    """Without decode: a list of values, too, is one that the engine gives back as it was."""
+    engine = COLUMNS[column]
+    exact = {name: p for name, p in ALL.items() if limits.choose(p, column).level in ("native", "equivalent")}
+    translation = engine.translate(exact)
+    outside = {}
+    for raw in engine.raws(translation, 400, 1):
+        for passage in translation.passages:
+            value = raw[passage.raw_name]
+            # BayesOptSearch and the sweeps engine hand out NumPy's numbers
+            value = value.item() if isinstance(value, np.generic) else value
+            if not passage.leaf.parameter.contains(value):
+                outside[passage.leaf.name] = value
+    assert outside == {}
+
+
+@pytest.mark.parametrize("draw", [ray_bayesopt, ray_hyperopt, ray_searcher])
+def test_every_search_algorithm_draws_by_the_law(draw: Callable[[Any, int, int], list[Raw]]) -> None:
+    translation = COLUMNS["ray searcher"].translate(ALL)
+    drawn = [translation.decode(raw) for raw in draw(domains(translation.form), 250, 2)]
+    objections = {name: objection(p, [params[name] for params in drawn]) for name, p in ALL.items()}
+    assert objections == dict.fromkeys(ALL, "")
 
 
 REFUSED = [name for name, parameter in ALL.items() if limits.choose(parameter, "wandb grid").level == "refused"]

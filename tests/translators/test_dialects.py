@@ -1,5 +1,6 @@
 """What each dialect reads and writes, by example."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,9 @@ def test_distributions_studies_and_trials_are_read() -> None:
     [
         (tune.uniform(0, 1), Float(0, 1), None),
         (tune.quniform(0, 1, 0.1), Float(0, 1, step=0.1), None),
-        (tune.qloguniform(0.1, 1, 0.1), Float(0.1, 1, step=0.1, log=True), None),
+        (tune.qloguniform(0.1, 1, 0.1), Float(0.1, 1, step=0.1, log=True), "no step on a logarithmic scale"),
+        (tune.qlograndint(1, 9, 2), Int(2, 8, step=2, log=True), "no step on a logarithmic scale"),
+        (tune.qlograndint(1, 9, 1), Int(1, 8, log=True), None),
         (tune.randint(1, 10), Int(1, 9), None),
         (tune.lograndint(1, 10), Int(1, 9, log=True), None),
         (tune.qrandint(1, 10, 3), Int(3, 9, step=3), Int(1, 10, step=3)),
@@ -156,7 +159,59 @@ def test_distributions_studies_and_trials_are_read() -> None:
 )
 def test_a_ray_domain_is_read(domain: Any, own: Any, searchers: Any) -> None:
     assert hp.from_ray({"x": domain})["x"] == own
-    assert hp.from_ray({"x": domain}, searcher=True)["x"] == (searchers or own)
+    if isinstance(searchers, str):
+        with pytest.raises(hp.TranslationError, match=searchers):
+            hp.from_ray({"x": domain}, searcher="optuna")
+    else:
+        assert hp.from_ray({"x": domain}, searcher="optuna")["x"] == (searchers or own)
+
+
+class TestAnySearcher:
+    """What is handed to a search algorithm of Ray's that is not known to draw more than uniform floats."""
+
+    @pytest.mark.parametrize(
+        "parameter",
+        [
+            Int(2, 8, step=2),  # HyperOptSearch never draws 8 of qrandint(2, 8, 2)
+            Int(1, 5),  # … and 1 and 5 of randint(1, 6) half as often as 3
+            Float(1e-5, 1e-1, log=True),  # BayesOptSearch draws it without the log
+            Float(0.1, 0.7, step=0.1),  # Nevergrad's draws 0.399 of quniform(0.1, 0.7, 0.1)
+            Categorical(["a", "b"]),  # BayesOptSearch takes floats alone
+            Constant([1, 2]),  # HyperOptSearch hands out (1, 2)
+            Constant(None),  # AxSearch refuses it
+        ],
+    )
+    def test_anything_else_than_a_uniform_float_travels_encoded(self, parameter: Any) -> None:
+        translation = hp.translate({"x": parameter, "y": Float(-1.0, 1.0)}, "ray", encode=True, searcher=True)
+        assert {call["call"] for call in translation.form.values()} == {"uniform"}
+        assert [level.level for level in translation.levels] == ["encoded", "native"]
+        with pytest.raises(hp.TranslationError, match="search algorithm") as error:
+            hp.to_ray({"x": parameter}, searcher=True)
+        assert "encode=True" in str(error.value)
+
+    def test_a_uniform_float_and_a_plain_constant_need_no_encoding(self) -> None:
+        made = hp.to_ray({"x": Float(-1.0, 1.0), "y": Constant("adamw")}, searcher=True)
+        assert (made["x"].lower, made["x"].upper, made["y"]) == (-1.0, 1.0, "adamw")
+
+    @pytest.mark.parametrize("domain", [tune.quniform(0, 1, 0.1), tune.qrandint(2, 8, 2), tune.qlograndint(2, 8, 2)])
+    def test_a_quantised_domain_is_not_read(self, domain: Any) -> None:
+        with pytest.raises(hp.TranslationError, match=r"by different laws.*searcher='optuna'"):
+            hp.from_ray({"x": domain}, searcher=True)
+
+    @pytest.mark.parametrize("searcher", ["Optuna", "hyperopt", 1, [], "any"])
+    def test_an_unknown_searcher_is_refused(self, searcher: Any) -> None:
+        for call in (hp.to_ray, hp.from_ray, partial(hp.translate, dialect="ray")):
+            with pytest.raises(hp.TranslationError, match="searcher='optuna' for OptunaSearch"):
+                call({"x": Float(0, 1)}, searcher=searcher)  # type: ignore[operator]
+
+
+def test_a_grid_that_optuna_search_hands_out_with_rounding_noise_is_not_native() -> None:
+    noisy, exact = Float(0.0, 1.0, step=0.1), Float(0.0, 1.0, step=0.25)  # 0.30000000000000004 of quniform(0, 1, 0.1)
+    translation = hp.translate({"noisy": noisy, "exact": exact}, "ray", searcher="optuna")
+    assert [(level.level, level.form) for level in translation.levels] == [
+        ("equivalent", "choice_of_steps"),
+        ("native", "quniform"),
+    ]
 
 
 @pytest.mark.parametrize(

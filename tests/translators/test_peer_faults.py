@@ -23,13 +23,14 @@ from verdicts import objection
 ROUND_TRIPS = {
     "optuna": lambda space: hp.from_optuna(hp.to_optuna(space)),
     "ray": lambda space: hp.from_ray(hp.to_ray(space)),
-    "ray searcher": lambda space: hp.from_ray(hp.to_ray(space, searcher=True), searcher=True),
+    "ray optuna": lambda space: hp.from_ray(hp.to_ray(space, searcher="optuna"), searcher="optuna"),
     "sigopt": lambda space: hp.from_sigopt(hp.to_sigopt(space)),
     "wandb": lambda space: hp.from_wandb(hp.to_wandb(space)),
 }
 WRITERS = {
     "optuna": hp.to_optuna,
     "ray": hp.to_ray,
+    "ray optuna": lambda space: hp.to_ray(space, searcher="optuna"),
     "ray searcher": lambda space: hp.to_ray(space, searcher=True),
     "sigopt": hp.to_sigopt,
     "wandb": hp.to_wandb,
@@ -62,7 +63,7 @@ def test_ints_keep_their_bounds_over_round_trips(system: str) -> None:
     assert again == space
 
 
-@pytest.mark.parametrize("system", ["optuna", "ray", "ray searcher", "wandb"])
+@pytest.mark.parametrize("system", ["optuna", "ray", "ray optuna", "wandb"])
 def test_ints_keep_their_scale_over_round_trips(system: str) -> None:
     space = again = hp.SearchSpace({"x": hp.Int(1, 10, log=True)})
     for _ in range(3):
@@ -133,14 +134,14 @@ def test_a_logarithmic_step_is_refused_at_once_and_without_a_warning() -> None:
 def test_ray_with_q_1_leaves_its_upper_end_out_and_its_searcher_does_not() -> None:
     form = {"x": {"call": "qrandint", "args": [1, 5, 1]}}
     assert hp.from_ray(form)["x"] == hp.Int(1, 4)
-    assert hp.from_ray(form, searcher=True)["x"] == hp.Int(1, 5)
-    for searcher in (False, True):
-        written = hp.translate({"x": hp.Int(1, 5)}, "ray", searcher=searcher).form
+    assert hp.from_ray(form, searcher="optuna")["x"] == hp.Int(1, 5)
+    for column, options in {"ray": {}, "ray optuna": {"searcher": "optuna"}}.items():
+        written = hp.translate({"x": hp.Int(1, 5)}, "ray", **options).form
         assert written == {"x": {"call": "randint", "args": [1, 6]}}
-        assert 5 in drawn("ray searcher" if searcher else "ray", hp.Int(1, 5), 200)
+        assert 5 in drawn(column, hp.Int(1, 5), 200)
 
 
-@pytest.mark.parametrize("column", ["ray", "ray searcher"])
+@pytest.mark.parametrize("column", ["ray", "ray optuna", "ray searcher"])
 def test_the_ends_of_a_stepped_range_are_as_likely_as_its_middle(column: str) -> None:
     parameter = hp.Float(0.0, 1.0, step=0.25)
     assert objection(parameter, drawn(column, parameter)) == ""

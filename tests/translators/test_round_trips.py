@@ -17,6 +17,7 @@ from tests.translators.laws import close, same_law
 COLUMNS: list[tuple[str, dict[str, Any]]] = [
     ("optuna", {}),
     ("ray", {}),
+    ("ray", {"searcher": "optuna"}),
     ("ray", {"searcher": True}),
     ("sigopt", {}),
     ("wandb", {"method": "random"}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from hpcompat import studies
 from hpcompat.backends import Plan, leg_seed
@@ -110,13 +110,23 @@ def _sampler(plan: Plan, optuna: Any) -> Any:
     return plan.sampler
 
 
+def _searcher_option(search_alg: Any) -> Literal["optuna", True]:
+    """Which domains this Searcher draws exactly: see `to_ray`."""
+    from ray.tune.search import ConcurrencyLimiter, Repeater
+    from ray.tune.search.optuna import OptunaSearch
+
+    while isinstance(search_alg, (ConcurrencyLimiter, Repeater)):  # they hand on the space, and what is drawn
+        search_alg = search_alg.searcher
+    return "optuna" if isinstance(search_alg, OptunaSearch) else True
+
+
 def _native_engine(plan: Plan) -> Engine:
     from ray.tune.search import Searcher
     from ray.tune.utils import merge_dicts
 
     search_alg = plan.sampler
 
-    translation = translate(plan.space, "ray", encode=True, searcher=True)
+    translation = translate(plan.space, "ray", encode=True, searcher=_searcher_option(search_alg))
     one = len(plan.directions) == 1
     mode = plan.directions[0][:3] if one else None
     kind = type(search_alg).__name__
