@@ -12,9 +12,10 @@ from hpcompat.backends.grid import configurations
 from hpcompat.backends.ray.trainable import names
 from hpcompat.errors import BackendError
 from hpcompat.space.values import identity
-from hpcompat.translators import translate
+from hpcompat.translators import Translation, translate
 from hpcompat.translators.optuna import Suggest, to_optuna
 from hpcompat.translators.ray import domains
+from hpcompat.translators.translation import dig
 from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
 
 Result = Mapping[str, Any]
@@ -110,7 +111,7 @@ def _sampler(plan: Plan, optuna: Any) -> Any:
     return plan.sampler
 
 
-def _searcher_option(search_alg: Any) -> Literal["optuna", True]:
+def searcher_option(search_alg: Any) -> Literal["optuna", True]:
     """Which domains this Searcher draws exactly: see `to_ray`."""
     from ray.tune.search import ConcurrencyLimiter, Repeater
     from ray.tune.search.optuna import OptunaSearch
@@ -120,26 +121,34 @@ def _searcher_option(search_alg: Any) -> Literal["optuna", True]:
     return "optuna" if isinstance(search_alg, OptunaSearch) else True
 
 
+def _point(translation: Translation, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Params as `add_evaluated_point` takes them: the names of groups joined by "/", and no constants."""
+    raw = translation.encode(params)
+    drawn = (each for each in translation.passages if each.stand_in is not None and each.rule.form != "constant")
+    return {"/".join(each.raw_path): dig(raw, each.raw_path) for each in drawn}
+
+
 def _native_engine(plan: Plan) -> Engine:
     from ray.tune.search import Searcher
     from ray.tune.utils import merge_dicts
 
     search_alg = plan.sampler
 
-    translation = translate(plan.space, "ray", encode=True, searcher=_searcher_option(search_alg))
+    translation = translate(plan.space, "ray", encode=True, searcher=searcher_option(search_alg))
     one = len(plan.directions) == 1
     mode = plan.directions[0][:3] if one else None
     kind = type(search_alg).__name__
     space = domains(translation.form)
     if not search_alg.set_search_properties(names(1)[0] if one else None, mode, space):
         raise BackendError(f"{kind} has a space already: give it none, it gets that of the search")
+    if plan.history and not one:  # add_evaluated_point of ray 2.60 hands Optuna a single value
+        raise BackendError(f"{kind} takes no history of several objectives: leave it out, or use sampler='bayes'")
     for trial in plan.history:
         if trial.state == FAILED or not trial.values:
             continue
         try:
-            value: Any = trial.values[0] if one else list(trial.values)
             pruned = trial.state == PRUNED
-            search_alg.add_evaluated_point(translation.encode(trial.params), value, pruned=pruned)
+            search_alg.add_evaluated_point(_point(translation, trial.params), trial.values[0], pruned=pruned)
         except NotImplementedError as error:
             raise BackendError(f"{kind} takes no history: leave it out, or use sampler='bayes'") from error
 

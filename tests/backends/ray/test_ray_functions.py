@@ -9,9 +9,13 @@ import time
 import optuna
 import pytest
 from ray import tune
+from ray.tune.search import ConcurrencyLimiter, Repeater, Searcher
+from ray.tune.search.bayesopt import BayesOptSearch
+from ray.tune.search.hyperopt import HyperOptSearch
 from ray.tune.search.optuna import OptunaSearch
 
 import hpcompat as hp
+from hpcompat.backends.ray.engines import searcher_option
 
 X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
 EVERY_KIND = hp.SearchSpace(
@@ -64,6 +68,40 @@ def test_a_space_with_every_kind_arrives_through_a_search_algorithm_of_rays(ours
     assert isinstance(result.native, tune.ResultGrid)
     assert len(result.native) == 12
     assert result.native.get_best_result().metrics["objective"] == result.best.value
+
+
+class Searching(OptunaSearch):
+    """One that somebody has derived."""
+
+
+def others():
+    return {
+        "hyperopt": HyperOptSearch(random_state_seed=0),
+        "bayesopt": ConcurrencyLimiter(BayesOptSearch(random_state=0), max_concurrent=1),
+    }
+
+
+class TestSearchAlgorithm:
+    @pytest.mark.parametrize("name", ["hyperopt", "bayesopt"])
+    def test_an_algorithm_that_draws_floats_alone_keeps_to_the_space(self, ours, name):
+        result = ours(lambda trial: trial["float"], EVERY_KIND, n_trials=4, search_alg=others()[name])
+        assert [trial.cause for trial in result.trials] == [None] * 4
+        assert all(EVERY_KIND.contains(trial.params) for trial in result.trials)
+
+    @pytest.mark.parametrize(
+        ("search_alg", "searcher"),
+        [
+            (OptunaSearch(), "optuna"),
+            (Searching(), "optuna"),
+            (ConcurrencyLimiter(OptunaSearch(), 2), "optuna"),
+            (ConcurrencyLimiter(Repeater(Searching(), 2), 2), "optuna"),
+            (HyperOptSearch(), True),
+            (Repeater(HyperOptSearch()), True),
+            (Searcher(), True),
+        ],
+    )
+    def test_what_it_is_sure_to_draw_is_known_by_its_class(self, search_alg, searcher):
+        assert searcher_option(search_alg) == searcher
 
 
 def test_the_trials_are_those_of_optuna(ours):
@@ -245,6 +283,22 @@ def test_history_is_told_to_a_search_algorithm_of_rays(ours):
     first = hp.search(parabola, X, n_trials=5, seed=0, progress=False)
     ours(parabola, X, n_trials=2, search_alg=search_alg, history=first)
     assert [trial.value for trial in search_alg._ot_study.trials[:5]] == [trial.value for trial in first.trials]
+
+
+def test_history_of_groups_and_constants_is_told_to_a_search_algorithm_of_rays(ours):
+    search_alg = OptunaSearch(seed=0)
+    space = {"model": {"width": hp.Int(1, 8), "heads": hp.Constant(2)}, "optim": hp.Constant({"name": "adamw"})}
+    first = hp.search(lambda trial: trial["model.width"], space, n_trials=3, seed=0, progress=False)
+    ours(lambda trial: trial["model.width"], space, n_trials=1, search_alg=search_alg, history=first)
+    told = [trial.params["model/width"] for trial in search_alg._ot_study.trials[:3]]
+    assert told == [trial.params["model"]["width"] for trial in first.trials]
+
+
+def test_a_search_algorithm_of_rays_takes_no_history_of_several_objectives(ours):
+    options = {"direction": ["minimize", "maximize"], "n_trials": 2}
+    first = hp.search(lambda trial: [trial["x"], 1.0], X, progress=False, **options)
+    with pytest.raises(hp.BackendError, match="OptunaSearch takes no history of several objectives"):
+        ours(lambda trial: [trial["x"], 1.0], X, sampler=OptunaSearch(seed=0), history=first, **options)
 
 
 def test_an_optuna_sampler_is_a_sampler_here_too(ours):
