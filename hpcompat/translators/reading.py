@@ -84,6 +84,11 @@ def is_plain(value: Any) -> bool:
     )
 
 
+def is_list(value: Any) -> bool:
+    """Whether a value is a list, a tuple, or an array of numpy's with one dimension."""
+    return isinstance(value, (list, tuple)) or (is_plain(value) and getattr(value, "ndim", 0) == 1)
+
+
 def nested_entries(mapping: Mapping[Any, Any]) -> Iterator[Any]:
     """Every value of a dict and of the dicts inside it; those of one that is there twice, or inside itself, once.
 

@@ -31,6 +31,7 @@ from hpcompat.translators.reading import (
     collect,
     file_hint,
     is_data,
+    is_list,
     is_plain,
     number,
     refuse,
@@ -352,7 +353,7 @@ def _is_parameter(config: Any, depth: int = 0) -> bool:
     numbers = (config.get(key) for key in ("min", "max", "mu", "sigma"))
     return (
         isinstance(config.get("distribution"), str)
-        or isinstance(config.get("values"), (list, tuple))
+        or is_list(config.get("values"))
         or any(isinstance(bound, str) or hasattr(bound, "__float__") for bound in numbers)
     )
 

@@ -68,7 +68,8 @@ def test_a_search_goes_on_to_n_trials_in_all(search):
 def test_one_that_is_done_runs_nothing_more(search):
     first = search(n_trials=3)
     assert search(boom, n_trials=3, resume=True).trials == first.trials
-    assert search(boom, n_trials=2, resume=True).trials == first.trials
+    with pytest.warns(UserWarning, match="there are 3 already, and n_trials=2 is the total"):
+        assert search(boom, n_trials=2, resume=True).trials == first.trials
 
 
 def test_resuming_where_nothing_is_yet_begins(search):
