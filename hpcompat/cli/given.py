@@ -16,6 +16,7 @@ from typing import Any
 
 from hpcompat.errors import Fault, HpcompatError, TranslationError
 from hpcompat.space import SearchSpace
+from hpcompat.translators.define_by_run.finding import takes_no_trial
 from hpcompat.translators.documents import load, once
 from hpcompat.translators.optuna import from_optuna
 from hpcompat.translators.ray import Searcher, from_ray
@@ -95,7 +96,7 @@ def _document(thing: Any) -> Any:
     if not callable(thing) or isinstance(thing, type):
         return thing
     try:
-        return thing(None)
+        return thing() if takes_no_trial(thing) else thing(None)
     except Exception:  # it asks its trial
         return thing
 

@@ -118,7 +118,8 @@ class TrialView(Mapping[str, Any]):
             raise ParamsError(f"{name!r} is not active in this trial: its conditions are not met")
         live = getattr(self._suggestion.native, method, None)
         if live is None:
-            raise ParamsError(f"{name!r} is not in the search space: add it there")
+            way_out = "add it there, or use backend='optuna', where a trial may suggest more"
+            raise ParamsError(f"{name!r} is not in the search space: {way_out}")
         self._values[name] = live(name, *args, **kwargs)
         return self[name]
 

@@ -11,6 +11,9 @@ from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Parameter
 from hpcompat.space.values import is_scalar, show
 from hpcompat.translators import documents, optuna, ray, sigopt, wandb
+from hpcompat.translators.define_by_run.finding import takes_no_trial
+from hpcompat.translators.define_by_run.watching import MESSAGE, brief
+from hpcompat.translators.define_by_run.watching import refuse as refuse_function
 from hpcompat.translators.reading import file_hint, nested_entries
 
 _HINT = "give a SearchSpace, a sweep, a list of SigOpt parameters, a dict of Ray domains, or a function of a trial"
@@ -36,6 +39,7 @@ def as_space(thing: Any) -> SearchSpace:
     | a list of suggest calls, a dict of distributions, a Study, a trial | Optuna |
     | a function of a trial that suggests | Optuna |
     | a function of a trial that returns any of these, as transformers' hp_space does | whatever it returns |
+    | a function that takes no trial | what it returns |
     | an empty dict, or a function that returns one | an empty space: everything is suggested as a trial runs |
 
     Text is read as JSON or, with PyYAML, as YAML first. What it is, its structure and types tell, never a
@@ -57,8 +61,8 @@ def as_space(thing: Any) -> SearchSpace:
         if any(isinstance(entry, (Parameter, SearchSpace)) for entry in nested_entries(thing)):
             return SearchSpace(thing)
     elif callable(thing) and not isinstance(thing, type):
-        returned = _untouched(thing)
-        if isinstance(returned, optuna.Suggest) or (returned is not None and not callable(returned)):
+        returned = call_without_trial(thing)
+        if returned is not None:
             return as_space(returned)
     return _read(thing)
 
@@ -93,12 +97,31 @@ class _Probe:
         raise _Touched(name)
 
 
+def call_without_trial(function: Any) -> Any:
+    """Return what a function gives without its trial; None where it looks at the trial, or gives a function."""
+    if takes_no_trial(function):
+        return _called(function)
+    returned = _untouched(function)
+    return None if callable(returned) and not isinstance(returned, optuna.Suggest) else returned
+
+
 def _untouched(function: Any) -> Any:
     """What a function of a trial returns without looking at the trial; None if it does look."""
     try:
         return function(_Probe())
     except Exception:  # whatever it is, reading the function for real will say it better
         return None
+
+
+def _called(function: Any) -> Any:
+    """What a function that takes no trial returns: data, for another function could go on like this for ever."""
+    try:
+        returned = function()
+    except Exception as error:
+        raise TranslationError(MESSAGE, [Fault("", f"it raised {type(error).__name__}: {error}")]) from error
+    if returned is None or (callable(returned) and not isinstance(returned, optuna.Suggest)):
+        raise refuse_function("", f"it takes no trial and returns {brief(returned)}", "return the space")
+    return returned
 
 
 def _ambiguous(thing: Any, readers: Iterable[str]) -> TranslationError:

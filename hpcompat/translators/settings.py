@@ -62,8 +62,8 @@ def describing(source: Any) -> Any:
     if isinstance(source, (str, bytes)):
         return documents.load(source)
     if callable(source) and not isinstance(source, type) and not isinstance(source, Mapping):
-        returned = recognise._untouched(source)
-        return source if returned is None or callable(returned) else returned
+        returned = recognise.call_without_trial(source)
+        return source if returned is None else returned
     return source
 
 

@@ -57,7 +57,9 @@ class TestDeaths:
         assert leg(backend).stdout == "COMPLETE FAILED COMPLETE False\n"
         assert trials(tmp_path) == [(0, "COMPLETE"), (1, "FAILED"), (2, "COMPLETE")]
 
-    @pytest.mark.parametrize("end", ["os.abort()", "os.kill(os.getpid(), signal.SIGKILL)", "import ctypes; ctypes.string_at(0)"])
+    @pytest.mark.parametrize(
+        "end", ["os.abort()", "os.kill(os.getpid(), signal.SIGKILL)", "import ctypes; ctypes.string_at(0)"]
+    )
     def test_however_it_ends(self, leg, end):
         assert leg(end=end).returncode < 0
         assert leg(end=end).returncode < 0
@@ -167,7 +169,9 @@ class TestSysExit:
             signal.signal(signal.SIGUSR1, signal.SIG_DFL)
             sys.exit(9)
 
-        handled({"plain": plain, "star": lambda *_: sys.exit(9), "method": Handler().stop, "removes itself": removes}[kind])
+        handled(
+            {"plain": plain, "star": lambda *_: sys.exit(9), "method": Handler().stop, "removes itself": removes}[kind]
+        )
 
         def hit(trial):
             if trial.number == 2:

@@ -42,7 +42,6 @@ def someones(path: Path) -> Path:
     return path
 
 
-
 class TestNotes:
     @pytest.mark.parametrize("folder", ["hpcompat-diary", ".hpcompat-" + "0" * 32])
     def test_planted_before_a_search_remove_nothing(self, search, out, tmp_path, folder):

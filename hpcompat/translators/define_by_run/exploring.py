@@ -24,7 +24,13 @@ from hpcompat.space.values import identity, same, show
 from hpcompat.translators.define_by_run.conditions import Beliefs, Gates, Home, Values, are_open, told
 from hpcompat.translators.define_by_run.replaying import MOST_VALUES, Replay
 from hpcompat.translators.define_by_run.tracing import Entry, Read, Run
-from hpcompat.translators.define_by_run.watching import MOST_LOOKS, Look, UnwatchableError, is_watchable, refuse
+from hpcompat.translators.define_by_run.watching import (
+    MOST_LOOKS,
+    Look,
+    UnwatchableError,
+    inexpressible,
+    is_watchable,
+)
 
 _FEW_VALUES = 20
 Feature: TypeAlias = Entry | Look
@@ -211,7 +217,7 @@ class Exploration:
         size = self.replay.parameters[name].size
         many = "is continuous" if size == math.inf else f"has {size} values, more than {MOST_VALUES}"
         reason = f"decides whether {title(entry)!r} is there, but {many}"
-        raise refuse(name, reason, "let a suggest_categorical, or an int of fewer values, decide")
+        raise inexpressible(name, reason, "let a suggest_categorical, or an int of fewer values, decide")
 
     def _refuse_condition(self, entry: Entry, one: Run, other: Run) -> NoReturn:
         """Both runs have the entry, and what it needs differs between them; the first is its home."""
@@ -224,7 +230,7 @@ class Exploration:
             raise UnwatchableError
         reason = f"is there {self._told(needs, one)}, and also {self._told(self._needs(entry, other), other)}"
         hint = "a condition is a set of values for each parent, all of which must hold; use a name for each case"
-        raise refuse(title(entry), reason, hint)
+        raise inexpressible(title(entry), reason, hint)
 
     def _needs(self, entry: Entry, run: Run) -> Gates:
         """What an entry needs of each draw around a run, by plain draws."""

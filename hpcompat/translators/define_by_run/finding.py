@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hpcompat.errors import HpcompatError, TranslationError
+from hpcompat.errors import Fault, HpcompatError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Constant
 from hpcompat.space.values import identity, show
@@ -15,9 +16,23 @@ from hpcompat.translators.define_by_run.conditions import Gates
 from hpcompat.translators.define_by_run.exploring import Exploration, title
 from hpcompat.translators.define_by_run.returned import Path
 from hpcompat.translators.define_by_run.tracing import Choose
-from hpcompat.translators.define_by_run.watching import MESSAGE, UnwatchableError, brief, refuse
+from hpcompat.translators.define_by_run.watching import (
+    MESSAGE,
+    InexpressibleError,
+    UnwatchableError,
+    brief,
+    inexpressible,
+    refuse,
+)
 from hpcompat.translators.optuna import read_call
 
+AS_IT_IS = """\
+a function trial -> Trainer runs it as it is, with an empty space, on the Optuna backend alone:
+    def make_trainer(trial):
+        trainer = Trainer(args=args, model_init=model_init, train_dataset=train_dataset, eval_dataset=eval_dataset)
+        return hp.with_params(trainer, {hp_space}(trial))
+    result = hp.search(make_trainer, {{}}, backend="optuna")"""
+"""The way out for a function that suggests what no space can say: `args`, `model_init`, … are the caller's own."""
 _CHECKS = 50
 _ANYTHING: frozenset[Any] = frozenset((object(),))  # a subset of no set of values
 
@@ -52,11 +67,37 @@ def space_of(function: Callable[[Any], Any], *, runs: int = 20_000, seed: int = 
     """
     if not callable(function):
         raise refuse("", f"{brief(function)} is no function", "give a function of a trial")
+    if takes_no_trial(function):
+        hint = "let it take the trial (def hp_space(trial)); as_space calls a function that takes none"
+        raise refuse("", "it takes no trial", hint)
     watched = Exploration(function, read_call, runs, seed, watching=True)
     try:
-        return _space(watched, seed)
-    except UnwatchableError:
-        return _space(Exploration(function, read_call, runs - watched.replay.runs, seed, watching=False), seed)
+        try:
+            return _space(watched, seed)
+        except UnwatchableError:
+            return _space(Exploration(function, read_call, runs - watched.replay.runs, seed, watching=False), seed)
+    except InexpressibleError as error:
+        name = getattr(function, "__name__", "")
+        way_out = AS_IT_IS.format(hp_space=name if name.isidentifier() else "hp_space")
+        raise TranslationError(error.message, [*error.faults, Fault("", way_out)]) from error.__cause__
+
+
+def takes_no_trial(function: Callable[..., Any]) -> bool:
+    """Whether a function is to be called without a trial.
+
+    >>> takes_no_trial(lambda: {}), takes_no_trial(lambda trial: {}), takes_no_trial(lambda trial=None: {})
+    (True, False, False)
+    """
+    try:
+        signature = inspect.signature(function)
+        signature.bind()
+    except (TypeError, ValueError):  # it takes more, or does not say what it takes
+        return False
+    try:
+        signature.bind(None)
+    except TypeError:
+        return True
+    return False
 
 
 def _space(found: Exploration, seed: int) -> SearchSpace:
@@ -81,12 +122,12 @@ def _places(found: Exploration) -> dict[str, Path]:
         elif not steady:
             reason = f"is the same draw as {title(places[draws[0]])!r}"
             hint = "return a draw under one key, and copy it where the params are used"
-            raise refuse(title(path), reason, hint)
+            raise inexpressible(title(path), reason, hint)
     taken = {path[0] for path in found.replay.sources}
     for name in found.replay.parameters:
         if name not in places and name in taken:
             reason = "is suggested and not returned, while something else is returned under its name"
-            raise refuse(name, reason, "return it too, or suggest it under another name")
+            raise inexpressible(name, reason, "return it too, or suggest it under another name")
         places.setdefault(name, (name,))
     return places
 
@@ -102,7 +143,7 @@ def _assembled(found: Exploration, places: Mapping[str, Path]) -> SearchSpace:
         value = replay.first[path].value(path)
         if path in groups and (path in leaves or value != {}):  # {} is a group with nothing in it
             reason = "is a value for some draws and a dict for others"
-            raise refuse(title(path), reason, "give one of them a key of its own")
+            raise inexpressible(title(path), reason, "give one of them a key of its own")
         if path not in leaves and path not in groups:
             leaves[path] = Constant(value), gates[path]
     entries: dict[str, Any] = {}
@@ -144,7 +185,7 @@ def _check(found: Exploration, space: SearchSpace, places: Mapping[str, Path], s
             if found.replay.watching:
                 raise UnwatchableError
             reason = f"its conditions cannot be told: what was found does not hold with {show(drawn, 200)}"
-            raise refuse("", reason, "make them plainer, or write the SearchSpace down")
+            raise inexpressible("", reason, "make them plainer, or write the SearchSpace down")
 
 
 def _as(drawn: Mapping[str, Any]) -> Choose:

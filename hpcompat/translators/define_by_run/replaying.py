@@ -13,7 +13,7 @@ from hpcompat.translators.define_by_run import tracing
 from hpcompat.translators.define_by_run.conditions import Gates, Values
 from hpcompat.translators.define_by_run.returned import Draw, Path
 from hpcompat.translators.define_by_run.tracing import Choose, Entry, Read, Run, two_ranges
-from hpcompat.translators.define_by_run.watching import UnwatchableError, refuse
+from hpcompat.translators.define_by_run.watching import UnwatchableError, inexpressible, refuse
 
 MOST_VALUES = 1_000
 _MOST_DRAWS = 5_000_000
@@ -67,7 +67,7 @@ class Replay:
         """Call the function. Raises `TranslationError` when the budget is spent."""
         if self.runs >= self._budget or self._draws >= _MOST_DRAWS:
             reason = f"{self.runs} runs with {self._draws} draws do not settle its conditions"
-            raise refuse("", reason, "make fewer of them, allow more runs, or write the SearchSpace down")
+            raise inexpressible("", reason, "make fewer of them, allow more runs, or write the SearchSpace down")
         self.runs += 1
 
         def choose_known(name: str, parameter: Parameter) -> Any:
@@ -150,14 +150,14 @@ class Replay:
             return UnwatchableError()
         reason = "it does not do the same for the same draws"
         hint = "let the draws alone decide: no random numbers, no trial.number, nothing kept from call to call"
-        return refuse("", reason, hint)
+        return inexpressible("", reason, hint)
 
     def _refuse_ranges(self, name: str, run: Run) -> NoReturn:
         known, other = self.parameters[name], run.parameters[name]
         cause, before, after = self.blame(self.first[name], run, lambda run: run.parameters.get(name, known) == known)
         at = f" where {cause!r} is "
-        one = show(known, 120) + (at + show(before.values[cause]) if cause in before.values else "")
-        raise two_ranges(name, one, show(other, 120) + at + show(after.values.get(cause)))
+        first = at + show(before.values[cause]) if cause in before.values else ""
+        raise two_ranges(name, known, other, (first, at + show(after.values.get(cause))))
 
     def _refuse_computed(self, path: Path, before: frozenset[Any], run: Run) -> NoReturn:
         def explained(run: Run) -> bool:
@@ -173,7 +173,7 @@ class Replay:
         else:
             reason = f"is worked out from draws: it is {', '.join(at)}"
             hint = "return the draw itself, and work this out where the params are used"
-        raise refuse(".".join(path), reason, hint)
+        raise inexpressible(".".join(path), reason, hint)
 
 
 class _Supports(dict[str, dict[Hashable, Any]]):

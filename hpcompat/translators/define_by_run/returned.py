@@ -10,12 +10,15 @@ from typing import Any
 from hpcompat.errors import TranslationError
 from hpcompat.space.structure import MOST_LEVELS
 from hpcompat.space.values import fresh, is_scalar, same, unfit
-from hpcompat.translators.define_by_run.watching import brief, draws_in, is_watched, refuse
+from hpcompat.translators.define_by_run.watching import brief, draws_in, inexpressible, is_watched, refuse
 
 _MOST = 20_000
 Path = tuple[str, ...]
 
-OBJECTIVE = "this is an objective", "give a function that only suggests and returns the params"
+OBJECTIVE = (
+    "this is an objective",
+    "search(objective, {}, backend='optuna') runs it as it is; to have its space read, return the params or nothing",
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,9 @@ def flat(result: Any, handed: Mapping[str, Any], values: Mapping[str, Any]) -> I
 def _constant(path: Path, value: Any) -> Any:
     if not is_scalar(value) and (draws := list(islice(draws_in(value), 3))):
         reason = f"is a {type(value).__name__} made of draws: {', '.join(map(repr, sorted(draws)))}"
-        raise refuse(".".join(path), reason, "return each draw under a key of its own, and make it of them later")
+        raise inexpressible(
+            ".".join(path), reason, "return each draw under a key of its own, and make it of them later"
+        )
     if (why := unfit(value)) is not None:
         raise refuse(".".join(path), *why)
     return fresh(value)

@@ -17,6 +17,7 @@ from hpcompat.translators.define_by_run.watching import (
     UnwatchableError,
     brief,
     draws_in,
+    inexpressible,
     is_watchable,
     refuse,
     watched,
@@ -28,7 +29,7 @@ Entry: TypeAlias = str | Path
 Choose: TypeAlias = Callable[[str, Parameter], Any]
 Read: TypeAlias = Callable[[str, Sequence[Any], Mapping[str, Any]], Parameter]
 
-_RUNNING = "only a running study has that", OBJECTIVE[1]
+_RUNNING = "only a running study has that", "give a function that only suggests and returns the params"
 _BEYOND = {
     **dict.fromkeys(("report", "should_prune", "set_constraint", "constraints"), OBJECTIVE),
     **dict.fromkeys(("study", "storage", "system_attrs", "set_system_attr", "datetime_start"), _RUNNING),
@@ -122,7 +123,8 @@ class _Trial:
     def __getattr__(self, name: str) -> Any:
         if name in _BEYOND:
             reason, hint = _BEYOND[name]
-            self._stop(refuse("", f"it uses trial.{name}: {reason}", hint))
+            error = refuse if (reason, hint) == OBJECTIVE else inexpressible
+            self._stop(error("", f"it uses trial.{name}: {reason}", hint))
         raise AttributeError(f"the trial has no {name!r}")
 
     def _stop(self, error: TranslationError) -> NoReturn:
@@ -148,7 +150,7 @@ class _Trial:
             self._stop(TranslationError(MESSAGE, [fault._replace(where=name) for fault in faults]))
         known = self._parameters.setdefault(name, parameter)
         if known is not parameter and known != parameter:
-            self._stop(two_ranges(name, show(known, 120), show(parameter, 120)))
+            self._stop(two_ranges(name, known, parameter))
         if name not in self._handed:
             self._hand_out(name, self._choose(name, parameter))
         return self._handed[name]
@@ -157,7 +159,7 @@ class _Trial:
         for argument in arguments:
             for draw in () if is_scalar(argument) else draws_in(argument):
                 hint = "give it a fixed range, or a name and a range for each value of that draw"
-                self._stop(refuse(name, f"its range depends on the draw {draw!r}", hint))
+                self._stop(inexpressible(name, f"its range depends on the draw {draw!r}", hint))
 
     def _hand_out(self, name: str, value: Any) -> None:
         self._values[name] = value
@@ -167,10 +169,13 @@ class _Trial:
             self._handed[name] = fresh(value)
 
 
-def two_ranges(name: str, one: str, other: str) -> TranslationError:
-    """The error of a name that is suggested in two ways."""
+def two_ranges(name: str, one: Parameter, other: Parameter, where: tuple[str, str] = ("", "")) -> TranslationError:
+    """The error of a name that is suggested in two ways; `where` each of them is."""
     hint = "suggest the second under a name of its own; a range that follows another draw needs a name for each"
-    return refuse(name, f"is suggested as {one} and as {other}", hint)
+    if one.kind != other.kind or one.kind == "categorical" or getattr(one, "log", None) != getattr(other, "log", None):
+        hint = "give each a name of its own; Optuna, too, has one kind, one scale and one list of choices for a name"
+    shown = " and as ".join(f"{show(p, 120)}{at}" for p, at in zip((one, other), where, strict=True))
+    return inexpressible(name, f"is suggested as {shown}", hint)
 
 
 def call(function: Callable[[Any], Any], number: int, choose: Choose, read: Read, *, watching: bool) -> Run:

@@ -25,6 +25,10 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+class InexpressibleError(TranslationError):
+    """The function runs under Optuna, but no one search space says what it does."""
+
+
 class UnwatchableError(Exception):
     """The function tells watched draws from plain ones: it has to be read with plain ones alone."""
 
@@ -107,6 +111,11 @@ def draws_in(value: Any) -> Iterator[str]:
 def refuse(where: str, reason: str, hint: str) -> TranslationError:
     """The error of a function that cannot be read."""
     return TranslationError(MESSAGE, [Fault(where, reason, hint)])
+
+
+def inexpressible(where: str, reason: str, hint: str) -> TranslationError:
+    """The error of a function that can be searched as it is, but has no space that could be written down."""
+    return InexpressibleError(MESSAGE, [Fault(where, reason, hint)])
 
 
 def brief(value: Any) -> str:
