@@ -53,9 +53,9 @@ def frozen(trial: Trial, translation: Translation, **marks: Any) -> FrozenTrial:
         user_attrs={**own_attrs(trial.user_attrs), **attributes(trial), **marks},
         constraints=dict(trial.constraints),
     )
-    # Optuna requires both of a finished trial, and has set them to now
-    form.datetime_start = _local(trial.start) or form.datetime_start
-    form.datetime_complete = _local(trial.end) or form.datetime_complete
+    # Optuna demands both; of a trial from a server one is not known, of one made by hand none
+    form.datetime_start = _local(trial.start or trial.end) or form.datetime_start
+    form.datetime_complete = _local(trial.end or trial.start) or form.datetime_complete
     return form
 
 

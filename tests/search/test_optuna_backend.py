@@ -350,3 +350,112 @@ def test_the_live_trial_answers_what_the_view_does_not(ours):
     result = ours(function, X, n_trials=2)
     assert [trial.user_attrs["note"] for trial in result.native.trials] == [0, 1]
     assert all(trial.params["extra"] in (5, 6) for trial in result.trials)
+
+
+# -- what a trial notes -----------------------------------------------------------------------------------
+
+
+def noting(trial):
+    trial.set_constraint("room", trial["x"] - 2)
+    trial.set_user_attr("error", "mine")
+    trial.set_user_attr("run_id", [1, {"a": None}])
+    if trial.number == 1:
+        raise ValueError("once")
+    return -trial["x"]
+
+
+def notes(result):
+    return [(trial.number, trial.state, trial.user_attrs, trial.constraints, trial.cause) for trial in result.trials]
+
+
+class TestNotes:
+    def test_a_storage_brings_them_back_and_no_name_of_a_trials_own_is_mistaken(self, ours, tmp_path):
+        storage = {"storage": f"sqlite:///{tmp_path}/study.db", "study_name": "x", "load_if_exists": True}
+        first = ours(noting, X, n_trials=3, **storage)
+        again = ours(noting, X, n_trials=4, **storage)
+        assert notes(again)[:3] == notes(first)
+        assert [trial.cause for trial in again.trials] == [None, "ValueError: once", None, None]
+        assert {trial.run_id for trial in again.trials} == {None}
+        assert again.trials[1].user_attrs == {"error": "mine", "run_id": [1, {"a": None}]}
+        assert again.best.value == again.native.best_value  # Optuna's own best is feasible too
+
+    def test_the_trials_of_ones_own_study_have_their_constraints(self, ours):
+        def native(trial):
+            x, n = trial.suggest_float("x", 0.0, 4.0), trial.suggest_int("n", 1, 3)
+            trial.set_constraint("room", x - 2)
+            trial.set_user_attr("n", n)
+            return -x
+
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        study.optimize(native, n_trials=6)
+        result = ours(noting, X, n_trials=6, seed=None, study=study)
+        assert result.best.number == study.best_trial.number
+        assert result.best.constraints == {"room": result.best.params["x"] - 2}
+        assert [trial.user_attrs for trial in result.trials] == [{"n": trial.params["n"]} for trial in result.trials]
+
+    def test_a_sampler_hears_of_constraints(self, ours):
+        def native(trial):
+            x = trial.suggest_float("x", 0.0, 4.0)
+            trial.set_constraint("room", x - 2)
+            return -x - trial.suggest_int("n", 1, 3)
+
+        def function(trial):
+            trial.set_constraint("room", trial["x"] - 2)
+            return -trial["x"] - trial["n"]
+
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=4))
+        study.optimize(native, n_trials=20)
+        result = ours(function, X, n_trials=20, seed=4)
+        assert [trial.value for trial in result.trials] == [trial.value for trial in study.trials]
+        assert result.best.number == study.best_trial.number
+
+    def test_the_constraints_func_of_a_sampler_counts(self, ours, tmp_path):
+        def function(trial):
+            trial.set_user_attr("room", (trial["x"] - 2, -1))
+            return -trial["x"]
+
+        def constraints_func(trial):
+            return tuple(trial.user_attrs["room"])
+
+        with pytest.warns(FutureWarning):
+            sampler = optuna.samplers.TPESampler(seed=0, constraints_func=constraints_func)
+        out = str(tmp_path)
+        result = ours(function, X, n_trials=8, seed=None, sampler=sampler, output_dir=out)
+        assert [trial.constraints for trial in result.trials] == [
+            {"0": trial.params["x"] - 2, "1": -1.0} for trial in result.trials
+        ]
+        assert result.best.number == result.native.best_trial.number
+        assert False in [trial.is_feasible for trial in result.trials]
+        assert ours(function, X, n_trials=8, seed=None, output_dir=out, resume=True).trials == result.trials
+
+    def test_a_constraints_func_that_raises_ends_the_search_with_the_trial(self, ours):
+        with pytest.warns(FutureWarning):
+            sampler = optuna.samplers.TPESampler(constraints_func=lambda trial: [1 / 0])
+        with pytest.raises(hp.SearchError, match="ZeroDivisionError") as failure:
+            ours(parabola, X, n_trials=3, seed=None, sampler=sampler)
+        assert [trial.state for trial in failure.value.trials] == ["COMPLETE"]
+
+    def test_a_trial_that_was_enqueued_begins_with_its_attributes(self, ours):
+        def function(trial):
+            trial.set_user_attr("seen", trial.user_attrs.get("memo"))
+            return trial["x"]
+
+        study = optuna.create_study()
+        study.enqueue_trial({"x": 1.0, "n": 2}, user_attrs={"memo": "mine"})
+        result = ours(function, X, n_trials=2, seed=None, study=study)
+        assert [trial.user_attrs for trial in result.trials] == [{"memo": "mine", "seen": "mine"}, {"seen": None}]
+
+    def test_to_optuna_leaves_an_attribute_called_params_alone(self, ours):
+        def function(trial):
+            if trial.number:
+                trial.set_user_attr("params", 7)
+            return trial["x"]
+
+        result = ours(function, X, n_trials=2)
+        assert [trial.user_attrs["params"] for trial in result.to_optuna().trials] == [result.trials[0].params, 7]
+
+    def test_marks_in_a_history_are_not_taken_for_our_own(self, ours):
+        history = [hp.Trial(0, {"x": 1.0, "n": 1}, (1.0,), user_attrs={"hpcompat: surplus": True, "mine": 1})]
+        (told, _) = ours(parabola, X, n_trials=1, history=history).native.trials
+        assert "hpcompat: surplus" not in told.user_attrs
+        assert told.user_attrs["mine"] == 1

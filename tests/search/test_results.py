@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hpcompat as hp
+from hpcompat import progress
 from hpcompat.trials import pareto_front
 
 SPACE = hp.SearchSpace(
@@ -195,3 +196,57 @@ def test_without_tqdm_there_are_the_lines(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     hp.search(example, SPACE, n_trials=2, seed=0)
     assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == ["0", "1"]
+
+
+def test_a_trial_without_its_times_is_in_a_study_too():
+    now = datetime.now(timezone.utc)
+    times = [{}, {"start": now}, {"end": now}]
+    trials = tuple(hp.Trial(number, {"x": 0.5}, (1.0,), **each) for number, each in enumerate(times))
+    study = hp.SearchResult(trials, hp.SearchSpace({"x": hp.Float(0, 1)})).to_optuna()
+    assert all(trial.datetime_start <= trial.datetime_complete for trial in study.trials)
+
+
+class TestInfeasible:
+    @pytest.fixture
+    def result(self, ours):
+        def function(trial):
+            trial.set_constraint("memory", 0.5 if trial.number in (1, 3) else -2)
+            trial.set_user_attr("size", trial.number)
+            if trial.number == 3:
+                raise ValueError("two")
+            return -100.0 if trial.number == 1 else trial["x"]
+
+        return ours(function, {"x": hp.Float(0.0, 1.0)}, n_trials=5)
+
+    def test_the_table_shows_them_last_and_why(self, result):
+        head, heading, *rows = repr(result).splitlines()
+        assert head == "SearchResult: 5 trials on optuna (4 complete, 1 failed, 2 infeasible), minimize"
+        assert heading.split() == ["trial", "state", "value", "x", "constraint.memory"]
+        assert rows[0].split()[0] == str(result.best.number)
+        assert [rows[3].split()[index] for index in (0, 1, 2, 3, -1)] == ["1", "COMPLETE", "(infeasible)", "-100", "0.5"]
+        assert rows[4].split()[:3] == ["3", "FAILED", "(infeasible)"]
+        assert "(infeasible)" in result._repr_html_()
+
+    def test_the_frame_has_blocks_of_them(self, result):
+        blocks = [block for block, _ in groupby(result.to_dataframe().columns, lambda name: name.partition(".")[0])]
+        assert blocks[3:7] == ["params", "constraint", "user_attrs", "start"]
+
+    def test_the_picture_tells_them_apart_and_the_best_is_feasible(self, result):
+        lines = {line.get_label(): line for line in result.plot().axes[0].lines}
+        assert list(lines["infeasible"].get_ydata()) == [-100.0]
+        assert lines["best so far"].get_ydata()[-1] == result.best.value
+
+    def test_the_line_of_one_says_so(self, result):
+        assert progress.line(result.trials[1]).startswith("trial 1   infeasible -100 x=")
+        assert progress.line(result.trials[3]).startswith("trial 3   failed ValueError: two")
+        assert progress.line(result.trials[0]).startswith("trial 0   0.")
+
+    def test_the_bar_shows_the_best_feasible_value(self, capsys):
+        def function(trial):
+            trial.set_constraint("memory", trial.number)
+            return -float(trial.number)
+
+        hp.search(function, {"x": hp.Float(0.0, 1.0)}, n_trials=3, seed=0)
+        err = capsys.readouterr().err
+        assert "best -0" in err
+        assert "best -1" not in err

@@ -21,9 +21,10 @@ from hpcompat.errors import Fault
 from hpcompat.notes import dump_notes, load_notes
 from hpcompat.space.values import identity
 from hpcompat.translators.translation import Passage, Translation
-from hpcompat.trials import COMPLETE, FAILED, Trial
+from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
 
 _TAG, _HISTORY, _OWNER, _NOTES = "hpcompat", "hpcompat_history", "hpcompat_owner", "hpcompat_notes"
+_PRUNED = "hpcompat_pruned"  # SigOpt itself knows only that it has failed
 _CHANCE = random.SystemRandom()  # training code seeds the others, alike in every process
 _MEETING = 0.1
 """Seconds that processes wait for, which have met at the same trial."""
@@ -186,11 +187,12 @@ class Experiment:
         """The trial that an observation was. Raises `ParamsError` if it is not of the space."""
         values = {each.name: each.value for each in observation.values or ()}
         metadata = _metadata(observation)
+        ended = PRUNED if metadata.get(_PRUNED) else FAILED
         return Trial(
             number=number,
             params=self.params(observation),
             values=None if observation.failed else tuple(values[name] for name in self.metrics),
-            state=FAILED if observation.failed else COMPLETE,
+            state=ended if observation.failed else COMPLETE,
             end=datetime.fromtimestamp(observation.created, timezone.utc) if observation.created else None,
             run_id=metadata.get("run_id"),
             error=metadata.get("error"),
@@ -212,7 +214,8 @@ def _notes(trial: Trial) -> dict[str, str]:
     own = dump_notes(trial) or ""
     cut = [own[start : start + _LONGEST_TEXT] for start in range(0, len(own), _LONGEST_TEXT)]
     whole = {f"{_NOTES}_{index}": text for index, text in enumerate(cut)}
-    return {**{name: text[:_LONGEST_TEXT] for name, text in notes.items() if text}, **whole}
+    pruned = {_PRUNED: "true"} if trial.state == PRUNED else {}
+    return {**{name: text[:_LONGEST_TEXT] for name, text in notes.items() if text}, **whole, **pruned}
 
 
 def _joined(metadata: Mapping[str, Any]) -> str | None:

@@ -334,3 +334,35 @@ def test_an_optuna_sampler_is_a_sampler_here_too(ours):
 def test_what_cannot_be_is_refused_before_the_first_trial(ours, options, message):
     with pytest.raises(hp.BackendError, match=message):
         ours(lambda trial: fail(AssertionError("a trial began")), X, n_trials=2, **options)
+
+
+def test_a_trial_that_does_not_end_by_itself_keeps_what_it_noted_until_its_last_report(ours):
+    def function(trial):
+        trial.set_user_attr("number", trial.number)
+        trial.set_constraint("room", -1.0)
+        trial.report(trial.number, 1)
+        if trial.number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return None if trial.should_prune() else trial.number
+
+    scheduler = tune.schedulers.ASHAScheduler(max_t=1000, reduction_factor=2)
+    result = ours(function, X, n_trials=3, scheduler=scheduler)
+    assert [trial.state for trial in result.trials] == ["COMPLETE", "FAILED", "PRUNED"]
+    assert [trial.user_attrs for trial in result.trials] == [{"number": number} for number in range(3)]
+    assert [trial.constraints for trial in result.trials] == [{"room": -1.0}] * 3
+
+
+def test_a_sampler_of_optunas_hears_of_constraints_and_adds_its_own(ours):
+    def function(trial):
+        trial.set_constraint("room", trial["x"] - 2)
+        trial.set_user_attr("n", trial["n"])
+        return -trial["x"]
+
+    with pytest.warns(FutureWarning):
+        sampler = optuna.samplers.TPESampler(seed=0, constraints_func=lambda trial: [trial.user_attrs["n"] - 2])
+    alone = hp.search(function, X, n_trials=12, seed=3, progress=False)
+    assert outcomes(ours(function, X, n_trials=12, seed=3)) == outcomes(alone)
+    result = ours(function, X, n_trials=3, sampler=sampler)
+    assert [trial.constraints for trial in result.trials] == [
+        {"0": trial.params["n"] - 2, "room": trial.params["x"] - 2} for trial in result.trials
+    ]

@@ -52,6 +52,9 @@ def test_two_workers_give_what_two_ranks_of_torchrun_give(ours, make_trainer, tm
     """And are pruned together; and what one of them raises the trial has raised."""
 
     def model_init(trial):
+        if trial is not None:
+            trial.set_user_attr("case", trial["case"])
+            trial.set_constraint("room", -1)
         if trial is not None and trial["case"] == "raises" and os.environ["RANK"] == "1":
             raise ValueError("odd")
         return Net()
@@ -65,6 +68,8 @@ def test_two_workers_give_what_two_ranks_of_torchrun_give(ours, make_trainer, tm
 
     plain, raises, pruned = result.trials
     assert [trial.params["case"] for trial in result.trials] == ["plain", "raises", "pruned"]
+    assert [trial.user_attrs for trial in result.trials] == [{"case": trial.params["case"]} for trial in result.trials]
+    assert [trial.constraints for trial in result.trials] == [{"room": -1}] * 3
     assert raises.cause == "rank 1: ValueError: odd"
     assert (pruned.state, list(pruned.intermediate_values)) == ("PRUNED", [2])
     assert [path.name for path in Path(trainer.args.output_dir).iterdir() if path.is_dir()] == ["run-0"]

@@ -272,3 +272,25 @@ def test_the_token_is_not_told_and_nothing_is_left(on_server, untouched, caplog,
         result = on_server(parabola, X, n_trials=2, project="digits")
     said = "".join(capfd.readouterr()) + caplog.text + repr(result) + repr(result.native) + repr(result.trials)
     assert TOKEN not in said
+
+
+def test_an_experiment_brings_back_what_its_trials_noted(on_server, server):
+    def function(trial):
+        trial.set_constraint("room", trial["x"] - 2)
+        trial.set_constraint("time \u20ac", float("inf") if trial.number == 2 else -1)
+        trial.set_user_attr("log", "\u00e9\x00\ud800" * 700)
+        trial.set_user_attr("error", {"deep": [None, True]})
+        if trial.number == 0:
+            raise ValueError("once")
+        if trial.number == 1:
+            raise hp.TrialPruned
+        return trial["x"]
+
+    first = on_server(function, X, n_trials=4)
+    again = on_server(function, X, n_trials=4, experiment_id=first.native.id)
+
+    def noted(result):
+        return [(trial.state, trial.user_attrs, trial.constraints) for trial in result.trials]
+
+    assert noted(again) == noted(first)
+    assert [trial.state for trial in first.trials] == ["FAILED", "PRUNED", "COMPLETE", "COMPLETE"]

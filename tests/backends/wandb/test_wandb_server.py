@@ -232,3 +232,26 @@ def test_without_a_good_key_there_is_no_server(ours, monkeypatch, key):
     with pytest.raises(hp.SearchError, match="W&B needs a key" if key is None else "API key") as refusal:
         ours(never, PLAIN, driver="server")
     assert "too short" not in str(refusal.value)
+
+
+def test_a_sweep_brings_back_what_its_trials_noted(ours, server):
+    def function(trial):
+        trial.log({"constraints": 1.0, "state": "mine"})  # W&B's own names are the user's
+        trial.set_constraint("room", trial["x"] - 2)
+        trial.set_constraint("time", float("inf") if trial.number == 2 else -1)
+        trial.set_user_attr("log", "\u00e9\x00\ud800" * 700)
+        trial.set_user_attr("error", {"deep": [None, True]})
+        if trial.number == 0:
+            raise ValueError("once")
+        if trial.number == 1:
+            raise hp.TrialPruned
+        return trial["x"]
+
+    first = ours(function, PLAIN, n_trials=4, project="digits")
+    again = ours(function, PLAIN, n_trials=4, sampler=None, sweep_id=f"ada/digits/{first.native.id}")
+
+    def noted(result):
+        return [(trial.state, trial.user_attrs, trial.constraints) for trial in result.trials]
+
+    assert noted(again) == noted(first)
+    assert [trial.state for trial in first.trials] == ["FAILED", "PRUNED", "COMPLETE", "COMPLETE"]

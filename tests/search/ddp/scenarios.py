@@ -58,6 +58,7 @@ def fails(ranks: Any, *, number: int = 1, call: int = 3) -> Any:
 def seen(result: hp.SearchResult, **more: Any) -> dict[str, Any]:
     trials = [{**asdict(trial), "cause": trial.cause, "start": str(trial.start)} for trial in result.trials]
     fields = ("number", "params", "values", "state", "cause", "run_id", "directory", "start", "intermediate_values")
+    fields += ("user_attrs", "constraints")
     return {
         "trials": [{name: trial[name] for name in fields} for trial in trials],
         "interrupted": result.interrupted,
@@ -100,11 +101,14 @@ def suggested_as_it_runs() -> Any:
     drawn: list[float] = []
 
     def function(trial: Any) -> float:
-        trial.set_user_attr("x", 1)
+        trial.set_user_attr("rank", RANK)
+        trial.set_constraint("room", RANK - 0.5)
         drawn.append(trial.suggest_float("late", 0, 1))
         return drawn[-1]
 
-    return seen(search(function, X, n_trials=3), drawn=drawn)
+    result = search(function, X, n_trials=3)
+    native = result.native.trials if result.native else []
+    return seen(result, drawn=drawn, noted=[trial.user_attrs for trial in native])
 
 
 def asked_on_rank_0_alone() -> Any:

@@ -174,6 +174,15 @@ def test_what_the_engine_suggests_as_a_trial_runs_is_the_same_on_all_ranks(both)
     assert [trial["params"]["late"] for trial in zero["trials"]] == zero["drawn"]
 
 
+def test_what_a_trial_notes_is_that_of_rank_0_and_noted_once(both):
+    zero, one = both("suggested_as_it_runs")
+    for seen in (zero, one):
+        assert [(trial["user_attrs"], trial["constraints"]) for trial in seen["trials"]] == [
+            ({"rank": 0}, {"room": -0.5})
+        ] * 3
+    assert zero["noted"] == [{"rank": 0}] * 3
+
+
 def test_a_function_may_ask_the_pruner_on_rank_0_alone(both):
     assert outcomes(same(both, "asked_on_rank_0_alone")) == [DONE, DONE]
 
