@@ -215,16 +215,19 @@ def _led(
                 keeper.close()
     trials = settled(sorted((*past, *ran.trials), key=lambda trial: trial.number))
     if len(done) == len(past) and not ran.interrupted:
-        _warn_if_full(len(trials), plan, is_stored=bool(ran.trials))
+        _warn_if_full(len(trials), plan)
     if not ran.interrupted and all(trial.state == FAILED for trial in trials):
         raise _fruitless(trials)
     return replace(ran, trials=trials)
 
 
-def _warn_if_full(n_trials: int, plan: Plan, is_stored: bool) -> None:
-    """Say why no trial was run, where there are as many already; to resume what is complete is no mistake."""
-    if n_trials > plan.n_trials or (n_trials == plan.n_trials and is_stored and not plan.resume):
-        message = f"no trial was run: there are {n_trials} already, and n_trials={plan.n_trials} is the total"
+def _warn_if_full(held: int, plan: Plan) -> None:
+    """Say why no trial was run, where there are as many already.
+
+    To call a complete search once more is no mistake, except with a study at hand: `study.optimize` would go on.
+    """
+    if held > plan.n_trials or (held == plan.n_trials and "study" in plan.options):
+        message = f"no trial was run: there are {held} already, and n_trials={plan.n_trials} is the total"
         warnings.warn(f"{message}; raise it to run more", stacklevel=4)
 
 

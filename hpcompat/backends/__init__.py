@@ -185,7 +185,7 @@ def find(name: str) -> Backend:
     >>> find("optuna").pip
     "pip install 'hpcompat[optuna]'"
     """
-    if name in BACKENDS:
+    if isinstance(name, str) and name in BACKENDS:
         return BACKENDS[name]
     raise BackendError(f"there is no backend {name!r}; {known(name, BACKENDS)}")
 

@@ -85,7 +85,7 @@ def candidates(names: Iterable[str]) -> list[Fault]:
     """A fault for each metric that may be meant, and how to say which."""
     listed = list(names)
     example = next((name for name in (*_LOSSES, *listed) if name in listed), None)
-    way = f"compute_objective={example!r}, say; direction says which way" if example else "compute_objective=…"
+    way = f'compute_objective="{example}", say; direction says which way' if example else "compute_objective=…"
     return [*(Fault(name, "is a candidate") for name in listed), Fault("", f"write {way}")]
 
 

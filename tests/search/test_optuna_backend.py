@@ -125,7 +125,8 @@ def test_a_study_of_ones_own_is_gone_on_with(ours):
     assert [trial.number for trial in second.trials] == list(range(10))
     assert outcomes(second)[:4] == outcomes(first)
     assert len(study.trials) == 10
-    assert outcomes(ours(parabola, X, n_trials=10, seed=None, study=study)) == outcomes(second)
+    with pytest.warns(UserWarning, match="no trial was run: there are 10 already"):
+        assert outcomes(ours(parabola, X, n_trials=10, seed=None, study=study)) == outcomes(second)
 
 
 def test_a_study_of_another_space_is_refused(ours):

@@ -40,6 +40,7 @@ def never():
     [
         ({"backend": "optima"}, hp.BackendError, "there is no backend 'optima'; did you mean 'optuna'?"),
         ({"backend": "hyperopt"}, hp.BackendError, "there is no backend 'hyperopt'"),
+        ({"backend": ["optuna"]}, hp.BackendError, "there is no backend ['optuna']"),
         ({"direction": "minimze"}, hp.SearchError, "did you mean 'minimize'?"),
         ({"direction": ["minimize", "most"]}, hp.SearchError, "there is no 'most'"),
         ({"direction": 3}, hp.SearchError, "there is no 3"),

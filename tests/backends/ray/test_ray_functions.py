@@ -170,6 +170,25 @@ def test_what_hits_every_trial_alike_ends_the_search(ours):
         ours(lambda trial: {"eval_f1": 0.5, "eval_accuracy": 0.5}, X, n_trials=5)
 
 
+def test_of_what_ran_at_the_same_time_nothing_is_lost(ours, tmp_path):
+    meeting, out = tmp_path / "meeting", {"output_dir": str(tmp_path / "out")}
+    meeting.mkdir()
+
+    def metrics(trial):
+        (meeting / str(trial.number)).touch()
+        while len(list(meeting.iterdir())) < 2:
+            time.sleep(0.01)
+        return {"f1": trial["x"], "accuracy": 0.5}
+
+    with pytest.raises(hp.SearchError, match="which metric is the objective"):
+        ours(metrics, X, n_trials=2, max_concurrent_trials=2, **out)
+    result = hp.search(
+        lambda trial: pytest.fail("again"), X, n_trials=2, resume=True, compute_objective="f1", progress=False, **out
+    )
+    assert [trial.value for trial in result.trials] == [trial.params["x"] for trial in result.trials]
+    assert [trial.number for trial in result.trials] == [0, 1]
+
+
 def test_an_objective_that_cannot_be_sent_is_refused_by_name(ours):
     import threading
 

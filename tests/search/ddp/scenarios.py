@@ -181,6 +181,15 @@ def resumed() -> Any:
     return seen(whole, first=first.trials[0].params)
 
 
+def undecided() -> Any:
+    def fresh() -> Any:
+        return trainer(trainer={"compute_metrics": lambda prediction: {"accuracy": 0.5, "mae": 100.0}})
+
+    error = error_of(lambda: search(fresh(), RATE, n_trials=2))
+    whole = search(fresh(), RATE, n_trials=2, resume=True, compute_objective="mae")
+    return seen(whole, error=error, ranks=in_step())
+
+
 def final_training() -> Any:
     again = hp.with_params(trainer(), {"learning_rate": 0.01})
     again.train()  # the ranks are still in step

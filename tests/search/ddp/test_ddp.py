@@ -35,6 +35,7 @@ RECOVERED = (
     "all_fail",
     "plain",
     "resumed",
+    "undecided",
     "final_training",
     "pruned",
     "pruner_raises",
@@ -122,6 +123,16 @@ def test_the_trials_are_those_of_one_process_with_the_whole_batch(both, ours, tm
 def test_the_final_training_repeats_the_trial(both):
     for loss, value in both("final_training"):
         assert loss == pytest.approx(value, rel=1e-5)
+
+
+def test_what_is_trained_before_the_objective_is_named_is_kept_by_all_ranks(both):
+    zero, one = both("undecided")
+    assert zero["error"] == one["error"]
+    assert "which metric is the objective?" in zero["error"][1]
+    assert zero["trials"] == one["trials"]
+    assert zero["ranks"] == [0, 1]
+    assert outcomes(zero) == [DONE] * 2
+    assert zero["trials"][0]["values"] == [100.0]
 
 
 def test_a_search_is_resumed_on_all_ranks(both):
