@@ -79,7 +79,10 @@ class MissingBackendError(BackendError, ImportError):
 
 
 class SearchError(HpcompatError, RuntimeError):
-    """A search could not be carried out. `trials`: each `Trial` that it finished before."""
+    """A search could not be carried out.
+
+    `trials`: each `Trial` that it finished before; one whose state is "UNSCORED" has metrics, and no values yet.
+    """
 
     trials: tuple[Any, ...] = ()
 

@@ -61,6 +61,8 @@ def describing(source: Any) -> Any:
 
     if isinstance(source, (str, bytes)):
         return documents.load(source)
+    if type(source).__module__.startswith("sigopt.") and hasattr(source, "to_json"):  # the client's Experiment
+        return source.to_json()
     if callable(source) and not isinstance(source, type) and not isinstance(source, Mapping):
         returned = recognise.call_without_trial(source)
         return source if returned is None else returned

@@ -244,7 +244,7 @@ class TestHyperparameterSearch:
     """The examples of https://huggingface.co/docs/transformers/hpo_train, as they stand."""
 
     @pytest.mark.parametrize("hp_space", [optuna_hp_space, ray_hp_space, wandb_hp_space, sigopt_hp_space])
-    @pytest.mark.parametrize("backend", ["optuna", "wandb"])
+    @pytest.mark.parametrize("backend", ["optuna", "sigopt", "wandb"])
     def test_the_examples_of_transformers_page_maximize(self, make_trainer, hp_space, backend):
         if hp_space is ray_hp_space:
             pytest.importorskip("ray")
