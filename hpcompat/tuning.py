@@ -70,7 +70,8 @@ def search(
     metric, method, run_cap, budget) holds where the call leaves it open; it is an error where the call says
     otherwise, and what has no counterpart here is named in a warning. What the function, model_init and
     hp_name get is a mapping of the params that also answers to `.params`, `.number`,
-    `.suggest_float(name, …)`, `.report(value, step)` and `.should_prune()`.
+    `.suggest_float(name, …)`, `.report(value, step)`, `.should_prune()`, `.set_user_attr(key, value)` and
+    `.set_constraint(key, value)`.
 
     Params that are fields of the TrainingArguments are applied to a fresh copy of them, typed as
     declared; the others are model_init's. The objective is that of the model a Trainer ends with: its
@@ -100,6 +101,9 @@ def search(
     - `callbacks`: functions of each finished Trial; one that returns True ends the search, and so does one
       that raises, with a SearchError.
     - `options`: go to the backend, see its module.
+
+    A trial that raises `TrialPruned`, or returns after `should_prune()` said True, is PRUNED. One with a
+    constraint above 0 is infeasible, and never the best.
 
     A trial that raises, runs out of memory, calls sys.exit or ends with NaN is FAILED, and the search goes on;
     one that kills the process is FAILED when it has done so a second time, on resuming. Ctrl-C ends it; what is

@@ -8,8 +8,9 @@ exhausted, or `trial.study.stop()`.
 Several processes may search one study at a time: they name one storage and `study_name`, with
 `load_if_exists=True`. `n_trials` is for all of them; the same `seed` in each is fine. A trial whose
 process has ended is FAILED: whoever joins, on the same host, says so. Marks in the user_attrs of a trial
-("hpcompat: …") say which process ran it, and which of Optuna's trials are none of the search: one that
-two processes have both begun as the last is not run.
+("hpcompat: …") say which process ran it, how it ended, and which of Optuna's trials are none of the search: one
+that two processes have both begun as the last is not run. Constraints are Optuna's own: its samplers learn from
+them, and what a sampler's constraints_func returns counts too.
 """
 
 from __future__ import annotations

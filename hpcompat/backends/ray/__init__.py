@@ -8,6 +8,9 @@ the search ends), `search_alg` and `scheduler` (the same as a native sampler and
 
 The sampler is Optuna's, behind Ray's `Searcher`; a native one is an Optuna sampler or a `Searcher` of
 Ray's, whose metric is "objective", or "objective_0", "objective_1", …. Pruners count reports, not steps.
+A scheduler ends a trial at a report, whether it asks `should_prune()` or not: it is PRUNED with what it had
+noted by then, and its function is ended when it next reports. Optuna's samplers hear of constraints, a
+`Searcher` of Ray's does not.
 
 A trial whose process dies is FAILED. One whose node dies runs again, on another, with its number and params;
 a pruner goes on counting what it had reported. Whatever a trial leaves in the output_dir comes back from

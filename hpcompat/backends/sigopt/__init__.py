@@ -15,7 +15,8 @@ to take its place.
 Samplers: "bayes" is SigOpt's own optimiser, "random" its experiments of type random. "grid" goes through
 every configuration once, chosen here. A space of which Lite has tried as many points as there are goes
 on with those left over, if any, and then repeats some at random. Lite's suggestions take a second or more
-each after a hundred trials.
+each after a hundred trials. Constraints that a trial sets are not known to SigOpt beforehand, and it does
+not learn from them; on a server they lie in the metadata of the observation, with the trial's attributes.
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@ have joined it too, are running: together they run as many as that. The sweep's 
 `{"type": "hyperband", "min_iter": 3}`. The objective is logged as "objective", or "objective_0",
 "objective_1", … if there are several. W&B's server takes the best "objective" of a run for its value,
 so reports go by that name only where there is a pruner, which looks for them there.
+
+W&B's sweeps do not learn from the constraints that a trial sets: they lie in the summary of its run, with its
+attributes.
 """
 
 from __future__ import annotations
