@@ -39,7 +39,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 FILE = "hpcompat-journal.jsonl"
-_MAX_BYTES = 1 << 30
+_MAX_BYTES, _MAX_TRIES = 1 << 30, 100
 _STEP_DIGITS = 12
 _FIRST = b'{"hpcompat"'
 
@@ -162,10 +162,7 @@ class FileJournal(Journal):
 
     @contextmanager
     def attempt(self, number: int, params: Mapping[str, Any]) -> Iterator[Callable[[int], None]]:
-        """Note that a trial is under way, and how far it has come.
-
-        It is not synced: what a process has written is there after its death.
-        """
+        """Note that a trial is under way, and how far it has come. Not synced: the death of a process loses nothing."""
         self._under_way.add(number)
         begun = f'{{"begun": {number}, "step": "'.encode()
         place, last = self._end + len(begun), 0
@@ -177,8 +174,7 @@ class FileJournal(Journal):
             nonlocal last
             if last < step < 10**_STEP_DIGITS and os.getpid() == self._process:
                 last = step
-                os.lseek(self._file, place, os.SEEK_SET)
-                os.write(self._file, str(step).rjust(_STEP_DIGITS).encode())
+                _write_at(self._file, str(step).rjust(_STEP_DIGITS).encode(), place)
 
         try:
             yield reached
@@ -236,6 +232,14 @@ class FileJournal(Journal):
         if not self._held:
             with suppress(OSError):
                 os.remove(self._path)
+
+
+def _write_at(file: int, data: bytes, place: int) -> None:
+    if hasattr(os, "pwrite"):
+        os.pwrite(file, data, place)
+    else:  # Windows
+        os.lseek(file, place, os.SEEK_SET)
+        os.write(file, data)
 
 
 class _Notes:
@@ -361,11 +365,12 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def _locked(path: str) -> Iterator[int]:
-    """Open the file, and keep out other processes and threads, and a search in a trial of this one.
+    """The file, open for this search alone: not for another process, a thread, or a search in a trial of this one.
 
     A lock of `flock` belongs to the open file, unlike one of `lockf`, which any other code in the process would drop
-    by closing the file, and which does not keep out the process's own threads. On NFS Linux makes one of it:
-    https://man7.org/linux/man-pages/man2/flock.2.html. There, and where there are no locks, `_open` keeps out threads.
+    by closing the file, and which does not keep out the process's own threads. On NFS Linux makes a `lockf` of it
+    (https://man7.org/linux/man-pages/man2/flock.2.html): there, and where there are no locks, `_open` keeps out the
+    threads.
     """
     process = os.getpid()
     file = _lock(path)
@@ -379,7 +384,7 @@ def _locked(path: str) -> Iterator[int]:
 
 
 def _lock(path: str) -> int:
-    while True:
+    for _ in range(_MAX_TRIES):
         try:
             file = open_regular(path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
@@ -397,6 +402,7 @@ def _lock(path: str) -> int:
             os.close(file)
             raise
         os.close(file)
+    raise SearchError(f"the journal {path} cannot be opened: it is removed or replaced each time")
 
 
 def _flock(file: int, path: str) -> None:

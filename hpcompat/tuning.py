@@ -249,14 +249,17 @@ def _keep_unscored(error: Undecided, journal: Journal, keeper: Keeper) -> None:
 def _noted(evaluate: Evaluate, journal: Journal, termination: Termination) -> Evaluate:
     """The evaluation, and in the journal that it is under way, and at which step."""
 
-    def evaluated(suggestion: Suggestion) -> Trial:
+    def checked(suggestion: Suggestion) -> Trial:
         termination.check()
-        with journal.attempt(suggestion.number, suggestion.params) as reached:
-            trial = evaluate(_stepping(suggestion, reached) if journal.root else suggestion)
-            termination.check()
-            return trial
+        trial = evaluate(suggestion)
+        termination.check()
+        return trial
 
-    return evaluated
+    def noted(suggestion: Suggestion) -> Trial:
+        with journal.attempt(suggestion.number, suggestion.params) as reached:
+            return checked(_stepping(suggestion, reached))
+
+    return noted if journal.root else checked  # a loop without a journal pays nothing for it
 
 
 def _stepping(suggestion: Suggestion, reached: Callable[[int], None]) -> Suggestion:

@@ -1,8 +1,7 @@
-"""Trials that end their process, and exits: what is a trial's is FAILED, what a signal handler asks for ends the search."""
+"""Trials that end their process, and exits: a trial's own make it FAILED, those of a signal handler end the search."""
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -138,7 +137,7 @@ class TestSysExit:
         def exits(metrics):
             sys.exit("no more")
 
-        with pytest.raises(hp.SearchError, match="all 2 trials failed\n.*SystemExit: no more"):
+        with pytest.raises(hp.SearchError, match=r"all 2 trials failed\n.*SystemExit: no more"):
             ours(make_trainer(), {"learning_rate": hp.Float(1e-4, 1e-1)}, n_trials=2, compute_objective=exits)
 
     def test_of_a_function_that_is_also_a_handler_is_the_trials_own(self, ours, handled):
@@ -146,7 +145,7 @@ class TestSysExit:
             sys.exit(3)
 
         handled(stop)
-        with pytest.raises(hp.SearchError, match="all 1 trials failed\n.*SystemExit: 3"):
+        with pytest.raises(hp.SearchError, match=r"all 1 trials failed\n.*SystemExit: 3"):
             ours(lambda trial: stop(), SPACE, n_trials=1)
 
     @pytest.fixture

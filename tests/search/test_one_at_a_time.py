@@ -18,7 +18,8 @@ SPACE = hp.SearchSpace({"x": hp.Float(0, 4)})
 IN_USE = "another search is writing the journal"
 OTHER_PROCESS = (
     "import sys, hpcompat as hp\n"
-    "hp.search(lambda trial: 1.0, {'x': hp.Float(0, 4)}, n_trials=1, output_dir=sys.argv[1], resume=True, progress=False)"
+    "options = {'output_dir': sys.argv[1], 'resume': True, 'progress': False}\n"
+    "hp.search(lambda trial: 1.0, {'x': hp.Float(0, 4)}, n_trials=1, **options)"
 )
 
 
@@ -104,9 +105,9 @@ class TestLock:
     def test_threads_are_kept_out_where_there_are_no_locks(self, out, monkeypatch, flocks):
         if not flocks:
             monkeypatch.setattr("hpcompat.journal.fcntl", None)  # as on Windows
-        with opened(out, SPACE, ["minimize"], resume=False):
-            with pytest.raises(hp.SearchError, match=IN_USE), opened(out, SPACE, ["minimize"], resume=True):
-                pass
+        begun, resumed = (opened(out, SPACE, ["minimize"], resume=resume) for resume in (False, True))
+        with begun, pytest.raises(hp.SearchError, match=IN_USE), resumed:
+            pass
         with opened(out, SPACE, ["minimize"], resume=True):
             pass
 
