@@ -81,9 +81,11 @@ def thawed(form: FrozenTrial, translation: Translation, number: int) -> Trial:
     owner: Mapping[str, Any] | None = form.user_attrs.get(OWNER)
     if form.state.name == "FAIL" and known["error"] is None and owner:
         known["error"] = f"the process that ran it (pid {owner['pid']} on {owner['host']}) has ended"
+    of_space = {passage.raw_name for passage in translation.passages}
+    suggested = {name: value for name, value in form.params.items() if name not in of_space}  # as the trial ran
     return Trial(
         number=number,
-        params=translation.decode(form.params),
+        params={**translation.decode(form.params), **suggested},
         values=tuple(form.values) if form.values else None,
         state=names[form.state.name],
         intermediate_values=dict(form.intermediate_values),

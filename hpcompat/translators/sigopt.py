@@ -34,7 +34,7 @@ from hpcompat.translators.reading import (
     span,
 )
 from hpcompat.translators.settings import DIRECTIONS, Reader, SearchSettings, is_count
-from hpcompat.translators.translation import Passage, translate
+from hpcompat.translators.translation import EMPTY, Passage, translate
 
 NAMES = names.SIGOPT
 NESTED = False
@@ -130,7 +130,7 @@ def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, 
                 entry["conditions"] = {parent.raw_name: list(map(parent.encode, values)) for parent, values in parents}
             form["parameters"].append(entry)
     if not form["parameters"]:
-        hint = "add a parameter that varies"
+        hint = "add a parameter that varies" if passages else EMPTY
         raise TranslationError(
             "SigOpt needs something to search", [Fault("", "there is no parameter that varies", hint)]
         )

@@ -217,6 +217,8 @@ def room_of(dialect: str) -> Any:
 
 _PASSAGE: Callable[[Iterable[Any]], Passage] = partial(tuple.__new__, Passage)  # without its fields' names: faster
 _CHANGED = frozenset(["", *ENCODINGS])  # the forms of what is refused, and of what another parameter stands in for
+EMPTY = "add a parameter that varies; a function that suggests as it runs needs backend='optuna'"
+"""The way out for an empty space where the system needs something to search."""
 _NO_WAY = frozenset(["refused"])
 _NOT_EXACT = frozenset(["encoded", "refused"])
 

@@ -39,7 +39,7 @@ from hpcompat.translators.reading import (
     span,
 )
 from hpcompat.translators.settings import DIRECTIONS, Reader, SearchSettings, is_count
-from hpcompat.translators.translation import Passage, translate
+from hpcompat.translators.translation import EMPTY, Passage, translate
 
 NAMES = names.WANDB
 NESTED = True
@@ -143,7 +143,7 @@ def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, 
                 place = place.setdefault(part, {"parameters": {}})["parameters"]
             place[passage.raw_path[-1]] = WRITERS[passage.written(WRITERS, STAND_INS)](passage.stand_in)
     if not parameters or (options["method"] == "bayes" and _constant(parameters)):
-        fault = Fault("", "there is no parameter that varies", VARY_OR_RANDOM)
+        fault = Fault("", "there is no parameter that varies", VARY_OR_RANDOM if passages else EMPTY)
         raise TranslationError("W&B needs something to search", [fault])
     sweep = {"method": options["method"], "parameters": parameters}
     metric = options.get("metric")

@@ -1,4 +1,4 @@
-"""hp_space functions that transformers' own search runs, and that no one search space can say: the way that is named."""
+"""hp_space functions that transformers' own search runs, and objectives: what no one search space can say."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+import optuna
 import pytest
-from tiny import Digits, Net, a_trainer
+from tiny import Digits, Net
 from transformers import Trainer
 
 import hpcompat as hp
@@ -123,3 +124,79 @@ class Given:
         return self.params[name]
 
     suggest_int = suggest_categorical = suggest_float
+
+
+def test_hyperparameter_search_takes_a_function_that_makes_trainers(make_trainer):
+    args = make_trainer().args
+
+    def new_trainer(trial):
+        data = {"train_dataset": Digits(0, 64), "eval_dataset": Digits(64, 128)}
+        return hp.with_params(Trainer(args=args, model_init=lambda: Net(), **data), power_of_two(trial))
+
+    best = hp.hyperparameter_search(new_trainer, {}, backend="optuna", n_trials=2, seed=0, progress=False)
+    assert best.hyperparameters.keys() == {"exponent", "lr"}
+    assert best.objective == min(trial.value for trial in best.run_summary.trials)
+
+
+@pytest.mark.parametrize("backend", ["wandb", "sigopt"])
+def test_an_empty_space_elsewhere_than_on_optuna_is_refused_with_the_backend_that_takes_it(ours, backend):
+    def suggests(trial):
+        raise AssertionError("a trial began")
+
+    with pytest.raises(hp.HpcompatError, match="needs backend='optuna'"):
+        ours(suggests, {}, backend=backend, n_trials=2)
+
+
+class TestObjective:
+    """Optuna objectives, which are no hp_space: they are searched as they are."""
+
+    @staticmethod
+    def number(trial):
+        name = trial.suggest_categorical("classifier", ["SVC", "RandomForest"])
+        if name == "SVC":
+            return trial.suggest_float("svc_c", 1e-10, 1e10, log=True) % 1
+        return trial.suggest_int("rf_max_depth", 2, 32, log=True) / 32
+
+    @staticmethod
+    def pruned(trial):
+        rate = trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True)
+        depth = trial.suggest_int("depth", 1, trial.suggest_int("most", 2, 9))
+        for step in range(3):
+            trial.report(rate * step, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        trial.set_user_attr("depth", depth)
+        return rate * depth
+
+    @pytest.mark.parametrize("name", ["number", "pruned"])
+    def test_it_is_searched_as_optuna_searches_it(self, ours, name):
+        objective = getattr(self, name)
+        with pytest.raises(hp.TranslationError, match=r"search\(objective, \{\}, backend=['\"]optuna['\"]\)"):
+            hp.as_space(objective)
+        options = {"pruner": optuna.pruners.MedianPruner(n_startup_trials=2)}
+        result = ours(objective, {}, backend="optuna", n_trials=12, **options)
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0), **options)
+        study.optimize(objective, n_trials=12)
+        assert [dict(trial.params) for trial in result.trials] == [trial.params for trial in study.trials]
+        assert [trial.value for trial in result.trials] == [trial.value for trial in study.trials]
+        assert [trial.state for trial in result.trials] == [trial.state.name for trial in study.trials]
+
+    def test_a_study_that_is_gone_on_with_keeps_what_was_suggested(self, ours):
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        first = ours(self.number, {}, backend="optuna", n_trials=3, seed=None, study=study)
+        second = ours(self.number, {}, backend="optuna", n_trials=5, seed=None, study=study)
+        assert [trial.params for trial in second.trials[:3]] == [trial.params for trial in first.trials]
+        assert [dict(trial.params) for trial in second.trials] == [trial.params for trial in study.trials]
+
+    def test_a_resumed_search_keeps_what_was_suggested(self, ours, tmp_path):
+        options = {"backend": "optuna", "output_dir": str(tmp_path / "out")}
+        first = ours(self.number, {}, n_trials=3, **options)
+        second = ours(self.number, {}, n_trials=5, resume=True, **options)
+        assert [trial.params for trial in second.trials[:3]] == [trial.params for trial in first.trials]
+        assert all(trial.params for trial in second.trials)
+
+    def test_its_suggestions_are_read_where_it_returns_nothing(self):
+        def suggests(trial):
+            self.number(trial)
+
+        assert set(hp.as_space(suggests)) == {"classifier", "svc_c", "rf_max_depth"}

@@ -380,6 +380,35 @@ def none_among_many(trial: Any) -> Any:
     return params
 
 
+@found_as(
+    batch=hp.Categorical([4, 8, 16], ordered=True),
+    lr=hp.Categorical([1e-5, 1e-4, 1e-3], ordered=True),
+    fp16=hp.Categorical([True, False]),
+    net={"hidden": hp.Categorical([64, 768])},
+    scale=hp.Int(1, 9, when={"batch": [4, 8]}),
+    momentum=hp.Categorical(["0.25", "0.5"], ordered=True, when={"net.hidden": 768}),
+)
+def worked_out_from_one_discrete_draw(trial: Any) -> Any:
+    exponent = trial.suggest_int("exponent", 2, 4)
+    size = trial.suggest_categorical("size", ["small", "large"])
+    params: dict[str, Any] = {
+        "batch": 2**exponent,
+        "lr": 10 ** trial.suggest_int("lr_exponent", -5, -3),
+        "fp16": trial.suggest_categorical("fp16", ["True", "False"]) == "True",
+        "net": {"hidden": {"small": 64, "large": 768}[size]},
+    }
+    if exponent < 4:
+        params["scale"] = trial.suggest_int("scale", 1, 9)
+    if size == "large":
+        params["momentum"] = str(trial.suggest_float("momentum", 0.25, 0.5, step=0.25))
+    return params
+
+
+@found_as(x=hp.Categorical([f"{i}" for i in range(1, 10)], ordered=True))
+def text(trial: Any) -> Any:
+    return {"x": str(trial.suggest_int("x", 1, 9))}
+
+
 @found_as()
 def empty(trial: Any) -> Any:
     return {}
@@ -494,6 +523,7 @@ def test_a_deep_tree_of_decisions_is_found_whole() -> None:
 # -- refusals --------------------------------------------------------------------------------------------
 
 REFUSED: list[tuple[Function, str, str, str]] = []
+AS_THEY_ARE: set[Function] = set()
 
 
 def refused(where: str, reason: str, hint: str) -> Callable[[Function], Function]:
@@ -504,25 +534,35 @@ def refused(where: str, reason: str, hint: str) -> Callable[[Function], Function
     return add
 
 
-@refused("", "this is an objective", "only suggests")
+def searched(where: str, reason: str, hint: str) -> Callable[[Function], Function]:
+    """What is refused, but can be searched as it is: the message says how."""
+
+    def add(function: Function) -> Function:
+        AS_THEY_ARE.add(function)
+        return refused(where, reason, hint)(function)
+
+    return add
+
+
+@refused("", "this is an objective", "search(objective, {}, backend='optuna') runs it as it is")
 def objective(trial: Any) -> Any:
     return (trial.suggest_float("x", -1, 1) - 2) ** 2
 
 
-@refused("", "this is an objective", "only suggests")
+@refused("", "this is an objective", "search(objective, {}, backend='optuna') runs it as it is")
 def several_objectives(trial: Any) -> Any:
     x = trial.suggest_float("x", -1, 1)
     return x, x**2
 
 
-@refused("", "it uses trial.report: this is an objective", "only suggests")
+@refused("", "it uses trial.report: this is an objective", "return the params or nothing")
 def reports(trial: Any) -> Any:
     x = trial.suggest_float("x", -1, 1)
     trial.report(x, step=1)
     return {"x": x}
 
 
-@refused("", "it uses trial.should_prune: this is an objective", "only suggests")
+@refused("", "it uses trial.should_prune: this is an objective", "return the params or nothing")
 def asks_for_pruning(trial: Any) -> Any:
     params = {"x": trial.suggest_float("x", -1, 1)}
     try:
@@ -531,50 +571,79 @@ def asks_for_pruning(trial: Any) -> Any:
         return params
 
 
-@refused("", "it uses trial.report: this is an objective", "only suggests")
+@refused("", "it uses trial.report: this is an objective", "return the params or nothing")
 def reports_whatever_happens(trial: Any) -> Any:
     with contextlib.suppress(BaseException):
         trial.report(0.5, step=1)
     return {"x": trial.suggest_float("x", -1, 1)}
 
 
-@refused("", "it prunes trials", "only suggests")
+@refused("", "it prunes trials", "return the params or nothing")
 def prunes(trial: Any) -> Any:
     raise optuna.TrialPruned
 
 
-@refused("", "it uses trial.study", "only suggests")
+@searched("", "it uses trial.study", "only suggests")
 def asks_the_study(trial: Any) -> Any:
     return {"x": trial.suggest_int("x", 1, trial.study.user_attrs["most"])}
 
 
-@refused("lr", "is worked out from draws: it is", "return the draw itself")
+@searched("lr", "is worked out from draws: it is", "return the draw itself")
 def power(trial: Any) -> Any:
     return {"lr": 10 ** trial.suggest_float("exponent", -5, -1)}
 
 
-@refused("x", "is worked out from draws: it is", "return the draw itself")
-def text(trial: Any) -> Any:
-    return {"x": str(trial.suggest_int("x", 1, 9))}
-
-
-@refused("model.small", "is worked out from draws: it is", "return the draw itself")
+@searched("model.small", "is worked out from draws: it is", "return the draw itself")
 def verdict(trial: Any) -> Any:
     width = trial.suggest_int("width", 1, 900)
     return {"model": {"width": width, "small": width < 450}}
 
 
-@refused("n", "is worked out from draws: it is", "return the draw itself")
+@searched("batch", "is worked out from draws: it is", "return the draw itself")
+def worked_out_from_two_draws(trial: Any) -> Any:
+    return {"batch": trial.suggest_int("a", 1, 900) * trial.suggest_int("b", 1, 2)}
+
+
+@searched("accumulation", "is worked out from draws: it is", "return the draw itself")
+def worked_out_beside_its_draw(trial: Any) -> Any:
+    batch = trial.suggest_categorical("batch", [4, 8, 16])
+    return {"batch": batch, "accumulation": 32 // batch}
+
+
+@searched("b", "is worked out from draws: it is", "return the draw itself")
+def two_worked_out_from_one_draw(trial: Any) -> Any:
+    n = trial.suggest_int("n", 1, 4)
+    return {"a": 2**n, "b": 3**n}
+
+
+@searched("batch", "is worked out from draws: it is", "return the draw itself")
+def worked_out_from_a_logarithmic_draw(trial: Any) -> Any:
+    return {"batch": 2 ** trial.suggest_int("exponent", 1, 5, log=True)}
+
+
+@searched("rest", "is worked out from draws: it is", "return the draw itself")
+def worked_out_now_and_then(trial: Any) -> Any:
+    n = trial.suggest_int("n", 1, 4)
+    return {"rest": 2**n} if n > 2 else {}
+
+
+@searched("bs", "is suggested as Categorical([", "give each a name of its own; Optuna, too, has one kind")
+def one_name_two_lists_of_choices(trial: Any) -> Any:
+    model = trial.suggest_categorical("model", ["bert", "gpt"])
+    return {"model": model, "bs": trial.suggest_categorical("bs", [8, 16] if model == "bert" else [2, 4])}
+
+
+@searched("n", "is worked out from draws: it is", "return the draw itself")
 def clamped(trial: Any) -> Any:
     return {"n": max(4, trial.suggest_int("n", 1, 9))}
 
 
-@refused("layers", "is a list made of draws: 'u0', 'u1'", "a key of its own")
+@searched("layers", "is a list made of draws: 'u0', 'u1'", "a key of its own")
 def list_of_draws(trial: Any) -> Any:
     return {"layers": [trial.suggest_int(f"u{i}", 1, 9) for i in range(2)]}
 
 
-@refused(
+@searched(
     "gamma", "is now the draw 'gamma', now something else: 'scale' where 'kernel' is 'poly', ", "leave it out there"
 )
 def draw_or_constant(trial: Any) -> Any:
@@ -582,68 +651,68 @@ def draw_or_constant(trial: Any) -> Any:
     return {"kernel": kernel, "gamma": trial.suggest_float("gamma", 0, 1) if kernel == "rbf" else "scale"}
 
 
-@refused("lr", "where 'opt' is 'sgd'", "a key is one draw")
+@searched("lr", "where 'opt' is 'sgd'", "a key is one draw")
 def two_draws_under_one_key(trial: Any) -> Any:
     opt = trial.suggest_categorical("opt", ["sgd", "adam"])
     return {"opt": opt, "lr": trial.suggest_float(f"{opt}_lr", 0, 1)}
 
 
-@refused("head_lr", "is the same draw as 'lr'", "one key")
+@searched("head_lr", "is the same draw as 'lr'", "one key")
 def one_draw_under_two_keys(trial: Any) -> Any:
     lr = trial.suggest_float("lr", 0, 1)
     return {"lr": lr, "head_lr": lr}
 
 
-@refused("model", "something else is returned under its name", "another name")
+@searched("model", "something else is returned under its name", "another name")
 def two_under_one_name(trial: Any) -> Any:
     return {"model": {"width": trial.suggest_int("width", 1, trial.suggest_categorical("model", [2]) and 9)}}
 
 
-@refused("net", "is a value for some draws and a dict for others", "a key of its own")
+@searched("net", "is a value for some draws and a dict for others", "a key of its own")
 def value_or_group(trial: Any) -> Any:
     if trial.suggest_categorical("preset", ["yes", "no"]) == "yes":
         return {"net": "resnet"}
     return {"net": {"width": trial.suggest_int("width", 1, 9)}}
 
 
-@refused("net", "is a value for some draws and a dict for others", "a key of its own")
+@searched("net", "is a value for some draws and a dict for others", "a key of its own")
 def draw_or_group(trial: Any) -> Any:
     if trial.suggest_categorical("preset", [True, False]):
         return {"net": trial.suggest_categorical("net", ["resnet", "vit"])}
     return {"net": {"width": trial.suggest_int("width", 1, 9)}}
 
 
-@refused("b", "its range depends on the draw 'a'", "fixed range")
+@searched("b", "its range depends on the draw 'a'", "fixed range")
 def bound_is_a_draw(trial: Any) -> Any:
     a = trial.suggest_int("a", 1, 9)
     return {"a": a, "b": trial.suggest_int("b", a, 10)}
 
 
-@refused("b", "is suggested as Int(", "a name for each")
+@searched("b", "is suggested as Int(", "a name for each")
 def bound_is_worked_out(trial: Any) -> Any:
     a = trial.suggest_int("a", 1, 9)
     return {"a": a, "b": trial.suggest_int("b", 1, 2 * a + 1)}
 
 
-@refused("b", "its range depends on the draw 'a'", "a name and a range")
+@searched("b", "its range depends on the draw 'a'", "a name and a range")
 def choices_are_draws(trial: Any) -> Any:
     a = trial.suggest_categorical("a", ["x", "y"])
     return {"a": a, "b": trial.suggest_categorical("b", [a, "z"])}
 
 
-@refused("lr", " where 'opt' is 'adam'", "a name of its own")
+@searched("lr", " where 'opt' is 'adam'", "a name of its own")
 def one_name_two_ranges(trial: Any) -> Any:
     opt = trial.suggest_categorical("opt", ["sgd", "adam"])
     high = 1 if opt == "sgd" else 0.1
     return {"opt": opt, "lr": trial.suggest_float("lr", 0, high)}
 
 
-@refused("x", "is suggested as Float(0.0, 1.0) and as Int(0, 1)", "a name of its own")
+@searched("x", "is suggested as Float(0.0, 1.0) and as Int(0, 1)", "Optuna, too, has one kind")
 def one_name_two_kinds_at_once(trial: Any) -> Any:
     return {"x": trial.suggest_float("x", 0, 1), "y": trial.suggest_int("x", 0, 1)}
 
 
-@refused("c", "is there where 'a' is 1, and also where 'b' is 2", "a name for each case")
+@searched("c", "is there where 'a' is 1, and also where 'b' is 2", "a name for each case")
 def either(trial: Any) -> Any:
     params = {"a": trial.suggest_int("a", 0, 3), "b": trial.suggest_int("b", 0, 3)}
     if params["a"] == 1 or params["b"] == 2:
@@ -651,7 +720,7 @@ def either(trial: Any) -> Any:
     return params
 
 
-@refused("c", "is there where 'a' is ", "a name for each case")
+@searched("c", "is there where 'a' is ", "a name for each case")
 def exclusive_or(trial: Any) -> Any:
     params = {name: trial.suggest_categorical(name, [True, False]) for name in "ab"}
     if params["a"] != params["b"]:
@@ -659,7 +728,7 @@ def exclusive_or(trial: Any) -> Any:
     return params
 
 
-@refused("decay", "is there where 'opt' is 'adamw', and also ", "a name for each case")
+@searched("decay", "is there where 'opt' is 'adamw', and also ", "a name for each case")
 def under_different_parents(trial: Any) -> Any:
     params = {"opt": trial.suggest_categorical("opt", ["adamw", "sgd", "lion"])}
     if params["opt"] == "sgd":
@@ -669,7 +738,7 @@ def under_different_parents(trial: Any) -> Any:
     return params
 
 
-@refused("lr", "decides whether 'warmup' is there, but is continuous", "suggest_categorical")
+@searched("lr", "decides whether 'warmup' is there, but is continuous", "suggest_categorical")
 def branch_on_a_continuous_draw(trial: Any) -> Any:
     params = {"lr": trial.suggest_float("lr", 1e-6, 1, log=True)}
     if params["lr"] <= 1e-6:
@@ -677,7 +746,7 @@ def branch_on_a_continuous_draw(trial: Any) -> Any:
     return params
 
 
-@refused("lr", "decides whether 'warmup' is there, but is continuous", "suggest_categorical")
+@searched("lr", "decides whether 'warmup' is there, but is continuous", "suggest_categorical")
 def branch_on_what_a_continuous_draw_makes(trial: Any) -> Any:
     params = {"lr": trial.suggest_float("lr", 0, 1)}
     if params["lr"] * 2 > 1:
@@ -685,7 +754,7 @@ def branch_on_what_a_continuous_draw_makes(trial: Any) -> Any:
     return params
 
 
-@refused("n", "has 5000 values, more than 1000", "an int of fewer values")
+@searched("n", "has 5000 values, more than 1000", "an int of fewer values")
 def branch_on_too_many_values(trial: Any) -> Any:
     params = {"n": trial.suggest_int("n", 1, 5000)}
     if params["n"] == 4321:
@@ -693,12 +762,12 @@ def branch_on_too_many_values(trial: Any) -> Any:
     return params
 
 
-@refused("", "it does not do the same for the same draws", "no random numbers")
+@searched("", "it does not do the same for the same draws", "no random numbers")
 def rolls_dice(trial: Any) -> Any:
     return {name: trial.suggest_int(name, 1, 9) for name in "abcd" if random.random() < 0.5}
 
 
-@refused("", "it does not do the same for the same draws", "no trial.number")
+@searched("", "it does not do the same for the same draws", "no trial.number")
 def looks_at_the_number(trial: Any) -> Any:
     return {"a": trial.suggest_int("a", 1, 9), **({"seed": 1} if trial.number % 2 else {})}
 
@@ -791,8 +860,48 @@ def returns_too_much(trial: Any) -> Any:
 def test_what_cannot_be_read_is_refused_with_a_way_out(function: Function, where: str, reason: str, hint: str) -> None:
     with pytest.raises(hp.TranslationError) as caught:
         space_of(function)
-    (fault,) = caught.value.faults
+    fault, *way_out = caught.value.faults
     assert fault.where == where and reason in fault.reason and hint in fault.hint, fault
+    assert [f"hp.with_params(trainer, {function.__name__}(trial))" in str(each) for each in way_out] == [True] * (
+        function in AS_THEY_ARE
+    )
+
+
+class TestFunctionWithoutTrial:
+    @pytest.mark.parametrize(
+        "function",
+        [
+            lambda: {"lr": hp.Float(0.1, 1.0)},
+            lambda **options: {"method": "random", "parameters": {"lr": {"min": 0.1, "max": 1.0}}},
+            partial(lambda low: {"lr": hp.Float(low, 1.0)}, 0.1),
+        ],
+        ids=["lambda", "keywords", "partial"],
+    )
+    def test_it_is_called_and_what_it_returns_is_read(self, function: Any) -> None:
+        assert hp.as_space(function) == hp.SearchSpace({"lr": hp.Float(0.1, 1.0)})
+
+    @pytest.mark.parametrize(
+        ("returned", "reason"),
+        [
+            (None, "it takes no trial and returns None"),
+            (print, "returns a builtin_function"),
+            (3, "none that is known"),
+        ],
+    )
+    def test_what_it_returns_has_to_be_a_space(self, returned: Any, reason: str) -> None:
+        with pytest.raises(hp.TranslationError, match=reason):
+            hp.as_space(lambda: returned)
+
+    def test_what_it_raises_is_told(self) -> None:
+        def function() -> None:
+            raise ValueError("no data")
+
+        with pytest.raises(hp.TranslationError, match="it raised ValueError: no data"):
+            hp.as_space(function)
+
+    def test_optunas_reader_says_that_it_takes_no_trial(self) -> None:
+        with pytest.raises(hp.TranslationError, match=r"it takes no trial \(let it take the trial"):
+            hp.from_optuna(lambda: {"lr": hp.Float(0.1, 1.0)})
 
 
 @pytest.mark.parametrize("thing", [None, 3, "function", int, object])

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpcompat.errors import Fault, HpcompatError, TranslationError
 from hpcompat.space import SearchSpace
-from hpcompat.space.parameters import Constant
+from hpcompat.space.parameters import Categorical, Constant
 from hpcompat.space.values import identity, show
 from hpcompat.translators.define_by_run.conditions import Gates
 from hpcompat.translators.define_by_run.exploring import Exploration, title
@@ -27,7 +27,8 @@ from hpcompat.translators.define_by_run.watching import (
 from hpcompat.translators.optuna import read_call
 
 AS_IT_IS = """\
-a function trial -> Trainer runs it as it is, with an empty space, on the Optuna backend alone:
+the Optuna backend searches it as it is, with an empty space: an objective that returns numbers by \
+hp.search(objective, {{}}, backend="optuna"), an hp_space by a function trial -> Trainer:
     def make_trainer(trial):
         trainer = Trainer(args=args, model_init=model_init, train_dataset=train_dataset, eval_dataset=eval_dataset)
         return hp.with_params(trainer, {hp_space}(trial))
@@ -46,16 +47,18 @@ def space_of(function: Callable[[Any], Any], *, runs: int = 20_000, seed: int = 
     - A parameter bears the name of the key it is returned under; nested dicts are groups. A draw
       that is returned nowhere keeps the name it was suggested under: it may steer a branch. So does
       every draw of a function that returns None. What is returned and was not suggested is a
-      Constant.
+      Constant. What is worked out from one discrete draw that is returned nowhere, and is another
+      value for each of its values (2 ** trial.suggest_int(…)), is a Categorical of these.
     - Branches and loops become conditions: comparisons are traced, and draws of up to 1,000 values
       are moved through them. A condition names the nearest parents alone.
     - The space is then checked against the function on random draws of it: verified, not proven. A
       branch that hardly any draw takes, and that hangs on no comparison of numbers or texts, can be
       missed.
 
-    Raises `TranslationError` for an objective, a value worked out from draws (10**x), a range that
-    depends on a draw, one name with two ranges, a condition that is no conjunction of value sets, a
-    branch on a continuous draw, and for a function that raises or does not repeat itself.
+    Raises `TranslationError` for an objective, a value worked out from a continuous draw (10**x) or from
+    one that is returned too (32 // batch), a range that depends on a draw, one name with two ranges, a
+    condition that is no conjunction of value sets, a branch on a continuous draw, and for a function that
+    raises or does not repeat itself. Where a search could run the function as it is, the error says how.
 
     >>> def suggest(trial):
     ...     params = {"layers": trial.suggest_int("n", 1, 3)}
@@ -102,6 +105,7 @@ def takes_no_trial(function: Callable[..., Any]) -> bool:
 
 def _space(found: Exploration, seed: int) -> SearchSpace:
     found.explore()
+    found.replay.complete_images()
     if found.replay.silent and not found.replay.parameters:
         raise refuse("", "it suggests nothing and returns nothing", "give a function that returns the params")
     places = _places(found)
@@ -113,7 +117,8 @@ def _space(found: Exploration, seed: int) -> SearchSpace:
 def _places(found: Exploration) -> dict[str, Path]:
     """Where in the space each draw stands: at the key it is returned under, or under its own name."""
     places: dict[str, Path] = {}
-    for path, sources in sorted(found.replay.sources.items(), key=lambda item: len(item[1])):  # the certain first
+    sources_of = {path: each for path, each in found.replay.sources.items() if path not in found.replay.images}
+    for path, sources in sorted(sources_of.items(), key=lambda item: len(item[1])):  # the certain first
         draws = sorted(name for name in sources if isinstance(name, str))
         steady = len(draws) < len(sources)  # a constant explains it too: then so does no draw but of a single value
         free = [n for n in draws if n not in places and not (steady and found.replay.parameters[n].size > 1)]
@@ -123,6 +128,10 @@ def _places(found: Exploration) -> dict[str, Path]:
             reason = f"is the same draw as {title(places[draws[0]])!r}"
             hint = "return a draw under one key, and copy it where the params are used"
             raise inexpressible(title(path), reason, hint)
+    for path, image in found.replay.images.items():
+        if image.draw in places:  # it is returned too, or two values are worked out from it
+            raise image.refusal
+        places[image.draw] = path
     taken = {path[0] for path in found.replay.sources}
     for name in found.replay.parameters:
         if name not in places and name in taken:
@@ -134,9 +143,11 @@ def _places(found: Exploration) -> dict[str, Path]:
 
 def _assembled(found: Exploration, places: Mapping[str, Path]) -> SearchSpace:
     replay, gates = found.replay, found.beliefs.gates
+    images = {image.draw: image.values for image in replay.images.values()}
     needs = {name: gates[place if place in replay.sources else name] for name, place in places.items()}
     leaves: dict[Path, tuple[Any, Gates]] = {
-        places[name]: (parameter, needs[name]) for name, parameter in replay.parameters.items()
+        places[name]: (_image(parameter, images[name]) if name in images else parameter, needs[name])
+        for name, parameter in replay.parameters.items()
     }
     groups = {path[:depth] for path in replay.sources for depth in range(1, len(path))}
     for path in replay.sources:
@@ -149,7 +160,9 @@ def _assembled(found: Exploration, places: Mapping[str, Path]) -> SearchSpace:
     entries: dict[str, Any] = {}
     for path, (parameter, own) in leaves.items():
         when = {
-            title(places[name]): [value for key, value in replay.supports[name].items() if key in own[name]]
+            title(places[name]): [
+                value for key, value in images.get(name, replay.supports[name]).items() if key in own[name]
+            ]
             for name in replay.parameters
             if name in own and not _follows(name, own, needs)
         }
@@ -163,6 +176,12 @@ def _assembled(found: Exploration, places: Mapping[str, Path]) -> SearchSpace:
         raise TranslationError(MESSAGE, error.faults) from None
 
 
+def _image(parameter: Any, values: Mapping[Any, Any]) -> Categorical:
+    """What is worked out from a draw, in the order of the draws."""
+    choices = [values[identity(value)] for value in parameter.support]
+    return Categorical(choices, ordered=parameter.kind != "categorical")
+
+
 def _follows(name: str, own: Gates, needs: Mapping[str, Gates]) -> bool:
     """Whether this gate is open whenever another parent is there at all."""
     return any(other != name and needs[other].get(name, _ANYTHING) <= own[name] for other in own)
@@ -174,10 +193,15 @@ def _check(found: Exploration, space: SearchSpace, places: Mapping[str, Path], s
     sources = found.replay.sources
     paths = {leaf.name: leaf.path for leaf in space.leaves}
     in_space = frozenset(paths.values())
+    behind = {
+        image.draw: {identity(image.values[key]): value for key, value in found.replay.supports[image.draw].items()}
+        for image in found.replay.images.values()
+    }
     kept = [name for name, place in places.items() if place not in sources]
     for _ in range(_CHECKS):
         flat = space.flatten(space.sample(rng))
         drawn = {name: flat[title(place)] for name, place in places.items() if title(place) in flat}
+        drawn |= {name: values[identity(drawn[name])] for name, values in behind.items() if name in drawn}
         run = found.replay.run(_as(drawn))
         expected = {paths[name]: identity(value) for name, value in flat.items() if paths[name] in sources}
         returned = {path: key for path, key in (run.params() or {}).items() if path in in_space}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import marshal
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from hpcompat.errors import TranslationError
 from hpcompat.space.parameters import Parameter
 from hpcompat.space.values import identity, same, show
 from hpcompat.translators.define_by_run import tracing
@@ -19,16 +21,39 @@ MOST_VALUES = 1_000
 _MOST_DRAWS = 5_000_000
 
 
+@dataclass
+class Image:
+    """A returned value that is worked out from one discrete draw: 2 ** trial.suggest_int(…).
+
+    `values`: what is returned, by the identity of the drawn value; `refusal`: raised where more than that
+    draw decides.
+    """
+
+    draw: str
+    refusal: TranslationError
+    values: dict[Hashable, Any] = field(default_factory=dict)
+
+    def add(self, run: Run, path: Path) -> None:
+        """Take in what a run returned."""
+        if self.draw not in run.values:
+            raise self.refusal
+        value = run.value(path)
+        if not same(self.values.setdefault(identity(run.values[self.draw]), value), value):
+            raise self.refusal
+
+
 class Replay:
     """A function to call, within a budget of runs, and what its runs have in common.
 
     `parameters` by suggested name; `sources`: what each returned path has been in every run, draws by
-    name or a constant; `first`: a run in which each entry is there; `silent`: it returns None; `runs`: how many so far.
+    name or a constant, and nothing where it is worked out: see `images`; `first`: a run in which each entry
+    is there; `silent`: it returns None; `runs`: how many so far.
     """
 
     def __init__(self, function: Callable[[Any], Any], read: Read, budget: int, seed: int, watching: bool) -> None:
         self.parameters: dict[str, Parameter] = {}
         self.sources: dict[Path, frozenset[Any]] = {}
+        self.images: dict[Path, Image] = {}
         self.first: dict[Entry, Run] = {}
         self.silent = False
         self.watching = watching
@@ -55,13 +80,26 @@ class Replay:
                 self._refuse_ranges(name, run)
         for path in run.returned or ():
             before = self.sources.get(path)
-            if before is None:
+            if path in self.images:
+                self.images[path].add(run, path)
+            elif before is None:
                 self.sources[path] = _sources(path, run)
             elif not (len(before) == 1 and _is_draw(next(iter(before)), path, run)):
                 self.sources[path] = before & _sources(path, run)
                 if not self.sources[path]:
-                    self._refuse_computed(path, before, run)
+                    self._work_out(path, before, run)
         return run
+
+    def complete_images(self) -> None:
+        """See what is worked out from each value of a draw, twice: beside different other draws."""
+        for path, image in self.images.items():
+            home = self.first[path].values
+            for key, value in self.supports[image.draw].items():
+                self.run(self.at({**home, image.draw: value}))
+                self.run(self.at_random({image.draw: frozenset((key,))}))
+            values = {identity(value) for value in image.values.values()}
+            if not len(values) == len(image.values) == len(self.supports[image.draw]):
+                raise image.refusal  # two draws come to one value, or it is not there for each of them
 
     def call(self, choose: Choose, watching: bool = False) -> Run:
         """Call the function. Raises `TranslationError` when the budget is spent."""
@@ -159,7 +197,9 @@ class Replay:
         first = at + show(before.values[cause]) if cause in before.values else ""
         raise two_ranges(name, known, other, (first, at + show(after.values.get(cause))))
 
-    def _refuse_computed(self, path: Path, before: frozenset[Any], run: Run) -> NoReturn:
+    def _work_out(self, path: Path, before: frozenset[Any], run: Run) -> None:
+        """Begin the image of a path that is neither a draw nor a constant. Raises its refusal where none can be."""
+
         def explained(run: Run) -> bool:
             return path not in (run.returned or ()) or bool(before & _sources(path, run))
 
@@ -173,7 +213,13 @@ class Replay:
         else:
             reason = f"is worked out from draws: it is {', '.join(at)}"
             hint = "return the draw itself, and work this out where the params are used"
-        raise inexpressible(".".join(path), reason, hint)
+        image = Image(cause, inexpressible(".".join(path), reason, hint))
+        parameter = self.parameters[cause]
+        if parameter.size > MOST_VALUES or getattr(parameter, "log", False):
+            raise image.refusal
+        for each in (self.first[path], run):
+            image.add(each, path)
+        self.images[path] = image
 
 
 class _Supports(dict[str, dict[Hashable, Any]]):

@@ -61,9 +61,8 @@ def flat(result: Any, handed: Mapping[str, Any], values: Mapping[str, Any]) -> I
 def _constant(path: Path, value: Any) -> Any:
     if not is_scalar(value) and (draws := list(islice(draws_in(value), 3))):
         reason = f"is a {type(value).__name__} made of draws: {', '.join(map(repr, sorted(draws)))}"
-        raise inexpressible(
-            ".".join(path), reason, "return each draw under a key of its own, and make it of them later"
-        )
+        hint = "return each draw under a key of its own, and make it of them later"
+        raise inexpressible(".".join(path), reason, hint)
     if (why := unfit(value)) is not None:
         raise refuse(".".join(path), *why)
     return fresh(value)
