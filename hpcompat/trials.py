@@ -29,7 +29,8 @@ class Trial:
     is, as long as anything is in it; `checkpoint`: the model saved there, the best one where the Trainer
     loads the best at the end, else the last. `error`: why it failed, the cause first, then the traceback.
     `constraints`: values by name that the trial set; it is feasible if none is above 0. `user_attrs`: what
-    it noted of itself. `metrics`: what the evaluation behind `values` measured, by name.
+    it noted of itself. `metrics`: what the evaluation behind `values` measured, by name. `carried`: the state
+    that it changed on objects which the next trial of the same Trainer gets too; search warns of it.
 
     >>> Trial(0, {"learning_rate": 1e-5}, (0.3,)).value
     0.3
@@ -49,6 +50,7 @@ class Trial:
     constraints: Mapping[str, float] = field(default_factory=dict)
     user_attrs: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    carried: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def is_feasible(self) -> bool:

@@ -181,6 +181,7 @@ def _led(
             termination.check()
             keeper.ended(trial)
             journal.add(trial)
+            _warn_of_state(trial, done, plan)
             done.append(trial)
             keeper.add(trial)
             show(trial, keeper.front)
@@ -275,6 +276,18 @@ def _stepping(suggestion: Suggestion, reached: Callable[[int], None]) -> Suggest
         suggestion.report(value, step)
 
     return replace(suggestion, stepped=stepped, report=report)
+
+
+def _warn_of_state(trial: Trial, before: Sequence[Trial], plan: Plan) -> None:
+    """Say, once in a search, which state goes from this trial to the next."""
+    if trial.carried and plan.n_trials > 1 and not any(other.carried for other in before):
+        names = ", ".join(trial.carried)
+        warnings.warn(
+            f"state goes from trial to trial: {names}. Every trial gets the same callbacks, data collator and "
+            "functions; their numbers, texts, bools and None are reset before each, other objects are not. "
+            "Pass a function trial -> Trainer instead, which makes new ones for each trial",
+            stacklevel=2,
+        )
 
 
 def _failure(error: Exception) -> SearchError:

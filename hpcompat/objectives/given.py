@@ -51,8 +51,8 @@ def set_aside(trainer: Any, root: str) -> Given:
 def _state_of(callback: Any) -> dict[str, Any]:
     """What a trial may change on a callback and the next must not inherit.
 
-    transformers' own callbacks remember the run they are in; other callbacks say what their state is,
-    or are left alone: what they collect over the search is the user's.
+    transformers' own callbacks remember the run they are in; other callbacks may say what their state is, and
+    their scalar attributes are reset in any case, see `shared_state`.
     """
     if type(callback).__module__.startswith("transformers."):
         return dict(vars(callback))

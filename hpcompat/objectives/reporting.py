@@ -15,6 +15,11 @@ def open_wandb_run() -> Any:
     return getattr(sys.modules.get("wandb"), "run", None)
 
 
+def reports_to_wandb(trainer: Any) -> bool:
+    """Whether transformers' WandbCallback is among the callbacks."""
+    return any(_is_wandb(callback) for callback in trainer.callback_handler.callbacks)
+
+
 @contextmanager
 def trial_run(trainer: Any, run_before: Any) -> Iterator[None]:
     """Let transformers' WandbCallback open a run for the training inside the block, and finish it afterwards.
@@ -23,7 +28,7 @@ def trial_run(trainer: Any, run_before: Any) -> Iterator[None]:
     training to log into (transformers issue 11944). `run_before`: the run that was open before the trial; it is open
     again after the block.
     """
-    if not any(_is_wandb(callback) for callback in trainer.callback_handler.callbacks):
+    if not reports_to_wandb(trainer):
         yield
         return
     import wandb
@@ -66,11 +71,10 @@ def _nothing() -> Iterator[None]:
 
 def log_params(trainer: Any, params: Mapping[str, Any]) -> None:
     """Put the params that are not TrainingArguments, which the callback logs itself, into the config of W&B's run."""
-    if any(_is_wandb(callback) for callback in trainer.callback_handler.callbacks) and trainer.is_world_process_zero():
-        run = open_wandb_run()
-        own = {name: value for name, value in params.items() if not takes(trainer.args, name)}
-        if run is not None and own:
-            run.config.update(own, allow_val_change=True)
+    run = open_wandb_run()
+    own = {name: value for name, value in params.items() if not takes(trainer.args, name)}
+    if run is not None and own and trainer.is_world_process_zero():
+        run.config.update(own, allow_val_change=True)
 
 
 def close_reports(trainer: Any) -> None:

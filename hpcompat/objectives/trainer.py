@@ -14,7 +14,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -26,8 +26,9 @@ from hpcompat.objectives.checks import deciding_metric, deciding_metrics
 from hpcompat.objectives.directories import last_checkpoint, writable
 from hpcompat.objectives.given import bring_back, reset, set_aside
 from hpcompat.objectives.models import at_rest, collect, label_smoother, made, references, unbound
-from hpcompat.objectives.reporting import close_reports, log_params, trial_run
+from hpcompat.objectives.reporting import close_reports, log_params, reports_to_wandb, trial_run
 from hpcompat.objectives.scores import Undecided, Values, candidates, numbers
+from hpcompat.objectives.shared_state import SharedState
 from hpcompat.objectives.view import TrialView
 from hpcompat.trials import Trial
 
@@ -61,12 +62,16 @@ def trainer_objective(trainer: Any, setting: Setting) -> Iterator[Evaluate]:
         return train(trainer, attempt)
 
     def evaluate(suggestion: Suggestion) -> Trial:
+        # not that of the search's start: between two trials the user's own code may do as it likes
+        state, carried = SharedState(trainer), ()
         try:
-            return conduct(Attempt(suggestion, setting), body)
+            trial = conduct(Attempt(suggestion, setting), body)
         finally:
             alive.extend(references(trainer.optimizer))
             reset(trainer, given)
+            carried = state.restore()
             collect(alive)
+        return replace(trial, carried=carried)
 
     try:
         with at_rest():
@@ -132,8 +137,9 @@ def train(trainer: Any, attempt: Attempt) -> Values | None:
     watch = Watch(attempt, deciding_metric(trainer))
     trainer.evaluate = _recorded(trainer, watch)
     callbacks = [each for each in trainer.callback_handler.callbacks if type(each).__name__ not in _DISPLAYS]
-    first, last = _announcing(attempt), _logging_params(trainer, attempt)
-    trainer.callback_handler.callbacks = [first, *callbacks, last]
+    trainer.callback_handler.callbacks = [_announcing(attempt), *callbacks]
+    if reports_to_wandb(trainer):
+        trainer.callback_handler.callbacks.append(_logging_params(trainer, attempt))
     try:
         with trial_run(trainer, attempt.run_before):
             return _trained(trainer, watch)
@@ -248,7 +254,7 @@ def _announcing(attempt: Attempt) -> Any:
 
 
 def _logging_params(trainer: Any, attempt: Attempt) -> Any:
-    """A callback, to come after the reporting integrations, that adds what they do not know of the trial."""
+    """A callback, to come after WandbCallback, that adds what it does not know of the trial."""
     from transformers.trainer_callback import TrainerCallback
 
     class LoggingParams(TrainerCallback):

@@ -114,34 +114,34 @@ def test_each_trial_has_the_patience_that_early_stopping_was_given(make_trainer,
 
 
 class Collecting(TrainerCallback):
-    """A user's own: what it collects is the user's."""
+    """A user's own: what it collects in containers is the user's."""
 
     def __init__(self) -> None:
-        self.epochs = 0
+        self.epochs = []
         self.trials = []
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.trials.append((state.trial_name, state.trial_params))
 
     def on_epoch_end(self, args, state, control, **kwargs):
-        self.epochs += 1
+        self.epochs.append(state.epoch)
 
 
 def test_a_callback_of_ones_own_collects_over_the_search_and_knows_the_trial(make_trainer, ours):
     collecting = Collecting()
     result = ours(make_trainer(trainer={"callbacks": [collecting]}), LR, n_trials=3)
-    assert collecting.epochs == 3
+    assert collecting.epochs == [1.0, 1.0, 1.0]
     assert collecting.trials == [(trial.run_id, trial.params) for trial in result.trials]
 
 
 def test_ctrl_c_gives_the_trainer_back_too(make_trainer, ours):
     class Interrupt(TrainerCallback):
-        runs = 0
+        runs: ClassVar[list[str]] = []
 
         def on_step_end(self, args, state, control, **kwargs):
             if state.global_step == 2:
-                self.runs += 1
-                if self.runs == 3:
+                self.runs.append(state.trial_name)
+                if len(self.runs) == 3:
                     raise KeyboardInterrupt
 
     trainer = make_trainer(trainer={"callbacks": [Interrupt()]}, save_strategy="steps", save_steps=1)

@@ -47,10 +47,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Workshop:
-    """The objective, made once in this process, or in the workers of its trials."""
+    """The objective, made once in this process, or in the workers of its trials.
+
+    `opened`: what it stands in, which is never left, for the process ends with the search.
+    """
 
     evaluate: Evaluate
     made: dict[str, str]
+    opened: ExitStack
 
 
 @dataclass
@@ -145,9 +149,10 @@ def _conclude(wire: Wire, evaluated: Callable[[], Trial], suggestion: Suggestion
 def _workshop(errand: Errand, shipment: Any) -> Workshop:
     if errand.token not in _workshops:
         made: dict[str, str] = {}
+        opened = ExitStack()
         if errand.workers > 1:
             evaluate: Evaluate = Group(errand, shipment, made).evaluate
-        else:  # never left: the process ends with the search
-            evaluate = ExitStack().enter_context(unpacked(shipment, made, Diary(errand.diary)))
-        _workshops[errand.token] = Workshop(evaluate, made)
+        else:
+            evaluate = opened.enter_context(unpacked(shipment, made, Diary(errand.diary)))
+        _workshops[errand.token] = Workshop(evaluate, made, opened)
     return _workshops[errand.token]

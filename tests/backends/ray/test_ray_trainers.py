@@ -188,3 +188,34 @@ def test_a_list_of_directions_gives_a_front(theirs, make_trainer, tmp_path):
     with pytest.raises(ValueError, match="`mode` has to be one of"):
         theirs(make_trainer(), {"learning_rate": 1e-3}, direction=["minimize", "minimize"], n_trials=2)
     assert all(file.read_text() for file in (tmp_path / "theirs").glob("*/*/result.json"))
+
+
+class Stopping(TrainerCallback):
+    """Early stopping as people write it, without a reset; and a counter that no search can see into."""
+
+    def __init__(self):
+        self.bad, self.meter = 0, Meter()
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        self.bad += 1
+        self.meter.total += 1
+        control.should_training_stop = self.bad >= 2
+
+
+class Meter:
+    def __init__(self):
+        self.total = 0
+
+
+def test_no_state_goes_from_trial_to_trial_or_else_it_is_named(ours, make_trainer):
+    trainer = make_trainer(num_train_epochs=4, trainer={"callbacks": [Stopping()]})
+
+    def model_init():
+        assert trainer.model is None  # that of the Trainer as given has gone from the worker
+        return Net()
+
+    trainer.model_init = model_init
+    with pytest.warns(UserWarning, match=r"state goes from trial to trial: Stopping\.meter\.") as warned:
+        result = ours(trainer, LR, n_trials=3)
+    assert len(warned) == 1
+    assert [len(trial.intermediate_values) for trial in result.trials] == [2, 2, 2], result.trials[0].error
