@@ -460,6 +460,7 @@ _FIELDS: Mapping[str, _Both] = {
     "constraints": (dict, load_constraints),
     "user_attrs": (lambda attrs: write_value(dict(attrs)), read_value),
     "metrics": (dict, dict),
+    "unread": (list, tuple),
 }
 _PLACES = ("directory", "checkpoint")  # relative to the journal: the whole may be moved
 

@@ -21,7 +21,7 @@ OWNER = f"{_MARK}owner"
 """The mark of a trial in a study that several processes share: the process that runs it."""
 ERROR = f"{_MARK}error"
 """The mark of a failed trial: why it did."""
-_ATTRIBUTES = ("run_id", "directory", "checkpoint", "error")
+_ATTRIBUTES = ("run_id", "directory", "checkpoint", "error", "unread")
 
 
 def distributions(translation: Translation) -> dict[str, BaseDistribution]:
@@ -78,6 +78,8 @@ def thawed(form: FrozenTrial, translation: Translation, number: int) -> Trial:
     """The trial behind a finished one of Optuna's. Raises `ParamsError` if it is not of the space."""
     names = {name: state for state, name in STATES.items()}
     known: dict[str, Any] = {name: form.user_attrs.get(f"{_MARK}{name}") for name in _ATTRIBUTES}
+    if known["unread"] is not None:  # in a storage it is a list
+        known["unread"] = tuple(known["unread"])
     owner: Mapping[str, Any] | None = form.user_attrs.get(OWNER)
     if form.state.name == "FAIL" and known["error"] is None and owner:
         known["error"] = f"the process that ran it (pid {owner['pid']} on {owner['host']}) has ended"

@@ -76,7 +76,8 @@ def headline(result: SearchResult) -> str:
     where = f" on {result.backend}" if result.backend else ""
     interrupted = ", interrupted" if result.interrupted else ""
     count = f"{len(states)} trial{'s' * (len(states) != 1)}"
-    return f"{count}{where} ({', '.join(counts) or 'none'}{interrupted}), {', '.join(result.directions)}"
+    unread = f"; never read: {', '.join(result.unread)}" if result.unread else ""
+    return f"{count}{where} ({', '.join(counts) or 'none'}{interrupted}), {', '.join(result.directions)}{unread}"
 
 
 def rows(result: SearchResult) -> tuple[list[str], list[list[str]]]:

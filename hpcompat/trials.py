@@ -29,8 +29,10 @@ class Trial:
     is, as long as anything is in it; `checkpoint`: the model saved there, the best one where the Trainer
     loads the best at the end, else the last. `error`: why it failed, the cause first, then the traceback.
     `constraints`: values by name that the trial set; it is feasible if none is above 0. `user_attrs`: what
-    it noted of itself. `metrics`: what the evaluation behind `values` measured, by name. `carried`: the state
-    that it changed on objects which the next trial of the same Trainer gets too; search warns of it.
+    it noted of itself. `metrics`: what the evaluation behind `values` measured, by name. `unread`: the
+    params, by dotted name, that neither the function or model_init has read, nor the Trainer as one of its
+    arguments; None where that is not known. `carried`: the state that it changed on objects which the next trial of
+    the same Trainer gets too; search warns of it.
 
     >>> Trial(0, {"learning_rate": 1e-5}, (0.3,)).value
     0.3
@@ -50,6 +52,7 @@ class Trial:
     constraints: Mapping[str, float] = field(default_factory=dict)
     user_attrs: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    unread: tuple[str, ...] | None = None
     carried: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     @property
@@ -125,6 +128,17 @@ class SearchResult:
         """The complete and feasible trials that no other one dominates, in order of their number."""
         return pareto_front(self.trials, self.directions)
 
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The params, by dotted name, that no trial has read: their values have changed nothing.
+
+        A trial that failed does not count, for it may have failed before it would have read them.
+        """
+        told = [(trial.params, trial.unread) for trial in self.trials if trial.state != FAILED]
+        known = [(params, unread) for params, unread in told if unread is not None]
+        names = dict.fromkeys(name for _, unread in known for name in unread)
+        return tuple(name for name in names if all(name in unread for params, unread in known if _has(params, name)))
+
     def to_dataframe(self) -> Any:
         """A pandas DataFrame with a row for each trial; params by dotted name, as `params.<name>`."""
         import pandas
@@ -173,6 +187,14 @@ def _violations(trials: Sequence[Trial]) -> Iterator[Fault]:
                 violated.setdefault(name, []).append(value)
     for name, values in violated.items():
         yield Fault(name, f"is above 0 in {count(len(values), 'trial')}, by {min(values):g} at the least")
+
+
+def _has(params: Mapping[str, Any], name: str) -> bool:
+    """Whether there is a param of that dotted name: its conditions may not be met."""
+    first, _, rest = name.partition(".")
+    if name in params or not rest:
+        return name in params
+    return isinstance(params.get(first), Mapping) and _has(params[first], rest)
 
 
 def losses(trial: Trial, directions: Sequence[str]) -> tuple[float, ...]:

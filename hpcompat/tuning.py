@@ -24,7 +24,7 @@ from hpcompat.journal import Journal, opened
 from hpcompat.objectives import function_objective, is_trainer, ranks
 from hpcompat.objectives.arguments import applied, near, takes
 from hpcompat.objectives.attempts import Setting, cause, scored
-from hpcompat.objectives.checks import deciding_metric, params_faults
+from hpcompat.objectives.checks import deciding_metric, ineffective, params_faults, unknown_names_warn
 from hpcompat.objectives.diary import Diary
 from hpcompat.objectives.directories import Keeper, Runs, settled
 from hpcompat.objectives.scores import LABEL, Undecided
@@ -159,7 +159,10 @@ def search(
                 keeper = Keeper(runs, journal.keep, directions)
                 ran = _led(run, plan, journal, crew, keeper, watching, progress, termination)
             crew.conclude((ran.trials, ran.interrupted))
-    return SearchResult(ran.trials, plan.space, directions, backend, ran.native, ran.interrupted)
+    result = SearchResult(ran.trials, plan.space, directions, backend, ran.native, ran.interrupted)
+    if not crew.follows:
+        _warn_of_unread(result, trainer)
+    return result
 
 
 def _led(
@@ -290,6 +293,16 @@ def _warn_of_state(trial: Trial, before: Sequence[Trial], plan: Plan) -> None:
         )
 
 
+def _warn_of_unread(result: SearchResult, trainer: Any) -> None:
+    """Name the params that no trial has read, but for those that a warning before the first trial has named."""
+    known = {fault.where for fault in ineffective(trainer, result.space)} if is_trainer(trainer) else set()
+    names = [name for name in result.unread if name not in known]
+    if names:
+        hints = {name: near(trainer.args, name) for name in names} if is_trainer(trainer) else {}
+        shown = ", ".join(f"{name!r} ({hints[name]})" if hints.get(name) else repr(name) for name in names)
+        warnings.warn(f"no trial has read {shown}: the values have changed nothing", stacklevel=3)
+
+
 def _failure(error: Exception) -> SearchError:
     if isinstance(error, HpcompatError):
         return SearchError(error.message, error.faults)
@@ -329,9 +342,10 @@ def hyperparameter_search(
 
     In `trainer.hyperparameter_search(…)` put the Trainer first: `hyperparameter_search(trainer, …)`.
     `hp_space` takes the function or space of any of the backends; without one it is transformers'
-    default. As there, Optuna prunes by the median unless `pruner=None` is given, and `direction` replaces
-    the goal of a sweep, whose method and early_terminate count. `kwargs` go to `search`. Returns a BestRun,
-    or a list of them for several objectives; its `run_summary` is the `SearchResult`.
+    default. As there, Optuna prunes by the median unless `pruner=None` is given, `direction` replaces the
+    goal of a sweep, whose method and early_terminate count, and a name that nothing takes is warned of.
+    `kwargs` go to `search`. Returns a BestRun, or a list of them for several objectives; its `run_summary`
+    is the `SearchResult`.
     """
     from transformers.trainer_utils import BestRun
 
@@ -339,16 +353,17 @@ def hyperparameter_search(
     if name == "optuna" and "study" not in kwargs and isinstance(direction, str) and is_trainer(trainer):
         kwargs.setdefault("pruner", None if trainer.args.eval_strategy == "no" else "median")
     described = _described(default_space() if hp_space is None else hp_space)
-    result = search(
-        trainer,
-        replace(described, settings=_replaced(described.settings)),
-        name,
-        direction,
-        n_trials=n_trials,
-        compute_objective=compute_objective,
-        hp_name=hp_name,
-        **kwargs,
-    )
+    with unknown_names_warn():
+        result = search(
+            trainer,
+            replace(described, settings=_replaced(described.settings)),
+            name,
+            direction,
+            n_trials=n_trials,
+            compute_objective=compute_objective,
+            hp_name=hp_name,
+            **kwargs,
+        )
     if isinstance(direction, str):
         best = result.best
         return BestRun(str(best.number), (best.values or ())[0], dict(best.params), result)

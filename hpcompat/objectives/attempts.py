@@ -55,6 +55,7 @@ class Attempt:
         self.directory: str | None = None
         self.checkpoint: str | None = None
         self.metrics: dict[str, float] = {}
+        self.is_applied: Callable[[str], bool] = lambda name: False  # to the arguments, without being read
         run = open_wandb_run()  # the user's; the one that the W&B backend has opened is the trial's
         self.run_before = None if run is suggestion.native else run
 
@@ -66,7 +67,10 @@ class Attempt:
     def open(self, output_dir: str) -> str:
         """Make the run directory, in the search's output_dir or else in this one."""
         root = writable(self.setting.output_dir or output_dir)
-        name = self.setting.hp_name(self.view) if self.setting.hp_name else f"run-{self.view.number}"
+        name = f"run-{self.view.number}"
+        if self.setting.hp_name:
+            with self.view.unrecorded():
+                name = self.setting.hp_name(self.view)
         self.directory = self.setting.runs.create(root, name)
         self.run_id = os.path.relpath(self.directory, root)
         return self.directory
@@ -115,6 +119,7 @@ def conduct(attempt: Attempt, body: Callable[[Attempt], Values | None]) -> Trial
         checkpoint=attempt.checkpoint,
         error=error,
         metrics=attempt.metrics,
+        unread=tuple(name for name in view.unread if not attempt.is_applied(name)),
         **attempt.suggestion.notes.fields(),
     )
     if undecided is not None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from hpcompat.backends import Plan
@@ -11,6 +14,7 @@ from hpcompat.objectives.arguments import faults_of, near, takes
 from hpcompat.objectives.attempts import Setting
 from hpcompat.objectives.models import takes_argument, unbound
 from hpcompat.objectives.scores import LABEL, ComputeObjective, is_bookkeeping, metric_key
+from hpcompat.objectives.unused import unused_fields
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Parameter
 
@@ -31,6 +35,19 @@ def trainer_faults(trainer: Any, plan: Plan, setting: Setting) -> Iterator[Fault
         yield Fault("pruner", "there is no evaluation during training to prune by", way_out)
 
 
+_unknown_names_warn: ContextVar[bool] = ContextVar("unknown_names_warn", default=False)
+
+
+@contextmanager
+def unknown_names_warn() -> Iterator[None]:
+    """Meanwhile a name that nothing takes is no fault: a search warns of it, as that of transformers does."""
+    token = _unknown_names_warn.set(True)
+    try:
+        yield
+    finally:
+        _unknown_names_warn.reset(token)
+
+
 def params_faults(trainer: Any, params: Mapping[str, Any]) -> Iterator[Fault]:
     """The params that neither the Trainer's arguments nor its model_init take."""
     if trainer.model_init is None or not takes_argument(unbound(trainer.model_init)):
@@ -43,12 +60,24 @@ def _untaken(trainer: Any, name: str) -> Fault:
     return Fault(name, reason, close or "let model_init take the trial: def model_init(trial)")
 
 
+def ineffective(trainer: Any, space: SearchSpace) -> list[Fault]:
+    """The searched names that provably nothing takes: a model_init that takes the trial may take any."""
+    if trainer.model_init is None or takes_argument(trainer.model_init):
+        return []
+    way_out = "leave it out, or pass a function trial -> Trainer that makes use of it"
+    unused = [Fault(name, f"is not used: {reason}", way_out) for name, reason in unused_fields(trainer, space).items()]
+    untaken = [_untaken(trainer, leaf.name) for leaf in space.leaves if not takes(trainer.args, leaf.name)]
+    return untaken + unused
+
+
 def _parameter_faults(trainer: Any, space: SearchSpace) -> Iterator[Fault]:
-    any_name = takes_argument(trainer.model_init)
+    faults = ineffective(trainer, space)
+    if not _unknown_names_warn.get():
+        yield from faults
+    elif faults:
+        warnings.warn(f"these params change nothing: {'; '.join(map(str, faults))}", stacklevel=2)
     for leaf in space.leaves:
         if not takes(trainer.args, leaf.name):
-            if not any_name:
-                yield _untaken(trainer, leaf.name)
             continue
         for value in _examples(leaf.parameter):
             if faults := faults_of(trainer.args, space.nest({leaf.name: value})):

@@ -58,7 +58,7 @@ class SharedState:
                 if not isinstance(given[attribute], _SCALARS) and not _is_container(given[attribute]):
                     seen[f"{name}.{attribute}"] = id(value), _fingerprint(value)
             for kind in type(holder).__mro__:
-                if _is_users(kind):
+                if is_users(kind):
                     scalars = _scalars(vars(kind))
                     seen |= {f"{kind.__name__}.{attribute}": value for attribute, value in scalars.items()}
         for attribute, value in vars(self._trainer).items():
@@ -175,13 +175,13 @@ def _fingerprint(value: Any) -> Any:
             return value.get_state().numpy().tobytes()
         if isinstance(value, torch.Tensor):
             return None if value.is_inference() else value._version  # private API of torch: a counter of changes
-    return _scalars(_attributes(value)) if _is_users(type(value)) else None
+    return _scalars(_attributes(value)) if is_users(type(value)) else None
 
 
-def _is_users(kind: type) -> bool:
+def is_users(kind: type) -> bool:
     """Whether a class is of the user's own code: loggers, writers and models of a library change all the time.
 
-    >>> _is_users(random.Random), _is_users(type("Meter", (), {"__module__": "__main__"}))
+    >>> is_users(random.Random), is_users(type("Meter", (), {"__module__": "__main__"}))
     (False, True)
     """
     package = kind.__module__.partition(".")[0]

