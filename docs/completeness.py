@@ -74,9 +74,9 @@ equivalent
   values, say, for a stepped `Int`.
 
 encoded
-: the system stores a stand-in, a number between 0 and 1, the place of a value or a text, and `decode` brings the value
-  back: the very one of a discrete kind, within 1e-9 of a continuous one. `to_X` refuses these with the reason given
-  here; `translate(…, encode=True)` and `search` let them travel.
+: the system stores a stand-in, a number between 0 and 1, the place of a value, a text, or the values without their
+  scale, and `decode` brings the value back: the very one of a discrete kind, within 1e-9 of a continuous one. `to_X`
+  refuses these with the reason given here; `translate(…, encode=True)` and `search` let them travel.
 
 refused
 : there is no way: a grid has to go through values, and goes through each of them once.

@@ -74,7 +74,7 @@ def equivalent(form: str, reason: str, fits: Callable[[Any], bool] = always) -> 
 
 
 def encoded(form: str, reason: str, fits: Callable[[Any], bool] = always) -> Rule:
-    """A stand-in: "unit", "index", "labels" or "absent"."""
+    """A stand-in: "unit", "index", "labels" or "absent"; or a form that has lost what `decode` knows."""
     return Rule("encoded", form, reason, fits)
 
 
@@ -133,6 +133,7 @@ ABSENT = encoded("absent", "it needs two values")
 GRID = (refused("a grid needs values to go through"),)
 GRID_MASS = (refused("a grid goes through every value alike, and cannot weight them"),)
 VALUES = (equivalent("values", "a list of the values", listed), INDEX_LONG)
+LOG_VALUES = (encoded("values", "a list of the values, which has no scale", listed), INDEX_LONG)
 CHOICE_OF_STEPS = (equivalent("choice_of_steps", "a list of the values", listed), INDEX_LONG)
 RAY_CONSTANT = (
     native("constant", flat),
@@ -177,7 +178,7 @@ TABLE: dict[str, dict[str, Cell]] = {
         sigopt=(encoded("unit", NO_LOG_STEP),),
         random=(native("q_log_uniform_values", anchored_exactly), UNIT_NOISE, encoded("unit", OFF_ANCHOR)),
         bayes=(native("q_log_uniform_values", anchored_exactly), UNIT_NOISE, encoded("unit", OFF_ANCHOR)),
-        grid=VALUES,
+        grid=LOG_VALUES,
     ),
     "int": row(
         optuna=(native("suggest_int", exact_ints), INDEX_LARGE),
@@ -195,7 +196,7 @@ TABLE: dict[str, dict[str, Cell]] = {
         sigopt=(encoded("unit", "it has no logarithmic ints"),),
         random=(native("q_log_uniform_values", exact_ints), UNIT_LARGE),
         bayes=(native("q_log_uniform_values", exact_ints), UNIT_LARGE),
-        grid=VALUES,
+        grid=LOG_VALUES,
     ),
     "int step": row(
         optuna=(native("suggest_int", exact_ints), INDEX_LARGE),
@@ -213,7 +214,7 @@ TABLE: dict[str, dict[str, Cell]] = {
         sigopt=(encoded("unit", NO_LOG_STEP),),
         random=(native("q_log_uniform_values", anchored_ints), encoded("unit", OFF_ANCHOR)),
         bayes=(native("q_log_uniform_values", anchored_ints), encoded("unit", OFF_ANCHOR)),
-        grid=VALUES,
+        grid=LOG_VALUES,
     ),
     "categorical": row(
         optuna=(native("suggest_categorical", storable), LABELS),

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 _INT = re.compile(r"-?(0|[1-9][0-9]{0,17})", re.ASCII)
-_WORDS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
+_WORDS = {"true": True, "false": False, "null": None}
 _TEXTS = {True: "true", False: "false", None: "null"}
 
 
 def parse(text: str) -> tuple[bool, Any]:
-    """Whether a text is just how its value is written, and the value.
+    """Whether a text is just how its value is written, and the value: no two texts have one value.
 
     >>> parse("16"), parse("1e-05"), parse("null"), parse("016"), parse("1e-5"), parse("adamw")
     ((True, 16), (True, 1e-05), (True, None), (False, '016'), (False, '1e-5'), (False, 'adamw'))
+    >>> parse("true"), parse("True")
+    ((True, True), (False, 'True'))
     """
     if text in _WORDS:
         return True, _WORDS[text]
@@ -25,8 +27,8 @@ def parse(text: str) -> tuple[bool, Any]:
         number = float(text)
     except ValueError:
         return False, text
-    # inf and nan are no JSON values
-    return (True, number) if repr(number) == text and number - number == 0 else (False, text)
+    # inf and nan are no JSON values, and -0.0 is the same choice as 0.0
+    return (True, number) if repr(number) == text != "-0.0" and number - number == 0 else (False, text)
 
 
 def parse_all(texts: Sequence[str]) -> tuple[Any, ...]:

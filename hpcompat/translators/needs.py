@@ -149,14 +149,14 @@ def repetitions(p: Categorical) -> tuple[int, ...] | None:
 
 
 def texts(p: Categorical) -> bool:
-    """SigOpt's categories: two or more texts of 1–50 characters, none with blanks around it."""
-    return len(p.choices) >= 2 and all(
-        isinstance(choice, str)
-        and 1 <= len(choice) <= 50
-        and choice == choice.strip()
-        and choice.isprintable()
-        and not literals.parse(choice)[0]
-        for choice in p.choices
+    """SigOpt's categories: two or more texts of 1–50 characters, none with blanks around it, that read as texts."""
+    return (
+        len(p.choices) >= 2
+        and all(
+            isinstance(choice, str) and 1 <= len(choice) <= 50 and choice == choice.strip() and choice.isprintable()
+            for choice in p.choices
+        )
+        and literals.parse_all(p.choices) == tuple(p.choices)
     )
 
 

@@ -295,7 +295,8 @@ def _is_parameter(config: Any) -> bool:
 def from_sigopt(thing: Any) -> SearchSpace:
     """The space of a list of SigOpt parameters, or of a dict with `parameters` and `conditionals`.
 
-    Categories that are all numbers, true, false or null are read as such: ["16", "32"] are ints. An
+    Categories that are all numbers, true, false or null, written as here, are read as such: ["16", "32"]
+    are ints, ["True", "False"] texts. An
     evenly spaced grid is a step, another one ordered choices. Beta priors and linear constraints are
     refused by name. Raises `TranslationError`.
 

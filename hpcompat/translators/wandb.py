@@ -19,7 +19,7 @@ from typing import Any
 
 from hpcompat.errors import Fault, TranslationError
 from hpcompat.space import SearchSpace
-from hpcompat.space.parameters import Constant, Float, Int, Normal, Parameter
+from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
 from hpcompat.space.structure import MOST_LEVELS
 from hpcompat.space.supports import decimal_ratio
 from hpcompat.space.values import fresh, show
@@ -220,6 +220,12 @@ def _arange(low: Any, high: Any, q: Any) -> Parameter:
     return span(low, low + (count - 1) * q if count > 1 else low, step=q)
 
 
+def _each_once(values: Any) -> Parameter:
+    """A grid tries a value that is listed twice once (sweeps 0.2: by the hash of its YAML): it has no weight."""
+    parameter: Any = choices(values)
+    return Categorical(parameter.choices) if parameter.weights else parameter
+
+
 def _exponent(name: str, value: Any) -> float:
     value = number(name, value)
     if not -700 <= value <= 700:
@@ -278,6 +284,12 @@ READERS: dict[str, tuple[dict[str, Any], Callable[..., Parameter]]] = {
     "q_log_normal": ({"mu": 0.0, "sigma": 1.0, "q": 1.0}, lambda mu, sigma, q: _bell(mu, sigma, q, log=True)),
 }
 
+GRID_READERS: dict[str, Callable[..., Parameter]] = {
+    "categorical": _each_once,
+    "q_uniform": lambda min, max, q: _arange(min, max, q),
+}
+"""What a grid goes through otherwise than the other methods draw."""
+
 
 def read_parameter(config: Any, method: str = "random") -> Parameter:
     """The parameter that one entry of a sweep draws.
@@ -296,17 +308,13 @@ def read_parameter(config: Any, method: str = "random") -> Parameter:
     if not isinstance(distribution, str) or distribution not in READERS:
         refuse(f"{show(distribution)} is no distribution of W&B", f"one of {', '.join(READERS)}")
     keys, reader = READERS[distribution]
-    if distribution == "q_uniform" and method == "grid":
-        reader = _by_name(_arange)
+    if method == "grid":
+        reader = GRID_READERS.get(distribution, reader)
     if unknown := [key for key in config if key not in keys and key != "distribution"]:
         refuse(f"{distribution} has no {', '.join(map(repr, unknown))}", f"its keys are {', '.join(keys)}")
     if missing := [key for key, default in keys.items() if default is ... and key not in config]:
         refuse(f"{distribution} lacks {', '.join(map(repr, missing))}", f"its keys are {', '.join(keys)}")
     return reader(**{key: config.get(key, default) for key, default in keys.items()})
-
-
-def _by_name(reader: Callable[..., Parameter]) -> Callable[..., Parameter]:
-    return lambda min, max, q: reader(min, max, q)
 
 
 def _inferred(config: Keys) -> str:

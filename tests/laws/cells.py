@@ -63,6 +63,7 @@ CELLS: dict[str, dict[str, Parameter]] = {
         "c_mixed": Categorical([None, True, 0.5, 2]),
         "c_alike": Categorical([1, True, 1.0]),
         "c_number_texts": Categorical(["16", "auto"]),
+        "c_literal_texts": Categorical(["16", "32"]),
         "c_tuples": Categorical([(1, 2), (3, 4), [1, 2]]),
         "c_data": Categorical([[1, 2], {"a": [None]}, "x"]),
         "c_long": Categorical(["x" * 80, "y" * 80]),

@@ -9,13 +9,11 @@ from hpcompat.space.parameters import Parameter
 from hpcompat.space.values import identity, same
 
 
-def law(parameter: Parameter, masses: bool = True) -> Any:
+def law(parameter: Parameter) -> Any:
     """Equal for parameters that draw the same values, types included, with the same probabilities."""
     if parameter.support is None:
         probes = [parameter.quantile(u / 16) for u in range(17)]
         return "continuous", tuple(probes)
-    if not masses:
-        return frozenset(map(identity, parameter.support))
     if parameter.size > 2_000:
         probes = [parameter.quantile(u / 64) for u in range(65)]
         return parameter.size, tuple(map(identity, probes))
@@ -25,13 +23,13 @@ def law(parameter: Parameter, masses: bool = True) -> Any:
     return "discrete", frozenset(zip(map(identity, values), shares, strict=True))
 
 
-def same_law(one: SearchSpace, other: SearchSpace, masses: bool = True) -> bool:
+def same_law(one: SearchSpace, other: SearchSpace) -> bool:
     """The same names, by dotted path, drawn by the same laws under the same conditions."""
 
     def laws(space: SearchSpace) -> Any:
         return {
             leaf.name: (
-                law(leaf.parameter, masses),
+                law(leaf.parameter),
                 frozenset((p, frozenset(map(identity, v))) for p, v in leaf.when),
             )
             for leaf in space.leaves

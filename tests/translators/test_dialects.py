@@ -1,17 +1,24 @@
 """What each dialect reads and writes, by example."""
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from ray import tune
 from ray.tune.search import sample
 
 import hpcompat as hp
-from hpcompat import Categorical, Constant, Float, Int, Normal
+from hpcompat import Categorical, Constant, Float, Int, Normal, SearchSpace
+from hpcompat.space.values import identity
 from hpcompat.testing import parameters
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "laws"))
+from engines import wandb_grid
 
 # -- one space, the four functions that transformers' documentation shows for it --------------------
 
@@ -297,6 +304,35 @@ def test_what_sigopt_would_refuse_is_refused(config: Any, reason: str) -> None:
         sigopt(**config)
 
 
+HOSTILE_TEXTS = [
+    "True", "False", "None", "true", "false", "null", "TRUE", "none", "1", "1.0", "01", "+1", "-1", "1e-5", "1e-05",
+    "1e5", "0.0", "-0.0", "-0", "0", ".5", "0.5", "1_000", "1000", "inf", "nan", "9999999999999999999", "adamw", "16",
+]  # fmt: skip
+
+
+class TestSigOptCategories:
+    @given(st.lists(st.sampled_from(HOSTILE_TEXTS) | st.text(min_size=1, max_size=9), min_size=2, unique=True))
+    def test_texts_come_back_as_they_were_written(self, texts: list[str]) -> None:
+        texts = list(dict.fromkeys(text.strip() for text in texts))
+        assume(len(texts) >= 2 and all(text.isprintable() and text for text in texts))
+        parameters = [{"name": "x", "type": "categorical", "categorical_values": texts}]
+        assert hp.to_sigopt(hp.from_sigopt(parameters)) == parameters
+        translation = hp.translate(hp.from_sigopt(parameters), "sigopt")
+        assert [translation.encode(translation.decode({"x": text})) for text in texts] == [{"x": x} for x in texts]
+
+    @given(st.lists(st.sampled_from(HOSTILE_TEXTS), min_size=2, max_size=4, unique=True))
+    def test_conditionals_come_back_as_they_were_written(self, texts: list[str]) -> None:
+        bounds = {"min": 0.0, "max": 1.0}
+        form = {
+            "conditionals": [{"name": "c", "values": texts}],
+            "parameters": [
+                {"name": f"p{n}", "type": "double", "bounds": bounds, "conditions": {"c": [text]}}
+                for n, text in enumerate(texts)
+            ],
+        }
+        assert hp.translate(hp.from_sigopt(form), "sigopt").form == form
+
+
 def test_sigopt_conditions_are_native_at_the_experiment() -> None:
     space = hp.SearchSpace(
         {
@@ -382,6 +418,32 @@ def wandb(method: str = "random", **config: Any) -> Any:
 )
 def test_a_sweep_parameter_is_read(config: Any, parameter: Any) -> None:
     assert wandb(**config) == parameter
+
+
+class TestGrid:
+    @pytest.mark.parametrize(
+        ("values", "choices"),
+        [([1, 1, 2], [1, 2]), ([1, 2, 1, 2], [1, 2]), ([3, 3], [3]), ([{"a": 1}, {"a": 1}, "b"], [{"a": 1}, "b"]),
+         ([1, True, 1.0, 1], [1, True, 1.0])],
+    )  # fmt: skip
+    def test_value_listed_twice_is_tried_once_and_has_no_weight(self, values: Any, choices: Any) -> None:
+        space = SearchSpace({"x": Categorical(choices), "y": Int(1, 2)})
+        sweep = {"method": "grid", "parameters": {"x": {"values": values}, "y": {"min": 1, "max": 2}}}
+        assert hp.from_wandb(sweep) == space
+        form = hp.translate(space, "wandb", method="grid", encode=True).form
+        tried = [drawn["x"] for drawn in wandb_grid(sweep)]
+        assert len(tried) == 2 * len(set(map(identity, tried))) == 2 * len(choices)
+        assert [drawn["y"] for drawn in wandb_grid(form)] == [drawn["y"] for drawn in wandb_grid(sweep)]
+
+    @pytest.mark.parametrize(
+        "parameter", [Int(1, 16, log=True), Int(2, 20, log=True, step=2), Float(0.5, 4.0, log=True, step=0.5)]
+    )
+    def test_log_scale_is_lost_and_so_not_equivalent(self, parameter: Any) -> None:
+        with pytest.raises(hp.TranslationError, match="has no scale"):
+            hp.to_wandb({"x": parameter}, method="grid")
+        translation = hp.translate({"x": parameter}, "wandb", method="grid", encode=True)
+        assert [level.level for level in translation.levels] == ["encoded"]
+        assert [translation.decode(raw)["x"] for raw in wandb_grid(translation.form)] == list(parameter.support)
 
 
 def test_under_a_grid_q_uniform_is_anchored_at_min_and_leaves_max_out() -> None:
