@@ -212,7 +212,7 @@ COUNTERPARTS = {
     "catch": "every exception in a trial is caught in any case",
     "directions": "use direction=[…]",
     "load_if_exists": "use resume=True",
-    "n_jobs": "threads would share one Trainer: run several processes that name one storage= and study_name= of Optuna's",
+    "n_jobs": "threads would share one Trainer: run several processes with one storage= and study_name= of Optuna's",
     "show_progress_bar": "use progress=",
     # of Ray Tune
     "fail_fast": "a trial that fails does not end the search; a callback that returns True does",
@@ -247,6 +247,17 @@ def check_options(backend: str, given: Mapping[str, Any], options: Mapping[str, 
     faults = [Fault(name, "is no option of this backend", option_hint(name, options)) for name in unknown]
     if faults:
         raise BackendError(f"the {backend} backend cannot do this", faults)
+
+
+def stored_text(text: str, most: int | None = None) -> str:
+    r"""Make a text one that every server stores, of at most that many characters.
+
+    PostgreSQL takes no NUL, and UTF-8 has no lone surrogates: both are written out.
+
+    >>> print(stored_text("a\0b\ud800"))
+    a\x00b\ud800
+    """
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")[:most]
 
 
 _SEEDS = 2**32

@@ -27,7 +27,7 @@ from hpcompat.translators.needs import (
     anchored_exactly,
     anchored_exactly_bounded,
     anchored_ints,
-    ascending,
+    ascending_wide,
     bounded,
     exact_ints,
     flat,
@@ -48,6 +48,7 @@ from hpcompat.translators.needs import (
     unbounded_fractions,
     unordered,
     wide,
+    wide_grid,
 )  # fmt: skip
 
 LEVELS = ("native", "equivalent", "encoded", "refused")
@@ -117,6 +118,7 @@ NOISE = "it works out the multiples of the step in floats, which gives 0.3000000
 
 UNIT_WIDE = encoded("unit", "the range is wider than a float")
 UNIT_NARROW = encoded("unit", "its bounds must lie between 1e-8 and a float apart")
+INDEX_NARROW = encoded("index", "its bounds must lie at least 1e-8 apart", listed)
 INDEX_LARGE = encoded("index", "ints beyond 2**44 are drawn as floats too coarse for them")
 UNIT_LARGE = encoded("unit", "logarithmic ints beyond 2**31 are drawn as floats too coarse for them")
 INDEX_LONG = encoded("index", f"it has more than {needs.MOST_LISTED} values")
@@ -166,7 +168,7 @@ TABLE: dict[str, dict[str, Cell]] = {
         optuna=(native("suggest_float", bounded), encoded("index", "the range is wider than a float")),
         ray=CHOICE_OF_STEPS,
         optuna_search=(native("quniform", anchored_exactly_bounded), *CHOICE_OF_STEPS),
-        sigopt=(native("grid", listed), INDEX_LONG),
+        sigopt=(native("grid", wide_grid), INDEX_NARROW, INDEX_LONG),
         random=VALUES,
         bayes=VALUES,
         grid=VALUES,
@@ -235,7 +237,7 @@ TABLE: dict[str, dict[str, Cell]] = {
         ray=(equivalent("choice", NO_ORDER, plain), RAY_LABELS),
         optuna_search=(equivalent("choice", NO_ORDER, plain_storable), LABELS),
         sigopt=(
-            native("grid", ascending),
+            native("grid", ascending_wide),
             equivalent("categorical_values", NO_ORDER, texts),
             equivalent("literals", NO_ORDER, literal_texts),
             SIGOPT_LABELS,

@@ -28,6 +28,12 @@ def wide(p: Float | Normal) -> bool:
     return bounded(p) and p.high - p.low >= 1e-8  # type: ignore[arg-type, operator]
 
 
+def wide_grid(p: Any) -> bool:
+    """Few enough values to write out, the first and the last as far apart as SigOpt's bounds must be."""
+    ends = (p.choices[0], p.choices[-1]) if isinstance(p, Categorical) else (p.low, p.high)
+    return listed(p) and ends[1] - ends[0] >= 1e-8
+
+
 def exact_ints(p: Int) -> bool:
     """Ints well inside of what a float holds: the engines draw them as floats, and round."""
     # exp(log(2**44)) is off by a twentieth of one: a draw next to a bound would be rounded beyond it
@@ -173,6 +179,11 @@ def ascending(p: Categorical) -> bool:
         return False
     ordered = all(a < b for a, b in zip(p.choices, p.choices[1:], strict=False))
     return ordered and grid_step(p.choices) is None
+
+
+def ascending_wide(p: Categorical) -> bool:
+    """Such a scale, as wide as SigOpt's bounds must be."""
+    return ascending(p) and wide_grid(p)
 
 
 def grid_step(values: Sequence[Any]) -> Any:

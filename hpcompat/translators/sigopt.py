@@ -174,11 +174,17 @@ _KEYS = frozenset(
 )
 
 
-def _low_high(config: Mapping[str, Any], whole: bool) -> tuple[Any, Any]:
+def _bounds_of(config: Mapping[str, Any], whole: bool) -> tuple[Any, Any]:
     bounds = config.get("bounds")
-    if not isinstance(bounds, Mapping) or bounds.keys() != {"min", "max"}:
+    # a server's answer adds {"object": "bounds"}
+    if not isinstance(bounds, Mapping) or bounds.keys() - {"object"} != {"min", "max"}:
         refuse(f"its bounds are {show(bounds)}", 'write {"min": …, "max": …}')
     low, high = (number(name, bounds[name], whole) for name in ("min", "max"))
+    return low, high
+
+
+def _low_high(config: Mapping[str, Any], whole: bool) -> tuple[Any, Any]:
+    low, high = _bounds_of(config, whole)
     if not whole and not high - low >= 1e-8:
         refuse(f"min {low} is not at least 1e-8 below max {high}, as SigOpt needs", "widen the bounds")
     return low, high
@@ -216,14 +222,18 @@ def _int(config: Mapping[str, Any]) -> Parameter:
 
 def _read_grid(config: Mapping[str, Any], kind: type) -> Parameter:
     grid = config["grid"]
-    if config.get("bounds") is not None or not isinstance(grid, (list, tuple)) or len(grid) < 2:
-        refuse(f"its grid is {show(grid)}", "a grid is a list of two or more numbers, and excludes bounds")
+    if not isinstance(grid, (list, tuple)) or len(grid) < 2:
+        refuse(f"its grid is {show(grid)}", "a grid is a list of two or more numbers")
     if config.get("transformation") not in (None, "none") or config.get("prior") is not None:
         refuse("a grid with a transformation or a prior has no counterpart elsewhere", "leave it out")
     values = tuple(sorted(kind(number("a grid value", value, kind is int)) for value in grid))
     parameter = choices(values, ordered=True)
     if parameter.size != len(values):
         refuse(f"its grid {show(grid)} lists a value twice", "list it once")
+    # a server's answer has bounds beside the grid, which are its ends; it takes none of those that are written
+    if config.get("bounds") is not None and _bounds_of(config, kind is int) != (values[0], values[-1]):
+        ends = f"the grid ends at {show(values[0])} and {show(values[-1])}"
+        refuse(f"its bounds are {show(config['bounds'])}, and {ends}", "leave out the bounds, or the grid")
     step = grid_step(values)
     return parameter if step is None else span(values[0], values[-1], step=step, whole=kind is int)
 
@@ -264,8 +274,10 @@ def read_parameter(config: Any) -> Parameter:
     """
     if not isinstance(config, Mapping):
         refuse(f"{show(config)} is no parameter of SigOpt", 'write {"name": …, "type": …, "bounds": {…}}')
-    if unknown := [key for key in config if key not in _KEYS]:
+    if unknown := [key for key, value in config.items() if key not in _KEYS and value is not None]:
         refuse(f"it has an unknown {', '.join(map(show, unknown))}", f"its keys are {', '.join(sorted(_KEYS))}")
+    if config.get("grid") == []:  # as SigOpt Lite answers where there is none
+        config = {key: value for key, value in config.items() if key != "grid"}
     kind = config.get("type")
     if not isinstance(kind, str) or kind not in READERS:
         refuse(f"its type is {show(kind)}", f"one of {', '.join(READERS)}")
@@ -293,8 +305,9 @@ def _is_parameter(config: Any) -> bool:
 
 
 def from_sigopt(thing: Any) -> SearchSpace:
-    """The space of a list of SigOpt parameters, or of a dict with `parameters` and `conditionals`.
+    """Read a list of SigOpt parameters, or an experiment: a dict with `parameters` and `conditionals`.
 
+    The objects of SigOpt's client (an Experiment, its parameters) are read as they are, too.
     Categories that are all numbers, true, false or null, written as here, are read as such: ["16", "32"]
     are ints, ["True", "False"] texts. An
     evenly spaced grid is a step, another one ordered choices. Beta priors and linear constraints are
@@ -303,6 +316,7 @@ def from_sigopt(thing: Any) -> SearchSpace:
     >>> from_sigopt([{"name": "lr", "type": "double", "bounds": {"min": 0.1, "max": 1}, "transformation": "log"}])
     SearchSpace({'lr': Float(0.1, 1.0, log=True)})
     """
+    thing = _as_json(thing)
     if isinstance(thing, Mapping):
         if thing.get("linear_constraints"):
             refuse(
@@ -321,6 +335,17 @@ def from_sigopt(thing: Any) -> SearchSpace:
 
     children = [(_name(each), each) for each in parameters]
     return assemble("SigOpt", collect("SigOpt", read, [*parents.items(), *children]))
+
+
+def is_client_object(thing: Any) -> bool:
+    """Whether this is an object of SigOpt's client, such as an Experiment; asked without loading the client."""
+    return type(thing).__module__.partition(".")[0] == "sigopt" and callable(getattr(thing, "to_json", None))
+
+
+def _as_json(thing: Any) -> Any:
+    if isinstance(thing, (list, tuple)):
+        return [each.to_json() if is_client_object(each) else each for each in thing]
+    return thing.to_json() if is_client_object(thing) else thing
 
 
 def _name(config: Any) -> Any:

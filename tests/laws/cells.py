@@ -28,6 +28,7 @@ CELLS: dict[str, dict[str, Parameter]] = {
         "f_step_off": Float(0.05, 1.05, step=0.1),
         "f_step_many": Float(0.0, 1.0001, step=0.0001),
         "f_step_many_off": Float(0.00005, 1.00015, step=0.0001),
+        "f_step_narrow": Float(0.0, 4e-9, step=1e-9),
         "f_step_wide": Float(-1.5e308, 1.5e308, step=1e308),
     },
     "float log step": {

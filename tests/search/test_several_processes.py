@@ -50,6 +50,20 @@ def test_four_processes_run_two_hundred_trials_none_lost_none_twice(tmp_path, st
     assert len({params["x"] for _, _, params in evaluated}) == 200  # one seed, and no draw twice
 
 
+@pytest.mark.parametrize("storage", ["journal", "sqlite", "postgresql"], indirect=True)
+def test_exception_text_that_a_database_cannot_hold_is_kept(ours, storage):
+    def function(trial):
+        if trial.number == 0:
+            raise RuntimeError("a\0b \ud800")
+        return 0.5
+
+    on_storage = {"storage": on(storage) if storage.endswith(".log") else storage, "study_name": "texts"}
+    result = ours(function, LINE, n_trials=2, **on_storage)
+    assert [trial.state for trial in result.trials] == ["FAILED", "COMPLETE"]
+    again = ours(function, LINE, n_trials=2, **on_storage, load_if_exists=True)
+    assert again.trials[0].cause == "RuntimeError: a\0b \ud800"
+
+
 @pytest.mark.parametrize("n_trials", [21, 100])
 def test_four_processes_go_through_a_grid_once(tmp_path, n_trials):
     evaluated, _ = together(

@@ -4,9 +4,15 @@ The server is the one that SIGOPT_API_URL names, with the token of SIGOPT_API_TO
 or with `driver="lite"`, it is Lite. (The hosted service of api.sigopt.com is no more.) Options:
 
 - `connection`: a `sigopt.Connection` to use; `driver`: "lite" or "server", to have it one way or fail.
-- `name`: of the experiment. On a server also: `project`, an id, which is made if there is none;
-  `parallel_bandwidth`; and `experiment_id`, to go on with an experiment that has the same space. Its
-  trials then count in `n_trials`, and are in the result.
+- `name`: of the experiment. `metrics`: the names of the objectives at SigOpt, one for each direction, in that order;
+  "objective", or "objective_1" and "objective_2", if they are left out. On a server also: `project`, an id, which is
+  made if there is none; `parallel_bandwidth`; and `experiment_id`, to go on with an experiment that has the same space.
+  Its trials then count in `n_trials`, and are in the result.
+
+Whose value is whose, in an experiment that was made elsewhere: a single objective is its one metric, whatever its
+name; of two, the one to minimize is the minimized metric and the other the maximized one. Where both go the same way
+the order has to be told: `metrics=["loss", "latency"]` says that the first value is the loss. A trial of such an
+experiment has its values by name in `trial.metrics`, too.
 
 Several processes may name one `experiment_id`: `n_trials` is for all of them, and an open suggestion that
 one of them works on counts. That of a process of this host that has ended is given up, for another trial
@@ -23,6 +29,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -42,7 +49,9 @@ from hpcompat.trials import Trial
 
 DRIVERS = ("lite", "server")
 ON_SERVERS = ("project", "parallel_bandwidth", "experiment_id")
-OPTIONS = ("connection", "driver", "name", *ON_SERVERS)
+OPTIONS = ("connection", "driver", "name", "metrics", *ON_SERVERS)
+_LONGEST_NAME = 100
+_PROJECT = re.compile(r"[a-z0-9_.-]{1,32}")
 _MOST_LISTED = 10_000
 _CHANCE = random.SystemRandom()  # training code seeds the others, alike in every process
 
@@ -214,9 +223,28 @@ def _option_faults(plan: Plan) -> Iterator[Fault]:
         yield Fault("driver", "connection= has one of its own", "give one or the other")
     if not isinstance(plan.sampler, (str, type(None))):
         yield Fault("sampler", f"{show(plan.sampler)} is no name, and SigOpt takes no sampler of another's")
+    if not _is_name(name := plan.options.get("name", "hpcompat")):
+        shown = f"{len(name)} characters" if isinstance(name, str) and len(name) > _LONGEST_NAME else show(name)
+        yield Fault("name", f"expected {_NAME}, got {shown}")
+    metrics = plan.options.get("metrics")
+    if metrics is not None and not _are_names(metrics, len(plan.directions)):
+        what = f"expected {len(plan.directions)} different names, of 1 to {_LONGEST_NAME} characters"
+        yield Fault("metrics", f"{what}, got {show(metrics)}", "give one for each direction, in that order")
     if plan.pruner is not None:
         others = [backend.name for backend in BACKENDS.values() if backend.pruners]
         yield Fault("pruner", "SigOpt has none", f"leave it out, or search with {' or '.join(others)}")
+
+
+_NAME = f"a text of 1 to {_LONGEST_NAME} characters, none of them a control character"
+
+
+def _is_name(name: Any) -> bool:
+    """Whether SigOpt takes it for a name."""
+    return isinstance(name, str) and bool(name.strip()) and len(name) <= _LONGEST_NAME and min(name) >= " "
+
+
+def _are_names(names: Any, number: int) -> bool:
+    return isinstance(names, (list, tuple)) and all(map(_is_name, names)) and len({*names}) == len(names) == number
 
 
 def _place_faults(plan: Plan, on_server: bool) -> Iterator[Fault]:
@@ -228,7 +256,17 @@ def _place_faults(plan: Plan, on_server: bool) -> Iterator[Fault]:
         return
     if plan.seed is not None and plan.sampler != "grid":
         yield Fault("seed", "a server draws as it likes", "leave it out, or give driver='lite'")
+    bandwidth = options.get("parallel_bandwidth", 1)
+    if type(bandwidth) is not int or bandwidth < 1:
+        yield Fault("parallel_bandwidth", f"expected an int of at least 1, got {show(bandwidth)}")
+    project = options.get("project", "default")
+    if not isinstance(project, str) or not _PROJECT.fullmatch(project):
+        expected = "an id of 1 to 32 of the characters a-z, 0-9, '-', '_' and '.'"
+        yield Fault("project", f"expected {expected}, got {show(project)}")
     if "experiment_id" in options:
+        experiment_id = options["experiment_id"]
+        if type(experiment_id) not in (int, str) or not re.fullmatch(r"\w+", str(experiment_id)):
+            yield Fault("experiment_id", f"expected the id of an experiment, got {show(experiment_id)}")
         for name in ("name", "project", "parallel_bandwidth"):
             if name in options:
                 yield Fault(name, "the experiment that experiment_id names has its own", "give one or the other")

@@ -15,6 +15,7 @@ from functools import partial
 from itertools import count, takewhile
 from typing import Any
 
+from hpcompat.backends import stored_text
 from hpcompat.backends.processes import ended, this_process
 from hpcompat.backends.sigopt.server import listed, steadily
 from hpcompat.errors import Fault
@@ -30,6 +31,8 @@ _MEETING = 0.1
 """Seconds that processes wait for, which have met at the same trial."""
 _NOISE = 1e-9
 _LONGEST_TEXT = 500  # of a metadata value
+_LABELS = {None, "objective", "objective_1", "objective_2"}
+"""Names of metrics that say no more than the order of the values."""
 
 
 class NoSuggestion(Exception):
@@ -40,14 +43,14 @@ class NoSuggestion(Exception):
 class Experiment:
     """An experiment behind a connection, its parameters those of `translation`.
 
-    `metrics`: the names of its objectives. `replayed`: how many of its observations are of history.
-    `told`: the tags of the observations that this search made.
+    `metrics`: the names of its objectives, in the order of the directions; None for one without a name.
+    `replayed`: how many of its observations are of history. `told`: the tags of the observations that this search made.
     """
 
     connection: Any
     id: str
     translation: Translation
-    metrics: tuple[str, ...]
+    metrics: tuple[str | None, ...]
     on_server: bool
     replayed: int = 0
     told: set[str] = field(default_factory=set)
@@ -186,6 +189,7 @@ class Experiment:
     def thawed(self, observation: Any, number: int) -> Trial:
         """The trial that an observation was. Raises `ParamsError` if it is not of the space."""
         values = {each.name: each.value for each in observation.values or ()}
+        named = not observation.failed and not set(self.metrics) <= _LABELS
         metadata = _metadata(observation)
         ended = PRUNED if metadata.get(_PRUNED) else FAILED
         return Trial(
@@ -196,6 +200,7 @@ class Experiment:
             end=datetime.fromtimestamp(observation.created, timezone.utc) if observation.created else None,
             run_id=metadata.get("run_id"),
             error=metadata.get("error"),
+            metrics={name: values[name] for name in self.metrics if name} if named else {},
             **load_notes(_joined(metadata)),
         )
 
@@ -215,7 +220,7 @@ def _notes(trial: Trial) -> dict[str, str]:
     cut = [own[start : start + _LONGEST_TEXT] for start in range(0, len(own), _LONGEST_TEXT)]
     whole = {f"{_NOTES}_{index}": text for index, text in enumerate(cut)}
     pruned = {_PRUNED: "true"} if trial.state == PRUNED else {}
-    return {**{name: text[:_LONGEST_TEXT] for name, text in notes.items() if text}, **whole, **pruned}
+    return {**{name: stored_text(text, _LONGEST_TEXT) for name, text in notes.items() if text}, **whole, **pruned}
 
 
 def _joined(metadata: Mapping[str, Any]) -> str | None:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from hpcompat.backends import Plan
 from hpcompat.backends.sigopt.experiments import Experiment
-from hpcompat.backends.sigopt.server import HASTY, PAUSES, ensure_project, steadily
-from hpcompat.errors import BackendError, Fault
+from hpcompat.backends.sigopt.server import HASTY, PAUSES, URL, ensure_project, steadily
+from hpcompat.errors import BackendError, Fault, SearchError
 from hpcompat.space.values import show
 from hpcompat.translators.translation import Translation
 
 TYPES = {None: "offline", "bayes": "offline", "random": "random", "grid": "offline"}
 """The type of experiment for each sampler; a grid chooses for itself."""
 
+Metric = Mapping[str, Any]
+
 
 def created(connection: Any, plan: Plan, translation: Translation, on_server: bool) -> Experiment:
     """A new experiment, that knows the plan's history."""
-    several = len(plan.directions) > 1
-    names = [f"objective_{number}" for number, _ in enumerate(plan.directions, 1)] if several else ["objective"]
+    names = plan.options.get("metrics") or own_names(len(plan.directions))
     pairs = zip(names, plan.directions, strict=True)
     body: dict[str, Any] = {
         "name": plan.options.get("name", "hpcompat"),
@@ -45,26 +46,95 @@ def created(connection: Any, plan: Plan, translation: Translation, on_server: bo
 def joined(connection: Any, plan: Plan, translation: Translation) -> Experiment:
     """The experiment of that id. Raises `BackendError` if it is not one of this space and these directions."""
     name = str(plan.options["experiment_id"])
-    found = steadily(connection.experiments(name).fetch, pauses=PAUSES[:HASTY])
+    found = _fetched(connection, name)
     there = found.to_json()
-    faults = [*_metric_faults(there, plan), *_form_faults(there, translation.form)]
+    metrics = there.get("metrics") or ()
+    names = _paired(metrics, plan)
+    faults = [
+        *_closed_faults(there),
+        *_metric_faults(metrics, names, plan),
+        *_form_faults(there, translation.form),
+    ]
     if plan.sampler in ("bayes", "random") and there.get("type", "offline") != TYPES[plan.sampler]:
         faults.append(Fault("sampler", f"is {plan.sampler!r}, and the experiment's type {there.get('type')!r}"))
     if faults:
         raise BackendError(f"experiment {name} is one of another search", faults)
-    metrics = tuple(metric["name"] for metric in there["metrics"])
-    experiment = Experiment(connection, str(found.id), translation, metrics, on_server=True)
+    experiment = Experiment(connection, str(found.id), translation, names or (), on_server=True)
     return replace(experiment, replayed=experiment.count() - len(experiment.observations()))
 
 
-def _metric_faults(there: Mapping[str, Any], plan: Plan) -> Iterator[Fault]:
-    metrics = there.get("metrics") or ()
+def own_names(objectives: int) -> tuple[str, ...]:
+    """The names of the metrics of an experiment that hpcompat makes, in the order of the directions.
+
+    >>> own_names(1), own_names(2)
+    (('objective',), ('objective_1', 'objective_2'))
+    """
+    return ("objective",) if objectives == 1 else tuple(f"objective_{number}" for number in range(1, objectives + 1))
+
+
+def _fetched(connection: Any, name: str) -> Any:
+    try:
+        return steadily(connection.experiments(name).fetch, pauses=PAUSES[:HASTY])
+    except SearchError as error:
+        if getattr(error.__cause__, "status_code", None) != 404:
+            raise
+        hint = Fault("", f"give the id of one of its experiments, or set {URL} to the server that has it")
+        raise BackendError(f"there is no experiment {name!r} on the SigOpt server", [hint]) from error
+
+
+def _closed_faults(there: Mapping[str, Any]) -> Iterator[Fault]:
+    """Why the server would refuse every observation."""
+    if there.get("state") == "deleted":
+        yield Fault("experiment_id", "it is deleted", "restore it, or leave out experiment_id")
+    if there.get("runs_only"):
+        yield Fault("experiment_id", "it takes runs alone, as an AIExperiment does", "leave it out")
+    if there.get("tasks"):
+        yield Fault("tasks", "have no counterpart in a search", "leave out experiment_id")
+
+
+def _paired(metrics: Sequence[Metric], plan: Plan) -> tuple[Any, ...] | None:
+    """The names of the experiment's metrics in the order of the directions; None where that is not known.
+
+    A server tells of its metrics sorted by name, whatever the order they were given in.
+    """
+    names = tuple(metric.get("name") for metric in metrics)
+    if "metrics" in plan.options:
+        return tuple(plan.options["metrics"])
+    if len(names) == 1:
+        return names
+    if set(names) == set(own_names(len(names))):
+        return own_names(len(names))
+    by_direction = {_direction(metric): metric.get("name") for metric in metrics}
+    if len(by_direction) < len(metrics):  # two that are both minimized, say
+        return None
+    return tuple(by_direction.get(direction) for direction in plan.directions)
+
+
+def _direction(metric: Metric) -> str:
+    return metric.get("objective") or "maximize"
+
+
+def _metric_faults(metrics: Sequence[Metric], names: Sequence[Any] | None, plan: Plan) -> Iterator[Fault]:
     others = [metric["name"] for metric in metrics if metric.get("strategy") not in (None, "optimize")]
     if others:
         yield Fault("metrics", f"{', '.join(others)} would be left without a value")
-    directions = tuple(metric.get("objective") or "maximize" for metric in metrics)
-    if directions != plan.directions:
-        yield Fault("direction", f"is {show(directions)} there, and {show(plan.directions)} here")
+    there = {metric.get("name"): _direction(metric) for metric in metrics}
+    if sorted(there.values()) != sorted(plan.directions):
+        yield Fault("direction", f"is {show(tuple(there.values()))} there, and {show(plan.directions)} here")
+    elif names is None:
+        orders = f"metrics={show(list(there))} or {show(list(there)[::-1])}"
+        expected = f"expected the order of {_listed(there)}: each is {next(iter(there.values()))}d"
+        yield Fault("metrics", expected, f"pass {orders}, in the order of the values")
+    elif set(names) != set(there):
+        yield Fault("metrics", f"expected {_listed(there)}, got {_listed(names)}", "name those of the experiment")
+    else:
+        for name, direction in zip(names, plan.directions, strict=True):
+            if there[name] != direction:
+                yield Fault("direction", f"{name!r} is {there[name]}d there, and {direction}d here")
+
+
+def _listed(names: Iterable[Any]) -> str:
+    return " and ".join(map(repr, names))
 
 
 def _form_faults(there: Mapping[str, Any], form: Mapping[str, Any]) -> Iterator[Fault]:
@@ -86,6 +156,8 @@ def _parameter(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What of a parameter makes it what it is, whatever else the server adds to it, and in whichever order."""
     bounds, prior, conditions = (entry.get(key) or {} for key in ("bounds", "prior", "conditions"))
     log = entry.get("transformation") == "log"
+    if entry.get("grid"):
+        bounds = {}  # a server adds them: the ends of the grid
     said = {
         "type": entry["type"],
         "bounds": [bounds[end] for end in ("min", "max") if end in bounds],

@@ -20,6 +20,8 @@ TIMEOUT = 60.0
 HASTY = 2
 """How many of the pauses are made before the first trial, when the address may just be wrong."""
 
+TOKEN_HINT = Fault(TOKEN, "expected the API token of a client (team)", "the token of a user's session names none")
+
 
 def server_connection() -> Any:
     """A `sigopt.Connection` to the server that SIGOPT_API_URL names.
@@ -44,6 +46,8 @@ def server_connection() -> Any:
 def ensure_project(connection: Any, project: str) -> None:
     """Make the project of that id, if there is none."""
     owner = steadily(connection.tokens("self").fetch, pauses=PAUSES[:HASTY]).client
+    if owner is None:
+        raise SearchError("the token is a user's, and a project is of a client", [TOKEN_HINT])
     projects = connection.clients(owner).projects
     try:
         steadily(projects(project).fetch, pauses=PAUSES[:HASTY])
@@ -68,6 +72,11 @@ def _whole(answer: T) -> T:
     if isinstance(told, dict) and told.keys() == {"message"}:
         raise _broken_off()
     return answer
+
+
+def _said(error: Exception) -> str:
+    """What a server says, without the advice on SigOpt's own client."""
+    return str(error).partition(" Provide the client ID")[0]
 
 
 def _broken_off() -> Exception:
@@ -97,6 +106,8 @@ def steadily(
             return None if attempt and done() else _whole(call())
         except SigOptException as error:
             status = getattr(error, "status_code", 0)
+            if status == 403:
+                raise SearchError(f"the SigOpt server refuses the token: {_said(error)}", [TOKEN_HINT]) from error
             passing = isinstance(error, ConnectionException) or status >= 500 or status == 429
             if not passing:
                 raise SearchError(f"the SigOpt server refuses this: {error}", hints) from error

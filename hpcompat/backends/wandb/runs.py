@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcompat.backends import Evaluate, Suggestion
+from hpcompat.backends import Evaluate, Suggestion, stored_text
 from hpcompat.backends.private import private_directory
 from hpcompat.backends.wandb.joining import NOTES
 from hpcompat.backends.wandb.sharing import Shared
@@ -94,8 +94,8 @@ def record(run: Any, trial: Trial, names: Sequence[str]) -> None:
         if trial.values is not None:
             run.log(dict(zip(names, trial.values, strict=True)))
         notes = dump_notes(trial)
-        run.summary.update({"state": trial.state, **({"error": trial.cause} if trial.error else {})})
-        run.summary.update({NOTES: notes} if notes else {})
+        error = {"error": stored_text(trial.cause)} if trial.cause else {}
+        run.summary.update({"state": trial.state, **error, **({NOTES: notes} if notes else {})})
         run.finish(exit_code=int(trial.state == FAILED))
     except OSError as error:
         hint = Fault("", "what is finished is in the journal: see to it, then go on with resume=True")

@@ -1,6 +1,7 @@
 """A SigOpt server on the loopback interface: SigOpt's REST routes and rules, its decisions from SigOpt Lite.
 
-The real client speaks HTTP to it. `requests` tells what was asked; `faults` makes it fail.
+The real client speaks HTTP to it. `requests` tells what was asked; `faults` makes it fail. What it accepts, answers
+and adds is that of https://github.com/sigopt/sigopt-server at 9b96312 (February 2025), whose files the comments name.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from sigopt_rules import experiment_faults, observation_faults, suggestion_fault
 from hpcompat.backends.sigopt.lite import lite_connection
 
 TOKEN = "LOOPBACKTOKEN"
+SESSION = "LOOPBACKSESSION"
+"""The token of a user's login, which names no client (team)."""
 CLIENT = "7"
-PAGE = 5
+PAGE = 1000
+"""The most that one page holds (api/request.py)."""
 LITE_EXPERIMENT_KEYS = ("name", "metrics", "parameters", "conditionals", "observation_budget")
-ADDED = ("object", "default_value", "precision", "tunable")
+ADDED = ("object", "default_value")
 Json = dict[str, Any]
 
 
@@ -72,13 +76,18 @@ class Double:
         """The bodies of the requests of that method and end of the path."""
         return [body for verb, path, body in self.requests if verb == method and path.endswith(end)]
 
-    def answer(self, method: str, path: str, query: Json, body: Json) -> Json | None:
-        """What a request is answered with. Raises `Refused`."""
+    def answer(self, method: str, path: str, query: Json, body: Json, client: str | None = CLIENT) -> Json | None:
+        """What a request is answered with. Raises `Refused`.
+
+        `client`: that of the token; None for a session's.
+        """
         with self.lock:
             self.requests.append((method, path, body))
+            if client is None:
+                _refuse_session(method, path)
             fault = next((each for each in self.faults if each.method == method and path.endswith(each.end)), None)
             if fault is None:
-                return self._route(method, path)(query, body)
+                return self._route(method, path)(query, body) if client else _token_of_session()
             fault.times -= 1
             if not fault.times:
                 self.faults.remove(fault)
@@ -91,7 +100,7 @@ class Double:
             found = re.fullmatch(pattern, path)
             if verb == method and found:
                 return lambda query, body: handler(self, query, body, *found.groups())
-        raise Refused(404, f"no route {method} {path}")
+        raise Refused(404, f"Endpoint not found: /v1/{path}")
 
     def new(self, kind: str, **body: Any) -> Json:
         self.last_id += 1
@@ -99,7 +108,7 @@ class Double:
 
     def experiment(self, name: str) -> Json:
         if name not in self.experiments:
-            raise Refused(404, f"no experiment {name}")
+            raise Refused(404, f"No experiment {name}")
         every = self.observations[name]
         return {**self.experiments[name], "progress": {"object": "progress", "observation_count": len(every)}}
 
@@ -108,6 +117,7 @@ class Double:
         experiment = self.experiments[name]
         connection = lite_connection(len(self.suggestions[name]))
         form = {key: _for_lite(experiment[key]) for key in LITE_EXPERIMENT_KEYS if experiment[key]}
+        form["metrics"] = [{**metric, "name": metric.get("name", UNNAMED)} for metric in form["metrics"]]
         made = connection.experiments().create(type=kind, **form)
         resource = connection.experiments(made.id)
         for each in self.observations[name]:
@@ -124,11 +134,20 @@ def _for_lite(told: Any) -> Any:
         return told
     if told.get("object") == "categorical_value":
         return told["name"]
-    return {key: _for_lite(each) for key, each in told.items() if key not in ADDED and each not in (None, "none", {})}
+    # Lite takes a grid or bounds, where the server tells both
+    added = (*ADDED, "bounds") if told.get("grid") else ADDED
+    kept = {key: _for_lite(each) for key, each in told.items() if key not in added and each not in (None, {})}
+    if kept.get("type") == "int" and "bounds" in kept:  # Lite takes no 1.0 there
+        kept["bounds"] = {end: int(bound) for end, bound in kept["bounds"].items()}
+    return kept
+
+
+UNNAMED = "unnamed"
+"""What Lite, which needs a name, calls a metric that has none."""
 
 
 def _value(value: Json) -> Json:
-    return {"name": value["name"], "value": value["value"]}
+    return {"name": value["name"] or UNNAMED, "value": value["value"]}
 
 
 def _require(faults: Iterator[str]) -> None:
@@ -141,6 +160,22 @@ def _require(faults: Iterator[str]) -> None:
 
 def _token(double: Double, query: Json, body: Json) -> Json:
     return {"object": "token", "token": "****", "client": CLIENT, "token_type": "client-api"}
+
+
+def _token_of_session() -> Json:
+    return {"object": "token", "token": "****", "client": None, "token_type": "user"}
+
+
+def _refuse_session(method: str, path: str) -> None:
+    """Of a token without a client (api/auth.py); what is of no client there is not asked for in these tests."""
+    if path.startswith("clients/None"):
+        raise Refused(404, f"Endpoint not found: /v1/{path}")
+    if path != "tokens/self":
+        raise Refused(
+            403,
+            "This endpoint requires a client (team) ID and it was not provided. Provide the client ID to this"
+            " endpoint by replacing .experiments() with .clients(CLIENT_ID).experiments()",
+        )
 
 
 def _create_project(double: Double, query: Json, body: Json) -> Json:
@@ -160,41 +195,63 @@ def _fetch_project(double: Double, query: Json, body: Json, name: str) -> Json:
 
 def _create_experiment(double: Double, query: Json, body: Json) -> Json:
     _require(experiment_faults(body, double.projects))
-    optional: Json = {"project": None, "observation_budget": None, "parallel_bandwidth": 1, "conditionals": []}
+    optional: Json = {"project": None, "observation_budget": None, "parallel_bandwidth": None, "conditionals": []}
     experiment = double.new("experiment", client=CLIENT, state="active", **{**optional, **body})
     experiment["type"] = body.get("type") or "offline"
-    experiment["metrics"] = [
-        {"object": "metric", "objective": "maximize", "strategy": "optimize", "threshold": None, **metric}
-        for metric in body["metrics"]
-    ]
-    experiment["parameters"] = [_parameter(each) for each in body["parameters"]]
+    experiment["metadata"] = _without_nulls(body.get("metadata"))
+    experiment["conditionals"] = [{"object": "conditional", **each} for each in body.get("conditionals") or ()]
+    # json/builder/experiment.py sorts the metrics, and experiment/model.py the parameters
+    experiment["metrics"] = sorted(map(_metric, body.get("metrics") or [{}]), key=lambda metric: metric["name"] or "")
+    experiment["parameters"] = sorted(map(_parameter, body["parameters"]), key=lambda parameter: parameter["name"])
     double.experiments[experiment["id"]] = experiment
     double.suggestions[experiment["id"]] = {}
     double.observations[experiment["id"]] = []
     return double.experiment(experiment["id"])
 
 
+def _metric(given: Json | str) -> Json:
+    told: Json = {"name": given} if isinstance(given, str) else {**given, "name": given.get("name")}
+    defaults = {"object": "metric", "objective": "maximize", "strategy": "optimize", "threshold": None}
+    return {**defaults, **{key: value for key, value in told.items() if value is not None or key == "name"}}
+
+
+def _without_nulls(metadata: Json | None) -> Json | None:
+    return metadata and {name: value for name, value in metadata.items() if value is not None}
+
+
 def _parameter(given: Json) -> Json:
-    """A parameter as the server tells of it: completed, stripped and sorted."""
+    """A parameter as the server tells of it (json/builder/parameter.py): completed, stripped and sorted."""
     categories = [each["name"] if isinstance(each, Mapping) else each for each in given.get("categorical_values") or ()]
-    return {
+    bounds, prior, grid = (given.get(key) for key in ("bounds", "prior", "grid"))
+    if grid:
+        bounds = {"min": min(grid), "max": max(grid)}
+    told = {
         "object": "parameter",
         "name": given["name"].strip(),
         "type": given["type"],
-        "bounds": given.get("bounds") and {"object": "bounds", **given["bounds"]},
-        "grid": sorted(given["grid"]) if given.get("grid") else None,
-        "transformation": given.get("transformation") or ("none" if given["type"] == "double" else None),
-        "prior": given.get("prior") and {"shape_a": None, "shape_b": None, **given["prior"]},
+        # floats, also those of an int: a protocol buffer holds them
+        "bounds": bounds and {"object": "bounds", "min": float(bounds["min"]), "max": float(bounds["max"])},
+        "transformation": "log" if given.get("transformation") == "log" else None,
+        "prior": prior and {"object": f"{prior['name']}_prior", **_prior(prior)},
         "categorical_values": [
-            {"object": "categorical_value", "name": name, "enum_index": index}
-            for index, name in enumerate(sorted(text.strip() for text in categories), 1)
+            {"object": "categorical_value", "name": name.strip(), "enum_index": index}
+            for index, name in enumerate(categories, 1)
         ]
         or None,
-        "conditions": given.get("conditions") or {},
+        "conditions": {name: _listed(values) for name, values in (given.get("conditions") or {}).items()},
         "default_value": given.get("default_value"),
-        "precision": None,
-        "tunable": True,
     }
+    kind = int if given["type"] == "int" else float
+    return {**told, "grid": sorted(map(kind, grid))} if grid else told
+
+
+def _prior(given: Json) -> Json:
+    keys = ("mean", "scale") if given["name"] == "normal" else ("shape_a", "shape_b")
+    return {"name": given["name"], **{key: float(given[key]) for key in keys}}
+
+
+def _listed(values: Any) -> list[str]:
+    return [values] if isinstance(values, str) else list(values)
 
 
 def _fetch_experiment(double: Double, query: Json, body: Json, name: str) -> Json:
@@ -212,7 +269,7 @@ def _create_suggestion(double: Double, query: Json, body: Json, name: str) -> Js
             assignments = dict(double.lite(name, kind).suggestions().create().assignments)
         except SigOptException:  # a finite space is used up: the server repeats
             assignments = dict(double.lite(name, "random").suggestions().create().assignments)
-    told = {"state": "open", "assignments": assignments, "metadata": body.get("metadata")}
+    told = {"state": "open", "assignments": assignments, "metadata": _without_nulls(body.get("metadata"))}
     suggestion = double.new("suggestion", experiment=name, **told)
     double.suggestions[name][suggestion["id"]] = suggestion
     return suggestion
@@ -227,20 +284,31 @@ def _list_suggestions(double: Double, query: Json, body: Json, name: str) -> Jso
     return _page(every, query)
 
 
-def _delete_suggestion(double: Double, query: Json, body: Json, name: str, suggestion: str) -> None:
-    double.suggestions[name][suggestion]["state"] = "deleted"
+def _delete_suggestion(double: Double, query: Json, body: Json, name: str, suggestion: str) -> Json:
+    double.experiment(name)
+    found = double.suggestions[name].get(suggestion)
+    if found is None or found["state"] == "deleted":
+        raise Refused(404, f"No suggestion {suggestion} for experiment {name}")
+    found["state"] = "deleted"
+    return {}
 
 
 def _create_observation(double: Double, query: Json, body: Json, name: str) -> Json:
     _require(observation_faults(body, double.experiment(name)))
     assignments = body.get("assignments")
-    if "suggestion" in body:
-        suggestion = double.suggestions[name].get(body["suggestion"], {"state": "missing"})
-        if suggestion["state"] != "open":
-            raise Refused(400, f"suggestion {body['suggestion']} is {suggestion['state']}")
+    if body.get("suggestion") is not None:
+        suggestion = double.suggestions[name].get(str(body["suggestion"]))
+        if suggestion is None or suggestion["state"] == "deleted":  # a closed one may have several
+            raise Refused(400, f"No suggestion: {body['suggestion']} for experiment: {name}")
         suggestion["state"] = "closed"
         assignments = suggestion["assignments"]
-    told = {"values": None, "failed": False, "metadata": None, "suggestion": None, **body, "assignments": assignments}
+    told = {"failed": False, "suggestion": None, **body, "assignments": assignments}
+    told["metadata"] = _without_nulls(body.get("metadata"))
+    values = {each.get("name"): each for each in body.get("values") or ()}
+    told["values"] = [  # in the order of the experiment's metrics
+        {"object": "metric_evaluation", "value_stddev": None, "name": None, **values[metric["name"]]}
+        for metric in (double.experiments[name]["metrics"] if values else ())
+    ]
     observation = double.new("observation", experiment=name, **told)
     double.observations[name].append(observation)
     return observation
@@ -252,11 +320,23 @@ def _list_observations(double: Double, query: Json, body: Json, name: str) -> Js
 
 
 def _page(every: list[Json], query: Json) -> Json:
+    limit = int(query.get("limit", PAGE))
+    if limit > PAGE:
+        raise Refused(400, f"Exceeded maximum limit: {PAGE}")
     newest_first = every[::-1]
-    left = [each for each in newest_first if "before" not in query or int(each["id"]) < int(query["before"])]
-    before = left[PAGE - 1]["id"] if len(left) > PAGE else None
+    left = [each for each in newest_first if "before" not in query or int(each["id"]) < _marked(query["before"])]
+    before = _marker(left[limit - 1]["id"]) if len(left) > limit else None
     paging = {"before": before, "after": None}
-    return {"object": "pagination", "count": len(newest_first), "paging": paging, "data": left[:PAGE]}
+    return {"object": "pagination", "count": len(newest_first), "paging": paging, "data": left[:limit]}
+
+
+def _marker(name: str) -> str:
+    """A marker says nothing to a client (api/paging.py)."""
+    return base64.urlsafe_b64encode(name.encode()).decode().rstrip("=")
+
+
+def _marked(marker: str) -> int:
+    return int(base64.urlsafe_b64decode(marker + "=" * (-len(marker) % 4)))
 
 
 def _best_assignments(double: Double, query: Json, body: Json, name: str) -> Json:
@@ -291,17 +371,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length) or "null") or {}
+        text = self.rfile.read(length) or b"null"
         parts = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        expected = "Basic " + base64.b64encode(f"{TOKEN}:".encode()).decode()
         try:
-            if self.headers.get("Authorization") != expected:
-                raise Refused(401, "this is no token of ours")
+            token = _token_in(self.headers.get("Authorization", ""))
+            if token not in (TOKEN, SESSION):
+                raise Refused(403, "This endpoint requires a valid API token.")
+            body = json.loads(text, object_pairs_hook=_without_nul) or {}
             version, _, path = parts.path.lstrip("/").partition("/")
             if version != "v1":
                 raise Refused(404, f"no version {version}")
-            status, answer = 200, self.double.answer(self.command, path, query, body)
+            client = CLIENT if token == TOKEN else None
+            status, answer = 200, self.double.answer(self.command, path, query, body, client)
         except Refused as refused:
             status, answer = refused.status, {"message": str(refused)}
         except Exception as error:
@@ -327,6 +409,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep the screen clear."""
+
+
+def _token_in(header: str) -> str:
+    return base64.b64decode(header.removeprefix("Basic ")).decode().rstrip(":")
+
+
+def _without_nul(pairs: list[tuple[str, Any]]) -> Json:
+    """Of each object in a body: PostgreSQL takes no text with a NUL in it (api/request.py)."""
+    if any("\0" in text for pair in pairs for text in pair if isinstance(text, str)):
+        raise Refused(400, "Malformed json in request body")
+    return dict(pairs)
 
 
 @contextmanager

@@ -13,8 +13,10 @@ from typing import Any
 NARROWEST = 1e-8
 EXPERIMENT_KEYS = {
     "name", "type", "project", "metrics", "parameters", "conditionals", "linear_constraints",
-    "observation_budget", "parallel_bandwidth", "num_solutions", "metadata",
+    "observation_budget", "parallel_bandwidth", "num_solutions", "metadata", "tasks", "runs_only",
 }  # fmt: skip
+MOST_KEYS, LONGEST_KEY, LONGEST_TEXT = 100, 100, 500
+"""Of metadata."""
 
 
 def experiment_faults(body: Mapping[str, Any], projects: Mapping[str, Any]) -> Iterator[str]:
@@ -39,17 +41,23 @@ def experiment_faults(body: Mapping[str, Any], projects: Mapping[str, Any]) -> I
         yield from _name_faults("parameter", parameter.get("name"))
         yield from KINDS.get(parameter.get("type"), _unknown_kind)(parameter)
     yield from _conditional_faults(parameters, conditionals)
+    yield from _metadata_faults(body.get("metadata") or {})
 
 
 def _metric_faults(body: Mapping[str, Any]) -> Iterator[str]:
-    metrics = body.get("metrics") or []
+    metrics = [{"name": each} if isinstance(each, str) else each for each in body.get("metrics") or [{}]]
+    if body.get("metrics") == []:
+        yield "the list of metrics must contain a metric"
     optimized = [metric for metric in metrics if metric.get("strategy") in (None, "optimize")]
     if not 1 <= len(optimized) <= 2:
         yield "one or two metrics can be optimized"
     if len(optimized) == 2 and body.get("observation_budget") is None:
         yield "two optimized metrics need an observation_budget"
+    if len(metrics) > 1 and any(metric.get("name") is None for metric in metrics):
+        yield "multimetric experiments do not support unnamed metrics"
     for metric in metrics:
-        yield from _name_faults("metric", metric.get("name"))
+        if metric.get("name") is not None:
+            yield from _name_faults("metric", metric["name"])
         if metric.get("objective") not in (None, "maximize", "minimize"):
             yield f"unknown objective {metric['objective']}"
         if metric.get("threshold") is not None and len(optimized) == 1:
@@ -59,7 +67,7 @@ def _metric_faults(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _name_faults(what: str, name: Any) -> Iterator[str]:
-    if not isinstance(name, str) or not 1 <= len(name.strip()) <= 100 or any(map(_is_control, name)):
+    if not isinstance(name, str) or not name.strip() or len(name) > 100 or any(ord(letter) < 32 for letter in name):
         yield f"the name of a {what} must be 1 to 100 characters, and none of them control characters: {name!r}"
 
 
@@ -86,7 +94,7 @@ def _number_faults(parameter: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: a grid excludes bounds and prior"
         if len(set(grid)) < max(2, len(grid)):
             yield f"{name}: a grid has two or more different values"
-    elif not numbers[1] - numbers[0] >= NARROWEST:
+    if not max(numbers) - min(numbers) >= NARROWEST or (grid is None and numbers[1] < numbers[0]):
         yield f"{name}: max must exceed min by {NARROWEST}"
     if log == "log" and not min(numbers) > 0:
         yield f"{name}: a logarithmic scale is positive"
@@ -161,7 +169,7 @@ def observation_faults(body: Mapping[str, Any], experiment: Mapping[str, Any]) -
         yield "a failed observation has no values"
     if not failed:
         names = sorted(str(value.get("name")) for value in values or ())
-        if names != sorted(metric["name"] for metric in experiment["metrics"]):
+        if names != sorted(str(metric["name"]) for metric in experiment["metrics"]):
             yield f"there must be a value for each metric, and there are {names}"
         if not all(_is_number(value.get("value")) for value in values or ()):
             yield "values are finite numbers"
@@ -169,17 +177,20 @@ def observation_faults(body: Mapping[str, Any], experiment: Mapping[str, Any]) -
 
 
 def suggestion_faults(body: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterator[str]:
-    """Of the body of a suggestion to be created."""
-    yield from (f"unknown key {key}" for key in body if key not in ("assignments", "metadata"))
+    """Of the body of a suggestion to be created; keys that are unknown are ignored."""
     if "assignments" in body:
         yield from assignment_faults(body["assignments"], experiment)
     yield from _metadata_faults(body.get("metadata") or {})
 
 
 def _metadata_faults(metadata: Mapping[str, Any]) -> Iterator[str]:
-    texts = [*metadata, *(value for value in metadata.values() if not _is_number(value))]
-    if not all(isinstance(text, str) and len(text) <= 500 for text in texts):
-        yield "metadata are texts of at most 500 characters, and numbers"
+    if len(metadata) > MOST_KEYS:
+        yield f"metadata have {MOST_KEYS} keys at most"
+    if not all(len(key) <= LONGEST_KEY for key in metadata):
+        yield f"the length of a metadata key must be less than {LONGEST_KEY}"
+    values = [value for value in metadata.values() if value is not None and not _is_number(value)]
+    if not all(isinstance(value, str) and len(value) <= LONGEST_TEXT for value in values):
+        yield f"metadata are texts of at most {LONGEST_TEXT} characters, numbers and nulls"
 
 
 OBSERVATION_KEYS = {"suggestion", "assignments", "values", "failed", "metadata"}
@@ -200,6 +211,7 @@ def assignment_faults(assignments: Mapping[str, Any], experiment: Mapping[str, A
             fits = value in [each["name"] for each in parameter["categorical_values"]]
         else:
             fits = _is_number(value) and (parameter["type"] == "double" or float(value).is_integer())
+            fits = fits and (not parameter.get("grid") or value in parameter["grid"])
         if not fits:
             yield f"{name} is missing, or of another type: {value!r}"
     yield from (f"{name} is no active parameter" for name in left)
@@ -211,7 +223,3 @@ def _is_int(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
-
-
-def _is_control(letter: str) -> bool:
-    return ord(letter) < 32 or ord(letter) == 127

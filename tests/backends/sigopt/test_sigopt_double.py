@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sigopt
 from hypothesis import given, settings
-from sigopt_rules import assignment_faults, experiment_faults
+from sigopt_double import SESSION, TOKEN
+from sigopt_rules import assignment_faults, experiment_faults, suggestion_faults
 
 import hpcompat as hp
 from hpcompat.testing import params_in, spaces
@@ -41,9 +43,14 @@ def under(*values: str) -> dict[str, Any]:
         body(metrics=[METRIC, {"name": "b"}], observation_budget=3),
         body(type="random", parallel_bandwidth=4),
         body(project="known"),
+        body(metrics=["loss"]),
+        body(metrics=[{"objective": "minimize"}]),
+        body(metrics=None),
+        body({**LR, "bounds": None, "grid": [0.0, 1e-8]}),
+        body(metadata={"k" * 100: None, "text": "x" * 500 + "", "lone": "\ud800", "line": "\u2028", "n": 1.5}),
     ],
 )
-def test_accepted(accepted):
+def test_experiment_accepted(accepted):
     assert list(experiment_faults(accepted, {"known": {}})) == []
 
 
@@ -78,6 +85,13 @@ def test_accepted(accepted):
         (body(LR, under("lion"), conditionals=[OPTIM]), "has the values ['lion']"),
         (body(LR, under("sgd"), conditionals=[{"name": "optim", "values": ["sgd"]}]), "two or more"),
         (body(LR, under("sgd"), conditionals=[OPTIM, {**OPTIM, "name": "lr"}]), "not unique"),
+        (body(metrics=[]), "must contain a metric"),
+        (body(metrics=[METRIC, {"objective": "minimize"}], observation_budget=3), "unnamed metrics"),
+        (body({**LR, "bounds": None, "grid": [0.0, 9e-9]}), "exceed"),
+        (body(metadata={"k" * 101: "x"}), "key"),
+        (body(metadata={"k": "x" * 501}), "500 characters"),
+        (body(metadata={"k": ["x"]}), "500 characters"),
+        (body(metadata={str(number): "" for number in range(101)}), "100 keys"),
         (body(metrics=[METRIC, {"name": "b"}]), "observation_budget"),
         (body(metrics=[METRIC, {"name": "b"}, {"name": "c"}], observation_budget=9), "one or two metrics"),
         (body(metrics=[{**METRIC, "objective": ["minimize"]}]), "unknown objective"),
@@ -88,7 +102,7 @@ def test_accepted(accepted):
         (body(budget=3), "unknown key budget"),
     ],
 )
-def test_refused(refused, reason):
+def test_experiment_refused(refused, reason):
     assert reason in "; ".join(experiment_faults(refused, {}))
 
 
@@ -110,3 +124,77 @@ def test_whatever_hpcompat_writes_and_encodes_is_accepted(pair):
     except hp.ParamsError:  # so unlikely that a unit float cannot tell
         return
     assert list(assignment_faults(raw, {**translation.form, "parameters": told})) == []
+
+
+# -- what it answers, as the real client hears it ---------------------------------------------------------
+
+
+@pytest.fixture
+def connect(server):
+    return lambda token=TOKEN: sigopt.Connection(client_token=token, api_url=server.url)
+
+
+@pytest.fixture
+def experiments(connect):
+    return connect().experiments
+
+
+def status(call, **arguments):
+    with pytest.raises(sigopt.exception.ApiException) as refusal:
+        call(**arguments)
+    return refusal.value.status_code, refusal.value.message
+
+
+class TestAnswers:
+    def test_parameters_are_completed_and_sorted(self, experiments):
+        grid = {"name": "n", "type": "int", "grid": [3, 1]}
+        optim = {"name": "c", "type": "categorical", "categorical_values": ["b", "a "]}
+        prior = {**LR, "name": "b", "prior": {"name": "normal", "mean": 0.5, "scale": 1}, "transformation": "none"}
+        told = experiments().create(**body(grid, optim, prior)).to_json()["parameters"]
+        assert [each["name"] for each in told] == ["b", "c", "n"]
+        assert told[2]["bounds"] == {"object": "bounds", "min": 1.0, "max": 3.0}
+        assert told[2]["grid"] == [1, 3]
+        assert [(each["name"], each["enum_index"]) for each in told[1]["categorical_values"]] == [("b", 1), ("a", 2)]
+        assert told[0]["prior"] == {"object": "normal_prior", "name": "normal", "mean": 0.5, "scale": 1.0}
+        assert told[0]["transformation"] is None
+        assert "grid" not in told[0]
+        assert not {"precision", "tunable"} & told[0].keys()
+
+    def test_metrics_are_sorted_by_name(self, experiments):
+        metrics = [METRIC, {"name": "accuracy"}]
+        told = experiments().create(**body(metrics=metrics, observation_budget=9)).metrics
+        assert [(each.name, each.objective) for each in told] == [("accuracy", "maximize"), ("loss", "minimize")]
+        assert [each.name for each in experiments().create(**body(metrics=None)).metrics] == [None]
+
+    def test_second_observation_of_a_suggestion_is_accepted_and_one_of_a_deleted_is_not(self, experiments):
+        resource = experiments(experiments().create(**body()).id)
+        values = [{"name": "loss", "value": 1.0}]
+        one, other = (resource.suggestions().create(assignments={"lr": 0.5}, nonsense=1) for _ in range(2))
+        for _ in range(2):
+            resource.observations().create(suggestion=one.id, values=values)
+        resource.suggestions(other.id).delete()
+        assert status(resource.observations().create, suggestion=other.id, values=values)[0] == 400
+        assert status(resource.suggestions(other.id).delete)[0] == 404
+        assert status(resource.suggestions(12).delete)[0] == 404
+
+    def test_tokens_ids_and_nul(self, connect, experiments):
+        assert status(connect("WRONGTOKEN").experiments().create, **body())[0] == 403
+        assert status(experiments(12).fetch) == (404, "No experiment 12")
+        assert status(experiments().create, **body(metadata={"k": "a\0b"})) == (400, "Malformed json in request body")
+        session = connect(SESSION)
+        assert "requires a client (team) ID" in status(session.experiments().create, **body())[1]
+        owner = session.tokens("self").fetch().client
+        refused = status(session.clients(owner).projects().create, id="x", name="x")
+        assert refused == (404, "Endpoint not found: /v1/clients/None/projects")
+
+    def test_pages_of_1000(self, experiments, server):
+        name = experiments().create(**body()).id
+        for _ in range(1_001):
+            server.answer("POST", f"experiments/{name}/observations", {}, {"assignments": {"lr": 0.5}, "failed": True})
+        page = experiments(name).observations().fetch()
+        assert (page.count, len(page.data)) == (1_001, 1_000)
+        assert len({each.id for each in page.iterate_pages()}) == 1_001
+        assert status(experiments(name).observations().fetch, limit=1_001)[0] == 400
+
+    def test_unknown_keys_of_a_suggestion_are_ignored(self):
+        assert list(suggestion_faults({"nonsense": 1}, {"parameters": []})) == []

@@ -81,8 +81,6 @@ def test_options_reach_the_server_and_a_project_is_made_if_need_be(on_server, se
     for experiment in server.experiments.values():
         told = {name: experiment[name] for name in ("project", "name", "parallel_bandwidth")}
         assert told == {"project": "digits", "name": "learning rates", "parallel_bandwidth": 3}
-    with pytest.raises(hp.SearchError, match="invalid project id 'No Project!'"):
-        on_server(parabola, X, n_trials=1, project="No Project!")
 
 
 def test_a_connection_of_ones_own(server, ours, monkeypatch):
@@ -232,7 +230,7 @@ def test_a_server_that_is_gone_is_an_error_that_names_the_experiment_to_go_on_wi
     ("name", "value", "message"),
     [
         ("SIGOPT_API_URL", "http://127.0.0.1:9", "the SigOpt server failed 3 times: ConnectionException"),
-        ("SIGOPT_API_TOKEN", "WRONGTOKEN", "this is no token of ours"),
+        ("SIGOPT_API_TOKEN", "WRONGTOKEN", "valid API token"),
     ],
 )
 def test_a_server_that_cannot_be_used_is_an_error_before_the_first_trial(on_server, monkeypatch, name, value, message):
@@ -247,11 +245,6 @@ def test_a_server_without_a_token(on_server, server, monkeypatch):
     monkeypatch.delenv("SIGOPT_API_TOKEN")
     with pytest.raises(hp.BackendError, match="there is no token for it: set SIGOPT_API_TOKEN"):
         on_server(parabola, X)
-
-
-def test_an_experiment_that_is_not_there(on_server):
-    with pytest.raises(hp.SearchError, match="no experiment 12"):
-        on_server(parabola, X, experiment_id=12)
 
 
 def test_ctrl_c_gives_the_open_suggestion_back(on_server, server):
