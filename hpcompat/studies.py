@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,29 @@ OWNER = f"{_MARK}owner"
 ERROR = f"{_MARK}error"
 """The mark of a failed trial: why it did."""
 _ATTRIBUTES = ("run_id", "directory", "checkpoint", "error", "unread")
+_GUARD = threading.Lock()
+_verbosities: list[int] = []
+"""That of Optuna before the first of the searches that keep it quiet, once for each of them."""
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Leave out Optuna's own lines: a search has its own. The verbosity returns when the last such block ends.
+
+    It is of the whole process, and blocks of several threads overlap.
+    """
+    from optuna import logging
+
+    with _GUARD:
+        _verbosities.append(_verbosities[0] if _verbosities else logging.get_verbosity())
+        logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        with _GUARD:
+            before = _verbosities.pop()
+            if not _verbosities:
+                logging.set_verbosity(before)
 
 
 def distributions(translation: Translation) -> dict[str, BaseDistribution]:
@@ -103,12 +128,8 @@ def study_of(result: SearchResult) -> Study:
     import optuna
 
     translation = translate(result.space, "optuna", encode=True)
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
+    with quiet_optuna():
         study = optuna.create_study(study_name="hpcompat", directions=result.directions)  # type: ignore[arg-type]
-    finally:
-        optuna.logging.set_verbosity(before)
     for trial in result.trials:
         params = {} if "params" in trial.user_attrs else {"params": dict(trial.params)}
         study.add_trial(frozen(trial, translation, **params))

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,7 +52,7 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
     over: list[tuple[int, Trial]] = []
     own: list[Trial] = []
     ended = interrupted = False
-    with _quiet(optuna):
+    with studies.quiet_optuna():
         study = _study(plan, optuna)
         _tell_history(study, plan, suggest)
         hand_out = study.sampler if grid is not None else None
@@ -210,17 +210,6 @@ def _tell_history(study: Any, plan: Plan, suggest: Suggest) -> None:
         raise BackendError("history= is for a new study, and this one already has trials of its own")
     for trial in plan.history:
         study.add_trial(studies.frozen(trial, suggest.translation, **{HISTORY: True}))
-
-
-@contextmanager
-def _quiet(optuna: Any) -> Iterator[None]:
-    """Optuna's own line for each trial is left out: search has one."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 def _check(plan: Plan, optuna: Any) -> None:

@@ -29,6 +29,7 @@ from typing import Any
 
 from hpcompat import backends
 from hpcompat.backends import Evaluate, Plan, Run
+from hpcompat.backends.generators import Generators, lent_numpy
 from hpcompat.backends.ray.cluster import Cluster, connected
 from hpcompat.backends.ray.course import Course
 from hpcompat.backends.ray.engines import Exhausted, engine
@@ -36,6 +37,7 @@ from hpcompat.backends.ray.errands import Errand
 from hpcompat.backends.ray.nodes import capacity, known, node_died, resources_of_cluster, whereabouts
 from hpcompat.backends.ray.shipping import packed, root
 from hpcompat.backends.ray.trainable import names, trainable
+from hpcompat.backends.turns import turn
 from hpcompat.errors import BackendError, Fault
 from hpcompat.objectives import is_trainer
 from hpcompat.objectives.diary import read_notes
@@ -48,6 +50,7 @@ OPTIONS = (
 # they pause a trial and go on with it from its checkpoint, or from another's
 PAUSING = {"PopulationBasedTraining", "PopulationBasedTrainingReplay", "HyperBandScheduler"}
 _NO_LIMIT = 10**9
+_REASON = "ray has one connection to a cluster in a process"
 
 
 def run(plan: Plan, evaluate: Evaluate) -> Run:
@@ -57,7 +60,7 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
     shipment = packed(thing, setting)
     runs, above = setting.runs, root(thing, setting)
     course = Course(plan, engine(plan), lambda path: runs.adopt(path, above), above)
-    with connected(plan.options.get("address")) as cluster:
+    with turn("ray", _REASON), connected(plan.options.get("address")) as cluster:
         diary = runs.diary.folder if runs.diary else os.path.join(cluster.private, "diary")
         os.makedirs(diary, exist_ok=True)
         errand = Errand(setting.runs.token, len(plan.directions), diary, _workers(plan))
@@ -178,18 +181,15 @@ def _resources(plan: Plan, thing: Any) -> Any:
 
 @contextmanager
 def _drawing(plan: Plan) -> Iterator[None]:
-    """Ray's Hyperband draws the bracket of a trial from NumPy's global generator."""
-    import numpy
+    """Ray's Hyperband draws the bracket of a trial from NumPy's global generator: it gets one of the search's."""
+    from numpy.random import RandomState
+    from ray.tune.schedulers import async_hyperband
 
-    if plan.seed is None:
+    generators = Generators()
+    generators.numpy = RandomState(None if plan.seed is None else plan.seed % 2**32)
+    vars(async_hyperband)["np"] = lent_numpy()
+    with generators.at_work():
         yield
-        return
-    before = numpy.random.get_state()
-    numpy.random.seed(plan.seed % 2**32)
-    try:
-        yield
-    finally:
-        numpy.random.set_state(before)
 
 
 def _checked(plan: Plan) -> Plan:

@@ -41,16 +41,11 @@ class Engine:
 
 def engine(plan: Plan) -> Engine:
     """The engine of a plan: its Searcher if it has one, else a study with its sampler."""
-    import optuna
     from ray.tune.search import Searcher
 
     make = _native_engine if isinstance(plan.sampler, Searcher) else _study_engine
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a study says that it was created
-    try:
+    with studies.quiet_optuna():  # a study says that it was created
         return make(plan)
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 @dataclass

@@ -2,27 +2,32 @@
 
 sigoptlite and libsigopt as released lean on numpy below 1.23 and on qmcpy. The two things they miss
 elsewhere are put into the modules that use them, and nowhere else: numpy's `product`, and the two
-quasi-random sequences, over `scipy.stats.qmc`. Both packages draw from numpy's global generator, which
-training code re-seeds: a connection brings its own generator, and leaves the global one as it finds it.
+quasi-random sequences, over `scipy.stats.qmc`. Both packages draw from numpy's global generator: a
+connection brings one of its own.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from hpcompat.backends.generators import Generators, LentDistribution, lent_numpy
 from hpcompat.errors import MissingBackendError
 
 CLIENT = "pip install 'hpcompat[sigopt]'"
 INSTALL = f"{CLIENT} && pip install --no-deps sigoptlite==0.1.2 libsigopt==1.0.0"
-_NUMPY_USERS = ("sigoptlite.validators", "libsigopt.compute.probabilistic_failures")
-_SEQUENCES = "libsigopt.aux.samplers"
+_PACKAGES = ("sigoptlite.", "libsigopt.")
+_PRODUCT_USERS = ("sigoptlite.validators", "libsigopt.compute.probabilistic_failures")
+_SEQUENCES, _PRIORS = "libsigopt.aux.samplers", "libsigopt.compute.domain"
+_FIRST = threading.RLock()
+"""Held while something is imported that needs the process to be other than it is."""
 
 
 def lite_connection(seed: int | None = None, driver: Any = None) -> Any:
@@ -42,11 +47,11 @@ def lite_connection(seed: int | None = None, driver: Any = None) -> Any:
     """
     try:
         connection_to = client().Connection
-        _furnish()
-        from sigoptlite import LocalDriver
+        with _FIRST:
+            local_driver = _furnished()
     except ImportError as error:
         raise MissingBackendError(f"SigOpt Lite is not installed ({error}): {INSTALL}") from error
-    return connection_to(driver=lambda: _OwnGenerator(driver or LocalDriver(), seed))
+    return connection_to(driver=lambda: _OwnGenerator(driver or local_driver(), seed))
 
 
 def lite_driver(connection: Any) -> Any:
@@ -58,49 +63,40 @@ def lite_driver(connection: Any) -> Any:
 
 
 class _OwnGenerator:
-    """A driver of SigOpt's client whose calls see a random state that nobody else touches."""
+    """A driver of SigOpt's client whose calls draw from a generator of their own."""
 
     def __init__(self, driver: Any, seed: int | None) -> None:
         from numpy.random import RandomState
 
         self.driver = driver
-        self._state = RandomState(None if seed is None else seed % 2**32).get_state()
+        self._generators = Generators(seed)
+        self._generators.numpy = RandomState(None if seed is None else seed % 2**32)
 
     def request(self, method: str, path: list[str], data: Any, headers: Any) -> Any:
-        with self._generator():
+        with self._generators.at_work():
             return self.driver.request(method, path, data, headers)
-
-    @contextmanager
-    def _generator(self) -> Iterator[None]:
-        from numpy import random
-
-        outside = random.get_state()
-        random.set_state(self._state)
-        try:
-            yield
-        finally:
-            self._state = random.get_state()
-            random.set_state(outside)
 
 
 def client() -> ModuleType:
     """SigOpt's client. By itself it cannot be imported where SIGOPT_PROJECT, or else the name of the
     working directory, is no project id.
     """
-    try:
-        return import_module("sigopt")
-    except ValueError:
-        project = os.environ.get("SIGOPT_PROJECT")
-        os.environ["SIGOPT_PROJECT"] = "hpcompat"
+    with _FIRST:
         try:
             return import_module("sigopt")
-        finally:
-            del os.environ["SIGOPT_PROJECT"]
-            os.environ |= {"SIGOPT_PROJECT": project} if project is not None else {}
+        except ValueError:
+            project = os.environ.get("SIGOPT_PROJECT")
+            os.environ["SIGOPT_PROJECT"] = "hpcompat"
+            try:
+                return import_module("sigopt")
+            finally:
+                del os.environ["SIGOPT_PROJECT"]
+                os.environ |= {"SIGOPT_PROJECT": project} if project is not None else {}
 
 
-def _furnish() -> None:
-    """Import the modules that miss something, and supply it."""
+@cache
+def _furnished() -> Any:
+    """Import SigOpt Lite, supply what its modules miss, and return its `LocalDriver`."""
     import numpy
 
     sequences = ModuleType("qmcpy", "The two sequences of qmcpy that libsigopt uses.")
@@ -109,9 +105,15 @@ def _furnish() -> None:
         samplers = import_module(_SEQUENCES)
     vars(samplers)["qmcpy"] = sequences  # over an installed qmcpy too, which cannot be seeded from outside
     complete = ModuleType("numpy", "numpy, with the name that numpy 2 dropped.")
-    vars(complete).update(product=numpy.prod, __getattr__=partial(getattr, numpy))
-    for name in _NUMPY_USERS:
-        vars(import_module(name))["numpy"] = complete
+    vars(complete).update({**vars(lent_numpy()), "product": numpy.prod, "__getattr__": partial(getattr, numpy)})
+    from sigoptlite import LocalDriver
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith(_PACKAGES) and vars(module).get("numpy") is numpy:
+            vars(module)["numpy"] = complete if name in _PRODUCT_USERS else lent_numpy()
+    for name in ("truncnorm", "beta"):
+        vars(import_module(_PRIORS))[name] = LentDistribution(vars(import_module(_PRIORS))[name])
+    return LocalDriver
 
 
 @contextmanager
@@ -130,10 +132,9 @@ class _Sequence:
     """A randomised low-discrepancy sequence, called as qmcpy's are."""
 
     def __init__(self, name: str, dimension: int, *, seed: int | None = None, **_: Any) -> None:
-        import numpy
         from scipy.stats import qmc
 
-        seed = int(numpy.random.randint(2**31)) if seed is None else seed
+        seed = int(lent_numpy().random.randint(2**31)) if seed is None else seed
         self._engine = getattr(qmc, name)(dimension, scramble=True, seed=seed)
 
     def gen_samples(self, *, n_min: int, n_max: int) -> Any:

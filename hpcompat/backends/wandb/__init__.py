@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpcompat.backends import Evaluate, Plan, Run, check_options, known
+from hpcompat.backends.turns import turn
 from hpcompat.backends.wandb.embedded import embedded
 from hpcompat.backends.wandb.engine import violations
 from hpcompat.backends.wandb.runs import METRIC, Source, alone, conducted, record
@@ -38,6 +39,7 @@ SOURCES = {"embedded": embedded, "server": on_server}
 OPTIONS = ("driver", "project", "entity", "name", "settings", "mode", "sweep_id")
 MODES = ("offline", "disabled")
 HYPERBAND = {"type": "hyperband", "min_iter": 1}
+_REASON = "wandb has one run, one environment and one service in a process"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
     """Run the plan's trials as runs of a sweep."""
     _check(plan)
     driver = _driver(plan)
-    with alone(plan.output_dir):
+    with turn("wandb", _REASON), alone(plan.output_dir):
         driver = driver or ("server" if logged_in() else "embedded")
         if driver == "server":
             _check_server(plan)

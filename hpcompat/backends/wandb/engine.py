@@ -1,18 +1,19 @@
 """W&B's sweeps engine in this process: which configuration is next, and which run is to end early.
 
-It draws from the generators of `random` and `numpy.random`, which training code reseeds (a Trainer does
-for every trial): each engine here has generator states of its own, and leaves the global ones as it
-finds them.
+It draws from the generators of `random` and `numpy.random`: each engine here has generators of its own.
 """
 
 from __future__ import annotations
 
 import random
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hpcompat.backends.generators import Generators, lent_numpy, lent_random
 from hpcompat.errors import MissingBackendError
 from hpcompat.translators import Translation
 from hpcompat.translators.translation import dig
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from sweeps import SweepRun
 
 Names = tuple[str, ...]
+_FIRST = threading.Lock()
+_TOY = {"method": "random", "parameters": {"x": {"distribution": "uniform", "min": 0.0, "max": 1.0}}}
 
 
 class SweepEngine:
@@ -39,9 +42,6 @@ class SweepEngine:
     """
 
     def __init__(self, translation: Translation, seed: int | None = None) -> None:
-        from numpy.random import RandomState
-
-        source = random.Random(seed)
         self._translation = translation
         self._parameters = dict(_leaves(translation.form["parameters"]))
         # the engine goes through nested parameters wrongly: an exhausted grid of them begins again
@@ -49,11 +49,12 @@ class SweepEngine:
         self._sweep = {**translation.form, "parameters": flat}
         self._runs: list[SweepRun] = []
         self._curves: list[SweepRun] = []
-        self._states = source.getstate(), RandomState(source.getrandbits(32)).get_state()
+        self._generators = Generators(seed)
 
     def choose(self) -> dict[str, Any]:
         """The params of the next trial."""
-        with self._own_generators():
+        with self._generators.at_work(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # how well its Gaussian process fits
             run = _engine().next_run(self._sweep, self._runs)
         return self._translation.decode({name: entry["value"] for name, entry in run.config.items()})
 
@@ -78,22 +79,6 @@ class SweepEngine:
     def _logged(self, value: float) -> dict[str, float]:
         return {self._sweep["metric"]["name"]: value} if "metric" in self._sweep else {}
 
-    @contextmanager
-    def _own_generators(self) -> Iterator[None]:
-        from numpy import random as numpy_random
-
-        outside = random.getstate(), numpy_random.get_state()
-        random.setstate(self._states[0])
-        numpy_random.set_state(self._states[1])
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # how well its Gaussian process fits
-                yield
-        finally:
-            self._states = random.getstate(), numpy_random.get_state()
-            random.setstate(outside[0])
-            numpy_random.set_state(outside[1])
-
 
 def violations(sweep: Mapping[str, Any]) -> list[str]:
     """What W&B's own schema has against a sweep."""
@@ -110,11 +95,25 @@ def _leaves(parameters: Mapping[str, Any], group: Names = ()) -> Iterator[tuple[
 
 
 def _engine() -> Any:
+    with _FIRST:
+        return _loaded()
+
+
+@cache
+def _loaded() -> Any:
+    """Return the engine, with all that its first call would import, and with stand-ins to draw from."""
+    before = random.getstate()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is written for an older pydantic
             import sweeps
+
+            params, bayes = import_module("sweeps.params"), import_module("sweeps.bayes_search")
+            sweeps.next_run(_TOY, [])  # imports rich, which draws from `random` on its way
     except ImportError as error:
         message = f"W&B's sweeps engine is not installed ({error}): pip install 'hpcompat[wandb]'"
         raise MissingBackendError(message) from error
+    finally:
+        random.setstate(before)
+    vars(params)["random"], vars(bayes)["np"] = lent_random(), lent_numpy()
     return sweeps
