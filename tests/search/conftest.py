@@ -14,7 +14,8 @@ from typing import Any
 import optuna
 import pytest
 import transformers
-from legs import Legs, wait_for
+from legs import Legs
+from patience import wait_for
 from tiny import Net, Places, a_trainer
 from transformers import Trainer
 

@@ -1,8 +1,8 @@
 """Searches, each in a process of its own that may be killed at any moment:  python killed.py FILE_DESCRIPTOR
 
 It reads orders, a JSON object a line. For each it forks a process, which spares that the imports; writes to
-the file its pid, and when it is over how it has ended. A search tells what it does by lines in a named pipe,
-which Ray's workers can write to as well, and puts its result into a file.
+the file its pid, and when it is over how it has ended, both with the mark of the order. A search tells what
+it does by lines in a named pipe, which Ray's workers can write to as well, and puts its result into a file.
 """
 
 from __future__ import annotations
@@ -170,22 +170,23 @@ def main() -> None:
     for name in ("ray.tune", "sweeps", "wandb"):
         import_module(name)
     lite_connection()
-    print("ready", file=replies)
+    print(json.dumps(["", 0]), file=replies)  # ready
     for line in sys.stdin:
         order = json.loads(line)
+        mark = order.pop("mark")
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                os.environ[MARK] = order.pop("mark")
+                os.environ[MARK] = mark
                 search(**order)
                 code = 0
             except BaseException:
                 traceback.print_exc()
             finally:
                 os._exit(code)
-        print(pid, file=replies)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=replies)
+        print(json.dumps([mark, pid]), file=replies)
+        print(json.dumps([mark, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])]), file=replies)
     os._exit(0)  # what is imported has much to tidy up
 
 

@@ -8,7 +8,6 @@ import select
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,18 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import disk
+import psutil
 from killed import MARK
+from patience import Patience, wait_for
 
 from hpcompat.backends.private import PREFIX
-
-PATIENCE = 300  # seconds, on a machine that is busy with other things
-
-
-def wait_for(holds: Any, what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
 
 
 @dataclass
@@ -66,40 +58,56 @@ class Leg:
 
 
 class Legs:
-    """Searches in processes of their own, which see a small disk in `place`, where one can be mounted."""
+    """Searches in processes of their own, which see a small disk in `place`, where one can be mounted.
+
+    They are started by a process that has all imported. One with which something goes wrong is ended, with
+    the search that it has started, and the next search has another one.
+    """
 
     def __init__(self, root: Path) -> None:
         self.place, self.notes = root / "disk", root / "notes"
         self.place.mkdir()
         self.notes.mkdir()
-        way = disk.way(self.place)
-        print(f"a small disk: {'none, but a limit on files' if way is None else ' '.join(way)}")
-        replies, theirs = os.pipe()
-        command = [*(way or ()), sys.executable, str(Path(__file__).with_name("killed.py")), str(theirs)]
-        command += [str(self.place)] if way else []
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0, pass_fds=[theirs])
-        os.close(theirs)
-        self.replies = os.fdopen(replies, "rb", buffering=0)
+        self.way = disk.way(self.place)
+        print(f"a small disk: {'none, but a limit on files' if self.way is None else ' '.join(self.way)}")
         self.ended: list[Leg] = []
-        assert self._line() == "ready\n"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """What starts them."""
+        if self._process is None:
+            replies, theirs = os.pipe()
+            command = [*(self.way or ()), sys.executable, str(Path(__file__).with_name("killed.py")), str(theirs)]
+            command += [str(self.place)] if self.way else []
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0, pass_fds=[theirs])
+            os.close(theirs)
+            self.replies = os.fdopen(replies, "rb", buffering=0)
+            self._reply("")
+        return self._process
 
     def run(self, out: Path, moment: Moment | None, **order: Any) -> Leg:
         """Search, until that moment or the end."""
-        mark = uuid.uuid4().hex
+        try:
+            return self._run(out, moment, uuid.uuid4().hex, **order)
+        except BaseException:  # a time-out of pytest's too
+            self._kill()
+            raise
+
+    def _run(self, out: Path, moment: Moment | None, mark: str, **order: Any) -> Leg:
         pipe, result = str(self.notes / f"{mark}.pipe"), str(self.notes / f"{mark}.json")
         os.mkfifo(pipe)
         events = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)  # whoever writes comes and goes
         hold = (moment.kind, moment.nth) if moment and not moment.further else None
         whole = {"pipe": pipe, "out": str(out), "result": result, "hold": hold, "mark": mark, **order}
         self.process.stdin.write((json.dumps(whole) + "\n").encode())
-        leg = Leg(int(self._line()), mark)
+        leg = Leg(self._reply(mark), mark)
         buffered, ended = b"", False
         while not ended:
-            ready, *_ = select.select([events, self.replies], [], [], PATIENCE)
-            assert ready, f"nothing happens in a search that waits for {moment}"
+            ready = self._ready([events, self.replies], f"nothing happens in a search that waits for {moment}")
             ended = events not in ready  # what the pipe holds comes before the end
             if ended:
-                leg.code = int(self._line())
+                leg.code = self._reply(mark)
                 continue
             *lines, buffered = (buffered + os.read(events, 1 << 16)).split(b"\n")
             for kind, said in map(json.loads, lines):
@@ -121,8 +129,25 @@ class Legs:
 
     def close(self) -> None:
         """Have no more of them."""
-        with self.process, self.replies:  # its input is closed, which ends it
-            pass
+        if self._process is not None:
+            self._process.stdin.close()  # which ends it
+            try:
+                wait_for(lambda: self._process.poll() is not None, "the process that starts the searches does not end")
+            finally:
+                self._kill()
+
+    def _kill(self) -> None:
+        """End what starts them, and all that it has started."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.poll() is None:
+            for each in (*psutil.Process(process.pid).children(recursive=True), process):
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
+        process.wait()
+        process.stdin.close()
+        self.replies.close()
 
     def _has_come(self, moment: Moment, kind: str) -> bool:
         if moment.nth > 0:
@@ -131,7 +156,18 @@ class Legs:
             moment.further -= 1
         return moment.nth == 0 and moment.further == 0
 
-    def _line(self) -> str:
-        line = self.replies.readline().decode()
+    def _ready(self, files: list[Any], what: str) -> list[Any]:
+        """Those of the files that something is to be read from; `what`: what is wrong if there never is."""
+        patience = Patience()
+        while not (ready := select.select(files, [], [], 1.0)[0]):
+            assert patience.left > 0, what
+        return ready
+
+    def _reply(self, mark: str) -> int:
+        """What is said next about the order of that mark."""
+        self._ready([self.replies], "the process that starts the searches does not answer")
+        line = self.replies.readline()
         assert line, "the process that starts the searches is gone"
-        return line
+        of, number = json.loads(line)
+        assert of == mark, "the process that starts the searches is out of step"
+        return number

@@ -183,7 +183,7 @@ def test_no_other_process_writes_to_it_meanwhile(search, out):
 
     def meanwhile(trial):
         if trial.number == 1:
-            seen.append(subprocess.run([sys.executable, "-c", code, out], capture_output=True, text=True, timeout=60))
+            seen.append(subprocess.run([sys.executable, "-c", code, out], capture_output=True, text=True))
         return parabola(trial)
 
     search(meanwhile, n_trials=2)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from legs import Leg, Legs, Moment, wait_for
+from legs import Leg, Legs, Moment
+from patience import wait_for
 from tiny import left
 
 from hpcompat.backends import BACKENDS

@@ -11,16 +11,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
+
+from patience import output_of, wait_for
 
 import hpcompat as hp
 
 LINE = hp.SearchSpace({"x": hp.Float(0.0, 4.0)})
 GRID = hp.SearchSpace({"n": hp.Int(1, 5), "m": hp.Int(1, 5), "k": hp.Int(0, 1, when={"n": 3})})  # 30 configurations
 SPACES = {"line": LINE, "grid": GRID}
-PATIENCE = 400  # seconds, on a machine that is busy with other things
 
 Evaluated = list[tuple[int, int, dict[str, Any]]]
 
@@ -41,7 +41,7 @@ def together(processes: int, directory: Path, **options: Any) -> tuple[Evaluated
         for each in started:
             each.stdin.write("go\n")
             each.stdin.flush()
-        said = [each.communicate(timeout=PATIENCE)[0] for each in started]
+        said = [output_of(each) for each in started]
     finally:
         for each in started:
             each.kill()
@@ -68,9 +68,7 @@ def main(
         if trial.number == dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
         (begun / str(os.getpid())).touch()
-        end = time.monotonic() + PATIENCE
-        while len(os.listdir(begun)) < processes and time.monotonic() < end:
-            time.sleep(0.01)
+        wait_for(lambda: len(os.listdir(begun)) >= processes, "not all processes begin a trial")
         return float(trial.number)
 
     print("ready", flush=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from patience import Patience
 
 import hpcompat as hp
 from hpcompat.backends import Plan
@@ -28,10 +29,9 @@ def test_trials_run_on_every_node_and_those_of_a_dead_one_run_again_elsewhere(ou
     power, shut = others
 
     def awaited():
-        limit = time.monotonic() + 120
-        pids = {}
+        patience, pids = Patience(), {}
         while len(pids) < 3:
-            assert time.monotonic() < limit, pids
+            assert patience.left > 0, pids
             begun = {path.name.split("-")[1]: path.read_text() for path in tmp_path.glob("*-*")}
             pids = {node: int(pid) for node, pid in begun.items() if pid}  # there, and written
         return pids
@@ -43,7 +43,7 @@ def test_trials_run_on_every_node_and_those_of_a_dead_one_run_again_elsewhere(ou
         trial.report(trial["x"], 1)
         pids = awaited()
         if node != here:
-            time.sleep(600)  # it is there to be killed
+            time.sleep(10**6)  # it is there to be killed
         if trial.number == 4:
             os._exit(1)
         if not (tmp_path / "killed").exists():
@@ -131,5 +131,5 @@ def test_a_running_cluster_is_joined_and_left(cluster):
     """By RAY_ADDRESS, and by address=, which counts more."""
     environment = {**os.environ, "RAY_ADDRESS": cluster.address, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, "-c", JOINING, cluster.address, cluster.head_node.node_id]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")

@@ -80,7 +80,8 @@ def test_who_comes_too_late_for_the_last_trial_gives_it_up(on_server, server, mo
 def impatient(monkeypatch):
     from sigopt.ratelimit import failed_status_rate_limit
 
-    monkeypatch.setattr(sigopt_server, "TIMEOUT", 0.5)
+    # of a server that hangs; one that is only slow would have to be so at each repetition
+    monkeypatch.setattr(sigopt_server, "TIMEOUT", 2.0)
     monkeypatch.setattr(failed_status_rate_limit, "limit", 10**9)  # SigOpt's client sleeps after a few failures
 
 

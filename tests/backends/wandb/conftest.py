@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import wait_for
 
 import hpcompat as hp
 
@@ -83,8 +84,12 @@ class Server:
         """End it."""
         assert self.process.stdin and self.process.stdout
         self.process.stdin.close()
-        self.process.wait(30)
-        self.process.stdout.close()
+        try:
+            wait_for(lambda: self.process.poll() is not None, "the double does not end")
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +101,7 @@ def server() -> Iterator[Server]:
 
 
 LOGIN = {"WANDB_API_KEY", "WANDB_BASE_URL", "WANDB__FILE_STREAM_TRANSMIT_INTERVAL", "WANDB__GRAPHQL_RETRY_MAX"}
-IMPATIENT = {"WANDB_HTTP_TIMEOUT", "WANDB__FILE_STREAM_RETRY_MAX"}
+IMPATIENT = {"WANDB__FILE_STREAM_RETRY_MAX"}
 
 
 @pytest.fixture(scope="session")

@@ -104,15 +104,30 @@ def test_a_server_that_fails_at_every_step_now_and_then(ours, server, how, late,
     assert len(result.trials) == 2
 
 
+class Outage:
+    """A server that fails for good from a moment on. From then on nobody is patient with it, and not before."""
+
+    def __init__(self, server):
+        self.server, self.patch = server, pytest.MonkeyPatch()
+        self.settings = {}  # of wandb's, for the runs to come
+
+    def begin(self, operation, how):
+        self.server.fail(operation, how=how, times=999)
+        self.settings["init_timeout"] = 5.0
+        self.patch.setattr(sharing, "PAUSES", (0.0,))
+        self.patch.setattr(agent, "PROBE", 2.0)
+        self.patch.setattr(agent, "PROBES", 2)
+
+    def end(self):
+        self.patch.undo()
+        self.server.fail()
+
+
 @pytest.fixture
-def impatient(monkeypatch):
-    monkeypatch.setattr(sharing, "PAUSES", (0.0,))
-    monkeypatch.setattr(sharing, "_LAG", (0.0,))
-    monkeypatch.setattr(agent, "PROBE", 2.0)
-    monkeypatch.setattr(agent, "PROBES", 2)
-    monkeypatch.setattr(wandb_server, "_PATIENCE", 3.0)
-    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "8")
-    monkeypatch.setenv("WANDB__FILE_STREAM_RETRY_MAX", "1")
+def outage(server):
+    outage = Outage(server)
+    yield outage
+    outage.end()
 
 
 @pytest.mark.parametrize(
@@ -125,18 +140,16 @@ def impatient(monkeypatch):
         ("Heartbeat", "hang", "W&B hands out no run"),
     ],
 )
-def test_a_server_that_is_gone_for_good_ends_the_search_and_loses_nothing(
-    ours, server, impatient, operation, said, how
-):
+def test_a_server_that_is_gone_for_good_ends_the_search_and_loses_nothing(ours, server, outage, operation, said, how):
     def function(trial):
-        server.fail(operation, how=how, times=999)
+        outage.begin(operation, how)
         return line(trial)
 
     if operation == "UpsertSweep":
-        server.fail(operation, how=how, times=999)
+        outage.begin(operation, how)
     with pytest.raises(hp.SearchError, match=said) as error:
-        ours(function, n_trials=3, project="digits", settings={"init_timeout": 5.0})
-    server.fail()
+        ours(function, n_trials=3, project="digits", settings=outage.settings)
+    outage.end()
     assert server.key not in str(error.value)
     if operation != "UpsertSweep":
         (trial,) = error.value.trials
@@ -147,15 +160,19 @@ def test_a_server_that_is_gone_for_good_ends_the_search_and_loses_nothing(
 
 
 @pytest.mark.parametrize("how", [500, "hang"])
-def test_what_a_server_was_not_told_is_in_the_result_and_said(ours, server, impatient, how):
+def test_what_a_server_was_not_told_is_in_the_result_and_said(ours, server, outage, monkeypatch, how):
+    monkeypatch.setattr(wandb_server, "_PATIENCE", 3.0)  # with the only run, which never comes to its end
+    monkeypatch.setattr(sharing, "_LAG", (0.0,))
+    monkeypatch.setenv("WANDB__FILE_STREAM_RETRY_MAX", "1")
+
     def function(trial):
-        server.fail("FileStream", how=how, times=999)
+        outage.begin("FileStream", how)
         return line(trial)
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         result = ours(function, n_trials=1)
-    server.fail()
+    outage.end()
     assert "W&B was not told how these trials ended, they are in the result alone: 0" in map(
         str, (each.message for each in said)
     )
