@@ -89,7 +89,7 @@ def _never() -> bool:
     return False
 
 
-def _nobody() -> None:
+def _nobody(*anything: Any) -> None:
     """Where there are no other ranks."""
 
 
@@ -101,6 +101,7 @@ class Suggestion:
     trial object, if there is one. `prepared()` is called when all is set up and before a training begins,
     `stepped()` after each step of it: where several ranks go through one trial they meet there.
     `notes`: what the trial has noted so far; each note goes to `set_user_attr` or `set_constraint` at once.
+    `on_ddp_timeout(seconds)` is called when it is known how long they may wait for each other.
     """
 
     number: int
@@ -113,6 +114,7 @@ class Suggestion:
     notes: Notes = field(default_factory=Notes)
     set_user_attr: Callable[[str, Any], None] = _unnoted
     set_constraint: Callable[[str, float], None] = _unnoted
+    on_ddp_timeout: Callable[[float], None] = _nobody
 
 
 Evaluate = Callable[[Suggestion], Trial]

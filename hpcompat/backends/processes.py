@@ -22,19 +22,19 @@ def this_process() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pids": _pids(), "pid": os.getpid(), "started": _started(os.getpid())}
 
 
-def ended(process: Mapping[str, Any]) -> bool:
-    """Whether a process of this host is over; of one elsewhere nothing is known, and that is False.
+def ended(process: Mapping[str, Any]) -> bool | None:
+    """Whether a process of this host is over; of one elsewhere nothing is known, and that is None.
 
     >>> ended({**this_process(), "started": "before the pid was given to another"})
     True
-    >>> ended({**this_process(), "host": "elsewhere", "pid": 0})
-    False
+    >>> print(ended({**this_process(), "host": "elsewhere", "pid": 0}))
+    None
     """
     here = (socket.gethostname(), _pids())
     if (process["host"], process["pids"]) != here or process["started"] is None:
-        return False
+        return None
     started = _started(process["pid"])
-    return started is not None and started != process["started"]
+    return None if started is None else started != process["started"]
 
 
 def _pids() -> str:

@@ -57,6 +57,7 @@ def trainer_objective(trainer: Any, setting: Setting) -> Iterator[Evaluate]:
 
         trainer.control = copy.copy(trainer.control)
         set_up(trainer, attempt.params)
+        attempt.suggestion.on_ddp_timeout(trainer.args.ddp_timeout)
         trainer.model_init = init
         return train(trainer, attempt)
 
@@ -100,6 +101,7 @@ def made_trainer(trainer: Any, attempt: Attempt) -> Values | None:
     args = copy.copy(trainer.args)  # the function's own arguments may serve every trial
     args.output_dir = attempt.open(args.output_dir)
     trainer.args = args
+    attempt.suggestion.on_ddp_timeout(args.ddp_timeout)
     model_init = trainer.model_init
 
     def init() -> Any:

@@ -15,18 +15,22 @@ processes of another's, the contract is:
 - A rank that fails in the middle of a training leaves the others in a collective that it never joins. Rank 0
   then has `crew.record(trial)` called with the FAILED trial, or returns it, whichever it can; every call of
   `evaluated` that is under way elsewhere, or comes after, raises `SearchError`. A process that cannot get out
-  of its collective (gloo has no way) is ended with exit code 1, 34 s later, if the launcher does not before.
+  of its collective (gloo has no way) is ended with exit code 1, 24 s later, if the launcher does not before.
+- So it is with a rank that has died, and with one that hangs: that stands still behind another one for longer
+  than `suggestion.on_ddp_timeout` says, or else the timeout of the process group.
 
 How they stay in step: the ranks talk through the store of their group (line.py), and a thread on each looks
 out for the others (lookout.py). A rank says when it has left the trial, and how many collectives it had begun
 until then; one that has begun more will wait in vain. Before a training begins all wait until all are
-prepared, so that what fails in model_init fails everywhere.
+prepared, so that what fails in model_init fails everywhere. Each says once a second how far it is: of two
+ranks the one that is less far is waited for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from hpcompat.errors import BackendError, Fault
 from hpcompat.objectives.ranks.crew import Crew
@@ -51,8 +55,10 @@ def crew() -> Iterator[Crew | None]:
 
 
 @contextmanager
-def joined(backend: str) -> Iterator[Alone]:
+def joined(backend: str, termination: Any = None) -> Iterator[Alone]:
     """This process's part of a search: of one over several ranks, if a launcher has started several.
+
+    `termination`: whose `is_requested` says that SIGTERM has come, and that the search is to end.
 
     Raises `BackendError` for a backend whose trials run in processes of its own.
     """
@@ -63,9 +69,11 @@ def joined(backend: str) -> Iterator[Alone]:
         if ranks is None:
             yield Alone()
             return
-        search = Together(ranks)
+        search = Together(ranks, termination)
         try:
             yield search
         except BaseException as error:
             search.fail(error)
             raise
+        finally:
+            ranks.share_termination()

@@ -20,13 +20,25 @@ class End:
     """How a rank left the trial.
 
     `calls`: how many collectives it had begun. `error`: why it failed, the cause first; `echoed`: it failed
-    only because another one had.
+    only because another one had. `interrupted`: by Ctrl-C. `terminated`: by a signal that ends its process.
     """
 
     calls: int
     error: str | None = None
     echoed: bool = False
     interrupted: bool = False
+    terminated: bool = False
+
+
+@dataclass(frozen=True)
+class Stand:
+    """How far a rank is. `place`: what all ranks go through, in order; `moves`: what else shows that it moves.
+
+    Of two ranks the one with the lower place is waited for, or will be.
+    """
+
+    place: tuple[int, ...] = (0, 2)
+    moves: int = 0
 
 
 @dataclass
@@ -34,12 +46,15 @@ class Course:
     """A trial that is under way on this rank.
 
     `begun`: the collectives before it. `ready`: prepared, the training may be on. `steps`: of the training,
-    and of its evaluations.
+    and of its evaluations. `hearing`: it waits for what rank 0 says next. `ddp_timeout`: how many seconds
+    the ranks may wait for each other.
     """
 
     index: int
     suggestion: Suggestion
     begun: int
+    ddp_timeout: float
+    hearing: bool = False
     ready: bool = False
     echoed: bool = False
     steps: int = 0
@@ -58,6 +73,13 @@ class Course:
         """The key of the next thing of that kind: all ranks count alike."""
         self.said[kind] = self.said.get(kind, 0) + 1
         return self.key(kind, self.said[kind])
+
+    def stand(self, calls: int) -> Stand:
+        """How far this rank is in it, with so many collectives begun."""
+        moves = sum(self.said.values()) + len(self.reports)
+        if self.ended.is_set():
+            return Stand((self.index, 2), moves)
+        return Stand((self.index, int(self.ready), calls, self.steps, int(self.hearing)), moves)
 
     def failed(self, cause: str) -> Trial:
         """The trial, as far as it is known while it is still under way."""

@@ -9,6 +9,7 @@ import sys
 from itertools import count
 from typing import Any
 
+from hpcompat.errors import Fault, SearchError
 from hpcompat.objectives.ranks.line import Line
 
 LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -28,16 +29,22 @@ def connected() -> tuple[Line, Group]:
 
     It then stays until the process ends: a second one would read in the store where the first had been. Whoever
     has made it, it is taken down then: a process that ends with a group of gloo aborts now and again.
+
+    Raises `SearchError` if the ranks do not meet.
     """
     import torch.distributed
 
-    if _initialised() is None:
-        torch.distributed.init_process_group()
+    stores: Any = torch.distributed  # whose type stubs know neither
+    try:
+        if _initialised() is None:
+            torch.distributed.init_process_group()
+        shared: Any = torch.distributed.distributed_c10d._get_default_store()
+        store = stores.PrefixStore(f"hpcompat/{next(_uses)}", shared.clone())
+    except (RuntimeError, ValueError) as error:
+        hint = Fault("", "every rank that the launcher names has to run, and to reach MASTER_ADDR at MASTER_PORT")
+        raise SearchError(f"the ranks of the process group do not meet: {error}", [hint]) from error
     atexit.unregister(_taken_down)  # once is enough
     atexit.register(_taken_down)
-    stores: Any = torch.distributed  # whose type stubs know neither
-    shared: Any = torch.distributed.distributed_c10d._get_default_store()
-    store = stores.PrefixStore(f"hpcompat/{next(_uses)}", shared.clone())
     rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     return Line(store, rank, size), Group(torch.distributed.group.WORLD)
 
@@ -59,6 +66,14 @@ class Group:
                 backend = group._get_backend(torch.device(device))
                 backend._get_sequence_number_for_group()
                 self._backends.append(backend)
+
+    @property
+    def timeout(self) -> float:
+        """How many seconds its ranks may wait for each other in a collective."""
+        from torch.distributed.constants import default_pg_timeout
+
+        timeouts = [options._timeout for each in self._backends if (options := getattr(each, "options", None))]
+        return min(timeouts, default=default_pg_timeout).total_seconds()
 
     def calls(self) -> int:
         """How many collectives this rank has begun. In step means: as many as the others."""

@@ -5,11 +5,15 @@ So while a trial trains, SIGINT is only noted. The lookouts of all ranks then te
 are, each holding up its rank's next step meanwhile, and all stop one step after the furthest. Where
 nothing trains (the engine is asked, a plain function runs) SIGINT is a KeyboardInterrupt at once, as it is
 if it comes again.
+
+SIGTERM ends the processes: each rank does with it what it would do alone. A rank that it reaches alone has the
+others send it to themselves.
 """
 
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import threading
 import time
@@ -31,6 +35,8 @@ class Interrupts:
         self.held = threading.Lock()
         self._first = 0.0
         self._nudged = False
+        self._errand: Callable[[], Any] | None = None
+        self._terminating = threading.Lock()
         self._before: Any = None
 
     def install(self) -> None:
@@ -49,10 +55,28 @@ class Interrupts:
         """From another thread: another rank was interrupted."""
         if self._before is not None and not self.stopped:
             self._nudged = True
-            if hasattr(signal, "pthread_kill"):
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # it may be asleep
-            else:  # Windows
-                _thread.interrupt_main()
+            self._wake()
+
+    def have_done(self, errand: Callable[[], Any]) -> None:
+        """From another thread: have the main thread do it now, whatever it is at; it may raise."""
+        if self._before is not None:
+            self._errand = errand
+            self._wake()
+
+    def terminate(self) -> None:
+        """Do what SIGTERM does in this process, which is not ending already: another rank has had it."""
+        if self.ends():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def ends(self) -> bool:
+        """Note that a signal ends this process; whether that is news."""
+        return self._terminating.acquire(blocking=False)
+
+    def _wake(self) -> None:
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # it may be asleep
+        else:  # Windows
+            _thread.interrupt_main()
 
     def reached(self, place: Place) -> None:
         """Raise `KeyboardInterrupt` if this is where all stop."""
@@ -63,6 +87,10 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _noted(self, signum: int, frame: Any) -> None:
+        errand, self._errand = self._errand, None
+        if errand is not None:
+            errand()
+            return
         nudged, self._nudged = self._nudged, False
         again = self.asked and not nudged
         if (again and time.monotonic() - self._first < AGAIN_S) or (nudged and self.stopped):

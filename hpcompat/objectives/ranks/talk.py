@@ -33,6 +33,7 @@ class Talk:
             should_prune=self._should_prune,
             prepared=self._prepared,
             stepped=self._stepped,
+            on_ddp_timeout=self._on_ddp_timeout,
             native=native,
         )
 
@@ -63,6 +64,9 @@ class Talk:
         self.course.steps += 1
         self.crew.interrupts.reached((self.course.index, self.course.steps))
 
+    def _on_ddp_timeout(self, seconds: float) -> None:
+        self.course.ddp_timeout = self.crew.line.patience = seconds
+
     def made(self, path: str) -> None:
         """Rank 0 has made the run directory."""
         self.course.directory = path
@@ -89,10 +93,13 @@ class Talk:
             if line.has(end_key) and not line.has(key):
                 raise _Ended
 
+        self.course.hearing = True
         try:
             return line.get(key, unless_ended)
         except _Ended:
             end: End = line.read(end_key)
+        finally:
+            self.course.hearing = False
         if end.error is None and otherwise is not _REQUIRED:
             return otherwise
         self.course.echoed = True

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from hpcompat.backends import Evaluate, Suggestion
 from hpcompat.errors import HpcompatError, SearchError
 from hpcompat.objectives.attempts import Setting, cause, described
 from hpcompat.objectives.ranks.crew import Crew
-from hpcompat.objectives.ranks.lookout import LAST_S
+from hpcompat.objectives.ranks.line import Unreachable
+from hpcompat.objectives.ranks.lookout import GRACE_S, LAST_S
 from hpcompat.objectives.ranks.relays import Echo
 from hpcompat.trials import Trial
 
@@ -46,8 +48,9 @@ class Alone:
 class Together(Alone):
     """A search that the ranks of a crew go through together."""
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, crew: Crew, termination: Any = None) -> None:
         self.crew = crew
+        crew.ends_together, crew.termination = True, termination
         self.line = crew.line
         self.follows = crew.rank > 0
 
@@ -112,22 +115,34 @@ class Together(Alone):
             return None
 
     def _require_end(self, end: float) -> None:
-        if self.crew.broken is not None and time.monotonic() > end:
+        if self.crew.broken is not None and (time.monotonic() > end or self.crew.has_ended(0)):
             raise self.crew.failure()
 
     def fail(self, error: BaseException) -> None:
         """Leave the search with an error, and have the others leave it."""
-        if self.crew.rank == 0:
+        with suppress(Unreachable):
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not isinstance(error, (Exception, KeyboardInterrupt)):  # a signal ends this process
+            self.crew.end_all()
+            self._await_byes(2 * GRACE_S)
+        elif self.crew.rank == 0:
             portable = isinstance(error, (HpcompatError, KeyboardInterrupt))
             self._say_over(error if portable else SearchError(f"rank 0: {cause(error)}"))
         elif not self.line.has("over"):
             self.crew.fall_apart(f"rank {self.crew.rank}: {described(error)}")
 
     def _say_over(self, said: Any) -> None:
+        self.crew.share_termination()
         if not self.line.has("over"):
             self.line.put("over", said)
-        end = time.monotonic() + LAST_S
-        for rank in self.line.others:  # the store may be in this process, and has to outlive their reading
+        self._await_byes(LAST_S)
+
+    def _await_byes(self, seconds: float) -> None:
+        """On rank 0: the store may be in its process, and has to outlive the others' reading."""
+        end = time.monotonic() + seconds
+        for rank in self.line.others if self.crew.rank == 0 else ():
             while not self.line.has(f"bye/{rank}") and self.crew.broken is None and time.monotonic() < end:
                 time.sleep(0.01)
 

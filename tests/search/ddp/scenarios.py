@@ -1,4 +1,4 @@
-"""What every rank of a launcher runs:  python scenarios.py FOLDER NAME…
+"""What every rank of a launcher runs:  python scenarios.py FOLDER NAME[:ARGUMENT…]…
 
 Each scenario is a search. What a rank has seen of it is left in FOLDER/NAME.RANK.json.
 """
@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import time
 from dataclasses import asdict
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -323,34 +326,109 @@ def ctrl_c_on_rank_1() -> Any:
     def function(trial: Any) -> float:
         if trial.number == 2:
             noted("begun", os.getpid())
-            import time
-
             time.sleep(500)
         return float(trial["x"])
 
     return seen(search(function, X, n_trials=5))
 
 
-def rank_1_dies() -> Any:
-    from hpcompat.objectives.ranks import lookout
+OWN_EXIT = 70
+LIMIT_S = 20  # how long the ranks may wait for each other
+ORDEALS = {
+    "sleeps": lambda: time.sleep(10**6),
+    "is_killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "is_stopped": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+}
 
-    lookout.SILENT_BEATS = 3
-    told: list[Any] = []
+
+def ordeal(how: str, where: str, rank: str) -> Any:
+    """A search of three trials; in the second one, the first time, a rank comes to grief."""
+    met = FOLDER / "met"
+
+    def at(place: str) -> None:
+        if place == where and OWN["trial"] == 1 and int(rank) == RANK and not met.exists():
+            met.write_text(str(os.getpid()))
+            ORDEALS[how]()
+
+    return told_of(function_at(at) if where == "function" else trainer_at(at))
+
+
+def function_at(at: Any) -> Any:
+    """A function with a place to come to grief at."""
+    dist.init_process_group("gloo", timeout=timedelta(seconds=LIMIT_S))
 
     def function(trial: Any) -> float:
-        if trial.number == 1 and RANK == 1:
-            os.kill(os.getpid(), 9)
-        return float(trial["x"])
+        OWN["trial"] = trial.number
+        at("function")
+        return float(trial["learning_rate"])
 
+    return function
+
+
+def trainer_at(at: Any) -> Any:
+    """A Trainer with several."""
+    from tiny import Net
+    from transformers import TrainerCallback
+
+    class Model(Net):
+        def forward(self, pixels: Any, labels: Any) -> Any:
+            if self.training:
+                at("training_step")
+            return super().forward(pixels, labels)
+
+    class Callback(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            at("callback")
+
+    def init(trial: Any) -> Any:
+        OWN["trial"] = trial.number if trial else -1
+        at("model_init")
+        return Model()
+
+    def compute_metrics(prediction: Any) -> dict[str, float]:
+        at("compute_metrics")
+        return {"accuracy": 1.0}
+
+    more = {"compute_metrics": compute_metrics, "callbacks": [Callback()]}
+    return trainer(init, ddp_timeout=LIMIT_S, trainer=more)
+
+
+def terminated(handler: str) -> Any:
+    """A search of three trials, the second of which trains on, the first time, until SIGTERM comes."""
+    from transformers import TrainerCallback
+
+    if handler == "own":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(OWN_EXIT))
+    first = not (FOLDER / "begun.0.json").exists()
+
+    class Training(TrainerCallback):
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            control.should_training_stop = not (first and OWN["trial"] == 1)
+            if not control.should_training_stop:
+                noted("begun", os.getpid())
+
+    return told_of(trainer(fails(()), num_train_epochs=10**6, trainer={"callbacks": [Training()]}))
+
+
+def told_of(objective: Any) -> Any:
+    """Its search, gone on with where there was one before; what its callback heard, and its error, are noted."""
+    told: list[Any] = []
+
+    def finished(trial: hp.Trial) -> None:
+        told.append([trial.number, trial.state, trial.cause])
+        noted("told", told)
+
+    options = {"n_trials": 3, "resume": True, "output_dir": str(FOLDER / "out"), "callbacks": [finished]}
     try:
-        search(function, X, n_trials=5, callbacks=[lambda trial: told.append([trial.number, trial.state, trial.cause])])
+        return seen(search(objective, RATE, **options))
     except hp.SearchError as error:
-        noted("error", [str(error), told])
+        noted("error", str(error))
         raise
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     for name in NAMES:
-        OWN["name"] = name
-        noted(name, globals()[name]())
+        scenario, *arguments = name.split(":")
+        OWN["name"] = scenario
+        noted(scenario, globals()[scenario](*arguments))

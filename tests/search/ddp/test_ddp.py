@@ -8,19 +8,18 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import output_of, wait_for
 from tiny import a_trainer
 
 import hpcompat as hp
 
 SCRIPT = str(Path(__file__).with_name("scenarios.py"))
-ENDS_S = 240.0  # what ends does so in seconds; on a busy machine they stretch
 RECOVERED = (
     "made_here",
     "values_of_rank_0",
@@ -86,7 +85,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
     """One launch goes through all scenarios after which the ranks can go on."""
     folder = tmp_path_factory.mktemp("ddp")
     with torchrun(folder, *RECOVERED) as process:
-        output, _ = process.communicate(timeout=2 * ENDS_S)
+        output = output_of(process)
     assert process.returncode == 0, output
     return reader(folder)
 
@@ -249,7 +248,7 @@ def test_all_ranks_use_the_directories_that_rank_0_made_and_keeps(both):
 
 def test_a_rank_that_raises_in_the_middle_of_a_training_ends_the_search_with_its_trial_told(tmp_path):
     with torchrun(tmp_path, "rank_1_raises_mid_train") as process:
-        output, _ = process.communicate(timeout=ENDS_S)
+        output = output_of(process)
     assert process.returncode != 0
     told = json.loads((tmp_path / "told.0.json").read_text())
     assert told == [[0, "COMPLETE", None], [1, "FAILED", "rank 1: ValueError: odd 1"]], output
@@ -263,7 +262,7 @@ def test_ctrl_c_stops_all_ranks_at_one_step_and_returns_what_is_finished(tmp_pat
         for rank in range(2):
             awaited(tmp_path / f"begun.{rank}.json", process)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=ENDS_S)
+        output = output_of(process)
     assert (tmp_path / "ctrl_c.0.json").exists(), output
     both = reader(tmp_path)
     assert [seen["ranks"] for seen in both("ctrl_c")] == [[0, 1], [0, 1]]
@@ -289,25 +288,125 @@ def test_ctrl_c_on_one_rank_is_one_on_all(tmp_path):
         for rank in range(2):
             awaited(tmp_path / f"begun.{rank}.json", ranks[rank])
         ranks[1].send_signal(signal.SIGINT)
-        outputs = [process.communicate(timeout=ENDS_S)[0] for process in ranks]
+        outputs = [output_of(process) for process in ranks]
     assert [process.returncode for process in ranks] == [0, 0], outputs
     seen = same(reader(tmp_path), "ctrl_c_on_rank_1")
     assert seen["interrupted"]
     assert outcomes(seen) == [DONE, DONE]
 
 
-def test_a_rank_that_dies_ends_the_search_with_its_trial_told(tmp_path):
-    with launched(tmp_path, "rank_1_dies") as ranks:
-        outputs = [process.communicate(timeout=ENDS_S)[0] for process in ranks]
-    assert [process.returncode for process in ranks] == [1, -signal.SIGKILL], outputs
-    error, told = json.loads((tmp_path / "error.0.json").read_text())
-    assert "rank 1: no sign of life" in error
-    assert told == [[0, "COMPLETE", None], [1, "FAILED", "rank 1: no sign of life for 3 s"]]
+class TestOrdeal:
+    """A rank that comes to grief in the second of three trials; and the search that goes on afterwards."""
+
+    LIMIT_S = 20  # scenarios.LIMIT_S
+
+    def outcome(self, folder: Path, rank: int) -> Any:
+        """What the callback of rank 0 was told, and the error of a rank."""
+        told, error = folder / "told.0.json", folder / f"error.{rank}.json"
+        return [json.loads(path.read_text()) if path.exists() else None for path in (told, error)]
+
+    def gone_on(self, folder: Path, name: str) -> list[Any]:
+        """What all ranks return when the search goes on."""
+        with torchrun(folder, name) as process:
+            output = output_of(process)
+        assert process.returncode == 0, output
+        return outcomes(same(reader(folder), "ordeal"))
+
+    @pytest.mark.parametrize(
+        ("where", "rank"),
+        [("model_init", 1), ("training_step", 0), ("callback", 1), ("compute_metrics", 0), ("function", 1)],
+    )
+    def test_rank_that_hangs_fails_its_trial_and_ends_the_search(self, tmp_path, where, rank):
+        name = f"ordeal:sleeps:{where}:{rank}"
+        with torchrun(tmp_path, name) as process:
+            output = output_of(process)
+        assert process.returncode != 0
+        cause = f"rank {rank}: no progress for {self.LIMIT_S} s, while others wait for it (ddp_timeout)"
+        told, error = self.outcome(tmp_path, 0)
+        assert told == [[0, "COMPLETE", None], [1, "FAILED", cause]], output
+        assert cause in error and "resume=True" in error
+        assert self.gone_on(tmp_path, name) == [DONE, ("FAILED", cause), DONE]
+
+    @pytest.mark.parametrize("where", ["training_step", "function"])
+    def test_rank_1_that_is_killed_is_named(self, tmp_path, where):
+        name = f"ordeal:is_killed:{where}:1"
+        with launched(tmp_path, name) as ranks:
+            outputs = [output_of(process) for process in ranks]
+        assert [process.returncode for process in ranks] == [1, -signal.SIGKILL], outputs
+        told, error = self.outcome(tmp_path, 0)
+        pid = (tmp_path / "met").read_text()
+        cause = f"rank 1: its process has ended (pid {pid} on {socket.gethostname()})"
+        assert told == [[0, "COMPLETE", None], [1, "FAILED", cause]]
+        assert cause in error and "resume=True" in error
+        assert self.gone_on(tmp_path, name) == [DONE, ("FAILED", cause), DONE]
+
+    @pytest.mark.parametrize("where", ["training_step", "function"])
+    def test_rank_0_that_is_killed_is_named_by_the_others(self, tmp_path, where):
+        name = f"ordeal:is_killed:{where}:0"
+        with launched(tmp_path, name) as ranks:
+            outputs = [output_of(process) for process in ranks]
+        assert [process.returncode for process in ranks] == [-signal.SIGKILL, 1], outputs
+        _, error = self.outcome(tmp_path, 1)
+        assert "rank 0: " in error and "resume=True" in error, outputs
+        assert self.gone_on(tmp_path, name) == [DONE] * 3  # what it was at is run again
+
+    @pytest.mark.parametrize("rank", [0, 1])
+    def test_rank_that_is_stopped_is_named_by_the_other(self, tmp_path, rank):
+        name = f"ordeal:is_stopped:training_step:{rank}"
+        with launched(tmp_path, name) as ranks:
+            output = output_of(ranks[1 - rank])
+        assert ranks[1 - rank].returncode == 1, output
+        assert f"rank {rank}: " in output and "resume=True" in output  # gloo has no way out for a SearchError to take
+        states = [state for state, _ in self.gone_on(tmp_path, name)]
+        assert states == ["COMPLETE", "COMPLETE" if rank == 0 else "FAILED", "COMPLETE"]
+
+    @pytest.mark.parametrize("rank", [0, 1])
+    def test_search_goes_on_after_a_rank_that_was_killed_under_torchrun(self, tmp_path, rank):
+        name = f"ordeal:is_killed:training_step:{rank}"
+        with torchrun(tmp_path, name) as process:
+            output = output_of(process)
+        assert process.returncode != 0, output
+        assert (tmp_path / "met").exists()
+        states = [state for state, _ in self.gone_on(tmp_path, name)]
+        assert (states[0], states[2]) == ("COMPLETE", "COMPLETE")
+
+
+EXITS = {"own": 70, "none": -signal.SIGTERM}  # scenarios.OWN_EXIT; as by the signal
+
+
+class TestTerminated:
+    """SIGTERM in the second of three trials; and the search that goes on afterwards."""
+
+    @pytest.mark.parametrize("handler", EXITS)
+    @pytest.mark.parametrize("rank", [0, 1])
+    def test_sigterm_for_one_rank_ends_all(self, tmp_path, handler, rank):
+        with launched(tmp_path, f"terminated:{handler}") as ranks:
+            awaited(tmp_path / f"begun.{rank}.json", ranks[rank])
+            ranks[rank].send_signal(signal.SIGTERM)
+            outputs = [output_of(process) for process in ranks]
+        assert [process.returncode for process in ranks] == [EXITS[handler]] * 2, outputs
+        self.goes_on(tmp_path, handler)
+
+    @pytest.mark.parametrize("handler", EXITS)
+    def test_sigterm_for_torchrun_ends_all(self, tmp_path, handler):
+        with torchrun(tmp_path, f"terminated:{handler}") as process:
+            for rank in range(2):
+                awaited(tmp_path / f"begun.{rank}.json", process)
+            process.send_signal(signal.SIGTERM)
+            output = output_of(process)
+        assert process.returncode != 0, output
+        self.goes_on(tmp_path, handler)
+
+    def goes_on(self, folder: Path, handler: str) -> None:
+        """What was interrupted has not failed: it is run again."""
+        assert json.loads((folder / "told.0.json").read_text()) == [[0, *DONE]]
+        with torchrun(folder, f"terminated:{handler}") as process:
+            output = output_of(process)
+        assert process.returncode == 0, output
+        assert outcomes(same(reader(folder), "terminated")) == [DONE] * 3
 
 
 def awaited(path: Path, process: subprocess.Popen[str]) -> None:
     """Wait for a file that a process is to leave."""
-    end = time.monotonic() + ENDS_S
-    while not path.exists():
-        assert process.poll() is None and time.monotonic() < end, process.communicate()[0]
-        time.sleep(0.05)
+    wait_for(lambda: path.exists() or process.poll() is not None, f"{path} never comes")
+    assert path.exists(), process.communicate()[0]
