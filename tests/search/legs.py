@@ -76,6 +76,8 @@ class Legs:
     @property
     def process(self) -> subprocess.Popen[bytes]:
         """What starts them."""
+        if self._process is not None and self._process.poll() is not None:
+            self._kill()
         if self._process is None:
             replies, theirs = os.pipe()
             command = [*(self.way or ()), sys.executable, str(Path(__file__).with_name("killed.py")), str(theirs)]
