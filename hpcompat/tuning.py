@@ -356,7 +356,7 @@ def hyperparameter_search(
     with unknown_names_warn():
         result = search(
             trainer,
-            replace(described, settings=_replaced(described.settings)),
+            replace(described, settings=_replaced(described.settings, compute_objective)),
             name,
             direction,
             n_trials=n_trials,
@@ -432,12 +432,12 @@ def _described(space: Any) -> Described:
     return Described(found, settings_of(document))
 
 
-def _replaced(settings: SearchSettings) -> SearchSettings:
+def _replaced(settings: SearchSettings, compute_objective: Any) -> SearchSettings:
     """What transformers lets a sweep say: its own arguments replace the goal, the metric and the cap."""
     unused = dict(settings.unused)
     if settings.n_trials is not None:
         unused[settings.terms["n_trials"]] = settings.n_trials
-    if settings.metrics not in ((), (LABEL,)):
+    if compute_objective is None and settings.metrics not in ((), (LABEL,)):
         unused[settings.terms["compute_objective"]] = ", ".join(settings.metrics)
     return replace(settings, directions=(), metrics=(), n_trials=None, unused=unused)
 

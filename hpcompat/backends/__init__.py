@@ -214,7 +214,7 @@ COUNTERPARTS = {
     "catch": "every exception in a trial is caught in any case",
     "directions": "use direction=[…]",
     "load_if_exists": "use resume=True",
-    "n_jobs": "threads would share one Trainer: run several processes with one storage= and study_name= of Optuna's",
+    "n_jobs": "threads would share one Trainer: run several processes on one storage= and study_name= of Optuna's",
     "show_progress_bar": "use progress=",
     # of Ray Tune
     "fail_fast": "a trial that fails does not end the search; a callback that returns True does",
