@@ -112,16 +112,8 @@ class SearchResult:
             raise SearchError("a search with several objectives has no one best trial: see pareto_front")
         front = self.pareto_front
         if not front:
-            raise self._no_best()
+            raise no_best(self.trials)
         return front[0]
-
-    def _no_best(self) -> SearchError:
-        complete = [trial for trial in self.trials if trial.state == COMPLETE]
-        error = SearchError(f"none of the {len(self.trials)} trials is complete")
-        if complete:
-            error = SearchError("no complete trial is feasible", _violations(complete))
-        error.trials = self.trials
-        return error
 
     @property
     def pareto_front(self) -> tuple[Trial, ...]:
@@ -176,6 +168,16 @@ class SearchResult:
 def is_eligible(trial: Trial) -> bool:
     """Whether it may be the best: it is complete, and feasible."""
     return trial.state == COMPLETE and trial.is_feasible
+
+
+def no_best(trials: Sequence[Trial]) -> SearchError:
+    """Why none of the trials is the best, with the trials."""
+    complete = [trial for trial in trials if trial.state == COMPLETE]
+    error = SearchError("no complete trial is feasible", _violations(complete))
+    if not complete:
+        error = SearchError(f"none of the {len(trials)} trials is complete")
+    error.trials = tuple(trials)
+    return error
 
 
 def _violations(trials: Sequence[Trial]) -> Iterator[Fault]:

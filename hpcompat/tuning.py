@@ -36,7 +36,7 @@ from hpcompat.space import SearchSpace
 from hpcompat.space.search_space import params_as_drawn
 from hpcompat.space.values import show
 from hpcompat.translators.settings import Described, SearchSettings, describing, settings_of
-from hpcompat.trials import FAILED, SearchResult, Trial
+from hpcompat.trials import FAILED, SearchResult, Trial, no_best
 
 T = TypeVar("T")
 
@@ -345,7 +345,7 @@ def hyperparameter_search(
     default. As there, Optuna prunes by the median unless `pruner=None` is given, `direction` replaces the
     goal of a sweep, whose method and early_terminate count, and a name that nothing takes is warned of.
     `kwargs` go to `search`. Returns a BestRun, or a list of them for several objectives; its `run_summary`
-    is the `SearchResult`.
+    is the `SearchResult`. Raises `SearchError`, with the trials, where no trial is both complete and feasible.
     """
     from transformers.trainer_utils import BestRun
 
@@ -368,6 +368,8 @@ def hyperparameter_search(
         best = result.best
         return BestRun(str(best.number), (best.values or ())[0], dict(best.params), result)
     front = result.pareto_front
+    if not front:
+        raise no_best(result.trials)
     return [BestRun(str(best.number), list(best.values or ()), dict(best.params), result) for best in front]
 
 

@@ -7,11 +7,12 @@ import gc
 import inspect
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
 
+from hpcompat.backends import Suggestion
 from hpcompat.objectives.view import TrialView
 
 _HOLDS = frozenset({"model", "model_wrapped", "optimizer", "lr_scheduler", "deepspeed"})
@@ -35,9 +36,14 @@ def made(model_init: Callable[..., Any], view: TrialView) -> Any:
     return model_init(view) if takes_argument(model_init) else model_init()
 
 
+def remade(model_init: Callable[..., Any], params: Mapping[str, Any]) -> Any:
+    """The model of a trial that had these params; each call has a trial of its own, with nothing set yet."""
+    return made(model_init, TrialView(Suggestion(0, dict(params))))
+
+
 def unbound(model_init: Callable[..., Any]) -> Callable[..., Any]:
     """The model_init behind one that `with_params` has bound to its params."""
-    bound = isinstance(model_init, partial) and model_init.func is made
+    bound = isinstance(model_init, partial) and model_init.func is remade
     return model_init.args[0] if bound else model_init  # type: ignore[attr-defined]
 
 

@@ -24,7 +24,7 @@ from hpcompat.objectives.attempts import Attempt, Setting, conduct
 from hpcompat.objectives.checks import deciding_metric, deciding_metrics
 from hpcompat.objectives.directories import last_checkpoint, writable
 from hpcompat.objectives.given import bring_back, reset, set_aside
-from hpcompat.objectives.models import at_rest, collect, label_smoother, made, references, unbound
+from hpcompat.objectives.models import at_rest, collect, label_smoother, made, references, remade, unbound
 from hpcompat.objectives.reporting import close_reports, log_params, reports_to_wandb, trial_run
 from hpcompat.objectives.scores import Undecided, Values, candidates, numbers
 from hpcompat.objectives.shared_state import SharedState
@@ -121,7 +121,7 @@ def trainer_with(trainer: Any, params: Mapping[str, Any]) -> None:
     set_up(trainer, params)
     trainer.label_smoother = label_smoother(trainer.args, trainer.model)
     if trainer.model_init is not None:
-        trainer.model_init = partial(made, unbound(trainer.model_init), TrialView(Suggestion(0, dict(params))))
+        trainer.model_init = partial(remade, unbound(trainer.model_init), dict(params))
 
 
 def set_up(trainer: Any, params: Mapping[str, Any]) -> None:

@@ -86,6 +86,8 @@ class TrialView(Mapping[str, Any]):
         """Tell the engine's pruner how the trial stands after `step`; a step's first report counts."""
         self._require_one_objective("report")
         value, step = float(value), int(step)
+        if step < 0:  # as Optuna has it
+            raise ValueError(f"step must be 0 or more, got {step}")
         if step not in self.intermediate_values:
             self.intermediate_values[step] = value
             self.told_to_stop = False  # it goes on, on purpose

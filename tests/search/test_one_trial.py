@@ -85,6 +85,10 @@ class TestConstraints:
             called(hp.hyperparameter_search, infeasible, NINE, None, 2, backend=backend)
         assert list(map(str, refusal.value.faults)) == ["room: is above 0 in 2 trials, by 2.5 at the least"]
         assert [trial.constraints["room"] for trial in refusal.value.trials] == [2.5, 3.5]
+        if backend == "optuna":
+            both = {"direction": ["minimize"] * 2, "backend": backend}
+            with pytest.raises(hp.SearchError, match="no complete trial is feasible"):
+                called(hp.hyperparameter_search, lambda trial: [infeasible(trial)] * 2, NINE, None, 2, **both)
 
     def test_the_front_is_among_feasible_trials(self, search, backend):
         def both(trial):

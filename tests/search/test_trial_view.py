@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import enum
+import math
 import pickle
 
+import numpy as np
 import pytest
+import torch
 
 import hpcompat as hp
 from hpcompat.backends import Suggestion
@@ -93,6 +96,79 @@ def test_reports_go_to_the_engine_once_a_step():
     assert trial.should_prune()
     assert heard == [(1.0, 1), (2.0, 2)]
     assert trial.intermediate_values == {1: 1.0, 2: 2.0}
+
+
+class TestNotes:
+    def test_each_goes_to_the_engine_once_and_as_it_is_kept(self):
+        heard = []
+        tell = {"set_user_attr": lambda *note: heard.append(note), "set_constraint": lambda *note: heard.append(note)}
+        trial = TrialView(Suggestion(0, {}, **tell))
+        mine = [1, {"a": (2,)}]
+        trial.set_user_attr("list", mine)
+        trial.set_constraint("room", True)
+        mine.append(2)
+        trial.user_attrs["list"].append(3)
+        trial.constraints["room"] = 9.0
+        with pytest.warns(UserWarning, match=r"constraint 'room': it is 1.0 already, and -1.0 is ignored"):
+            trial.set_constraint("room", -1)
+        assert heard == [("list", [1, {"a": [2]}]), ("room", 1.0)]
+        assert (trial.user_attrs, trial.constraints) == ({"list": [1, {"a": [2]}]}, {"room": 1.0})
+
+    @pytest.mark.parametrize(
+        ("value", "kept"),
+        [
+            (np.float32(0.5), 0.5),
+            (np.int64(3), 3),
+            (np.True_, True),
+            (torch.tensor(2.0), 2.0),
+            (math.inf, math.inf),
+            ("\x00\ud800", "\x00\ud800"),
+            (enum.IntEnum("Size", "LARGE").LARGE, 1),
+            ({"a": {"b": (1, [None])}}, {"a": {"b": [1, [None]]}}),
+        ],
+    )
+    def test_an_attribute_is_as_json_holds_it(self, trial, value, kept):
+        trial.set_user_attr("a", value)
+        assert trial.user_attrs == {"a": kept}
+        assert type(trial.user_attrs["a"]) is type(kept)
+
+    @pytest.mark.parametrize("value", [{1, 2}, b"x", np.ones(2), {"a": {2: 3}}, [object()], [10**5000], lambda: 1, 1j])
+    def test_any_other_value_is_refused_with_its_name(self, trial, value):
+        with pytest.raises(TypeError, match=r"user attribute 'a': expected a JSON value, but .*; "):
+            trial.set_user_attr("a", value)
+        assert trial.user_attrs == {}
+
+    def test_one_that_contains_itself_is_refused(self, trial):
+        around: list[object] = []
+        around.append(around)
+        with pytest.raises(TypeError, match="user attribute 'a'"):
+            trial.set_user_attr("a", around)
+
+    @pytest.mark.parametrize("key", [1, None, "\ud800", ("a",)])
+    def test_a_name_is_text(self, trial, key):
+        for note in (trial.set_user_attr, trial.set_constraint):
+            with pytest.raises(TypeError, match="expected a name that is text"):
+                note(key, 1)
+
+
+class TestToldToStop:
+    @pytest.fixture
+    def trial(self):
+        answers = iter([True, False, False])
+        return TrialView(Suggestion(0, {}, should_prune=lambda: next(answers)))
+
+    def test_it_stays_so_until_the_next_report(self, trial):
+        trial.report(1.0, 1)
+        assert trial.should_prune() and not trial.should_prune()
+        assert trial.told_to_stop
+        trial.report(2.0, 1)  # of a step that was reported: nothing new
+        assert trial.told_to_stop
+        trial.report(2.0, 2)
+        assert not trial.told_to_stop
+
+    def test_a_negative_step_is_refused_as_by_optuna(self, trial):
+        with pytest.raises(ValueError, match="step must be 0 or more, got -1"):
+            trial.report(1.0, -1)
 
 
 def test_several_objectives_have_nothing_to_report():

@@ -67,3 +67,15 @@ def test_dict_fields_are_reached_by_dots_and_by_groups(make_trainer, ours, tmp_p
     ours(trainer, {"lr_scheduler_kwargs": {"num_cycles": hp.Constant(2)}}, n_trials=1, output_dir=str(tmp_path / "2"))
     assert seen == [("cosine_with_restarts", {"num_cycles": 3}), ("cosine_with_restarts", {"num_cycles": 2})]
     assert trainer.args.lr_scheduler_kwargs == {"num_cycles": 1}
+
+
+def test_each_training_has_a_trial_of_its_own(make_trainer):
+    def model_init(trial):
+        assert trial is None or trial.constraints == {}
+        if trial is not None:
+            trial.set_constraint("room", 1)
+        return Net()
+
+    trainer = hp.with_params(make_trainer(model_init), {"width": 2})
+    trainer.train()
+    trainer.train()  # a warning, of a constraint that is set already, would be an error
