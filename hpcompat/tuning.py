@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from itertools import count
 from typing import Any, TypeVar
 
@@ -392,6 +392,13 @@ def with_params(trainer_or_args: T, params: Mapping[str, Any]) -> T:
         hint = "give its .params" if isinstance(params, Trial) else "give a dict by name"
         raise ParamsError("these are no params", [Fault("", f"{show(params)} is a {type(params).__name__}", hint)])
     whole = is_trainer(trainer_or_args)
+    if not whole and (isinstance(trainer_or_args, type) or not is_dataclass(trainer_or_args)):
+        reason = f"expected a Trainer or TrainingArguments, got {show(trainer_or_args)}"
+        raise ParamsError(reason, [Fault("", reason, "give what a trial trained with; the params come second")])
+    if untold := [name for name in params if not isinstance(name, str)]:
+        raise ParamsError(
+            "these are no params", [Fault("", f"{show(name)} is no name", "use texts") for name in untold]
+        )
     if whole:
         faults = list(params_faults(trainer_or_args, params))
     else:

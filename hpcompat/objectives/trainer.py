@@ -29,7 +29,6 @@ from hpcompat.objectives.reporting import close_reports, log_params, reports_to_
 from hpcompat.objectives.scores import Undecided, Values, candidates, numbers
 from hpcompat.objectives.shared_state import SharedState
 from hpcompat.objectives.unused import unused_fields
-from hpcompat.objectives.view import TrialView
 from hpcompat.trials import Trial
 
 # what they print would drown the search's own line a trial

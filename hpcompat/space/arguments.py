@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpcompat.errors import Fault
-from hpcompat.space.values import MOST_BITS, is_scalar, show
+from hpcompat.space.values import MOST_BITS, is_scalar, length, show, unfit
+
+_MOST = 1_000_000
+"""More choices than anyone lists: what a range stands for is not written out."""
 
 
 def flag(name: str, value: Any, faults: list[Fault]) -> None:
@@ -52,7 +55,11 @@ def whole(name: str, value: Any, faults: list[Fault]) -> Any:
         hint = f"write {int(value)}" if whole else _number_hint(value) or other
         faults.append(Fault("", f"{name} is {show(value)}, which is not an int", hint))
         return value
-    return value.__index__()
+    try:
+        return value.__index__()
+    except TypeError:  # an array
+        faults.append(Fault("", f"{name} is {show(value)}, which is not an int", "give an int"))
+        return value
 
 
 def _number_hint(value: Any) -> str:
@@ -64,7 +71,7 @@ def _number_hint(value: Any) -> str:
 
 def sequence(name: str, values: Any, faults: list[Fault]) -> Any:
     if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__") or not hasattr(values, "__len__"):
-        hint = f"put it in a list: [{values!r}]" if is_scalar(values) else "give a list"
+        hint = f"put it in a list: [{show(values)}]" if is_scalar(values) else "give a list"
         faults.append(Fault("", f"{name} is {show(values)}, not a list", hint))
         return values
     if isinstance(values, (set, frozenset)):
@@ -74,16 +81,20 @@ def sequence(name: str, values: Any, faults: list[Fault]) -> Any:
         hint = "give a list of its keys; how likely each one is goes to weights"
         faults.append(Fault("", f"{name} is a {type(values).__name__}, whose values would be lost", hint))
         return values
-    if type(values) in (list, tuple):
-        return _frozen(values)
     if hasattr(values, "tolist") and getattr(values, "ndim", 0) == 1:  # an array of numpy's, a column of pandas'
-        return _frozen(values.tolist())
+        values = values.tolist()
     if hasattr(values, "tolist"):
         faults.append(Fault("", f"{name} is a {type(values).__name__}", "call .tolist() on it"))
         return values
+    if length(values) > _MOST:
+        faults.append(Fault("", f"{name} has more than {_MOST} items", "use Int or Float with a step"))
+        return values
+    if type(values) in (list, tuple):
+        return _frozen(values)
     return _frozen(list(values))
 
 
 def _frozen(values: Any) -> tuple[Any, ...]:
-    # the caller's own lists and dicts may change later; those inside a space may not
-    return tuple([value if is_scalar(value) else copy.deepcopy(value) for value in values])
+    # the caller's own lists and dicts may change later; those inside a space may not. What is no JSON value is
+    # left as it is, a fault: there is no knowing what copying it does
+    return tuple([value if is_scalar(value) or unfit(value) else copy.deepcopy(value) for value in values])

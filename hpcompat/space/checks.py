@@ -15,7 +15,18 @@ from typing import Any
 
 from hpcompat.errors import Fault
 from hpcompat.space import arguments
-from hpcompat.space.laws import SMALLEST, Continuous, Discrete, Even, Gauss, LogUniform, Rounded, Uniform, Weighted
+from hpcompat.space.laws import (
+    SMALLEST,
+    Continuous,
+    Discrete,
+    Even,
+    Gauss,
+    LogDistance,
+    LogUniform,
+    Rounded,
+    Uniform,
+    Weighted,
+)
 from hpcompat.space.supports import Choices, Steps, decimal_ratio
 from hpcompat.space.values import show, unfit
 
@@ -163,6 +174,8 @@ def _grid(kind: str, low: Any, high: Any, log: bool, step: Any, faults: list[Fau
     support = Steps(origin, stride, scale, 0, count, whole)
     if not log:
         return Even(count + 1), support
+    if high < 2 * low:
+        return Rounded(LogDistance(low - step / 2, high - low + step), step / 2, float(step), 0, count), support
     law = LogUniform(low - step / 2, high + step / 2)
     return Rounded(law, float(low), float(step), 0, count), support
 
@@ -175,7 +188,8 @@ def _common(low: float, step: float) -> tuple[int, int, int]:
 
 def _top_share(low: float, high: float, step: float) -> float:
     try:
-        return float(step / high / (math.log(high + step / 2) - math.log(low - step / 2)))
+        # the difference of two logarithms loses what a narrow range consists of
+        return float(step / high / math.log1p((high - low + step) / (low - step / 2)))
     except OverflowError:
         return 0.0
 
@@ -205,7 +219,7 @@ def _weights(weights: Any, values: Any, faults: list[Fault]) -> Any:
     elif min(weights) <= 0:
         faults.append(Fault("", f"a weight is {min(weights)}", "leave out the choices that are never to be drawn"))
     else:
-        total = math.fsum(weights)
+        weights, total = _summed(weights)
         if not math.isclose(total, 1.0, rel_tol=1e-12):
             weights = tuple(weight / total for weight in weights)
         if min(weights) < _FINEST:
@@ -213,6 +227,15 @@ def _weights(weights: Any, values: Any, faults: list[Fault]) -> Any:
         elif min(weights) == max(weights):
             return None
     return weights
+
+
+def _summed(weights: tuple[float, ...]) -> tuple[tuple[float, ...], float]:
+    """The weights and their sum, both scaled down where it is more than a float holds."""
+    try:
+        return weights, math.fsum(weights)
+    except OverflowError:
+        scaled = tuple(weight * 2.0**-128 for weight in weights)
+        return scaled, math.fsum(scaled)
 
 
 def _bell_bounds(mean: float, std: float, low: Any, high: Any, log: bool, step: Any, faults: list[Fault]) -> None:
@@ -228,6 +251,9 @@ def _bell_bounds(mean: float, std: float, low: Any, high: Any, log: bool, step: 
         faults.append(Fault("", f"log=True draws nothing at or below 0, and low is {low}", "leave low out"))
     if log and high is not None and high <= 0:
         faults.append(Fault("", f"log=True draws nothing at or below 0, and high is {high}", "raise high"))
+    if not log and (low is None or high is None) and not math.isfinite(abs(mean) + _REACH * std):
+        hint = "lower them, or set low and high"
+        faults.append(Fault("", f"{mean} ± {_REACH} · {std} is beyond what a float holds", hint))
     if log and ((high is None and mean + _REACH * std > 709) or (low is None and mean - _REACH * std < -744)):
         hint = "mean and std are those of the logarithm; or set low and high"
         faults.append(Fault("", f"exp of {mean} ± {_REACH} · {std} is beyond what a float holds", hint))
@@ -245,7 +271,13 @@ def _bell_step(mean: float, std: float, low: Any, high: Any, log: bool, step: An
             faults.append(
                 Fault("", f"{name} {bound} is no multiple of step {step}", f"{nearest} and {nearest + step} are")
             )
-    if (not log and std / step > 2**40) or abs(mean) > 2**52 * step:
+    tops = [abs(bound) for bound in (low, high) if bound is not None]
+    tops += [math.exp(min(mean + _REACH * std, 709.0))] if log and high is None else []
+    if (
+        any(top > sys.float_info.max * min(step, 1.0) for top in tops)
+        or (not log and std / step > 2**40)
+        or abs(mean) > 2**52 * step
+    ):
         faults.append(Fault("", f"step {step} is too fine beside mean {mean} and std {std}", "leave step out"))
 
 

@@ -78,6 +78,23 @@ class LogUniform:
 
 
 @dataclass(frozen=True, slots=True)
+class LogDistance:
+    """The distance from low > 0 to a point that is uniform in the logarithm between low and low + span.
+
+    Where the span is small beside low, the points themselves are floats too coarse to tell its parts.
+    """
+
+    low: float
+    span: float
+
+    def quantile(self, u: float) -> float:
+        return min(self.low * math.expm1(u * math.log1p(self.span / self.low)), self.span)
+
+    def cdf(self, x: float) -> float:
+        return min(math.log1p(x / self.low) / math.log1p(self.span / self.low), 1.0) if x > 0.0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Gauss:
     """Normal with the given mean and std, truncated to [low, high]; of the logarithm if `log`."""
 

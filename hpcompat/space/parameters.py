@@ -88,7 +88,14 @@ class Parameter:
         (2.5, 4)
         """
         law, support = self._drawn or self._sound()
-        return law.quantile(u) if support is None else support[law.quantile(u)]
+        try:
+            if not 0.0 <= u <= 1.0:
+                raise ValueError(u)
+            u = float(u)  # of numpy's floats the arithmetic would make more of them
+            return law.quantile(u) if support is None else support[law.quantile(u)]
+        except (TypeError, ValueError, AttributeError, ArithmeticError):
+            reason = f"expected a float from 0 to 1, got {show(u)}"
+            raise ParamsError(reason, [Fault("", reason, "a unit float gives a draw")]) from None
 
     def cdf(self, value: Any) -> float:
         """The probability of a draw at or below `value` (for choices: of it and those listed before it).
@@ -99,8 +106,14 @@ class Parameter:
         (0.25, 0.75)
         """
         law, support = self._sound()
-        probability: float = law.cdf(value) if support is None else law.below(self._index(value) + 1)
-        return probability
+        if support is not None:
+            return float(law.below(self._index(value) + 1))
+        if not isinstance(value, (int, float)):
+            raise ParamsError(f"{show(value)} is no value of {show(self, 200)}")
+        try:
+            return float(law.cdf(value))
+        except OverflowError:  # an int beyond every float
+            return 1.0 if value > 0 else 0.0
 
     def unit(self, value: Any) -> float:
         """A `u` with `quantile(u) == value`: for a discrete kind the middle of the value's share.

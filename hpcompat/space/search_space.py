@@ -116,8 +116,12 @@ class SearchSpace(Mapping[str, Entry]):
         {'lr': 4.884765313390345e-05, 'layers': 4}
         """
         source: Any = rng
-        if not hasattr(source, "random"):  # numpy's ints are no seeds to Python
-            source = random.Random(source.__index__() if hasattr(source, "__index__") else source)
+        if not hasattr(source, "random"):
+            try:  # numpy's ints are no seeds to Python
+                source = random.Random(source.__index__() if hasattr(source, "__index__") else source)
+            except (TypeError, ValueError):
+                reason = f"rng must be a generator or a seed, got {show(rng)}"
+                raise ParamsError(reason, [Fault("", reason, "give an int, or a random.Random")]) from None
         draw = source.random
         if self._plain:
             return {name: quantile(draw()) for name, quantile in self._quantiles}
@@ -199,6 +203,9 @@ class SearchSpace(Mapping[str, Entry]):
         >>> SearchSpace({"model": {"layers": Int(1, 4)}}).nest({"model.layers": 2})
         {'model': {'layers': 2}}
         """
+        if type(flat) is not dict and not isinstance(flat, Mapping):
+            hint = "give a dict by dotted name"
+            raise ParamsError("these are no params", [Fault("", f"expected a dict, got {show(flat)}", hint)])
         if self._flat:
             return {name: flat[name] for name in self._entries if name in flat}
 
@@ -235,6 +242,9 @@ class SearchSpace(Mapping[str, Entry]):
         >>> SearchSpace({"optim": Categorical(["adamw", "sgd"]), "lr": Float(0, 1)}).fix(optim="sgd")
         SearchSpace({'optim': Constant('sgd'), 'lr': Float(0.0, 1.0)})
         """
+        if not isinstance(pinned, Mapping):
+            hint = "give a dict by name, or keywords"
+            raise ParamsError("these cannot be pinned", [Fault("", f"expected a dict, got {show(pinned)}", hint)])
         leaves = {leaf.name: leaf for leaf in self.leaves}
         given = {**pinned, **more}
         pins = {

@@ -39,7 +39,10 @@ class Leaf(NamedTuple):
     def active(self, flat: Mapping[str, Any]) -> bool:
         """Whether the parameter is active beside these values, by dotted name, of its parents."""
         for parent, accepted in self.gates:
-            if parent not in flat or identity(flat[parent]) not in accepted:
+            try:
+                if parent not in flat or identity(flat[parent]) not in accepted:
+                    return False
+            except (TypeError, RecursionError):  # unhashable or bottomless: no value that any parent has
                 return False
         return True
 
@@ -170,6 +173,8 @@ def near(name: str, leaves: Mapping[str, Leaf], otherwise: str) -> str:
     """The way out where a name is none of the leaves': one like it, or what else there is to say."""
     from difflib import get_close_matches
 
+    if not isinstance(name, str):
+        return otherwise
     inner = [other for other in leaves if other.endswith(f".{name}")]
     close = inner or get_close_matches(name, leaves, 1)
     return f"did you mean {close[0]!r}?" if close else otherwise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Hashable, Sequence
 from enum import Enum
 from os import PathLike
@@ -95,6 +96,14 @@ def fresh(value: Any) -> Any:
 def fresh_list(values: Sequence[Any]) -> list[Any]:
     """A list of the values, `fresh` each."""
     return list(values) if SCALARS.issuperset(map(type, values)) else list(map(fresh, values))
+
+
+def length(values: Any) -> int:
+    """How many items there are, also where Python cannot say: range(10**30)."""
+    try:
+        return len(values)
+    except OverflowError:
+        return sys.maxsize
 
 
 def count(number: int, noun: str) -> str:

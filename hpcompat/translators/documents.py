@@ -16,6 +16,7 @@ _DEEPEST = 500
 
 def load(text: str | bytes) -> Any:
     """The data of a JSON or, with PyYAML, a YAML text. Raises `TranslationError`."""
+    text = bytes(text) if isinstance(text, bytes) else str(text)  # PyYAML takes no subclass of either
     try:
         return json.loads(text, object_pairs_hook=once)
     except TranslationError:

@@ -49,7 +49,10 @@ def receive(p: Parameter, raw: Any) -> Any:
     if (type(raw) in (int, float) and isinstance(p, (Float, Int))) or (
         p.kind == "normal" and type(raw) in (int, float)
     ):
-        value = _snap(p, raw)
+        try:
+            value = _snap(p, raw)
+        except (OverflowError, ValueError):  # infinite, not a number, or an int that no float holds
+            value = None
         if value is not None:
             return value
     raise ParamsError(f"{show(raw)} is no value of {show(p, 200)}")
@@ -71,8 +74,6 @@ def receiver(p: Any) -> Callable[[Any], Any]:
 
 
 def _snap(p: Any, raw: float) -> Any:
-    if not math.isfinite(raw):
-        return None
     if p.support is None:
         low, high = p._range()
         value = min(max(float(raw), low), high)
@@ -124,7 +125,7 @@ def label(p: Any, index: int) -> str:
 
 def _from_label(p: Any, raw: Any) -> Any:
     place = raw.partition(":")[0] if isinstance(raw, str) else ""
-    if place.isdecimal() and int(place) < len(p.choices) and label(p, int(place)) == raw:
+    if place.isdecimal() and len(place) < 10 and int(place) < len(p.choices) and label(p, int(place)) == raw:
         return p.support[int(place)]
     raise ParamsError(f"{show(raw)} is no label of {show(p, 200)}")
 

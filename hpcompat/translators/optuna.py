@@ -267,18 +267,24 @@ def read_study(study: Any) -> SearchSpace:
     Raises `TranslationError` where trials differ: what made a parameter active is not recorded.
     """
     found: dict[str, Any] = {}
-    trials = [trial for trial in study.trials if trial.distributions]
+    trials = list(study.trials)
+    if not all(isinstance(getattr(trial, "distributions", None), Mapping) for trial in trials):
+        refuse(f"expected a study of Optuna, got {show(study)}", "give a study; a SearchResult has its .space")
+    trials = [trial for trial in trials if trial.distributions]
 
     def one(name: str) -> Parameter:
-        drawn = {trial.distributions.get(name) for trial in trials}
-        if None in drawn:
+        if not all(name in trial.distributions for trial in trials):
             refuse(
                 "is not in every trial, and a study does not say when it is",
                 "read the function that suggests",
             )
-        if len(drawn) > 1:
+        # Optuna's distributions of lists or dicts have no hash, and to them 1 and True are one choice
+        parameters = [_read_distribution(trial.distributions[name]) for trial in trials]
+        if faulty := next((parameter for parameter in parameters if parameter.faults), None):
+            return faulty
+        if len(set(parameters)) > 1:
             refuse("has a different range in different trials", "read the function that suggests")
-        return _read_distribution(drawn.pop())
+        return parameters[0]
 
     for trial in trials:
         found |= dict.fromkeys(trial.distributions)

@@ -213,8 +213,7 @@ def _bell(domain: Any, law: Any, q: Any = None) -> Parameter:
 
 
 def _int(lower: Any, upper: Any, log: bool) -> Parameter:
-    if not type(lower) is type(upper) is int:
-        lower, upper = number("lower", lower, True), number("upper", upper, True)
+    lower, upper = number("lower", lower, True), number("upper", upper, True)
     if lower >= upper:
         refuse(f"lower {lower} is not below upper {upper}, which Ray's ints leave out", "raise upper")
     if upper - lower == 1:
@@ -272,9 +271,10 @@ _QUANTISED = {
 
 
 def _choice(categories: Any) -> Parameter:
-    if not SCALARS.issuperset(map(type, categories)) and resolvable(list(categories)):
+    parameter = choices(categories)
+    if not parameter.faults and not SCALARS.issuperset(map(type, categories)) and resolvable(list(categories)):
         refuse("a choice holds code or a grid for Ray to resolve", "give it a name of its own")
-    return choices(categories)
+    return parameter
 
 
 def _read_rare(domain: Any, searcher: Searcher) -> Parameter:
@@ -371,7 +371,7 @@ def _read(thing: Any, searcher: Searcher, written: bool, depth: int) -> Any:
         if written and _is_call(thing):
             return _read_form(thing, searcher)
         return _read_group(thing, searcher, written, depth + 1) or Constant({})
-    if any(map(_is_domain, _inside(thing, 0))):
+    if any(map(_is_domain, _inside(thing))):
         refuse("a list holds domains", "give each of them a name")
     if callable(thing):
         refuse("it is a function", "compute it in the training function instead")
@@ -384,8 +384,12 @@ def _read_form(thing: Mapping[str, Any], searcher: Searcher) -> Parameter:
     return read_call(thing["call"], args, kwargs, searcher=searcher)
 
 
-def _inside(thing: Any, depth: int) -> Iterator[Any]:
-    if isinstance(thing, (list, tuple)) and depth < MOST_LEVELS:
-        for item in thing:
-            yield item
-            yield from _inside(item, depth + 1)
+def _inside(thing: Any) -> Iterator[Any]:
+    """The items of a list and of the lists in it, those of each once."""
+    waiting, seen = [thing], set[int]()
+    while waiting:
+        items = waiting.pop()
+        if isinstance(items, (list, tuple)) and id(items) not in seen:
+            seen.add(id(items))
+            yield from items
+            waiting += items

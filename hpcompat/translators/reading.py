@@ -16,10 +16,11 @@ from hpcompat.space.parameters import Categorical, Constant, Float, Int, Paramet
 from hpcompat.space.serial import read_value
 from hpcompat.space.structure import MOST_LEVELS
 from hpcompat.space.supports import decimal_ratio
-from hpcompat.space.values import identity, show, unfit
+from hpcompat.space.values import identity, length, show, unfit
 
 MOST_PARAMETERS = 100_000
 MOST_CHOICES = 1_000_000
+_FAR = 2**1023
 
 
 class TooDeep(TranslationError):
@@ -44,14 +45,15 @@ def read_by_call(
 
     Raises `TranslationError` for arguments that the signature does not take.
     """
-    if not isinstance(args, (list, tuple)) or not isinstance(kwargs or {}, Mapping):
+    kwargs = {} if kwargs is None else kwargs
+    if not isinstance(args, (list, tuple)) or not isinstance(kwargs, Mapping):
         refuse(f"its arguments are {show(args)} and {show(kwargs)}", "a list, and a dict by name")
     try:
-        return reader(*given, *args, **(kwargs or {}))
+        return reader(*given, *args, **kwargs)
     except TypeError:
         # binding first would treble the time that a call takes to read
         try:
-            inspect.signature(reader).bind(*given, *args, **(kwargs or {}))
+            inspect.signature(reader).bind(*given, *args, **kwargs)
         except TypeError as error:
             refuse(f"{name} does not take these arguments ({error})", hint)
         refuse(f"{name} does not take the arguments {show(args)} and {show(kwargs)}", hint)
@@ -160,8 +162,10 @@ def assemble(dialect: str, entries: Mapping[str, Any]) -> SearchSpace:
 
 
 def number(name: str, value: Any, whole: bool = False) -> Any:
-    """A bound as a number; a text that reads as one is taken for it, since YAML 1.1 makes a text of 1e-5."""
-    if type(value) is int or (type(value) is float and not whole):
+    """A bound as an int or a float; a text that reads as one is taken for it, since YAML 1.1 makes a text of 1e-5."""
+    if type(value) is int and -_FAR < value < _FAR:
+        return value
+    if type(value) is float and not whole:
         return value
     if isinstance(value, str):
         try:
@@ -170,14 +174,15 @@ def number(name: str, value: Any, whole: bool = False) -> Any:
             refuse(f"{name} is {show(value)}, not a number")
     if isinstance(value, bool) or not hasattr(value, "__float__"):
         refuse(f"{name} is {show(value)}, not a number")
-    if not whole:
-        return value
-    if isinstance(value, float) and not value.is_integer():
-        refuse(f"{name} is {value}, not a whole number", "use whole bounds, or a kind that draws fractions")
     try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        refuse(f"{name} is {show(value)}, not a whole number")
+        fraction = float(value)
+    except (TypeError, ValueError, OverflowError):  # an array, or an int of 400 digits
+        refuse(f"{name} is {show(value)}, not a number that a float holds", "give a smaller one")
+    if not whole:
+        return value if isinstance(value, int) else fraction
+    if not fraction.is_integer():
+        refuse(f"{name} is {show(value)}, not a whole number", "use whole bounds, or a kind that draws fractions")
+    return int(value)
 
 
 def span(low: Any, high: Any, *, log: bool = False, step: Any = None, whole: bool = False) -> Parameter:
@@ -215,8 +220,8 @@ def choices(values: Any, weights: Any = None, ordered: bool = False) -> Paramete
             return parameter
     if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__") or not hasattr(values, "__len__"):
         refuse(f"its choices are {show(values)}, not a list", "put them in a list")
-    if len(values) > MOST_CHOICES:
-        refuse(f"it lists {len(values)} choices", f"{MOST_CHOICES} at most")
+    if length(values) > MOST_CHOICES:
+        refuse(f"it lists more than {MOST_CHOICES} choices", "list fewer, or use a range with a step")
     values = list(values)
     for value in values:
         if (why := unfit(value)) is not None:

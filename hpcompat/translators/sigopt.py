@@ -190,18 +190,23 @@ def _low_high(config: Mapping[str, Any], whole: bool) -> tuple[Any, Any]:
     return low, high
 
 
+def _is_log(config: Mapping[str, Any]) -> bool:
+    transformation = config.get("transformation")
+    if transformation is not None and (not isinstance(transformation, str) or transformation not in ("none", "log")):
+        refuse(f"its transformation is {show(transformation)}", 'write "log", or leave it out')
+    return transformation == "log"
+
+
 def _double(config: Mapping[str, Any]) -> Parameter:
     if config.get("grid") is not None:
         return _read_grid(config, float)
     low, high = _low_high(config, False)
-    transformation, prior = config.get("transformation"), config.get("prior")
-    if transformation not in (None, "none", "log"):
-        refuse(f"its transformation is {show(transformation)}", 'write "log", or leave it out')
+    log, prior = _is_log(config), config.get("prior")
     if prior is None:
-        return span(low, high, log=transformation == "log")
+        return span(low, high, log=log)
     if not isinstance(prior, Mapping) or prior.get("name") != "normal":
         refuse(f"its prior is {show(prior)}", "only a normal prior has a counterpart elsewhere")
-    if transformation == "log":
+    if log:
         refuse("SigOpt has no prior on a logarithmic scale", "leave out the transformation or the prior")
     mean, std = number("mean", prior.get("mean")), number("scale", prior.get("scale"))
     return Normal(mean, std, low=low, high=high)
@@ -224,7 +229,7 @@ def _read_grid(config: Mapping[str, Any], kind: type) -> Parameter:
     grid = config["grid"]
     if not isinstance(grid, (list, tuple)) or len(grid) < 2:
         refuse(f"its grid is {show(grid)}", "a grid is a list of two or more numbers")
-    if config.get("transformation") not in (None, "none") or config.get("prior") is not None:
+    if _is_log(config) or config.get("prior") is not None:
         refuse("a grid with a transformation or a prior has no counterpart elsewhere", "leave it out")
     values = tuple(sorted(kind(number("a grid value", value, kind is int)) for value in grid))
     parameter = choices(values, ordered=True)
@@ -251,7 +256,7 @@ def _categories(values: Any) -> Parameter:
     names: list[Any] = [value.get("name") if isinstance(value, Mapping) else value for value in values]
     for name in names:
         if not isinstance(name, str) or not 1 <= len(name.strip()) <= 50:
-            hint = f"write {str(name)!r}" if isinstance(name, (int, float)) else ""
+            hint = f"write {show(name)!r}" if isinstance(name, (int, float)) else ""
             refuse(f"{show(name)} is no category: SigOpt takes texts of 1–50 characters", hint)
     stripped = [name.strip() for name in names]
     if len(set(stripped)) < len(stripped):
@@ -318,12 +323,13 @@ def from_sigopt(thing: Any) -> SearchSpace:
     """
     thing = _as_json(thing)
     if isinstance(thing, Mapping):
-        if thing.get("linear_constraints"):
+        if _is_given(thing.get("linear_constraints")):
             refuse(
                 "linear constraints have no counterpart elsewhere",
                 "sample without them, and fail what breaks them",
             )
-        parameters, conditionals = thing.get("parameters"), thing.get("conditionals") or []
+        parameters, conditionals = thing.get("parameters"), thing.get("conditionals")
+        conditionals = conditionals if _is_given(conditionals) else []
     else:
         parameters, conditionals = thing, []
     if not isinstance(parameters, (list, tuple)) or not isinstance(conditionals, (list, tuple)):
@@ -346,6 +352,11 @@ def _as_json(thing: Any) -> Any:
     if isinstance(thing, (list, tuple)):
         return [each.to_json() if is_client_object(each) else each for each in thing]
     return thing.to_json() if is_client_object(thing) else thing
+
+
+def _is_given(items: Any) -> bool:
+    """Whether there is something: a server writes null or an empty list where there is nothing."""
+    return items is not None and not (isinstance(items, (list, tuple, Mapping)) and not items)
 
 
 def _name(config: Any) -> Any:

@@ -209,7 +209,7 @@ def levels(space: Mapping[str, Any], dialect: str, **options: Any) -> tuple[Leve
 
 def room_of(dialect: str) -> Any:
     """The module of a dialect. Raises `TranslationError`, saying which there are."""
-    if dialect not in DIALECTS:
+    if not isinstance(dialect, str) or dialect not in DIALECTS:
         hint = f"one of {', '.join(DIALECTS)}"
         raise TranslationError("unknown dialect", [Fault("", f"{show(dialect)} is no dialect", hint)])
     return import_module(f"hpcompat.translators.{dialect}")

@@ -22,7 +22,7 @@ from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
 from hpcompat.space.structure import MOST_LEVELS
 from hpcompat.space.supports import decimal_ratio
-from hpcompat.space.values import fresh, show
+from hpcompat.space.values import fresh, show, unfit
 from hpcompat.translators import documents, names
 from hpcompat.translators.limits import Rule
 from hpcompat.translators.reading import (
@@ -75,7 +75,11 @@ def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
         for name in options
         if name not in SWEEP_KEYS | {"method", "metric", "goal"}
     ]
-    if options["method"] not in METHODS:
+    faults += [
+        Fault(name, *why) for name, value in options.items() if name in SWEEP_KEYS and (why := unfit(value)) is not None
+    ]
+    method = options["method"] if isinstance(options["method"], str) else None
+    if method not in METHODS:
         faults.append(Fault("method", f"is {show(options['method'])}", f"one of {', '.join(METHODS)}"))
     metric = options.get("metric")
     named = metric.get("name") if isinstance(metric, Mapping) else metric
@@ -83,9 +87,10 @@ def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     goal = metric.get("goal", goal) if isinstance(metric, Mapping) else goal
     if metric is not None and not (isinstance(named, str) and named):
         faults.append(Fault("metric", f"is {show(metric)}", "give the name of a logged metric"))
-    if metric is None and options["method"] == "bayes":
+    if metric is None and method == "bayes":
         faults.append(Fault("metric", "is missing, and method='bayes' needs one", METRIC))
-    if goal not in ("minimize", "maximize"):  # the engine silently takes any other text for minimize
+    # the engine silently takes any other text for minimize
+    if not isinstance(goal, str) or goal not in ("minimize", "maximize"):
         faults.append(Fault("goal", f"is {show(goal)}", "minimize or maximize"))
     if faults:
         raise TranslationError("these options make no sweep", faults)
@@ -302,8 +307,10 @@ def read_parameter(config: Any, method: str = "random") -> Parameter:
             f"{show(config)} is no parameter of a sweep",
             'write {"value": …}, {"values": […]} or {"min": …, "max": …}',
         )
-    distribution = config.get("distribution") or _inferred(config)
-    if distribution in ("beta", "q_beta"):
+    distribution = config.get("distribution")
+    if distribution is None or (isinstance(distribution, str) and not distribution):
+        distribution = _inferred(config)
+    if isinstance(distribution, str) and distribution in ("beta", "q_beta"):
         refuse("a beta distribution has no counterpart elsewhere", "use normal or uniform")
     if not isinstance(distribution, str) or distribution not in READERS:
         refuse(f"{show(distribution)} is no distribution of W&B", f"one of {', '.join(READERS)}")
