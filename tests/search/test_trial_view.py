@@ -79,7 +79,7 @@ def test_what_is_not_in_the_space_says_so(trial):
 
 
 def test_what_nobody_asked_for_is_known(trial):
-    assert trial.unread == ["lr", "optim", "model", "a.b"]
+    assert trial.unread == ["lr", "optim", "model.layers", "a.b"]
     _ = trial["model.layers"], trial.suggest_int("a.b", 1, 2)
     assert trial.unread == ["lr", "optim"]
     _ = trial.params

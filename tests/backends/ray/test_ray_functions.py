@@ -7,7 +7,7 @@ import signal
 
 import optuna
 import pytest
-from patience import Patience
+from patience import Patience, wait_for
 from ray import tune
 from ray.tune.search import ConcurrencyLimiter, Repeater, Searcher
 from ray.tune.search.bayesopt import BayesOptSearch
@@ -176,8 +176,7 @@ def test_of_what_ran_at_the_same_time_nothing_is_lost(ours, tmp_path):
 
     def metrics(trial):
         (meeting / str(trial.number)).touch()
-        while len(list(meeting.iterdir())) < 2:
-            time.sleep(0.01)
+        wait_for(lambda: len(list(meeting.iterdir())) >= 2, "the other trial never began")
         return {"f1": trial["x"], "accuracy": 0.5}
 
     with pytest.raises(hp.SearchError, match="which metric is the objective"):
@@ -385,3 +384,10 @@ def test_a_sampler_of_optunas_hears_of_constraints_and_adds_its_own(ours):
     assert [trial.constraints for trial in result.trials] == [
         {"0": trial.params["n"] - 2, "room": trial.params["x"] - 2} for trial in result.trials
     ]
+
+
+def test_params_that_no_trial_has_read_are_named(ours):
+    space = {"x": hp.Float(0.0, 1.0), "y": hp.Int(1, 9)}
+    with pytest.warns(UserWarning, match="no trial has read 'y'"):
+        result = ours(lambda trial: trial["x"], space, n_trials=2)
+    assert result.unread == ("y",)
