@@ -109,8 +109,9 @@ class Runs:
                 if not self._is_marked(directory):
                     raise OSError(errno.EPERM, f"it stays, for its {MARK} does not say that this search made it")
                 remove_checkpoints(directory)
-                directory.remove(MARK)  # last: what is half removed can still be told
-                is_empty = not directory.names()
+                is_empty = directory.names() == [MARK]
+                if is_empty:
+                    directory.remove(MARK)  # last: what is half removed can still be told
             if is_empty:
                 with Directory(root) as top, top.below(os.path.relpath(os.path.dirname(path), root)) as parent:
                     parent.remove_empty(os.path.basename(path))
