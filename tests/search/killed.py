@@ -55,10 +55,10 @@ def watched(tell: Tell) -> None:
     def write(file: int, data: bytes) -> int:
         nonlocal record
         record = data.startswith(b'{"number"')
-        if not record:
+        if not record and not data.startswith(b'{"begun"'):
             return _write(file, data)
         half = _write(file, data[: len(data) // 2])
-        tell("half")
+        tell("half" if record else "noting")
         return half + _write(file, data[half:])
 
     def fsync(file: int) -> None:

@@ -26,6 +26,7 @@ SOAKS = "HPCOMPAT_KILLS" in os.environ  # Ray's workers end in the middle of a t
 
 WRITING = ("half", "written", "synced", "told")  # of the journal; by the process that drives the search
 TRYING = ("begun", "tried")  # by Ray's workers, under Ray
+NOTING = ("noting",)  # that a trial has begun; not under Ray, where it does not end the search
 MAKING = ("making", "made")
 # they try for a minute to tell Ray's head that their node has died, and it is dead as well
 SLOW = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
@@ -33,7 +34,7 @@ SLOW = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 def a_moment(trains: bool, backend: str, number: int) -> Moment:
     """Any, of the first trials of a leg."""
-    there = WRITING if backend == "ray" else (*WRITING, *TRYING, *(MAKING if trains else ()))
+    there = WRITING if backend == "ray" else (*WRITING, *TRYING, *NOTING, *(MAKING if trains else ()))
     if random.random() < 0.4:
         return Moment(random.choice((*WRITING, *TRYING)), random.randint(1, 2), random.randint(1, 5), number)
     return Moment(random.choice(there), random.randint(1, 2), 0, number)
@@ -62,6 +63,8 @@ def killed_and_resumed(legs: Legs, out: Path, backends: list[str], trains: bool 
         go_on(backend, signal.SIGKILL)
         if SOAKS and random.random() < 0.2:
             go_on(backend, signal.SIGINT)
+        if SOAKS and backend != "ray" and random.random() < 0.2:
+            go_on(backend, signal.SIGTERM)
     leg = go_on(backends[-1])
 
     assert not leg.private_directories()
