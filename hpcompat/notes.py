@@ -105,8 +105,8 @@ def _plain_number(value: Any) -> Any:
 def _odd_keys(value: Any) -> tuple[str, str] | None:
     """What `unfit` says of a dict whose keys are not strings: `json` would turn 1 into "1"."""
     if isinstance(value, Mapping):
-        odd = next((key for key in value if not isinstance(key, str)), None)
-        return unfit({odd: None}) if odd is not None else _odd_keys(list(value.values()))
+        odd = [key for key in value if not isinstance(key, str)]
+        return unfit(dict.fromkeys(odd)) if odd else _odd_keys(list(value.values()))
     if isinstance(value, (list, tuple)):
         return next((fault for item in value if (fault := _odd_keys(item))), None)
     return None
@@ -120,7 +120,7 @@ def dump_notes(trial: Trial) -> str | None:
     """
     notes = {"constraints": dict(trial.constraints), "user_attrs": dict(trial.user_attrs)}
     kept = {name: value for name, value in notes.items() if value}
-    return json.dumps(kept) if kept else None
+    return json.dumps(kept, default=repr) if kept else None  # a study of the user's own may hold anything
 
 
 def load_notes(text: Any) -> dict[str, Any]:
@@ -144,4 +144,7 @@ def load_constraints(found: Mapping[str, Any]) -> dict[str, float]:
     """Constraint values that were stored. Raises `TypeError` or `ValueError` for what are none."""
     if not all(type(value) in (int, float) for value in found.values()):
         raise TypeError(f"constraints are numbers by name, and {show(found)} are not")
-    return {str(name): float(value) for name, value in found.items()}
+    try:
+        return {str(name): float(value) for name, value in found.items()}
+    except OverflowError as error:
+        raise ValueError(f"{show(found)}: {error}") from error

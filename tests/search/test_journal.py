@@ -285,3 +285,14 @@ def test_a_callback_that_raises_ends_the_search_and_loses_nothing(ours):
         ours(parabola, X, n_trials=9, callbacks=[fails])
     assert [trial.number for trial in error.value.trials] == [0, 1, 2]
     assert isinstance(error.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("constraints", [{"room": "much"}, {"room": None}, {"room": True}, [1], {"room": 10**400}])
+def test_constraints_that_are_no_numbers_are_damage(search, out, constraints):
+    search(n_trials=1)
+    path = os.path.join(out, FILE)
+    first, last = lines(out)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"{first}\n{json.dumps({**json.loads(last), 'constraints': constraints})}\n")
+    with pytest.raises(hp.SearchError, match="is damaged\n  line 2: "):
+        search(boom, resume=True)

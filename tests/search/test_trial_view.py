@@ -132,7 +132,9 @@ class TestNotes:
         assert trial.user_attrs == {"a": kept}
         assert type(trial.user_attrs["a"]) is type(kept)
 
-    @pytest.mark.parametrize("value", [{1, 2}, b"x", np.ones(2), {"a": {2: 3}}, [object()], [10**5000], lambda: 1, 1j])
+    @pytest.mark.parametrize(
+        "value", [{1, 2}, b"x", np.ones(2), {"a": {2: 3}}, {None: 1}, [object()], [10**5000], lambda: 1, 1j]
+    )
     def test_any_other_value_is_refused_with_its_name(self, trial, value):
         with pytest.raises(TypeError, match=r"user attribute 'a': expected a JSON value, but .*; "):
             trial.set_user_attr("a", value)
