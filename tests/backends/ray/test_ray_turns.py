@@ -1,0 +1,62 @@
+"""Searches on Ray that one process makes at the same time, and its generators meanwhile."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import numpy as np
+import pytest
+
+import hpcompat as hp
+
+X = {"x": hp.Float(0.0, 4.0)}
+
+
+def identity(trial):
+    return trial["x"]
+
+
+def values(result):
+    return [trial.value for trial in result.trials]
+
+
+@pytest.mark.filterwarnings("ignore:another thread searches on ray:UserWarning")
+def test_two_threads_search_in_turn(ours):
+    def search(seed):
+        try:
+            found[seed] = values(ours(identity, X, n_trials=2, seed=seed))
+        except BaseException as error:
+            found[seed] = error
+
+    found = {}
+    threads = [threading.Thread(target=search, args=[seed]) for seed in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {seed: values(ours(identity, X, n_trials=2, seed=seed)) for seed in (1, 2)}
+
+
+def test_search_begun_by_a_callback_of_another_is_refused(ours):
+    refused = []
+
+    def callback(trial):
+        with pytest.raises(hp.BackendError, match="a search on ray runs already") as refusal:
+            ours(identity, X, n_trials=1)
+        refused.append(refusal)
+
+    assert len(ours(identity, X, n_trials=1, callbacks=[callback]).trials) == len(refused) == 1
+
+
+def test_global_generators_are_the_caller_s_own_under_hyperband(ours):
+    def states(trial=None):
+        seen.append((random.getstate(), np.random.get_state()[1].tolist(), np.random.get_state()[2]))
+
+    seen = []
+    random.seed(3)
+    np.random.seed(3)
+    states()
+    ours(identity, X, n_trials=2, seed=0, pruner="hyperband", callbacks=[states])
+    states()
+    assert all(each == seen[0] for each in seen)
