@@ -107,7 +107,8 @@ def steadily(
         except SigOptException as error:
             status = getattr(error, "status_code", 0)
             if status == 403:
-                raise SearchError(f"the SigOpt server refuses the token: {_said(error)}", [TOKEN_HINT, *hints]) from error
+                refusal = f"the SigOpt server refuses the token: {_said(error)}"
+                raise SearchError(refusal, [TOKEN_HINT, *hints]) from error
             passing = isinstance(error, ConnectionException) or status >= 500 or status == 429
             if not passing:
                 raise SearchError(f"the SigOpt server refuses this: {error}", hints) from error
