@@ -44,6 +44,7 @@ class Line:
         self.rank = rank
         self.size = size
         self.patience = float("inf")
+        self._lost: str | None = None
         self._questions: queue.SimpleQueue[tuple[futures.Future[Any], str, Any] | None] = queue.SimpleQueue()
         threading.Thread(target=self._serve, name="hpcompat-line", daemon=True).start()
 
@@ -82,6 +83,8 @@ class Line:
         self._questions.put(None)
 
     def _ask(self, operation: str, *arguments: Any) -> Any:
+        if self._lost is not None:
+            raise unreachable(self._lost)
         answer: futures.Future[Any] = futures.Future()
         self._questions.put((answer, operation, arguments))
         waited = 0.0
@@ -91,9 +94,11 @@ class Line:
             except futures.TimeoutError:
                 waited += _TICK_S
                 if waited > self.patience:
-                    raise unreachable(f"has not answered for {waited:.0f} s") from None
+                    self._lost = f"has not answered for {waited:.0f} s"
+                    raise unreachable(self._lost) from None
             except RuntimeError as error:  # torch.distributed.DistNetworkError is one
-                raise unreachable(f"is gone ({str(error).splitlines()[0]})") from error
+                self._lost = f"is gone ({str(error).splitlines()[0]})"
+                raise unreachable(self._lost) from error
 
     def _serve(self) -> None:
         while (question := self._questions.get()) is not None:

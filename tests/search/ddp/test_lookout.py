@@ -128,5 +128,7 @@ class TestStore:
         line.patience = 0.05
         with pytest.raises(SearchError, match=r"rank 0: the store of .* has not answered for \d+ s"):
             line.has("key")
+        with pytest.raises(SearchError, match="has not answered"):
+            line.put("key")  # without waiting again: the double has no `set`
         answers.set()
         line.close()
