@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -17,7 +19,7 @@ from typing import Any
 from hpcompat.errors import Fault, HpcompatError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.translators.define_by_run.finding import takes_no_trial
-from hpcompat.translators.documents import load, once
+from hpcompat.translators.documents import MAX_BYTES, load, once, refuse_size
 from hpcompat.translators.optuna import from_optuna
 from hpcompat.translators.ray import Searcher, from_ray
 from hpcompat.translators.reading import refuse
@@ -129,12 +131,12 @@ def parse(text: str | bytes, name: str = "") -> Any:
 def _thing(file: str) -> tuple[Any, bool]:
     """What FILE names, and whether it is text."""
     if file == "-":
-        return getattr(sys.stdin, "buffer", sys.stdin).read(), True
+        return _bounded(getattr(sys.stdin, "buffer", sys.stdin)), True
     if Path(file).exists():
         if file.endswith(".py"):
             names = ", ".join(_names(file)[:10]) or "none"
             raise NothingThere(f"{file} is Python code: name the space in it as {file}:NAME (its names: {names})")
-        return Path(file).read_bytes(), True
+        return _contents(file), True
     code, _, name = file.rpartition(":")
     if not code or not all(part.isidentifier() for part in name.split(".")):
         raise NothingThere(f"there is no file {file}")
@@ -146,11 +148,29 @@ def _thing(file: str) -> tuple[Any, bool]:
     return thing, False
 
 
+def _contents(file: str) -> bytes:
+    """What is in a file. Raises OSError for a pipe or a device, which may hold back or go on for ever."""
+    descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer lets us in
+    with open(descriptor, "rb") as stream:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise OSError("expected a regular file, got a pipe or a device; - is the standard input")
+        return _bounded(stream)  # type: ignore[return-value]
+
+
+def _bounded(stream: Any) -> str | bytes:
+    """What a stream holds, where that is no more than a search space can be."""
+    text: str | bytes = stream.read(MAX_BYTES + 1)
+    return text if len(text) <= MAX_BYTES else refuse_size()
+
+
 def _names(file: str) -> list[str]:
     """The names that a Python file gives to objects, without running it."""
     try:
-        body = ast.parse(Path(file).read_bytes()).body
-    except (SyntaxError, ValueError):
+        body = ast.parse(_contents(file)).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     functions = [node.name for node in body if isinstance(node, ast.FunctionDef)]
     assigned = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
@@ -158,7 +178,7 @@ def _names(file: str) -> list[str]:
 
 
 def _from_file(path: str) -> Any:
-    if not Path(path).exists():
+    if not Path(path).is_file():
         raise NothingThere(f"there is no file {path}")
     sys.path.insert(0, str(Path(path).resolve().parent))
     spec = util.spec_from_file_location(path, path)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from hpcompat.errors import TranslationError
 from hpcompat.space.values import show
 from hpcompat.translators.reading import refuse
 
+MAX_BYTES = 2**24
 _MOST_NODES = 2_000_000
+_MOST_MERGED = 100_000
 _DEEPEST = 500
+_MOST_DIGITS = 400
 
 
 def load(text: str | bytes) -> Any:
     """The data of a JSON or, with PyYAML, a YAML text. Raises `TranslationError`."""
     text = bytes(text) if isinstance(text, bytes) else str(text)  # PyYAML takes no subclass of either
+    if len(text) > MAX_BYTES:
+        refuse_size()
     try:
         return json.loads(text, object_pairs_hook=once)
     except TranslationError:
@@ -31,8 +36,22 @@ def load(text: str | bytes) -> Any:
         return _unfolded(_constructed(yaml, _loader(yaml, text)(text)))
     except TranslationError:
         raise
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+        TypeError,
+        AttributeError,
+        LookupError,
+    ) as error:
+        # PyYAML's own constructors raise whatever comes of "!!timestamp x", "!!bool x" or "!!int ''"
         refuse(f"it is no YAML: {' '.join(str(error).split())[:200]}")
+
+
+def refuse_size() -> NoReturn:
+    """Raise the error of a text that is too long to be a search space."""
+    refuse(f"it is longer than {MAX_BYTES // 2**20} MiB", "give the search space alone")
 
 
 def once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -44,7 +63,8 @@ def once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 def _refuse_twice(names: Sequence[Any]) -> NoReturn:
-    name = next(name for place, name in enumerate(names) if name in names[:place])
+    seen = set()
+    name = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
     refuse(f"{show(name)} is there twice in one place", "give it once")
 
 
@@ -52,34 +72,73 @@ def _constructed(yaml: Any, loader: Any) -> Any:
     """The data of the one document, in which no mapping has a key twice."""
     try:
         root = loader.get_single_node()
-        seen, waiting = set(), [root]
+        seen, waiting, mappings = set(), [root], []
         while waiting:
             node = waiting.pop()
-            if isinstance(node, yaml.CollectionNode) and id(node) not in seen:
+            if isinstance(node, yaml.ScalarNode):
+                # an int of a hundred thousand digits, to the base of 60 above all, takes minutes to make
+                if node.tag in _NUMBERS and len(node.value) > _MOST_DIGITS:
+                    refuse(f"{show(node.value)} has more than {_MOST_DIGITS} digits", "give a smaller number")
+            elif isinstance(node, yaml.CollectionNode) and id(node) not in seen:
                 seen.add(id(node))  # an alias is the node that it stands for
                 if isinstance(node, yaml.MappingNode):
                     # by tag too: 1 and "1" are two keys
                     keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
                     if len(set(keys)) < len(keys):
                         _refuse_twice([text for _, text in keys])
-                    waiting += [value for _, value in node.value]
+                    mappings.append(node)
+                    waiting += [part for pair in node.value for part in pair]
                 else:
                     waiting += node.value
+        if _merged(yaml, mappings) > _MOST_MERGED:
+            refuse(f"what it merges in comes to more than {_MOST_MERGED} entries", "write out what is meant")
         return None if root is None else loader.construct_document(root)
     finally:
         loader.dispose()
 
 
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+def _merged(yaml: Any, mappings: Iterable[Any]) -> int:
+    """How many entries all mappings have together, once those they merge in are written out."""
+
+    def bases(mapping: Any) -> list[Any]:
+        values = [value for key, value in mapping.value if key.tag == _MERGE]
+        nodes = [
+            node for value in values for node in (value.value if isinstance(value, yaml.SequenceNode) else [value])
+        ]
+        return [node for node in nodes if isinstance(node, yaml.MappingNode)]
+
+    sizes: dict[int, int] = {}
+    waiting, begun = list(mappings), set[int]()
+    while waiting:
+        node = waiting[-1]
+        if id(node) in sizes:
+            waiting.pop()
+            continue
+        ahead = [] if id(node) in begun else [base for base in bases(node) if id(base) not in sizes]
+        if ahead:
+            begun.add(id(node))
+            waiting += ahead
+        else:
+            sizes[id(node)] = len(node.value) + sum(sizes.get(id(base), 0) for base in bases(node))
+            waiting.pop()
+    return sum(sizes.values())
+
+
 def _loader(yaml: Any, text: str | bytes) -> Any:
-    """The loader that is made in C and some times as quick, where PyYAML has it and the text nests no deeper
-    than its stack: the other one raises an exception there.
+    """The loader that is made in C and some times as quick, where PyYAML has it.
+
+    Raises `TranslationError` for what nests deeper than its stack.
     """
     quick = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     depth = 0
     for event in yaml.parse(text, quick):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
-            return yaml.SafeLoader
+            refuse(f"it is nested more than {_DEEPEST} levels deep", "flatten it")
     return quick
 
 

@@ -195,3 +195,38 @@ def test_the_documentation_shows_what_is_printed(run: Run) -> None:
             assert ran.err + ran.out == shown
             commands += 1
     assert commands >= 7
+
+
+class TestSpecialFiles:
+    """A file is looked at before it is read: a pipe may hold back, a device goes on for ever."""
+
+    def show(self, file: str, stdin: Any = subprocess.DEVNULL) -> Any:
+        # a process of its own: one that hangs is ended
+        command = [sys.executable, "-m", "hpcompat", "show", file]
+        return subprocess.run(command, stdin=stdin, capture_output=True, text=True, timeout=300)
+
+    @pytest.mark.parametrize("name", ["pipe", "pipe.py", "pipe.yaml"])
+    def test_pipe_is_refused(self, name: str, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / name)
+        ran = self.show(str(tmp_path / name))
+        assert ran.returncode == 2
+        assert "expected a regular file, got a pipe or a device" in ran.stderr or name == "pipe.py"
+
+    def test_pipe_as_python_code_is_refused(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "code.py")
+        assert self.show(f"{tmp_path / 'code.py'}:space").returncode == 2
+
+    def test_endless_device_is_refused(self) -> None:
+        ran = self.show("/dev/zero")
+        assert (ran.returncode, ran.stderr.count("regular file")) == (2, 1)
+
+    def test_endless_standard_input_is_read_no_further_than_a_space_reaches(self) -> None:
+        with open("/dev/zero", "rb") as zeros:
+            ran = self.show("-", zeros)
+        assert ran.returncode == 1 and "longer than 16 MiB" in ran.stderr
+
+    def test_large_file_is_refused(self, tmp_path: Path) -> None:
+        with open(tmp_path / "large.yaml", "wb") as file:
+            file.truncate(2**40)  # it takes no room on the disk
+        ran = self.show(str(tmp_path / "large.yaml"))
+        assert ran.returncode == 1 and "longer than 16 MiB" in ran.stderr

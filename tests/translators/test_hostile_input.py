@@ -135,3 +135,43 @@ def test_nesting_without_end_is_refused(levels: int) -> None:
             assert reader(thing).size == 1
     with pytest.raises(hp.HpcompatError):
         hp.from_wandb('{"parameters":' * levels)
+
+
+ONES = ":".join(["1"] * 30_000)
+MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 12))
+
+
+class TestTexts:
+    """What a text stands for is bounded before it is made."""
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            (MERGES + "parameters: {x: {value: 1}}", "what it merges in"),
+            (f"parameters: {{x: {{value: {ONES}}}}}", "more than 400 digits"),
+            (f"parameters: {{x: {{value: {ONES}.5}}}}", "more than 400 digits"),
+            (f"parameters: {{? {ONES} : {{value: 1}}}}", "more than 400 digits"),
+            (f"parameters: {{x: {{value: !!int '{ONES}'}}}}", "more than 400 digits"),
+            (f"parameters: {{x: {{value: 0x{'f' * 60_000}}}}}", "more than 400 digits"),
+            (f'{{"parameters": {{"x": {{"value": {"9" * 60_000}}}}}}}', "more than 400 digits"),
+            (f"parameters: {{x: {{value: {':'.join(['1'] * 190)}.5}}}}", "YAML"),
+            ("parameters: {x: {value: !!timestamp soon}}", "YAML"),
+            ("parameters: {x: {value: !!bool soon}}", "YAML"),
+            ("parameters: {x: {value: !!int ''}}", "YAML"),
+            ("parameters: {x: {value: !!float ''}}", "YAML"),
+            ("parameters: " + "{x: " * 20_000, "levels deep"),
+            ("x: " + "1" * 2**24, "longer than 16 MiB"),
+            ("&a {<<: *a, b: &b {<<: [*a, *b]}}", "."),
+            ("{" + ", ".join(f"k{n}: 1" for n in range(50_000)) + ", k49999: 2}", "there twice"),
+        ],
+    )  # fmt: skip
+    def test_text_that_unfolds_is_refused_before_it_does(self, text: str, reason: str) -> None:
+        for read in (hp.as_space, hp.from_wandb):
+            with pytest.raises(hp.TranslationError, match=reason):
+                read(text)
+
+    def test_merges_that_people_write_are_read(self) -> None:
+        chain = "a0: &a0 {min: 0, max: 1}\n" + "".join(
+            f"a{n}: &a{n} {{<<: *a{n - 1}, max: {n + 1}}}\n" for n in range(1, 100)
+        )
+        assert hp.from_wandb(chain + "parameters: {x: *a99}") == hp.SearchSpace({"x": hp.Int(0, 100)})
