@@ -56,7 +56,7 @@ def as_space(thing: Any) -> SearchSpace:
     if isinstance(thing, Mapping):
         if not thing:  # a trainer's own functions may suggest everything as the trial runs
             return SearchSpace()
-        if type(thing.get("hpcompat")) is int and "space" in thing:
+        if type(thing.get("hpcompat")) is int and isinstance(thing.get("space"), Mapping):
             return SearchSpace.from_dict(thing)
         if any(isinstance(entry, (Parameter, SearchSpace)) for entry in nested_entries(thing)):
             return SearchSpace(thing)

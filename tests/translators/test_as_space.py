@@ -28,7 +28,8 @@ HOSTILE = [
 ]  # fmt: skip
 """The keys of the dialects' own forms, as names of parameters and of groups."""
 patient = settings(
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+    max_examples=settings.default.max_examples // 4,  # each is written, and read twice in up to three forms
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 hostile_names = st.sampled_from(HOSTILE)
 sound_parameters = st.one_of(*kinds.values()).filter(lambda parameter: not parameter.faults)
