@@ -49,6 +49,7 @@ def lite_connection(seed: int | None = None, driver: Any = None) -> Any:
         connection_to = client().Connection
         with _FIRST:
             local_driver = _furnished()
+            import_module("sigoptlite")  # it may have been blocked since
     except ImportError as error:
         raise MissingBackendError(f"SigOpt Lite is not installed ({error}): {INSTALL}") from error
     return connection_to(driver=lambda: _OwnGenerator(driver or local_driver(), seed))
