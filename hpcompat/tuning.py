@@ -146,7 +146,7 @@ def search(
     metric = deciding_metric(trainer) if is_trainer(trainer) else None
     plan = replace(plan, history=scored(plan.history, setting, metric))
 
-    with handle_sigterm() as termination, ranks.joined(backend) as crew:
+    with handle_sigterm() as termination, ranks.joined(backend, termination) as crew:
         if crew.follows:
             with _objective(replace(plan, origin=(trainer, crew.setting(setting)))) as evaluate:
                 trials, interrupted = crew.follow(evaluate)

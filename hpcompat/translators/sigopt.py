@@ -292,8 +292,10 @@ def read_parameter(config: Any) -> Parameter:
 def accepts(source: Any) -> bool:
     """Whether a search space is SigOpt's: a list of its parameters, or an experiment that has one.
 
-    A parameter is a dict that states its type, or the values that it draws from.
+    A parameter is a dict that states its type, or the values that it draws from. The objects of SigOpt's client
+    are what they are as JSON.
     """
+    source = _as_json(source)
     if isinstance(source, Mapping):
         parameters = source.get("parameters")
         listed = isinstance(parameters, (list, tuple)) and (not parameters or accepts(parameters))
@@ -423,7 +425,7 @@ def read_settings(found: Mapping[str, Any]) -> SearchSettings:
         reader.faults += [fault._replace(where=f"metrics[{index}].{fault.where}") for fault in each.faults]
     options = {key: reader.left.pop(key) for key in ("name",) if reader.left.get(key)}
     unused = reader.finish("experiment")
-    if unused.get("object") == "experiment":  # a server's answer, which also tells whose it is, and since when
+    if "progress" in unused:  # an answer of a server or of Lite, which also tells whose it is, and since when
         unused = {key: value for key, value in unused.items() if key in _CREATED_WITH}
     for index, each in enumerate(inner):
         if each not in optimized:  # stored, or bound from one side

@@ -60,9 +60,11 @@ class TestExperimentRead:
 
     def test_client_object_is_read_as_it_is(self, make):
         assert hp.from_sigopt(make(NATIVE)) == NATIVE
+        assert hp.as_space(make(NATIVE)) == NATIVE
 
     def test_client_parameters_are_read_as_they_are(self, make):
         assert hp.from_sigopt(make(GRIDS).parameters) == hp.SearchSpace(GRIDS)
+        assert hp.as_space(make(GRIDS).parameters) == hp.SearchSpace(GRIDS)
 
     def test_experiment_of_lite_is_read(self):
         space = hp.SearchSpace({name: NATIVE[name] for name in NATIVE if name != "flag"})  # Lite sorts categories
