@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,7 +24,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from hpcompat.errors import Fault, HpcompatError, SearchError
-from hpcompat.files import Directory, open_regular
+from hpcompat.files import Directory
+from hpcompat.locking import is_at, lock_journal
 from hpcompat.notes import load_constraints
 from hpcompat.objectives.directories import KEEP, private_name, writable
 from hpcompat.space import SearchSpace
@@ -33,13 +33,8 @@ from hpcompat.space.serial import read_value, write_value
 from hpcompat.space.values import show
 from hpcompat.trials import COMPLETE, FAILED, PRUNED, UNSCORED, Trial
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 FILE = "hpcompat-journal.jsonl"
-_MAX_BYTES, _MAX_TRIES = 1 << 30, 100
+_MAX_BYTES = 1 << 30
 _STEP_DIGITS = 12
 _FIRST = b'{"hpcompat"'
 
@@ -214,7 +209,7 @@ class FileJournal(Journal):
         """Raise `SearchError` if this process is a forked child, or if another file is at the journal's path."""
         if os.getpid() != self._process:
             raise SearchError("expected the process that began the search, got one that was forked in it")
-        if not _is_at(self._file, self._path):
+        if not is_at(self._file, self._path):
             hint = "put it back where it was, then go on with resume=True"
             message = f"the journal {self._path} was moved, replaced or removed while the search ran"
             raise SearchError(message, [Fault("", hint)])
@@ -222,7 +217,7 @@ class FileJournal(Journal):
     def close(self) -> None:
         """Remove what is there only while a search runs; and a journal that holds nothing."""
         self._interrupt()
-        if os.getpid() != self._process or self.is_unfinished or not _is_at(self._file, self._path):
+        if os.getpid() != self._process or self.is_unfinished or not is_at(self._file, self._path):
             return
         assert self.root is not None
         with suppress(OSError), Directory(self.root) as root:
@@ -330,7 +325,7 @@ def opened(
         yield Journal(keep)
         return
     path = os.path.join(writable(output_dir), FILE)
-    with _locked(path) as file:
+    with lock_journal(path) as file:
         journal = FileJournal(file, path, space, directions)
         if journal.trials and not resume:
             hint = "resume=True goes on with it; else give another output_dir, or move the journal away"
@@ -341,92 +336,6 @@ def opened(
             yield journal
         finally:
             journal.close()
-
-
-# -- one search at a time --------------------------------------------------------------------------------
-
-_open: dict[int, tuple[int, int]] = {}
-_guard = threading.Lock()
-
-
-def _close_in_child() -> None:
-    """A forked child that outlives the search would hold its lock."""
-    global _guard
-    _guard = threading.Lock()  # a thread that the child does not have may have held it
-    for file in _open:
-        with suppress(OSError):
-            os.close(file)
-    _open.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_in_child)
-
-
-@contextmanager
-def _locked(path: str) -> Iterator[int]:
-    """The file, open for this search alone: not for another process, a thread, or a search in a trial of this one.
-
-    A lock of `flock` belongs to the open file, unlike one of `lockf`, which any other code in the process would drop
-    by closing the file, and which does not keep out the process's own threads. On NFS Linux makes a `lockf` of it
-    (https://man7.org/linux/man-pages/man2/flock.2.html): there, and where there are no locks, `_open` keeps out the
-    threads.
-    """
-    process = os.getpid()
-    file = _lock(path)
-    try:
-        yield file
-    finally:
-        if os.getpid() == process:
-            with _guard:
-                del _open[file]
-            os.close(file)
-
-
-def _lock(path: str) -> int:
-    for _ in range(_MAX_TRIES):
-        try:
-            file = open_regular(path, os.O_RDWR | os.O_CREAT)
-        except OSError as error:
-            raise SearchError(f"the journal {path} cannot be opened: {error.strerror}") from error
-        try:
-            found = os.fstat(file)
-            with _guard:
-                if (found.st_dev, found.st_ino) in _open.values():
-                    raise _in_use(path)
-                _flock(file, path)
-                if _is_at(file, path):  # not one that was removed since it was opened
-                    _open[file] = found.st_dev, found.st_ino
-                    return file
-        except BaseException:
-            os.close(file)
-            raise
-        os.close(file)
-    raise SearchError(f"the journal {path} cannot be opened: it is removed or replaced each time")
-
-
-def _flock(file: int, path: str) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        raise _in_use(path) from error
-    except OSError:  # a file system without locks
-        return
-
-
-def _in_use(path: str) -> SearchError:
-    hint = "give each search its own output_dir; processes share a search with storage=, sweep_id= or experiment_id="
-    return SearchError(f"another search is writing the journal {path}", [Fault("", hint)])
-
-
-def _is_at(file: int, path: str) -> bool:
-    """Whether the open file is what lies at the path."""
-    try:
-        return os.path.samestat(os.fstat(file), os.lstat(path))
-    except OSError:
-        return False
 
 
 def _differences(
