@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 import weakref
 from dataclasses import dataclass
@@ -34,8 +35,9 @@ def set_aside(trainer: Any, root: str) -> Given:
         if trainer.state.global_step > 0:
             import torch
 
-            weights = os.path.join(root, f".given-{os.getpid()}-{id(trainer):x}.pt")
-            torch.save(trainer.model.state_dict(), weights)
+            descriptor, weights = tempfile.mkstemp(".pt", ".given-", root)  # never a file, or a link, that is there
+            with open(descriptor, "wb") as file:
+                torch.save(trainer.model.state_dict(), file)
     free(trainer)
     trainer.accelerator.free_memory()  # which collects garbage too
     handler = trainer.callback_handler
