@@ -12,6 +12,9 @@ from typing import Any
 from hpcompat.backends import Plan
 from hpcompat.errors import BackendError, Fault, HpcompatError, ParamsError, SearchError
 from hpcompat.notes import load_notes
+from hpcompat.objectives import is_trainer
+from hpcompat.objectives.checks import deciding_metric
+from hpcompat.objectives.scores import LABEL, is_same_metric
 from hpcompat.space import SearchSpace
 from hpcompat.translators import Translation, translate
 from hpcompat.translators.wandb import METHODS, from_wandb
@@ -62,6 +65,19 @@ def _faults(plan: Plan, config: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("direction", f"there are {len(plan.directions)}, and the sweep has one metric")
     elif metric and goal != plan.directions[0]:
         yield Fault("direction", f"is {plan.directions[0]!r}, and the sweep's goal {goal!r}")
+    decided, name = _decided_metric(plan), metric.get("name", LABEL)
+    if decided and name != LABEL and not is_same_metric(decided, name):
+        hint = f"use compute_objective={name!r}, or join a sweep of {decided!r}"
+        yield Fault("compute_objective", f"is {decided!r}, and the sweep's metric {name!r}", hint)
+
+
+def _decided_metric(plan: Plan) -> str | None:
+    """The name of the metric that the search optimizes, where it is known before the first trial."""
+    trainer, setting = plan.origin
+    if setting is not None and setting.compute_objective is not None:
+        named = setting.compute_objective
+        return named[0] if isinstance(named, tuple) and len(named) == 1 else None
+    return deciding_metric(trainer) if is_trainer(trainer) else None
 
 
 def _space_faults(translation: Translation, config: Mapping[str, Any]) -> Iterator[Fault]:

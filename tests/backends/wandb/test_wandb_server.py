@@ -114,6 +114,7 @@ def test_a_sweep_that_was_written_by_hand_is_joined(ours, server):
         ({"sampler": "bayes"}, "sampler: is 'bayes', and the sweep's method 'random'"),
         ({"pruner": "hyperband"}, "pruner: the sweep has its own early_terminate, or none"),
         ({"direction": ["minimize"] * 2}, "direction: there are 2, and the sweep has one metric"),
+        ({"compute_objective": "f1"}, "compute_objective: is 'f1', and the sweep's metric 'loss'"),
     ):
         with pytest.raises(hp.BackendError, match=message):
             ours(parabola, PLAIN, sweep_id=path, **options)
