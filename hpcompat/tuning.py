@@ -181,13 +181,13 @@ def _led(
     with progress_bar(plan.n_trials, plan.directions, progress, len(done)) as show:
 
         def finished(trial: Trial) -> bool:
-            termination.check()
             keeper.ended(trial)
             journal.add(trial)
             _warn_of_state(trial, done, plan)
             done.append(trial)
             keeper.add(trial)
             show(trial, keeper.front)
+            termination.check()  # not before: what has finished is kept
             try:
                 return any([_is_true(callback(trial)) for callback in callbacks])
             except Exception as error:
