@@ -164,6 +164,7 @@ def alone(output_dir: str | None) -> Iterator[None]:
         hint = Fault("", "call wandb.finish() before you search")
         raise BackendError(f"the run {wandb.run.id!r} of W&B is open, and each trial has one of its own", [hint])
     before = _environment()
+    before.pop("WANDB_SERVICE", None)  # the address of wandb's process, which is about to end
     hooks = sys.exit, sys.excepthook
     since = time.time()
     with private_directory() as private:

@@ -132,9 +132,29 @@ def test_what_wandb_refuses_is_said_at_once(ours, tmp_path, option):
         ours(parabola, X, output_dir=str(tmp_path / "out"), **option)
 
 
-def test_sys_exit_ends_the_search_and_not_only_the_trial(ours, tmp_path):
-    with pytest.raises(SystemExit):
-        ours(lambda trial: sys.exit(3), X, output_dir=str(tmp_path / "out"))
+def test_wandb_can_be_used_before_and_after_a_search(ours, tmp_path, monkeypatch):
+    import wandb
+
+    for name in ("exit", "excepthook"):  # wandb's own run hooks into both
+        monkeypatch.setattr(sys, name, getattr(sys, name))
+    for name in ("DIR", "CACHE_DIR", "CONFIG_DIR", "DATA_DIR"):
+        monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "own"))
+    (tmp_path / "own").mkdir()
+    for _ in range(2):  # the second search finds the process of the run before it
+        with wandb.init(mode="offline") as run:
+            run.log({"loss": 1.0})
+        assert ours(lambda trial: trial["x"], X, n_trials=1).best
+    with wandb.init(mode="offline") as run:
+        run.log({"loss": 1.0})
+    wandb.teardown()
+    monkeypatch.undo()
+
+
+def test_sys_exit_fails_the_trial_and_the_search_goes_on(ours, tmp_path):
+    result = ours(
+        lambda trial: sys.exit(3) if trial.number == 0 else trial["x"], X, n_trials=2, output_dir=str(tmp_path / "out")
+    )
+    assert [(trial.state, trial.cause) for trial in result.trials] == [("FAILED", "SystemExit: 3"), ("COMPLETE", None)]
 
 
 # -- a Trainer --------------------------------------------------------------------------------------
