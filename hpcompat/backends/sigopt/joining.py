@@ -10,6 +10,7 @@ from hpcompat.backends import Plan
 from hpcompat.backends.sigopt.experiments import Experiment
 from hpcompat.backends.sigopt.server import HASTY, PAUSES, URL, ensure_project, steadily
 from hpcompat.errors import BackendError, Fault, SearchError
+from hpcompat.objectives.scores import LABEL, is_same_metric
 from hpcompat.space.values import show
 from hpcompat.translators.translation import Translation
 
@@ -95,19 +96,30 @@ def _closed_faults(there: Mapping[str, Any]) -> Iterator[Fault]:
 def _paired(metrics: Sequence[Metric], plan: Plan) -> tuple[Any, ...] | None:
     """The names of the experiment's metrics in the order of the directions; None where that is not known.
 
-    A server tells of its metrics sorted by name, whatever the order they were given in.
+    A server tells of its metrics sorted by name, whatever the order they were given in. The names that the call
+    gives count, be they those of the experiment or not.
     """
     names = tuple(metric.get("name") for metric in metrics)
     if "metrics" in plan.options:
         return tuple(plan.options["metrics"])
+    is_own = set(names) == set(own_names(len(names)))  # which stand for any metric
+    if (stated := _stated(plan)) and not is_own and names != (None,):
+        return tuple(next((name for name in names if name and is_same_metric(name, each)), each) for each in stated)
     if len(names) == 1:
         return names
-    if set(names) == set(own_names(len(names))):
+    if is_own:
         return own_names(len(names))
     by_direction = {_direction(metric): metric.get("name") for metric in metrics}
     if len(by_direction) < len(metrics):  # two that are both minimized, say
         return None
     return tuple(by_direction.get(direction) for direction in plan.directions)
+
+
+def _stated(plan: Plan) -> tuple[str, ...] | None:
+    """The names of the metrics that compute_objective names."""
+    _, setting = plan.origin
+    named = setting.compute_objective if setting is not None else None
+    return named if isinstance(named, tuple) and named != (LABEL,) else None
 
 
 def _direction(metric: Metric) -> str:
@@ -118,7 +130,12 @@ def _metric_faults(metrics: Sequence[Metric], names: Sequence[Any] | None, plan:
     others = [metric["name"] for metric in metrics if metric.get("strategy") not in (None, "optimize")]
     if others:
         yield Fault("metrics", f"{', '.join(others)} would be left without a value")
+    metrics = [metric for metric in metrics if metric.get("name") not in others]
     there = {metric.get("name"): _direction(metric) for metric in metrics}
+    stated = _stated(plan)
+    if "metrics" in plan.options and stated and not all(map(is_same_metric, stated, plan.options["metrics"])):
+        named = show(list(plan.options["metrics"]))
+        yield Fault("metrics", f"is {named}, and compute_objective {show(list(stated))}", "leave one of them out")
     if sorted(there.values()) != sorted(plan.directions):
         yield Fault("direction", f"is {show(tuple(there.values()))} there, and {show(plan.directions)} here")
     elif names is None:

@@ -196,6 +196,37 @@ class TestMetricsPaired:
         again = on_server(both, X, direction=["minimize"] * 2, n_trials=1, experiment_id=made.id, metrics=names[::-1])
         assert again.trials[0].values == result.trials[0].values[::-1]
 
+    @pytest.mark.parametrize("names", [["loss", "accuracy"], ["accuracy", "loss"]])
+    def test_names_of_compute_objective_say_whose_value_is_whose(self, on_server, server, make, names):
+        made = make(metrics=[LOSS, ACCURACY])
+        goals = {"loss": "minimize", "accuracy": "maximize"}
+        options = {"direction": [goals[name] for name in names], "compute_objective": names}
+        on_server(
+            lambda trial: {"loss": 1.0, "accuracy": 2.0 + 0 * trial["x"]},
+            X,
+            n_trials=1,
+            experiment_id=made.id,
+            **options,
+        )
+        assert paired(server, made) == {"loss": 1.0, "accuracy": 2.0}
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"compute_objective": ["accuracy", "loss"]}, "direction: 'accuracy' is maximized there"),
+            ({"compute_objective": ["q", "w"]}, "metrics: expected 'accuracy' and 'loss', got 'q' and 'w'"),
+            ({"compute_objective": ["loss", "accuracy"], "metrics": ["accuracy", "loss"]}, "metrics: is "),
+        ],
+    )
+    def test_names_of_compute_objective_that_contradict_are_refused(self, on_server, make, options, message):
+        made = make(metrics=[LOSS, ACCURACY])
+        with pytest.raises(hp.BackendError, match=message):
+            on_server(both, X, direction=["minimize", "maximize"], experiment_id=made.id, **options)
+
+    def test_name_of_another_metric_is_refused(self, on_server, make):
+        with pytest.raises(hp.BackendError, match="metrics: expected 'loss', got 'f1'"):
+            on_server(lambda trial: {"f1": 1.0}, X, experiment_id=make(metrics=[LOSS]).id, compute_objective="f1")
+
     def test_values_that_could_be_of_either_metric_are_refused(self, on_server, make):
         made = make(metrics=[LOSS, ERROR])
         with pytest.raises(hp.BackendError) as refusal:
