@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcompat.notes import RESERVED, Notes
 from hpcompat.translators import Translation, translate
+from hpcompat.translators.optuna import SPACE
 from hpcompat.trials import COMPLETE, FAILED, PRUNED, SearchResult, Trial
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def study_of(result: SearchResult) -> Study:
     translation = translate(result.space, "optuna", encode=True)
     with quiet_optuna():
         study = optuna.create_study(study_name="hpcompat", directions=result.directions)  # type: ignore[arg-type]
+    study.set_user_attr(SPACE, result.space.to_dict())
     for trial in result.trials:
         params = {} if "params" in trial.user_attrs else {"params": dict(trial.params)}
         study.add_trial(frozen(trial, translation, **params))

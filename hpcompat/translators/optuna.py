@@ -261,12 +261,18 @@ def _read_distribution(distribution: Any) -> Parameter:
     return read_call(type(distribution).__name__, (), distribution._asdict())
 
 
+SPACE = "hpcompat: space"
+"""The attribute of a study that `SearchResult.to_optuna` made: the space, as the trials hold encoded values."""
+
+
 def read_study(study: Any) -> SearchSpace:
     """The space that every trial of a study was drawn from.
 
     Raises `TranslationError` where trials differ: what made a parameter active is not recorded.
     """
     found: dict[str, Any] = {}
+    if own := getattr(study, "user_attrs", {}).get(SPACE):
+        return SearchSpace.from_dict(own)
     trials = list(study.trials)
     if not all(isinstance(getattr(trial, "distributions", None), Mapping) for trial in trials):
         refuse(f"expected a study of Optuna, got {show(study)}", "give a study; a SearchResult has its .space")

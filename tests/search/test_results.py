@@ -124,6 +124,15 @@ def test_a_dataframe_has_a_row_for_each_trial(result):
     assert blocks == [False, True, False]  # params that only later trials have stand beside the others
 
 
+def test_space_reads_back_from_the_study_of_a_result(ours):
+    space = hp.SearchSpace(
+        {"c": hp.Categorical([[1, 2], {"a": 1}, (3,), 1, True]), "n": hp.Normal(0, 1, low=-1, high=1, when={"c": 1})}
+    )
+    result = ours(lambda trial: float(trial["c"] == [1, 2]) + trial.get("n", 0.0), space, n_trials=4)
+    assert hp.from_optuna(result.to_optuna()) == space
+    assert hp.as_space(result.to_optuna()) == space
+
+
 def test_to_optuna_is_a_study_with_the_same_trials(result):
     study = result.to_optuna()
     assert [trial.state for trial in study.trials] == [trial.state for trial in result.native.trials]
