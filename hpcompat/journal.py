@@ -31,7 +31,7 @@ from hpcompat.objectives.directories import KEEP, private_name, writable
 from hpcompat.space import SearchSpace
 from hpcompat.space.serial import read_value, write_value
 from hpcompat.space.values import show
-from hpcompat.trials import COMPLETE, FAILED, PRUNED, UNSCORED, Trial
+from hpcompat.trials import FAILED, STATES, Trial
 
 FILE = "hpcompat-journal.jsonl"
 _MAX_BYTES = 1 << 30
@@ -292,7 +292,6 @@ class _Notes:
                 yield Trial(number, last["params"], state=FAILED, start=start, end=start, error=error)
 
 
-STATES = (COMPLETE, PRUNED, FAILED, UNSCORED)
 _HEX = frozenset("0123456789abcdef")
 
 

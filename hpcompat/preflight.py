@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Real
 from typing import Any
@@ -15,7 +17,7 @@ from hpcompat.objectives.checks import trainer_faults
 from hpcompat.objectives.directories import KEEP
 from hpcompat.requests import REFUSAL
 from hpcompat.space.values import count, show
-from hpcompat.trials import SearchResult, Trial
+from hpcompat.trials import COMPLETE, STATES, SearchResult, Trial
 
 
 def given(
@@ -59,6 +61,21 @@ def _takes_one(function: Callable[..., Any]) -> bool:
     except TypeError:
         return False
     return True
+
+
+def as_path(output_dir: Any) -> str | None:
+    """A path as text, with ~ written out. Raises `SearchError` for what names no directory.
+
+    >>> as_path(None), as_path("runs")
+    (None, 'runs')
+    """
+    if output_dir is None:
+        return None
+    path = os.fspath(output_dir) if isinstance(output_dir, (str, os.PathLike)) else None
+    if not isinstance(path, str) or not path:
+        hint = "give the path of a directory"
+        raise SearchError(REFUSAL, [Fault("output_dir", f"is {show(output_dir)}", hint)])
+    return os.path.expanduser(path)
 
 
 def whole(number: Any) -> Any:
@@ -111,7 +128,8 @@ def _request_faults(plan: Plan, setting: Setting, engine: Backend, keep: str | N
         yield Fault("n_trials", f"is {plan.n_trials!r}", "give an int of at least 1")
     if plan.seed is not None and (isinstance(plan.seed, bool) or not hasattr(plan.seed, "__index__")):
         yield Fault("seed", f"is {plan.seed!r}", "give an int, or None")
-    if plan.timeout is not None and not (isinstance(plan.timeout, Real) and plan.timeout > 0):
+    is_time = isinstance(plan.timeout, Real) and not isinstance(plan.timeout, bool) and plan.timeout > 0
+    if plan.timeout is not None and not is_time:
         yield Fault("timeout", f"is {plan.timeout!r}", "give a number of seconds above 0, or None")
     if keep not in (None, *KEEP):
         yield Fault("keep", f"is {keep!r}", known(keep, KEEP))
@@ -135,7 +153,14 @@ def _history_faults(plan: Plan) -> Iterator[Fault]:
     numbers: dict[str, list[int]] = {}
     for trial in plan.history:
         found = list(map(str, plan.space.faults_of(trial.params)))
-        if trial.values is not None and len(trial.values) != len(plan.directions):
+        numbers_given = isinstance(trial.values, (tuple, list)) and all(
+            isinstance(value, Real) and not math.isnan(value) for value in trial.values
+        )
+        if trial.state not in STATES:
+            found.append(f"has the state {trial.state!r}, which is not one of {', '.join(STATES)}")
+        elif not numbers_given and (trial.values is not None or trial.state == COMPLETE):
+            found.append(f"has the values {trial.values!r}, which are not a tuple of numbers")
+        elif trial.values is not None and len(trial.values) != len(plan.directions):
             directions = count(len(plan.directions), "direction")
             found.append(f"has {count(len(trial.values), 'value')} for {directions}")
         for fault in found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,7 +52,7 @@ def parse_directions(direction: Any) -> tuple[str, ...] | None:
     """
     if direction is None:
         return None
-    several = isinstance(direction, Iterable) and not isinstance(direction, str)
+    several = isinstance(direction, Sequence) and not isinstance(direction, str)  # a set has no order
     given = tuple(direction) if several else (direction,)
     listed = tuple(map(_direction, given))
     faults = [

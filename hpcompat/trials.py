@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 COMPLETE, PRUNED, FAILED = "COMPLETE", "PRUNED", "FAILED"
 UNSCORED = "UNSCORED"
+STATES = (COMPLETE, PRUNED, FAILED, UNSCORED)
 """The state of a trial in a journal that was trained before it was known which of its metrics is the objective."""
 
 

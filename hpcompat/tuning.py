@@ -23,14 +23,14 @@ from hpcompat.errors import (
 from hpcompat.journal import Journal, opened
 from hpcompat.objectives import function_objective, is_trainer, ranks
 from hpcompat.objectives.arguments import applied, near, takes
-from hpcompat.objectives.attempts import Setting, cause, scored
+from hpcompat.objectives.attempts import Setting, cause, other_values, scored
 from hpcompat.objectives.checks import deciding_metric, ineffective, params_faults, unknown_names_warn
 from hpcompat.objectives.diary import Diary
 from hpcompat.objectives.directories import Keeper, Runs, settled
 from hpcompat.objectives.scores import LABEL, Undecided
 from hpcompat.objectives.trainer import trainer_objective, trainer_with
 from hpcompat.progress import progress_bar
-from hpcompat.requests import UNSET, Request, complete, parse_directions, parse_objective
+from hpcompat.requests import REFUSAL, UNSET, Request, complete, parse_directions, parse_objective
 from hpcompat.signals import Termination, handle_sigterm
 from hpcompat.space import SearchSpace
 from hpcompat.space.search_space import params_as_drawn
@@ -126,6 +126,7 @@ def search(
     engine = find(backend)
     run = engine.load()
     past, watching = preflight.given(trainer, history, callbacks)
+    output_dir = preflight.as_path(output_dir)
     place = output_dir or (trainer.args.output_dir if is_trainer(trainer) else None)
     described = _described(space)
     asked = Request(
@@ -140,11 +141,16 @@ def search(
     asked, faults = complete(asked, described.settings, engine)
     directions, options = asked.directions or (), dict(asked.options or {})
     plan = Plan(described.space, directions, asked.n_trials, asked.sampler, asked.pruner, seed, timeout, past, options)
-    plan = replace(plan, output_dir=place, resume=resume)
+    plan = replace(plan, output_dir=place, resume=resume, seed=preflight.whole(seed))
     setting = Setting(plan.space, directions, asked.compute_objective, hp_name, output_dir)
     preflight.check(trainer, plan, setting, engine, keep, faults)
     metric = deciding_metric(trainer) if is_trainer(trainer) else None
     plan = replace(plan, history=scored(plan.history, setting, metric))
+    _require_same_objective("history", plan.history, setting, metric)
+    if isinstance(history, SearchResult) and history.directions != directions:
+        reason = f"it was searched with {list(history.directions)}, and this is a search with {list(directions)}"
+        hint = "pass the direction that it was searched with, or history=result.trials"
+        raise SearchError(REFUSAL, [Fault("history", reason, hint)])
 
     with handle_sigterm() as termination, ranks.joined(backend, termination) as crew:
         if crew.follows:
@@ -155,6 +161,7 @@ def search(
             with opened(None if engine.stored(options) else place, plan.space, directions, resume, keep) as journal:
                 runs = Runs(journal.search, Diary(journal.folder) if journal.folder else None)
                 journal.trials = scored(journal.trials, setting, metric)
+                _require_same_objective("journal", journal.trials, setting, metric)
                 plan = replace(plan, origin=(trainer, crew.setting(replace(setting, runs=runs))))
                 keeper = Keeper(runs, journal.keep, directions)
                 ran = _led(run, plan, journal, crew, keeper, watching, progress, termination)
@@ -229,6 +236,15 @@ def _led(
     return replace(ran, trials=trials)
 
 
+def _require_same_objective(where: str, trials: Sequence[Trial], setting: Setting, metric: str | None) -> None:
+    """Raise `SearchError` for a trial whose value is not what this search makes of its metrics."""
+    for trial in trials:
+        if (values := other_values(trial, setting, metric)) is not None:
+            reason = f"the value is {show(trial.values)}, and this search makes {show(values)} of the metrics"
+            hint = "pass the compute_objective that it was searched with; or give another output_dir"
+            raise SearchError(REFUSAL, [Fault(f"{where}: trial {trial.number}", reason, hint)])
+
+
 def _warn_if_full(held: int, plan: Plan) -> None:
     """Say why no trial was run, where there are as many already.
 
@@ -298,7 +314,8 @@ def _warn_of_unread(result: SearchResult, trainer: Any) -> None:
     known = {fault.where for fault in ineffective(trainer, result.space)} if is_trainer(trainer) else set()
     names = [name for name in result.unread if name not in known]
     if names:
-        hints = {name: near(trainer.args, name) for name in names} if is_trainer(trainer) else {}
+        unknown = [name for name in names if is_trainer(trainer) and not takes(trainer.args, name)]
+        hints = {name: near(trainer.args, name) for name in unknown}
         shown = ", ".join(f"{name!r} ({hints[name]})" if hints.get(name) else repr(name) for name in names)
         warnings.warn(f"no trial has read {shown}: the values have changed nothing", stacklevel=3)
 

@@ -150,6 +150,18 @@ def _scored(trial: Trial, setting: Setting, metric_for_best_model: str | None) -
     return replace(trial, state=COMPLETE, values=values)
 
 
+def other_values(trial: Trial, setting: Setting, metric_for_best_model: str | None = None) -> Values | None:
+    """The values that this objective makes of a trial's metrics, where the trial has others; else None."""
+    if trial.state != COMPLETE or not trial.metrics or trial.values is None:
+        return None
+    try:
+        values = setting.score(trial.metrics, metric_for_best_model)
+    except Exception:  # it takes metrics that are not numbers, or is not decided yet: then nothing is known
+        return None
+    same = len(values) == len(trial.values) and all(map(math.isclose, values, trial.values))
+    return None if same else values
+
+
 def _last_report(view: TrialView) -> Values | None:
     """What counts as the value of a pruned trial: the report of the highest step, unless that is NaN."""
     reports = view.intermediate_values

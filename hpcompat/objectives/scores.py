@@ -90,7 +90,8 @@ def candidates(names: Iterable[str]) -> list[Fault]:
 
 
 def _scores(metrics: Metrics) -> list[str]:
-    return [name for name in metrics if not is_bookkeeping(name)]
+    """The names of the metrics that a trial can be judged by: those that are numbers."""
+    return [name for name in numbers(metrics) if not is_bookkeeping(name)]
 
 
 def numbers(metrics: Any) -> dict[str, float]:
@@ -133,6 +134,9 @@ def values_of(
             outcome = objective_of(outcome, metric_for_best_model)
         else:
             outcome = [_named(outcome, name, "compute_objective") for name in compute_objective]
+    elif callable(compute_objective):
+        hint = "return a dict of metrics, or leave compute_objective out"
+        raise TypeError(f"compute_objective takes metrics, and the function returned {outcome!r:.200}; {hint}")
     if getattr(outcome, "ndim", 0) == 1 and hasattr(outcome, "tolist"):  # an array, or a tensor
         outcome = outcome.tolist()
     values = tuple(map(_real, outcome)) if isinstance(outcome, (list, tuple)) else (_real(outcome),)

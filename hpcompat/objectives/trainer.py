@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from hpcompat.backends import Evaluate, Suggestion
+from hpcompat.backends.turns import turn
 from hpcompat.errors import Fault, SearchError
 from hpcompat.objectives.arguments import applied, takes
 from hpcompat.objectives.attempts import Attempt, Setting, conduct
@@ -37,7 +38,17 @@ _DISPLAYS = ("ProgressCallback", "PrinterCallback", "NotebookProgressCallback")
 
 @contextmanager
 def trainer_objective(trainer: Any, setting: Setting) -> Iterator[Evaluate]:
-    """The evaluation of trials by a Trainer with model_init; after the block the Trainer is as given."""
+    """The evaluation of trials by a Trainer with model_init; after the block the Trainer is as given.
+
+    One at a time in a process: what accelerate keeps, and torch's generators, are the process's.
+    """
+    reason = "accelerate and torch keep one state for all of a process"
+    with turn("a Trainer", reason), _trainer_objective(trainer, setting) as evaluate:
+        yield evaluate
+
+
+@contextmanager
+def _trainer_objective(trainer: Any, setting: Setting) -> Iterator[Evaluate]:
     _require_copies(trainer)
     given = set_aside(trainer, writable(setting.output_dir or trainer.args.output_dir))
     model_init = trainer.model_init

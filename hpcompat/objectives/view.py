@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hpcompat.errors import ParamsError
+from hpcompat.space.values import same
 
 if TYPE_CHECKING:
     from hpcompat.backends import Suggestion
@@ -137,7 +138,7 @@ class TrialView(Mapping[str, Any]):
 
     def _suggest(self, method: str, name: str, *args: Any, **kwargs: Any) -> Any:
         if name in self:
-            return _of_kind(method, name, self[name])
+            return _as_suggested(method, name, self[name], args, kwargs)
         if self._space is not None and any(leaf.name == name for leaf in self._space.leaves):
             raise ParamsError(f"{name!r} is not active in this trial: its conditions are not met")
         live = getattr(self._suggestion.native, method, None)
@@ -180,9 +181,22 @@ class TrialView(Mapping[str, Any]):
 _KINDS: Mapping[str, tuple[type, ...]] = {"suggest_int": (int,), "suggest_float": (int, float)}
 
 
-def _of_kind(method: str, name: str, value: Any) -> Any:
-    """The value, unless the code that suggests it would take it for something else."""
+def _as_suggested(method: str, name: str, value: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The value, unless the code that suggests it asks for another type, or another range."""
     kinds = _KINDS.get(method)
     if kinds and (isinstance(value, bool) or not isinstance(value, kinds)):
         raise ParamsError(f"{method}({name!r}, …): the space gives {value!r}, which is no {kinds[-1].__name__}")
+
+    def asked(place: int, key: str) -> Any:
+        return args[place] if place < len(args) else kwargs.get(key)
+
+    if method == "suggest_categorical":
+        choices = asked(0, "choices")
+        fits = choices is None or any(same(value, choice) or value == choice for choice in choices)
+    else:
+        low, high = asked(0, "low"), asked(1, "high")
+        fits = (low is None or low <= value) and (high is None or value <= high)
+    if not fits:
+        hint = "give the space the range that the code asks for"
+        raise ParamsError(f"{method}({name!r}, …): the space gives {value!r}, which lies outside; {hint}")
     return value

@@ -281,7 +281,7 @@ def read_parameter(config: Any) -> Parameter:
         refuse(f"{show(config)} is no parameter of SigOpt", 'write {"name": …, "type": …, "bounds": {…}}')
     if unknown := [key for key, value in config.items() if key not in _KEYS and value is not None]:
         refuse(f"it has an unknown {', '.join(map(show, unknown))}", f"its keys are {', '.join(sorted(_KEYS))}")
-    if config.get("grid") == []:  # as SigOpt Lite answers where there is none
+    if isinstance(config.get("grid"), list) and not config["grid"]:  # as SigOpt Lite answers where there is none
         config = {key: value for key, value in config.items() if key != "grid"}
     kind = config.get("type")
     if not isinstance(kind, str) or kind not in READERS:
