@@ -10,6 +10,7 @@ from tiny import bert, left
 from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback
 
 import hpcompat as hp
+from hpcompat.objectives.directories import MARK
 
 LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
 
@@ -153,7 +154,7 @@ class TestCheckpointsOfBeatenTrials:
         assert left(trainer.args.output_dir) == ["run-0", "run-1", "run-2"]
         for trial in result.trials:
             assert trial.directory == os.path.join(trainer.args.output_dir, trial.run_id)
-            paths = [path for path in Path(trial.directory).rglob("*") if path.is_file()]
+            paths = [path for path in Path(trial.directory).rglob("*") if path.is_file() and path.name != MARK]
             names = {path.name.partition(".tfevents")[0] for path in paths}
             if keep == "best" and trial is result.best:
                 assert names > {"events.out", "notes.txt", "training_args.bin", "model.safetensors"}
@@ -172,7 +173,7 @@ class TestCheckpointsOfBeatenTrials:
         with pytest.raises(hp.SearchError, match="after the checkpoint") as failure:
             ours(trainer, LR, n_trials=1)
         (trial,) = failure.value.trials
-        found = [path.name for path in Path(trial.directory).rglob("*") if path.is_file()]
+        found = [path.name for path in Path(trial.directory).rglob("*") if path.is_file() and path.name != MARK]
         assert len(found) == 1
         assert found[0].startswith("events.out.tfevents")
 

@@ -200,4 +200,4 @@ class TestSysExit:
 
         study = optuna.load_study(study_name="s", storage=store["storage"])
         assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
-        assert study.trials[1].user_attrs["error"] == "SystemExit: the search was interrupted"
+        assert study.trials[1].user_attrs["hpcompat: error"] == "SystemExit: the search was interrupted"

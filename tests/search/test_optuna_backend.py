@@ -389,7 +389,8 @@ class TestNotes:
 
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         study.optimize(native, n_trials=6)
-        result = ours(noting, X, n_trials=6, seed=None, study=study)
+        with pytest.warns(UserWarning, match="there are 6 already"):
+            result = ours(noting, X, n_trials=6, seed=None, study=study)
         assert result.best.number == study.best_trial.number
         assert result.best.constraints == {"room": result.best.params["x"] - 2}
         assert [trial.user_attrs for trial in result.trials] == [{"n": trial.params["n"]} for trial in result.trials]

@@ -194,3 +194,49 @@ assert matplotlib.pyplot.get_fignums() == []
 """
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+class TestRefusedBeforeTheFirstTrial:
+    """What could be taken in more than one way."""
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"direction": {"minimize", "maximize"}}, "direction"),
+            ({"timeout": True}, "timeout: is True"),
+            ({"output_dir": 3}, "output_dir: is 3"),
+            ({"output_dir": b"x"}, "output_dir: is b'x'"),
+            ({"output_dir": ""}, "output_dir: is ''"),
+            ({"history": [hp.Trial(0, {"x": 0.5}, (float("nan"),))]}, "history: trial 0: has the values"),
+            ({"history": [hp.Trial(0, {"x": 0.5})]}, "history: trial 0: has the values None"),
+            ({"history": [hp.Trial(0, {"x": 0.5}, 0.5)]}, "history: trial 0: has the values 0.5"),
+            ({"history": [hp.Trial(0, {"x": 0.5}, (1.0,), "DONE")]}, "history: trial 0: has the state 'DONE'"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_argument_is_refused(self, options, message):
+        with pytest.raises(hp.SearchError, match=message):
+            hp.search(lambda trial: pytest.fail("a trial was run"), {"x": hp.Float(0, 1)}, progress=False, **options)
+
+    @pytest.mark.parametrize(
+        "suggest",
+        [
+            lambda trial: trial.suggest_float("x", 5.0, 6.0),
+            lambda trial: trial.suggest_float("x", low=-1.0, high=-0.5),
+            lambda trial: trial.suggest_categorical("c", ["b", "d"]),
+            lambda trial: trial.suggest_int("n", 1, 3),
+        ],
+    )
+    def test_range_other_than_that_of_the_space_fails_the_trial(self, suggest):
+        space = {"x": hp.Float(0, 1), "c": hp.Categorical(["a", "c"]), "n": hp.Int(7, 9)}
+        with pytest.raises(hp.SearchError, match="which lies outside"):
+            hp.search(suggest, space, n_trials=1, progress=False)
+
+    @pytest.mark.parametrize("backend", ["optuna", "sigopt", "wandb"])
+    def test_seed_of_numpy_is_taken(self, backend):
+        seeds = (3, np.int64(3))
+        found = [
+            hp.search(lambda trial: trial["x"], {"x": hp.Float(0, 1)}, backend, n_trials=2, seed=seed, progress=False)
+            for seed in seeds
+        ]
+        assert found[0].trials[0].params == found[1].trials[0].params

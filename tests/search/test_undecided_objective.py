@@ -203,3 +203,43 @@ class TestMetricsOfATrial:
         again = ours(make_trainer(**out), LR, n_trials=1, resume=True)
         assert again.trials[0].metrics == first.trials[0].metrics
         assert "eval_loss" in first.trials[0].metrics
+
+
+class TestOtherObjective:
+    """A search that goes on, or starts from earlier trials, compares their values with its own."""
+
+    @pytest.fixture
+    def measured(self, ours, tmp_path):
+        def run(**options):
+            return ours(lambda trial: {"loss": trial["x"], "f1": -trial["x"]}, X, n_trials=2, **options)
+
+        return run
+
+    def test_resume_with_another_metric_is_refused(self, measured, tmp_path):
+        out = str(tmp_path / "out")
+        first = measured(compute_objective="loss", output_dir=out)
+        assert measured(compute_objective="loss", output_dir=out, resume=True).trials == first.trials
+        for other in ("f1", lambda metrics: 100 * metrics["loss"]):
+            with pytest.raises(hp.SearchError, match=r"journal: trial 0: the value is .*compute_objective"):
+                measured(compute_objective=other, output_dir=out, resume=True)
+
+    def test_history_of_another_metric_is_refused(self, measured):
+        history = measured(compute_objective="loss")
+        with pytest.raises(hp.SearchError, match=r"history: trial 0: the value is "):
+            measured(compute_objective="f1", history=history)
+
+    def test_history_of_another_direction_is_refused(self, measured):
+        history = measured(compute_objective="loss")
+        with pytest.raises(hp.SearchError, match=r"history: it was searched with \['minimize'\]"):
+            measured(compute_objective="loss", direction="maximize", history=history)
+
+    def test_metrics_that_are_not_numbers_are_no_candidates(self, ours):
+        def function(trial):
+            trial.report(0.0, 1)
+            return {"f1": trial["x"], "name": "a", "curve": [1, 2]}
+
+        assert ours(function, X, n_trials=2).best.metrics.keys() == {"f1"}
+
+    def test_function_of_metrics_over_a_number_fails_the_trials(self, ours):
+        with pytest.raises(hp.SearchError, match="compute_objective takes metrics, and the function returned"):
+            ours(lambda trial: trial["x"], X, n_trials=2, compute_objective=lambda metrics: 1.0)

@@ -330,7 +330,10 @@ def test_an_optuna_sampler_is_a_sampler_here_too(ours):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"resource_per_trial": {"cpu": 1}}, "no option 'resource_per_trial'; did you mean 'resources_per_trial'"),
+        (
+            {"resource_per_trial": {"cpu": 1}},
+            r"resource_per_trial: .* \(did you mean 'resources_per_trial'",
+        ),
         ({"sampler": "bayse"}, "did you mean 'bayes'"),
         ({"sampler": 3}, "3 is no sampler here"),
         ({"pruner": optuna.pruners.MedianPruner()}, "is no pruner here"),

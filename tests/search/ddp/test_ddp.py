@@ -126,7 +126,7 @@ def test_the_final_training_repeats_the_trial(both):
 
 def test_what_is_trained_before_the_objective_is_named_is_kept_by_all_ranks(both):
     zero, one = both("undecided")
-    assert zero["error"] == one["error"]
+    assert one["error"][1] in zero["error"][1]  # which says what is in the journal too
     assert "which metric is the objective?" in zero["error"][1]
     assert zero["trials"] == one["trials"]
     assert zero["ranks"] == [0, 1]
@@ -190,7 +190,8 @@ def test_what_a_trial_notes_is_that_of_rank_0_and_noted_once(both):
         assert [(trial["user_attrs"], trial["constraints"]) for trial in seen["trials"]] == [
             ({"rank": 0}, {"room": -0.5})
         ] * 3
-    assert zero["noted"] == [{"rank": 0}] * 3
+    noted = [{key: value for key, value in attrs.items() if key[:8] != "hpcompat"} for attrs in zero["noted"]]
+    assert noted == [{"rank": 0}] * 3
 
 
 def test_a_function_may_ask_the_pruner_on_rank_0_alone(both):
@@ -253,7 +254,8 @@ def test_a_rank_that_raises_in_the_middle_of_a_training_ends_the_search_with_its
     told = json.loads((tmp_path / "told.0.json").read_text())
     assert told == [[0, "COMPLETE", None], [1, "FAILED", "rank 1: ValueError: odd 1"]], output
     journal = (tmp_path / "rank_1_raises_mid_train" / "hpcompat-journal.jsonl").read_text().splitlines()
-    assert [json.loads(line)["state"] for line in journal[1:]] == ["COMPLETE", "FAILED"]
+    states = [record["state"] for record in map(json.loads, journal) if "state" in record]
+    assert states == ["COMPLETE", "FAILED"]
     assert "rank 1: ValueError: odd 1" in json.loads((tmp_path / "error.1.json").read_text())
 
 
