@@ -132,6 +132,10 @@ def trainer_with(trainer: Any, params: Mapping[str, Any]) -> None:
     trainer.label_smoother = label_smoother(trainer.args, trainer.model)
     if trainer.model_init is not None:
         trainer.model_init = partial(remade, unbound(trainer.model_init), dict(params))
+    handler = trainer.callback_handler
+    handler.callbacks = [callback for callback in handler.callbacks if type(callback).__name__ != _LOGGING]
+    if reports_to_wandb(trainer):
+        handler.callbacks.append(_logging_params(trainer, lambda: params))
 
 
 def set_up(trainer: Any, params: Mapping[str, Any]) -> None:
@@ -150,10 +154,12 @@ def train(trainer: Any, attempt: Attempt) -> Values | None:
     """Train a Trainer that is set up, in the directory it is set up for; None if it was pruned."""
     watch = Watch(attempt, deciding_metric(trainer))
     trainer.evaluate = _recorded(trainer, watch)
-    callbacks = [each for each in trainer.callback_handler.callbacks if type(each).__name__ not in _DISPLAYS]
+    callbacks = [
+        each for each in trainer.callback_handler.callbacks if type(each).__name__ not in (*_DISPLAYS, _LOGGING)
+    ]
     trainer.callback_handler.callbacks = [_announcing(attempt), *callbacks]
     if reports_to_wandb(trainer):
-        trainer.callback_handler.callbacks.append(_logging_params(trainer, attempt))
+        trainer.callback_handler.callbacks.append(_logging_params(trainer, attempt.view.snapshot))
     try:
         with trial_run(trainer, attempt.run_before):
             return _trained(trainer, watch)
@@ -267,12 +273,15 @@ def _announcing(attempt: Attempt) -> Any:
     return Announcing()
 
 
-def _logging_params(trainer: Any, attempt: Attempt) -> Any:
+_LOGGING = "LoggingParams"
+
+
+def _logging_params(trainer: Any, params: Callable[[], Mapping[str, Any]]) -> Any:
     """A callback, to come after WandbCallback, that adds what it does not know of the trial."""
     from transformers.trainer_callback import TrainerCallback
 
     class LoggingParams(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            log_params(trainer, attempt.view.snapshot())
+            log_params(trainer, params())
 
     return LoggingParams()

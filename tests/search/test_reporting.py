@@ -104,6 +104,9 @@ class TestWandbRunsOfATrainer:
         for trial, config in zip(result.trials, runs.configs, strict=True):
             found = {name: config[name] for name in trial.params}
             assert json.dumps(found) == json.dumps(trial.params)
+        first, last = (trial.params for trial in result.trials)
+        hp.with_params(hp.with_params(trainer, first), last).train()
+        assert {name: runs.configs[-1][name] for name in last} == last
 
     @pytest.mark.parametrize("open_before", [False, True], ids=["none open", "one open"])
     def test_failed_trial_leaves_no_run_open(self, reporting, ours, runs, open_before):
