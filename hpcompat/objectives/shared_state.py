@@ -19,6 +19,7 @@ from numbers import Number
 from typing import Any
 
 _HOOKS = ("data_collator", "compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics", "model_init")
+_MEASURING = _HOOKS[:-1]  # what model_init counts is a matter of the models alone
 _SCALARS = (Number, str, bytes, types.NoneType)  # bool is a Number, and so are numpy's scalars
 _CONTAINERS = (Mapping, Set, Sequence)
 _MAX_ARRAY_BYTES = 1 << 16  # compared as a whole
@@ -61,6 +62,9 @@ class SharedState:
                 if is_users(kind):
                     scalars = _scalars(vars(kind))
                     seen |= {f"{kind.__name__}.{attribute}": value for attribute, value in scalars.items()}
+        for name in _MEASURING:
+            for part in _behind(getattr(self._trainer, name, None)):
+                seen |= {f"{name}: {variable}": value for variable, value in _variables(part).items()}
         for attribute, value in vars(self._trainer).items():
             seen.setdefault(f"trainer.{attribute}", _fingerprint(value))
         return seen
@@ -96,6 +100,18 @@ def _behind(value: Any) -> Iterator[Any]:
         yield value.__self__
     else:
         yield value
+
+
+def _variables(function: Any) -> dict[str, Any]:
+    """The scalars that a function of the user's may change outside of it: global, or of a function around it."""
+    if not isinstance(function, types.FunctionType) or not is_users(function):
+        return {}
+    code = function.__code__
+    found = {name: function.__globals__[name] for name in code.co_names if name in function.__globals__}
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # nothing was put there yet
+            found[name] = cell.cell_contents
+    return _scalars(found)
 
 
 def _is_container(value: Any) -> bool:
@@ -178,20 +194,20 @@ def _fingerprint(value: Any) -> Any:
     return _scalars(_attributes(value)) if is_users(type(value)) else None
 
 
-def is_users(kind: type) -> bool:
-    """Whether a class is of the user's own code: loggers, writers and models of a library change all the time.
+def is_users(kind: Any) -> bool:
+    """Whether a class or a function is of the user's own code: loggers, writers and models of a library always change.
 
     >>> is_users(random.Random), is_users(type("Meter", (), {"__module__": "__main__"}))
     (False, True)
     """
-    package = kind.__module__.partition(".")[0]
+    package: str = kind.__module__.partition(".")[0]
     if package in ("__main__", "hpcompat"):
         return package == "__main__"
     module = sys.modules.get(kind.__module__)
     if module is None:  # a class that came pickled, by value
         return True
     file = getattr(module, "__file__", None)
-    return file is not None and not file.startswith(_library_paths())
+    return isinstance(file, str) and not file.startswith(_library_paths())
 
 
 @functools.cache

@@ -153,7 +153,38 @@ def of_the_class(collator):
     type(collator).calls = getattr(type(collator), "calls", 0) + 1
 
 
+def counts_outside():
+    calls = 0
+
+    def measure(prediction):
+        nonlocal calls
+        calls += 1
+        return {"calls": float(calls)}
+
+    return measure
+
+
+counted = 0
+
+
+def counts_globally(prediction):
+    global counted
+    counted += 1
+    return {"calls": float(counted)}
+
+
 class TestOtherState:
+    @pytest.mark.parametrize(
+        ("measure", "name"),
+        [(counts_outside(), "compute_metrics: calls"), (counts_globally, "compute_metrics: counted")],
+        ids=["of the function around it", "global"],
+    )
+    def test_variable_outside_of_a_function_is_named(self, make_trainer, ours, measure, name):
+        trainer = make_trainer(trainer={"compute_metrics": measure})
+        with pytest.warns(UserWarning, match=f"state goes from trial to trial: {name}") as warned:
+            ours(trainer, LR, n_trials=3)
+        assert len(warned) == 1
+
     @pytest.mark.parametrize(
         ("state", "change"),
         [
