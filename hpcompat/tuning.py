@@ -367,7 +367,8 @@ def hyperparameter_search(
     from transformers.trainer_utils import BestRun
 
     name = _first_installed() if backend is None else str(getattr(backend, "value", backend))
-    if name == "optuna" and "study" not in kwargs and isinstance(direction, str) and is_trainer(trainer):
+    is_single = direction is None or isinstance(direction, str)
+    if name == "optuna" and "study" not in kwargs and is_single and is_trainer(trainer):
         kwargs.setdefault("pruner", None if trainer.args.eval_strategy == "no" else "median")
     described = _described(default_space() if hp_space is None else hp_space)
     with unknown_names_warn():
@@ -381,7 +382,7 @@ def hyperparameter_search(
             hp_name=hp_name,
             **kwargs,
         )
-    if isinstance(direction, str):
+    if is_single:
         best = result.best
         return BestRun(str(best.number), (best.values or ())[0], dict(best.params), result)
     front = result.pareto_front

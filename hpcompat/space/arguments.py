@@ -52,7 +52,7 @@ def whole(name: str, value: Any, faults: list[Fault]) -> Any:
         whole = isinstance(value, float) and value.is_integer()
         fraction = hasattr(value, "__float__") and not isinstance(value, bool)
         other = "use Float for fractions" if fraction else "give an int"
-        hint = f"write {int(value)}" if whole else _number_hint(value) or other
+        hint = f"write {int(value)}" if whole else _number_hint(value, int) or other
         faults.append(Fault("", f"{name} is {show(value)}, which is not an int", hint))
         return value
     try:
@@ -62,9 +62,9 @@ def whole(name: str, value: Any, faults: list[Fault]) -> Any:
         return value
 
 
-def _number_hint(value: Any) -> str:
+def _number_hint(value: Any, kind: type = float) -> str:
     try:
-        return f"write {float(value)!r} without quotes" if isinstance(value, str) else ""
+        return f"write {kind(value)!r} without quotes" if isinstance(value, str) else ""
     except ValueError:
         return ""
 

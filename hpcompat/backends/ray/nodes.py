@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -32,14 +33,17 @@ def capacity(bundles: Iterable[Mapping[str, float]], own: bool) -> int:
     bundles = list(bundles)
     nodes: list[dict[str, float]] = [node["Resources"] for node in _nodes() if node["Alive"]]
     unfit = [bundle for bundle in bundles if not any(_times(bundle, node) for node in nodes)]
-    if unfit and own:
+    if unfit:
         faults = [
             Fault(name, f"{amount:g} a trial, and there are {max(node.get(name, 0) for node in nodes):g}")
             for bundle in unfit
             for name, amount in bundle.items()
             if not any(_times({name: amount}, node) for node in nodes)
         ]
-        raise BackendError("resources_per_trial is more than this machine has", faults)
+        if own:
+            raise BackendError("resources_per_trial is more than this machine has", faults)
+        waiting = "no node of the cluster has room for a trial, and the search waits for one that has"
+        warnings.warn(f"{waiting}: {'; '.join(map(str, faults))}", stacklevel=2)
     if len(bundles) == 1:  # a bundle lies on one node; how several lie is for Ray to say
         return max(1, sum(_times(bundles[0], node) for node in nodes))
     needed = {name: sum(bundle.get(name, 0) for bundle in bundles) for bundle in bundles for name in bundle}

@@ -54,6 +54,8 @@ def test_trials_run_on_every_node_and_those_of_a_dead_one_run_again_elsewhere(ou
         trial.report(trial["x"], 2)
         return trial["x"]
 
+    with pytest.warns(UserWarning, match="no node of the cluster has room for a trial.*GPU: 4 a trial"):
+        assert capacity([{"GPU": 4.0}], own=False) == 1
     assert capacity([{"CPU": 2.0}], own=False) == 1  # of four CPUs, but one node alone has two
     options = {"n_trials": 6, "sampler": "random", "seed": 0}
     result = ours(function, X, resources_per_trial=SEAT, max_concurrent_trials=None, **options)
