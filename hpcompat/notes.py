@@ -71,7 +71,10 @@ class Notes:
 
     def fields(self) -> dict[str, Any]:
         """A copy of both, as fields of a `Trial`."""
-        return {"user_attrs": copy.deepcopy(self.user_attrs), "constraints": dict(self.constraints)}
+        return {
+            "user_attrs": copy.deepcopy(self.user_attrs) if self.user_attrs else {},
+            "constraints": dict(self.constraints),
+        }
 
 
 def _require_name(what: str, key: Any) -> None:

@@ -27,6 +27,7 @@ from hpcompat.backends.grid import configurations
 from hpcompat.backends.optuna import samplers
 from hpcompat.backends.optuna.sharing import HISTORY, SURPLUS, Shared
 from hpcompat.errors import BackendError, Fault, SearchError
+from hpcompat.notes import Notes
 from hpcompat.space.values import identity, show
 from hpcompat.translators.optuna import Suggest, to_optuna
 from hpcompat.trials import COMPLETE, PRUNED, Trial
@@ -74,7 +75,7 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
                     report=trial.report,
                     should_prune=trial.should_prune,
                     native=trial,
-                    notes=studies.notes_of(trial),  # a trial that was enqueued may have some
+                    notes=studies.notes_of(trial) if shared else Notes(),  # one that was enqueued may have some
                     set_user_attr=trial.set_user_attr,
                     set_constraint=trial.set_constraint,
                 )
@@ -97,10 +98,13 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
         def hear() -> bool:
             """Take in the trials that are over; whether the search is to end: an exhausted sampler stops the study."""
             enough: bool = study._stop_flag
-            forms = study.get_trials(deepcopy=False)
+            # the constraints_func of a sampler that was given has added to a trial's constraints when that was over
+            is_given = "study" in plan.options or not isinstance(plan.sampler, (str, type(None)))
+            forms = study.get_trials(deepcopy=False) if is_given else ()
             for number, done in over[len(own) :]:
-                # a sampler's constraints_func has added to them when the trial was over
-                enough = take(replace(done, constraints=studies.notes_of(forms[number]).constraints)) or enough
+                if is_given:
+                    done = replace(done, constraints=studies.notes_of(forms[number]).constraints)
+                enough = take(done) or enough
             return enough
 
         def take(done: Trial) -> bool:
