@@ -35,7 +35,8 @@ from hpcompat.signals import Termination, handle_sigterm
 from hpcompat.space import SearchSpace
 from hpcompat.space.search_space import params_as_drawn
 from hpcompat.space.values import show
-from hpcompat.translators.settings import Described, SearchSettings, describing, settings_of
+from hpcompat.translators.recognise import Described, as_space, describing, settings_of
+from hpcompat.translators.settings import SearchSettings
 from hpcompat.trials import FAILED, SearchResult, Trial, no_best
 
 T = TypeVar("T")
@@ -183,7 +184,7 @@ def _led(
     termination: Termination,
 ) -> Run:
     """What came of the whole plan, by the process that drives it: with the trials of the journal, in order."""
-    past = keeper.go_on(journal)
+    past = keeper.go_on(journal.trials, journal.root, journal.folder)
     done = list(past)
     with progress_bar(plan.n_trials, plan.directions, progress, len(done)) as show:
 
@@ -452,8 +453,6 @@ def _described(space: Any) -> Described:
         return Described(space)
     if isinstance(space, Mapping) and not space:  # everything is suggested as the trial runs
         return Described(SearchSpace())
-    from hpcompat.translators.recognise import as_space
-
     document = describing(space)
     found = as_space(document)
     return Described(found, settings_of(document))

@@ -246,7 +246,7 @@ def option_hint(name: str, options: Mapping[str, Any] | tuple[str, ...]) -> str:
 def check_options(backend: str, given: Mapping[str, Any], options: Mapping[str, Any] | tuple[str, ...]) -> None:
     """Raise `BackendError` for those that are none of the backend's own options."""
     unknown = [name for name in given if name not in options]
-    faults = [Fault(name, "is no option of this backend", option_hint(name, options)) for name in unknown]
+    faults = [Fault(name, "unknown option", option_hint(name, options)) for name in unknown]
     if faults:
         raise BackendError(f"the {backend} backend cannot do this", faults)
 

@@ -23,8 +23,7 @@ from hpcompat.translators.documents import MAX_BYTES, load, once, refuse_size
 from hpcompat.translators.optuna import from_optuna
 from hpcompat.translators.ray import Searcher, from_ray
 from hpcompat.translators.reading import refuse
-from hpcompat.translators.recognise import as_space
-from hpcompat.translators.settings import beside
+from hpcompat.translators.recognise import as_space, beside
 from hpcompat.translators.sigopt import from_sigopt
 from hpcompat.translators.wandb import from_wandb
 

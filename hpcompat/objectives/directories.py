@@ -9,16 +9,12 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from hpcompat.errors import SearchError
 from hpcompat.files import Directory
 from hpcompat.objectives.checkpoints import remove_checkpoints
 from hpcompat.objectives.diary import Diary, read_notes
 from hpcompat.trials import COMPLETE, Trial, extended, is_eligible, losses
-
-if TYPE_CHECKING:
-    from hpcompat.journal import Journal
 
 KEEP = ("best", "all", "none")
 MARK = ".hpcompat"
@@ -162,19 +158,19 @@ class Keeper:
         self.directions = directions
         self.front: tuple[Trial, ...] = ()
 
-    def go_on(self, journal: Journal) -> list[Trial]:
+    def go_on(self, found: Iterable[Trial], root: str | None, folder: str | None) -> list[Trial]:
         """Take in the trials of a search that is resumed, whose directories are this one's from now on.
 
         So are those that were left by trials under way when it ended: they are removed. Returns the trials,
         without directories that are not there any more, or are another's by now.
         """
         trials = []
-        for trial in journal.trials:
-            own = trial.directory is not None and self.runs.adopt(trial.directory, journal.root)
+        for trial in found:
+            own = trial.directory is not None and self.runs.adopt(trial.directory, root)
             trials.append(trial if own else replace(trial, directory=None, checkpoint=None))
             self.add(trials[-1])
-        for root, path in read_notes(journal.folder) if journal.folder else ():
-            self.runs.adopt(path, root)
+        for place, path in read_notes(folder) if folder else ():
+            self.runs.adopt(path, place)
         self.close()
         return trials
 
@@ -198,7 +194,7 @@ class Keeper:
                     self.runs.remove(each.directory)
 
     def spare(self, trial: Trial) -> None:
-        """Keep the directory of a trial that is to be taken in when the search is gone on with."""
+        """Keep the directory of a trial that a resumed search will score."""
         if self.keep != "none" and trial.directory:
             self.runs.made.pop(trial.directory, None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
@@ -15,6 +16,7 @@ from hpcompat.translators.define_by_run.finding import takes_no_trial
 from hpcompat.translators.define_by_run.watching import MESSAGE, brief
 from hpcompat.translators.define_by_run.watching import refuse as refuse_function
 from hpcompat.translators.reading import file_hint, nested_entries
+from hpcompat.translators.settings import SearchSettings
 
 _HINT = "give a SearchSpace, a sweep, a list of SigOpt parameters, a dict of Ray domains, or a function of a trial"
 _BESIDE = frozenset({"program", "method", "metric", "metrics", "early_terminate", "observation_budget"})
@@ -154,3 +156,68 @@ def _plain_faults(thing: Mapping[str, Any]) -> Sequence[Fault]:
     except SpaceError as error:
         return error.faults
     return ()
+
+
+# -- beside the space -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Described:
+    """A space, and what stood beside it."""
+
+    space: SearchSpace
+    settings: SearchSettings = field(default_factory=SearchSettings)
+
+
+def describing(source: Any) -> Any:
+    """The data or the object that describes a space: what is in a text, what a function returns without its trial.
+
+    >>> describing(lambda trial: [{"name": "x", "type": "int"}]), describing('{"parameters": {}}')
+    ([{'name': 'x', 'type': 'int'}], {'parameters': {}})
+    """
+    if isinstance(source, (str, bytes)):
+        return documents.load(source)
+    if type(source).__module__.startswith("sigopt.") and hasattr(source, "to_json"):  # the client's Experiment
+        return source.to_json()
+    if callable(source) and not isinstance(source, type) and not isinstance(source, Mapping):
+        returned = call_without_trial(source)
+        return source if returned is None else returned
+    return source
+
+
+def beside(document: Any, dialect: str | None = None) -> tuple[dict[str, Any], str]:
+    """What stands beside the parameters in a sweep or an experiment, and whose it is: "wandb", "sigopt" or "".
+
+    `dialect`: that of the document, where it is known.
+
+    >>> beside({"method": "grid", "parameters": {"x": {"values": [1, 2]}}})
+    ({'method': 'grid'}, 'wandb')
+    """
+    if not isinstance(document, Mapping) or isinstance(document, SearchSpace):
+        return {}, ""
+    if dialect in (None, "wandb") and wandb.is_sweep(document):
+        return {name: value for name, value in document.items() if name != "parameters"}, "wandb"
+    if dialect in (None, "sigopt") and sigopt.accepts(document):
+        own = ("parameters", "conditionals", "linear_constraints")
+        return {name: value for name, value in document.items() if name not in own and value}, "sigopt"
+    return {}, ""
+
+
+def settings_of(document: Any) -> SearchSettings:
+    """The settings that stand beside a space in what it was read from, see `describing`.
+
+    Raises `TranslationError` for those that cannot be what the object's own system takes them for.
+
+    >>> sweep = {"method": "grid", "metric": {"name": "acc", "goal": "maximize"}, "parameters": {"x": {"values": [1]}}}
+    >>> settings = settings_of(sweep)
+    >>> settings.sampler, settings.directions, settings.metrics
+    ('grid', ('maximize',), ('acc',))
+    """
+    found, dialect = beside(document)
+    if dialect == "wandb":
+        return wandb.read_settings(found)
+    if dialect == "sigopt":
+        return sigopt.read_settings(found)
+    if hasattr(document, "trials") and hasattr(document, "directions"):
+        return optuna.read_settings(document)
+    return SearchSettings()

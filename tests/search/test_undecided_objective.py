@@ -240,6 +240,15 @@ class TestOtherObjective:
 
         assert ours(function, X, n_trials=2).best.metrics.keys() == {"f1"}
 
+    def test_trainer_with_a_metric_that_is_not_a_number_is_pruned(self, make_trainer, ours):
+        def named(prediction):
+            return {"f1": 0.5, "name": "a"}
+
+        trainer = make_trainer(trainer={"compute_metrics": named})
+        pruner = optuna.pruners.ThresholdPruner(upper=0.1)
+        result = ours(trainer, LR, n_trials=2, direction="maximize", pruner=pruner)
+        assert [trial.state for trial in result.trials] == ["PRUNED", "PRUNED"]
+
     def test_function_of_metrics_over_a_number_fails_the_trials(self, ours):
         with pytest.raises(hp.SearchError, match="compute_objective takes metrics, and the function returned"):
             ours(lambda trial: trial["x"], X, n_trials=2, compute_objective=lambda metrics: 1.0)

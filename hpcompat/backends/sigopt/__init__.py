@@ -216,7 +216,7 @@ def _lite_driver(given: Any) -> Any:
 def _option_faults(plan: Plan) -> Iterator[Fault]:
     for name in plan.options:
         if name not in OPTIONS:
-            yield Fault(name, "is no option of this backend", option_hint(name, OPTIONS))
+            yield Fault(name, "unknown option", option_hint(name, OPTIONS))
     if plan.options.get("driver", "lite") not in DRIVERS:
         yield Fault("driver", f"there is no {plan.options['driver']!r}", known(plan.options["driver"], DRIVERS))
     if "connection" in plan.options and "driver" in plan.options:

@@ -299,7 +299,7 @@ def test_history_carries_every_kind_and_state(ours):
         ({"sampler": "tpe"}, "sampler: there is no 'tpe'"),
         ({"sampler": optuna.samplers.RandomSampler()}, "SigOpt takes no sampler of another's"),
         ({"sampler": "grid"}, "x: Float(0.0, 4.0) has no end of values"),
-        ({"storage": "sqlite://"}, "storage: is no option of this backend"),
+        ({"storage": "sqlite://"}, "storage: unknown option"),
         ({"conection": None}, "did you mean 'connection'?"),
         ({"driver": "light"}, "driver: there is no 'light' (did you mean 'lite'?)"),
         ({"driver": "server"}, "api.sigopt.com is no more"),

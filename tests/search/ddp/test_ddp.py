@@ -229,7 +229,7 @@ def test_what_cannot_be_done_is_refused_on_all_ranks(both):
     for ray, jobs in both("refused"):
         assert ray.startswith("the ray backend cannot search from 2 ranks of a launcher")
         assert "let Ray give each trial its workers" in ray
-        assert "n_jobs: is no option of this backend" in jobs
+        assert "n_jobs: unknown option" in jobs
 
 
 def test_a_group_that_only_the_launcher_names_is_made(both):
