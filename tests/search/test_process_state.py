@@ -175,3 +175,37 @@ class TestNestedSearch:
 
         assert drawn(outer, "random", function=nested, n_trials=2) == drawn(outer, "random", n_trials=2)
         assert seen == [drawn(inner, "random", n_trials=2)] * 2
+
+
+class TestTrainersTakeTurns:
+    """Accelerate and torch keep one state for all of a process."""
+
+    SPACE = hp.SearchSpace({"learning_rate": hp.Float(1e-4, 1e-1, log=True)})
+
+    def test_search_over_a_trainer_inside_one_is_refused(self, make_trainer, ours):
+        inner = make_trainer()
+        nested = [lambda trial: ours(inner, self.SPACE, n_trials=1)]
+        with pytest.raises(hp.SearchError, match="a search on a Trainer runs already: accelerate and torch keep one"):
+            ours(make_trainer(), self.SPACE, n_trials=2, callbacks=nested)
+
+    def test_searches_of_two_threads_have_the_trials_they_have_alone(self, make_trainer, ours):
+        alone = [trial.values for trial in ours(make_trainer(), self.SPACE, n_trials=3).trials]
+        trainers, found = [make_trainer(), make_trainer()], {}
+        under_way = threading.Event()
+
+        def search(number):
+            result = ours(trainers[number], self.SPACE, n_trials=3, callbacks=[lambda trial: under_way.set() and None])
+            found[number] = [trial.values for trial in result.trials]
+
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            threads = [threading.Thread(target=search, args=(number,), daemon=True) for number in range(2)]
+            threads[0].start()
+            assert under_way.wait(600)
+            threads[1].start()
+            for thread in threads:
+                thread.join(600)
+        assert found == {0: alone, 1: alone}
+        assert all(
+            "a Trainer: this search waits" in str(each.message) for each in said if "thread" in str(each.message)
+        )
