@@ -86,9 +86,11 @@ class TrialView(Mapping[str, Any]):
     def report(self, value: float, step: int) -> None:
         """Tell the engine's pruner how the trial stands after `step`; a step's first report counts."""
         self._require_one_objective("report")
-        value, step = float(value), int(step)
+        value, given, step = float(value), step, int(step)
         if step < 0:  # as Optuna has it
             raise ValueError(f"step must be 0 or more, got {step}")
+        if step != given:
+            raise ValueError(f"step must be a whole number, got {given}: count steps, or evaluations")
         if step not in self.intermediate_values:
             self.intermediate_values[step] = value
             self.told_to_stop = False  # it goes on, on purpose

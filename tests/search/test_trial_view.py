@@ -172,6 +172,17 @@ class TestToldToStop:
         with pytest.raises(ValueError, match="step must be 0 or more, got -1"):
             trial.report(1.0, -1)
 
+    @pytest.mark.parametrize("step", [0.5, np.float64(1.5), torch.tensor(2.5)])
+    def test_a_step_between_two_is_refused(self, trial, step):
+        with pytest.raises(ValueError, match=r"step must be a whole number, got .*\.5"):
+            trial.report(1.0, step)
+        assert trial.intermediate_values == {}
+
+    def test_a_step_is_a_whole_number_of_any_kind(self, trial):
+        for step in (0, 1.0, np.int64(2), torch.tensor(3)):
+            trial.report(1.0, step)
+        assert trial.intermediate_values == dict.fromkeys(range(4), 1.0)
+
 
 def test_several_objectives_have_nothing_to_report():
     trial = TrialView(Suggestion(0, {}), objectives=2)
