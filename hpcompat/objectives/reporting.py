@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -34,13 +35,30 @@ def trial_run(trainer: Any, run_before: Any) -> Iterator[None]:
     import wandb
 
     exit_code = 1
-    with _set_aside(wandb) if run_before is not None and wandb.run is run_before else _nothing():
+    with _own_id(wandb), _set_aside(wandb) if run_before is not None and wandb.run is run_before else _nothing():
         try:
             yield
             exit_code = 0
         finally:
             # a run that the W&B backend has opened for the trial stays open: there finish does nothing
             wandb.finish(exit_code=exit_code)
+
+
+@contextmanager
+def _own_id(wandb: Any) -> Iterator[None]:
+    """Meanwhile WANDB_RUN_ID, which would make one run of all trials, and WANDB_RESUME do not hold."""
+    settings = wandb.setup().settings  # wandb has read its environment once, and never will again
+    names = ("run_id", "resume")
+    before = {name: getattr(settings, name) for name in names}
+    variables = {name: os.environ.pop(name) for name in ("WANDB_RUN_ID", "WANDB_RESUME") if name in os.environ}
+    for name in names:
+        setattr(settings, name, None)
+    try:
+        yield
+    finally:
+        os.environ.update(variables)
+        for name in names:
+            setattr(settings, name, before[name])
 
 
 @contextmanager

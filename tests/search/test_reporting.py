@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -107,6 +108,16 @@ class TestWandbRunsOfATrainer:
         first, last = (trial.params for trial in result.trials)
         hp.with_params(hp.with_params(trainer, first), last).train()
         assert {name: runs.configs[-1][name] for name in last} == last
+
+    @pytest.mark.parametrize("known", [False, True], ids=["from now on", "since before"])
+    def test_run_id_of_the_environment_is_not_that_of_every_trial(self, reporting, ours, runs, monkeypatch, known):
+        monkeypatch.setenv("WANDB_RUN_ID", "fixed")
+        monkeypatch.setenv("WANDB_RESUME", "must")
+        if known:
+            wandb.setup()
+        ours(reporting(), LR, n_trials=2)
+        assert len({*runs.ids, "fixed"}) == 3
+        assert os.environ["WANDB_RUN_ID"] == wandb.setup().settings.run_id == "fixed"
 
     @pytest.mark.parametrize("open_before", [False, True], ids=["none open", "one open"])
     def test_failed_trial_leaves_no_run_open(self, reporting, ours, runs, open_before):
