@@ -120,8 +120,10 @@ def parse(text: str | bytes, name: str = "") -> Any:
         raise
     except json.JSONDecodeError as error:
         refuse(f"it is no JSON: line {error.lineno}, column {error.colno}: {error.msg}")
-    except (ValueError, RecursionError) as error:
-        refuse(f"it is no JSON: {error}")
+    except RecursionError:
+        refuse("it is nested too deeply", "flatten it")
+    except ValueError:
+        refuse("it has a number of more digits than Python reads", "give a smaller number")
 
 
 # -- Python code ------------------------------------------------------------------------------------

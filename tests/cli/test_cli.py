@@ -39,6 +39,8 @@ FILES = {
     "broken.py": "import hpcompat as hp\n\nspace = hp.Nothing(3)\n",
     "syntax.py": "def space(:\n",
     "exits.py": "import sys\nsys.exit('usage: exits.py')\n",
+    "deep.json": "[" * 100_000,
+    "long.json": "[" + "1" * 5_000 + "]",
     "broken.json": '{"method": "random",\n "parameters": }',
     "broken.yaml": "method: random\n  parameters: {\n",
     "tagged.yaml": "parameters: !!python/object/apply:os.system ['touch hacked']\n",
@@ -68,6 +70,8 @@ FILES = {
         ("convert sweep.yaml --to wandb --method bayes", 1, "--metric eval_loss"),
         # the text
         ("convert broken.json --to ray", 1, "broken.json: it is no JSON: line 2, column 16: "),
+        ("convert deep.json --to ray", 1, "deep.json: it is nested too deeply"),
+        ("convert long.json --to ray", 1, "long.json: it has a number of more digits"),
         ("convert broken.yaml --to ray", 1, "broken.yaml: it is no YAML: .*line 2, column "),
         ("convert tagged.yaml --to ray", 1, "tagged.yaml: it is no YAML: .*line 1, column 13"),
         ("convert laughs.yaml --to ray", 1, "aliases unfold"),
