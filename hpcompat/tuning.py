@@ -202,6 +202,7 @@ def _led(
                 raise SearchError(f"a callback raised {cause(error)}") from error
 
         ran = Run((), None)
+        is_cut_off = False
         try:
             is_over = any([finished(trial) for trial in journal.dead])
             past = list(done)
@@ -213,6 +214,9 @@ def _led(
             if not done:
                 raise
             ran = Run(tuple(done[len(past) :]), None, interrupted=True)
+        except SystemExit:  # a signal handler of the user's has asked for it
+            is_cut_off = True
+            raise
         except SearchError as error:
             error.trials = tuple(done)
             if isinstance(error, Undecided):
@@ -225,7 +229,7 @@ def _led(
             failure.trials = tuple(done)
             raise failure from error
         finally:
-            if termination.is_requested:  # the checkpoint of the trial that was under way may be wanted
+            if termination.is_requested or is_cut_off:  # the checkpoint of the trial that was under way may be wanted
                 journal.is_unfinished = keeper.has_others(done)
             else:
                 keeper.close()

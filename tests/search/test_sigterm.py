@@ -12,6 +12,7 @@ import threading
 import pytest
 from legs import Moment, wait_for
 from tiny import a_trainer, left
+from transformers import TrainerCallback
 
 import hpcompat as hp
 from hpcompat.backends import BACKENDS
@@ -148,6 +149,18 @@ class TestHandlers:
 
         assert len(ours(hit, SPACE, backend=backend, n_trials=3).trials) == 3
         assert heard == [1]
+
+    def test_one_of_the_users_that_exits_leaves_the_checkpoint(self, ours, tmp_path):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
+
+        class Hit(TrainerCallback):
+            def on_save(self, args, state, control, **kwargs):
+                signal.raise_signal(signal.SIGTERM)
+
+        trainer = a_trainer(str(tmp_path / "out"), save_strategy="epoch", trainer={"callbacks": [Hit()]})
+        with pytest.raises(SystemExit):
+            ours(trainer, {"learning_rate": hp.Float(1e-4, 1e-1)}, n_trials=2)
+        assert (tmp_path / "out" / "run-0" / "checkpoint-4" / "trainer_state.json").exists()
 
     def test_one_of_the_users_runs_instead_under_ray(self, ours):
         heard = []
