@@ -91,7 +91,8 @@ def complete(request: Request, settings: SearchSettings, backend: Backend) -> tu
     faults = list(_contradictions(request, settings, backend))
     options = request.options or {}
     stated = tuple(direction or settings.default for direction in settings.directions)
-    joined = parse_directions(getattr(options.get("study"), "directions", None))
+    names = request.compute_objective if isinstance(request.compute_objective, tuple) else settings.metrics
+    stored = None if request.directions or any(settings.directions) else backend.stored_directions(options, names)
     own, unused = settings.dialect == backend.name, dict(settings.unused)
     joins = backend.stored(options)  # what is joined has a rule and names of its own
     pruner = request.pruner
@@ -108,7 +109,7 @@ def complete(request: Request, settings: SearchSettings, backend: Backend) -> tu
         warnings.warn(message, stacklevel=3)
     done = replace(
         request,
-        directions=request.directions or stated or joined or ("minimize",),
+        directions=request.directions or stored or stated or ("minimize",),
         compute_objective=request.compute_objective or settings.metrics or None,
         n_trials=request.n_trials if request.n_trials is not None else settings.n_trials or N_TRIALS,
         sampler=request.sampler if request.sampler is not None else settings.sampler,

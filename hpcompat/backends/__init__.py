@@ -51,8 +51,22 @@ class Backend:
         """The backend's `run`. Raises `MissingBackendError` if its package is not installed."""
         if not _installed(self.package):
             raise MissingBackendError(f"the {self.name} backend is not installed (no {self.package}): {self.pip}")
-        run: Callable[[Plan, Evaluate], Run] = import_module(f"hpcompat.backends.{self.name}").run
+        run: Callable[[Plan, Evaluate], Run] = self._module().run
         return run
+
+    def stored_directions(self, options: Mapping[str, Any], names: Sequence[str] = ()) -> tuple[str, ...] | None:
+        """The directions of the study, sweep or experiment that the options name; None where it states none.
+
+        `names`: those of the metrics, in the order of the values. Options that are wrong are not told of here. Raises
+        `SearchError` where the store cannot be reached, and `BackendError` where it does not have what is named.
+        """
+        directions: tuple[str, ...] | None = None
+        if self.stored(options):
+            directions = self._module().stored_directions(options, tuple(names))
+        return directions
+
+    def _module(self) -> Any:
+        return import_module(f"hpcompat.backends.{self.name}")
 
 
 _SAMPLERS = ("bayes", "random", "grid")

@@ -13,6 +13,7 @@ import hpcompat as hp
 
 PARAMETERS = {"x": {"values": [0.0, 1.0, 2.0]}}
 SWEEP = {"method": "grid", "metric": {"goal": "maximize", "name": "acc"}, "parameters": PARAMETERS}
+X = {"x": hp.Float(0.0, 2.0)}
 EXPERIMENT = {
     "parameters": [{"name": "x", "type": "double", "grid": [0.0, 1.0, 2.0]}],
     "metrics": [{"name": "acc", "objective": "maximize"}],
@@ -175,6 +176,40 @@ class TestSettingsOfAStudy:
         study = a_study(direction="maximize")
         result = hp.search(value, {"x": hp.Float(0.0, 2.0)}, study=study, n_trials=3, progress=False)
         assert result.directions == ("maximize",)
+
+
+class TestDirectionOfWhatIsJoined:
+    """The direction of a study in a storage; of sweeps and experiments see the tests of their servers."""
+
+    @pytest.fixture(params=["url", "storage"])
+    def storage(self, request, tmp_path):
+        return f"sqlite:///{tmp_path}/s.db" if request.param == "url" else optuna.storages.InMemoryStorage()
+
+    def test_it_is_taken_where_the_call_leaves_it_open(self, ours, storage):
+        ours(value, X, direction="maximize", n_trials=1, storage=storage, study_name="s")
+        result = ours(value, X, n_trials=2, storage=storage, study_name="s", resume=True)
+        assert result.directions == ("maximize",)
+        assert len(result.trials) == 2
+
+    def test_several_are_taken(self, ours, storage):
+        directions = ("maximize", "minimize")
+        ours(lambda trial: [1.0, 2.0], X, direction=directions, n_trials=1, storage=storage, study_name="s")
+        more = ours(lambda trial: [1.0, 2.0], X, n_trials=2, storage=storage, study_name="s", load_if_exists=True)
+        assert more.directions == directions
+
+    def test_that_of_the_call_is_compared_with_it(self, ours, storage):
+        ours(value, X, direction="maximize", n_trials=1, storage=storage, study_name="s")
+        with pytest.raises(hp.BackendError, match=r"has directions \('maximize',\), and the search \('minimize',\)"):
+            ours(never, X, direction="minimize", storage=storage, study_name="s", resume=True)
+
+    def test_a_new_study_is_minimized(self, ours, storage):
+        assert ours(value, X, n_trials=1, storage=storage, study_name="s").directions == ("minimize",)
+
+    @pytest.mark.parametrize("option", [{"storage": 3}, {"study_name": 3}, {"load_if_exists": "yes"}])
+    def test_options_of_another_kind_are_refused_by_name(self, ours, option, tmp_path):
+        (name,) = option
+        with pytest.raises(hp.BackendError, match=f"{name}=.*: expected "):
+            ours(never, X, **{"study_name": "s", "storage": f"sqlite:///{tmp_path}/s.db", **option})
 
 
 class TestMetricOfASweep:

@@ -16,10 +16,10 @@ them, and what a sampler's constraints_func returns counts too.
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from hpcompat import studies
 from hpcompat.backends import Evaluate, Plan, Run, Suggestion, check_options
@@ -31,6 +31,8 @@ from hpcompat.notes import Notes
 from hpcompat.space.values import identity, show
 from hpcompat.translators.optuna import Suggest, to_optuna
 from hpcompat.trials import COMPLETE, PRUNED, Trial
+
+T = TypeVar("T")
 
 CREATE = ("storage", "study_name", "load_if_exists")
 OPTIONS = ("study", "gc_after_trial", *CREATE)
@@ -229,6 +231,12 @@ def _check(plan: Plan, optuna: Any) -> None:
     # trials in threads would share one Trainer, and reseed the sampler
     alone = {"n_jobs": 1}
     check_options("optuna", {name: value for name, value in plan.options.items() if alone.get(name) != value}, OPTIONS)
+    kinds = {"storage": (str, optuna.storages.BaseStorage), "study_name": (str,), "load_if_exists": (bool,)}
+    for name, (kind, *others) in kinds.items():
+        given = plan.options.get(name)
+        if not isinstance(given, (kind, *others, type(None))):
+            expected = "the URL of a database, or a storage of Optuna's" if others else f"a {kind.__name__}"
+            raise BackendError(f"{name}={show(given)}: expected {expected}")
     if "study" in plan.options:
         if not isinstance(plan.options["study"], optuna.Study):
             given = show(plan.options["study"])
@@ -239,14 +247,38 @@ def _check(plan: Plan, optuna: Any) -> None:
             raise BackendError(f"study= comes with its own {' and '.join(both)}: give one or the other")
 
 
+def stored_directions(options: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The directions of the study that the options name, if it is there already."""
+    import optuna
+
+    study, storage, name = (options.get(option) for option in ("study", "storage", "study_name"))
+    opened: Any = None
+    try:
+        if isinstance(storage, str) and isinstance(name, str):
+            storage = opened = _steadily(lambda: optuna.storages.RDBStorage(str(storage)))
+        if isinstance(storage, optuna.storages.BaseStorage) and isinstance(name, str):
+            study = optuna.load_study(study_name=name, storage=storage)
+    except KeyError:  # there is no such study yet
+        return None
+    except Exception as error:
+        raise BackendError(f"the storage cannot be opened: {error}") from error
+    finally:
+        if opened is not None:
+            opened.engine.dispose()
+    return _directions(study) if isinstance(study, optuna.Study) else None
+
+
+def _directions(study: Any) -> tuple[str, ...]:
+    return tuple(direction.name.lower() for direction in study.directions)
+
+
 def _is_shared(plan: Plan) -> bool:
     return "study" in plan.options or "storage" in plan.options
 
 
 def _study(plan: Plan, optuna: Any) -> Any:
     study = plan.options["study"] if "study" in plan.options else _created(plan, optuna)
-    directions = tuple(direction.name.lower() for direction in study.directions)
-    if directions != plan.directions:
+    if (directions := _directions(study)) != plan.directions:
         raise BackendError(f"the study has directions {directions}, and the search {plan.directions}")
     if "study" not in plan.options:
         replayed = len(plan.history) or len(study.get_trials(deepcopy=False))
@@ -259,17 +291,32 @@ def _created(plan: Plan, optuna: Any) -> Any:
     # the Hyperband pruner takes its brackets from the name, which would be another one every time
     defaults = {"load_if_exists": plan.resume} if "storage" in create else {"study_name": "hpcompat"}
     create = {**defaults, **create}
-    for pause in (*_PAUSES, None):
+
+    def make() -> Any:
+        return optuna.create_study(directions=plan.directions, pruner=samplers.pruner(plan.pruner), **create)
+
+    try:
+        return _steadily(make)
+    except optuna.exceptions.DuplicatedStudyError as error:
+        hint = Fault("study_name", "is taken", "go on with it: resume=True (or load_if_exists=True)")
+        raise BackendError(f"there is a study {create.get('study_name')!r} in the storage", [hint]) from error
+    except Exception as error:
+        if not _is_database_error(error):
+            raise
+        raise BackendError(f"the storage cannot be opened: {error}") from error
+
+
+def _steadily(make: Callable[[], T]) -> T:
+    """What `make` returns: processes that make the tables of a new database at once get into each other's way."""
+    for pause in _PAUSES:
         try:
-            return optuna.create_study(directions=plan.directions, pruner=samplers.pruner(plan.pruner), **create)
-        except optuna.exceptions.DuplicatedStudyError as error:
-            hint = Fault("study_name", "is taken", "go on with it: resume=True (or load_if_exists=True)")
-            raise BackendError(f"there is a study {create.get('study_name')!r} in the storage", [hint]) from error
+            return make()
         except Exception as error:
-            # processes that make the tables of a new database at the same time get into each other's way
-            if not type(error).__module__.startswith("sqlalchemy."):
+            if not _is_database_error(error):
                 raise
-            if pause is None:
-                raise BackendError(f"the storage cannot be opened: {error}") from error
             time.sleep(pause)
-    raise AssertionError  # the last pause is None
+    return make()
+
+
+def _is_database_error(error: Exception) -> bool:
+    return type(error).__module__.startswith("sqlalchemy.")

@@ -32,14 +32,14 @@ import random
 import re
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, islice
 from typing import Any
 
 from hpcompat.backends import BACKENDS, Evaluate, Plan, Run, Suggestion, known, leg_seed, option_hint
 from hpcompat.backends.grid import configurations
+from hpcompat.backends.sigopt import joining
 from hpcompat.backends.sigopt.experiments import Experiment, NoSuggestion
-from hpcompat.backends.sigopt.joining import created, joined
 from hpcompat.backends.sigopt.lite import INSTALL, client, lite_connection, lite_driver
 from hpcompat.backends.sigopt.server import URL, server_connection
 from hpcompat.errors import BackendError, Fault, MissingBackendError, ParamsError, SearchError
@@ -64,10 +64,10 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
     translation = translate(plan.space, "sigopt", encode=True)
     grid = configurations(plan.space) if plan.sampler == "grid" else None
     if "experiment_id" in plan.options:
-        experiment = joined(connection, plan, translation)
+        experiment = joining.joined(connection, plan, translation)
         earlier = _thawed(experiment, experiment.observations(), count())
     else:
-        experiment, earlier = created(connection, plan, translation, on_server), []
+        experiment, earlier = joining.created(connection, plan, translation, on_server), []
     seen = {identity(dict(trial.params)) for trial in (*plan.history, *earlier)}
     if grid is None:
         chosen = _suggested(experiment, plan, seen)
@@ -194,13 +194,26 @@ def _connection(plan: Plan) -> tuple[Any, bool]:
     """The connection to search over, and whether a server is behind it."""
     given = plan.options.get("connection")
     lite = _lite_driver(given) if given is not None else None
-    driver = plan.options.get("driver") or ("server" if os.environ.get(URL) else "lite")
-    on_server = driver == "server" if given is None else lite is None
+    on_server = lite is None and (given is not None or _driver(plan.options) == "server")
     if faults := [*_option_faults(plan), *_place_faults(plan, on_server)]:
         raise BackendError("the sigopt backend cannot do this", faults)
     if not on_server:
         return lite_connection(leg_seed(plan.seed, len(plan.history)), lite), False
     return given or server_connection(), True
+
+
+def stored_directions(options: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The objectives of the experiment that the options name, in the order of the values."""
+    given = options.get("connection")
+    is_lite = _driver(options) == "lite" if given is None else _lite_driver(given) is not None
+    if is_lite or not _is_id(options["experiment_id"]) or not _are_names(options.get("metrics", ())):
+        return None  # the search will be refused
+    return joining.stored_directions(given or server_connection(), options, names)
+
+
+def _driver(options: Mapping[str, Any]) -> Any:
+    """The driver that is asked for; a server, where the environment names one."""
+    return options.get("driver") or ("server" if os.environ.get(URL) else "lite")
 
 
 def _lite_driver(given: Any) -> Any:
@@ -227,7 +240,7 @@ def _option_faults(plan: Plan) -> Iterator[Fault]:
         shown = f"{len(name)} characters" if isinstance(name, str) and len(name) > _LONGEST_NAME else show(name)
         yield Fault("name", f"expected {_NAME}, got {shown}")
     metrics = plan.options.get("metrics")
-    if metrics is not None and not _are_names(metrics, len(plan.directions)):
+    if metrics is not None and not (_are_names(metrics) and len(metrics) == len(plan.directions)):
         what = f"expected {len(plan.directions)} different names, of 1 to {_LONGEST_NAME} characters"
         yield Fault("metrics", f"{what}, got {show(metrics)}", "give one for each direction, in that order")
     if plan.pruner is not None:
@@ -243,8 +256,12 @@ def _is_name(name: Any) -> bool:
     return isinstance(name, str) and bool(name.strip()) and len(name) <= _LONGEST_NAME and min(name) >= " "
 
 
-def _are_names(names: Any, number: int) -> bool:
-    return isinstance(names, (list, tuple)) and all(map(_is_name, names)) and len({*names}) == len(names) == number
+def _are_names(names: Any) -> bool:
+    return isinstance(names, (list, tuple)) and all(map(_is_name, names)) and len({*names}) == len(names)
+
+
+def _is_id(experiment_id: Any) -> bool:
+    return type(experiment_id) in (int, str) and bool(re.fullmatch(r"\w+", str(experiment_id)))
 
 
 def _place_faults(plan: Plan, on_server: bool) -> Iterator[Fault]:
@@ -265,7 +282,7 @@ def _place_faults(plan: Plan, on_server: bool) -> Iterator[Fault]:
         yield Fault("project", f"expected {expected}, got {show(project)}")
     if "experiment_id" in options:
         experiment_id = options["experiment_id"]
-        if type(experiment_id) not in (int, str) or not re.fullmatch(r"\w+", str(experiment_id)):
+        if not _is_id(experiment_id):
             yield Fault("experiment_id", f"expected the id of an experiment, got {show(experiment_id)}")
         for name in ("name", "project", "parallel_bandwidth"):
             if name in options:

@@ -50,7 +50,7 @@ def joined(connection: Any, plan: Plan, translation: Translation) -> Experiment:
     found = _fetched(connection, name)
     there = found.to_json()
     metrics = there.get("metrics") or ()
-    names = _paired(metrics, plan)
+    names = _paired(metrics, plan.options, _stated(plan), plan.directions)
     faults = [
         *_closed_faults(there),
         *_metric_faults(metrics, names, plan),
@@ -62,6 +62,16 @@ def joined(connection: Any, plan: Plan, translation: Translation) -> Experiment:
         raise BackendError(f"experiment {name} is one of another search", faults)
     experiment = Experiment(connection, str(found.id), translation, names or (), on_server=True)
     return replace(experiment, replayed=experiment.count() - len(experiment.observations()))
+
+
+def stored_directions(connection: Any, options: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The objectives of the experiment's metrics, in the order of the values; None where that is not known."""
+    metrics = _fetched(connection, str(options["experiment_id"])).to_json().get("metrics") or ()
+    there = {metric.get("name"): _direction(metric) for metric in metrics}
+    if len(set(there.values())) == 1:
+        return tuple(there.values())  # in any order
+    paired = _paired(metrics, options, _unlabelled(names), ()) or ()
+    return tuple(there[name] for name in paired) if paired and all(name in there for name in paired) else None
 
 
 def own_names(objectives: int) -> tuple[str, ...]:
@@ -93,17 +103,19 @@ def _closed_faults(there: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("tasks", "have no counterpart in a search", "leave out experiment_id")
 
 
-def _paired(metrics: Sequence[Metric], plan: Plan) -> tuple[Any, ...] | None:
-    """The names of the experiment's metrics in the order of the directions; None where that is not known.
+def _paired(
+    metrics: Sequence[Metric], options: Mapping[str, Any], stated: tuple[str, ...], directions: Sequence[str]
+) -> tuple[Any, ...] | None:
+    """The names of the experiment's metrics in the order of the values; None where that is not known.
 
     A server tells of its metrics sorted by name, whatever the order they were given in. The names that the call
-    gives count, be they those of the experiment or not.
+    gives count, be they those of the experiment or not. `stated`: those that compute_objective names.
     """
     names = tuple(metric.get("name") for metric in metrics)
-    if "metrics" in plan.options:
-        return tuple(plan.options["metrics"])
+    if "metrics" in options:
+        return tuple(options["metrics"])
     is_own = set(names) == set(own_names(len(names)))  # which stand for any metric
-    if (stated := _stated(plan)) and not is_own and names != (None,):
+    if stated and not is_own and names != (None,):
         return tuple(next((name for name in names if name and is_same_metric(name, each)), each) for each in stated)
     if len(names) == 1:
         return names
@@ -112,14 +124,19 @@ def _paired(metrics: Sequence[Metric], plan: Plan) -> tuple[Any, ...] | None:
     by_direction = {_direction(metric): metric.get("name") for metric in metrics}
     if len(by_direction) < len(metrics):  # two that are both minimized, say
         return None
-    return tuple(by_direction.get(direction) for direction in plan.directions)
+    return tuple(by_direction.get(direction) for direction in directions)
 
 
-def _stated(plan: Plan) -> tuple[str, ...] | None:
+def _stated(plan: Plan) -> tuple[str, ...]:
     """The names of the metrics that compute_objective names."""
     _, setting = plan.origin
     named = setting.compute_objective if setting is not None else None
-    return named if isinstance(named, tuple) and named != (LABEL,) else None
+    return _unlabelled(named) if isinstance(named, tuple) else ()
+
+
+def _unlabelled(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, unless it is the one that stands for any metric."""
+    return () if names == (LABEL,) else names
 
 
 def _direction(metric: Metric) -> str:

@@ -29,7 +29,7 @@ from hpcompat.backends.turns import turn
 from hpcompat.backends.wandb.embedded import embedded
 from hpcompat.backends.wandb.engine import violations
 from hpcompat.backends.wandb.runs import METRIC, Source, alone, conducted, record
-from hpcompat.backends.wandb.server import logged_in, on_server
+from hpcompat.backends.wandb.server import goal, logged_in, on_server
 from hpcompat.backends.wandb.sharing import Shared
 from hpcompat.errors import BackendError, Fault, SearchError
 from hpcompat.space.values import show
@@ -68,6 +68,15 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
             _check_server(plan)
         with SOURCES[driver](plan, _sweep(plan)) as source:
             return _drive(plan, source, evaluate)
+
+
+def stored_directions(options: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The goal of the sweep that the options name."""
+    if not isinstance(options["sweep_id"], str) or options.get("driver") == "embedded" or "mode" in options:
+        return None  # the search will be refused
+    with turn("wandb", _REASON), alone(None):
+        stated = goal(options)
+    return (stated,) if stated else None
 
 
 def _drive(plan: Plan, source: Source, evaluate: Evaluate) -> Run:

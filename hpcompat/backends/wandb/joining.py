@@ -32,15 +32,7 @@ def joined(plan: Plan, sweep_id: str, project: str | None = None, entity: str | 
 
     Raises `BackendError` for a sweep of another space, method or goal, and `SearchError` if there is none.
     """
-    import wandb
-
-    place = (entity, project or os.environ.get("WANDB_PROJECT", PROJECT), sweep_id)
-    path = sweep_id if "/" in sweep_id else "/".join(filter(None, place))
-    try:
-        sweep = wandb.Api().sweep(path)  # type: ignore[no-untyped-call]
-    except (wandb.Error, ValueError) as error:
-        hint = Fault("", "give sweep_id='entity/project/id', or project= and entity= with it")
-        raise SearchError(f"W&B has no sweep {path!r}: {error}", [hint]) from error
+    path, sweep = fetched(sweep_id, project, entity)
     config = sweep.config
     faults = list(_faults(plan, config))
     if not faults:
@@ -50,6 +42,19 @@ def joined(plan: Plan, sweep_id: str, project: str | None = None, entity: str | 
     if faults:
         raise BackendError(f"the sweep {path!r} is not that of this search", faults)
     return sweep, translation
+
+
+def fetched(sweep_id: str, project: str | None = None, entity: str | None = None) -> tuple[str, Any]:
+    """The sweep of that id, and its path. Raises `SearchError` if there is none."""
+    import wandb
+
+    place = (entity, project or os.environ.get("WANDB_PROJECT", PROJECT), sweep_id)
+    path = sweep_id if "/" in sweep_id else "/".join(filter(None, place))
+    try:
+        return path, wandb.Api().sweep(path)  # type: ignore[no-untyped-call]
+    except (wandb.Error, ValueError) as error:
+        hint = Fault("", "give sweep_id='entity/project/id', or project= and entity= with it")
+        raise SearchError(f"W&B has no sweep {path!r}: {error}", [hint]) from error
 
 
 def _faults(plan: Plan, config: Mapping[str, Any]) -> Iterator[Fault]:

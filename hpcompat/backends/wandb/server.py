@@ -12,7 +12,7 @@ from typing import Any
 
 from hpcompat.backends import Plan
 from hpcompat.backends.wandb.agent import Fetcher
-from hpcompat.backends.wandb.joining import SURPLUS, joined
+from hpcompat.backends.wandb.joining import SURPLUS, fetched, joined
 from hpcompat.backends.wandb.runs import Offer, Source, metrics, opened, record, served
 from hpcompat.backends.wandb.sharing import Shared, asked, meet
 from hpcompat.errors import Fault, SearchError
@@ -41,10 +41,8 @@ def logged_in() -> bool:
 @contextmanager
 def on_server(plan: Plan, sweep: Mapping[str, Any]) -> Iterator[Source]:
     """The source of a sweep that W&B's server decides."""
-    os.environ.pop("WANDB_MODE", None)
-    served()
-    _verify_login()
-    place = {name: plan.options[name] for name in ("project", "entity") if name in plan.options}
+    _connect()
+    place = _place(plan.options)
     if "sweep_id" in plan.options:
         found, translation = joined(plan, plan.options["sweep_id"], **place)
     else:
@@ -95,6 +93,24 @@ def on_server(plan: Plan, sweep: Mapping[str, Any]) -> Iterator[Source]:
         yield Source(offer, tell, names, form, found.id, found.url, before, shared)
     finally:
         fetchers[-1].close()
+
+
+def goal(options: Mapping[str, Any]) -> str | None:
+    """The goal of the sweep that the options name; None where it has no metric."""
+    _connect()
+    _, sweep = fetched(options["sweep_id"], **_place(options))
+    metric = sweep.config.get("metric")
+    return str(metric.get("goal", "minimize")) if metric else None
+
+
+def _place(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in ("project", "entity") if name in options}
+
+
+def _connect() -> None:
+    os.environ.pop("WANDB_MODE", None)
+    served()
+    _verify_login()
 
 
 def _verify_login() -> None:

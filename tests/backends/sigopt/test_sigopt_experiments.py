@@ -116,6 +116,34 @@ class TestExperimentJoined:
         again = on_server(lambda trial: 0.0, X, direction="maximize", n_trials=2, experiment_id=made.id)
         assert all_of(again) == all_of(result)
 
+    @pytest.mark.parametrize(
+        ("metrics", "options", "directions"),
+        [
+            ([LOSS], {}, ("minimize",)),
+            ([{"name": "f1"}], {}, ("maximize",)),  # which is what SigOpt means by it
+            ([LOSS, ACCURACY], {"metrics": ["accuracy", "loss"]}, ("maximize", "minimize")),
+            ([LOSS, ACCURACY], {"compute_objective": ["loss", "accuracy"]}, ("minimize", "maximize")),
+            ([LOSS, ERROR], {"metrics": ["loss", "error"]}, ("minimize", "minimize")),
+        ],
+    )
+    def test_objectives_are_taken_where_the_call_leaves_the_direction_open(
+        self, on_server, make, metrics, options, directions
+    ):
+        def both(trial):
+            return {name: trial["x"] for name in ("loss", "accuracy", "error")} if options else trial["x"]
+
+        names = options.get("metrics") or options.get("compute_objective") or ["loss"]
+        more = {**options, "compute_objective": names} if options else {}
+        result = on_server(both, X, n_trials=1, experiment_id=make(metrics=metrics).id, **more)
+        assert result.directions == directions
+
+    def test_direction_of_two_metrics_in_no_known_order_has_to_be_given(self, on_server, make):
+        made = make(metrics=[LOSS, ACCURACY])
+        with pytest.raises(
+            hp.BackendError, match=r"direction: is \('maximize', 'minimize'\) there, and \('minimize',\)"
+        ):
+            on_server(lambda trial: pytest.fail("a trial was run"), X, experiment_id=made.id)
+
     def test_metadata_of_others_does_not_matter(self, on_server, connection, make):
         made = make(metrics=[LOSS], metadata={"note": None, "seen": 3})
         body = {"assignments": {"x": 1.0}, "values": [{"name": "loss", "value": 2.0}]}

@@ -125,6 +125,21 @@ def test_a_sweep_that_was_written_by_hand_is_joined(ours, server):
     assert len(server.runs(name)) == 2
 
 
+@pytest.mark.parametrize(("metric", "goal"), [({"goal": "maximize"}, "maximize"), ({}, "minimize")])
+def test_the_goal_of_a_joined_sweep_is_taken_where_the_call_leaves_it_open(ours, server, metric, goal):
+    import wandb
+
+    by_hand = {
+        "method": "random",
+        "metric": {"name": "loss", **metric},
+        "parameters": {"x": {"min": 0.0, "max": 4.0}},
+    }
+    with alone(None):
+        name = wandb.sweep(by_hand, project="digits")
+    result = ours(parabola, {"x": hp.Float(0.0, 4.0)}, n_trials=1, sweep_id=f"ada/digits/{name}")
+    assert result.directions == (goal,)
+
+
 def test_a_sweep_of_units_that_does_not_say_what_they_stand_for_is_not_joined(ours, server):
     one, other = ({"x": hp.Normal(mean, 1.0, low=0.0)} for mean in (1.0, 2.0))
     first = ours(parabola, one, n_trials=1, project="digits")
