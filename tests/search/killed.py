@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
+import time
 import traceback
 from dataclasses import dataclass
 from importlib import import_module
@@ -45,7 +45,7 @@ class Tell:
         if kind == self.kind:
             self.nth -= 1
             while self.nth == 0:
-                signal.pause()
+                time.sleep(0.1)  # signal.pause() would miss a signal that comes just before it, and wait for ever
 
 
 def watched(tell: Tell) -> None:
