@@ -85,7 +85,7 @@ def sigopt_loops(count: int) -> tuple[Loop, Loop]:
         experiment = connection.experiments().create(
             name="bare",
             type="random",
-            parameters=hp.translate(SPACE, "sigopt", encode=True).form["parameters"],
+            parameters=hp.translate(SPACE, "sigopt", encode=True).spec["parameters"],
             metrics=[{"name": "objective", "objective": "minimize"}],
             observation_budget=count,
         )

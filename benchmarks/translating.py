@@ -57,7 +57,7 @@ def against_ray(size: int, rounds: int) -> Iterator[Row]:
     make = new(size)
     domains = hp.to_ray(make())
     out, into, theirs = in_turn(
-        fresh(make, lambda space: hp.to_optuna(space).form, rounds),
+        fresh(make, lambda space: hp.to_optuna(space).spec, rounds),
         lambda: hp.from_ray(domains),
         lambda: convert(domains),
         rounds=rounds,
@@ -116,12 +116,12 @@ def _dicts(number: int) -> list[Any]:
 
 
 def _writes(few: hp.SearchSpace, many: hp.SearchSpace, dialect: str) -> tuple[Call, Call]:
-    return lambda: hp.translate(few, dialect).form, lambda: hp.translate(many, dialect).form
+    return lambda: hp.translate(few, dialect).spec, lambda: hp.translate(many, dialect).spec
 
 
 def _reads(few: hp.SearchSpace, many: hp.SearchSpace, dialect: str) -> tuple[Call, Call]:
     read = getattr(hp, f"from_{dialect}")
-    one, other = hp.translate(few, dialect).form, hp.translate(many, dialect).form
+    one, other = hp.translate(few, dialect).spec, hp.translate(many, dialect).spec
     return lambda: read(one), lambda: read(other)
 
 

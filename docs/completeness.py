@@ -152,7 +152,7 @@ def written(p: Parameter, column: str, rule: limits.Rule) -> str:
     if rule.form in ("absent", "returned"):
         return {"absent": "nothing", "returned": "nothing: the function returns it"}[rule.form]
     dialect, options = OPTIONS[column]
-    form: Any = translate({"x": p, "other": ALL["i"]}, dialect, encode=True, **options).form
+    form: Any = translate({"x": p, "other": ALL["i"]}, dialect, encode=True, **options).spec
     if dialect == "optuna":
         call = form[0]
         return code(f"{call['call']}({show(call['kwargs'], WIDEST)})")

@@ -1,7 +1,7 @@
 """The exceptions of hpcompat: every one that it raises on purpose is an `HpcompatError`.
 
     HpcompatError
-    ├── SpaceError            the description of a space is faulty            (also a ValueError)
+    ├── SpaceError            the description of a space is invalid           (also a ValueError)
     ├── ParamsError           params that do not lie in the space             (also a ValueError)
     ├── TranslationError      a conversion that would not be exact            (also a ValueError)
     ├── BackendError          a search that this backend cannot do as asked   (also a ValueError)
@@ -10,7 +10,7 @@
 
 `TrialPruned` is no error: user code raises it to end a trial.
 
-What is wrong is found out whole before it is raised: `error.faults` holds one `Fault` for each
+What is wrong is found out whole before it is raised: `error.issues` holds one `Issue` for each
 parameter concerned, and the message shows one line for each.
 """
 
@@ -22,44 +22,51 @@ from typing import Any, NamedTuple
 _SHOWN = 20
 
 
-class Fault(NamedTuple):
-    """One thing that is wrong: where (a dotted parameter name, or ""), why, and the way out."""
+class Issue(NamedTuple):
+    """One thing that is wrong.
 
-    where: str
-    reason: str
+    `path`: the dotted name of a parameter, the name of an argument, or "". `message`: what was expected, and what
+    was given. `hint`: what to do about it.
+
+    >>> print(Issue("lr", "low 1.0 is above high 0.1", "swap them"))
+    lr: low 1.0 is above high 0.1 (swap them)
+    """
+
+    path: str
+    message: str
     hint: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.where}: " if self.where else ""
+        path = f"{self.path}: " if self.path else ""
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{where}{self.reason}{hint}"
+        return f"{path}{self.message}{hint}"
 
 
 class HpcompatError(Exception):
     """Base of every error that hpcompat raises on purpose.
 
-    >>> error = SpaceError("1 fault in the space", [Fault("lr", "low 1.0 is above high 0.1", "swap them")])
+    >>> error = SpaceError("1 issue in the space", [Issue("lr", "low 1.0 is above high 0.1", "swap them")])
     >>> print(error)
-    1 fault in the space
+    1 issue in the space
       lr: low 1.0 is above high 0.1 (swap them)
     """
 
-    def __init__(self, message: str, faults: Iterable[Fault] = ()) -> None:
+    def __init__(self, message: str, issues: Iterable[Issue] = ()) -> None:
         self.message = message
-        self.faults = tuple(faults)
-        super().__init__(message, self.faults)
+        self.issues = tuple(issues)
+        super().__init__(message, self.issues)
 
     def __str__(self) -> str:
-        if [fault[:2] for fault in self.faults] == [("", self.message)]:
-            return str(self.faults[0])  # the one fault says what the message says, and the way out
-        lines = [self.message, *(f"  {fault}" for fault in self.faults[:_SHOWN])]
-        if len(self.faults) > _SHOWN:
-            lines.append(f"  … and {len(self.faults) - _SHOWN} more")
+        if [issue[:2] for issue in self.issues] == [("", self.message)]:
+            return str(self.issues[0])  # the one issue says what the message says, and the way out
+        lines = [self.message, *(f"  {issue}" for issue in self.issues[:_SHOWN])]
+        if len(self.issues) > _SHOWN:
+            lines.append(f"  … and {len(self.issues) - _SHOWN} more")
         return "\n".join(lines)
 
 
 class SpaceError(HpcompatError, ValueError):
-    """The description of a search space is faulty."""
+    """The description of a search space is invalid."""
 
 
 class ParamsError(HpcompatError, ValueError):

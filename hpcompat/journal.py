@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 
-from hpcompat.errors import Fault, HpcompatError, SearchError
+from hpcompat.errors import HpcompatError, Issue, SearchError
 from hpcompat.files import Directory
 from hpcompat.locking import is_at, lock_journal
 from hpcompat.notes import load_constraints
@@ -106,18 +106,18 @@ class FileJournal(Journal):
     def _read(self) -> tuple[list[bytes], int]:
         """The whole lines, and where the last of them ends."""
         if os.fstat(self._file).st_size > _MAX_BYTES:
-            raise self._damaged(Fault("", f"expected at most {_MAX_BYTES >> 20} MiB, got more"))
+            raise self._damaged(Issue("", f"expected at most {_MAX_BYTES >> 20} MiB, got more"))
         with open(self._file, "rb", closefd=False) as stream:
             stream.seek(0)
             *whole, torn = stream.read().split(b"\n")
             end = stream.tell() - len(torn)
         if not whole and torn[: len(_FIRST)] != _FIRST[: len(torn)]:
-            raise self._damaged(Fault("line 1", "expected a line that hpcompat wrote, got something else"))
+            raise self._damaged(Issue("line 1", "expected a line that hpcompat wrote, got something else"))
         return whole, end
 
-    def _damaged(self, fault: Fault) -> SearchError:
+    def _damaged(self, issue: Issue) -> SearchError:
         hint = "mend the line or take it out, and go on with resume=True; or move the journal away"
-        return SearchError(f"the journal {self._path} is damaged", [fault._replace(hint=hint)])
+        return SearchError(f"the journal {self._path} is damaged", [issue._replace(hint=hint)])
 
     def _parse(self, lines: Sequence[bytes], space: SearchSpace, directions: Sequence[str]) -> Iterator[Trial]:
         notes = self._notes
@@ -140,11 +140,11 @@ class FileJournal(Journal):
                     yield trial
                     continue
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError, HpcompatError) as error:
-                fault = Fault(f"line {line_number}", f"{type(error).__name__}: {error}")
-                raise self._damaged(fault) from error
-            if faults := list(_differences(*stored, space, tuple(directions))):
-                faults.append(Fault("", "give another output_dir, or move the journal away"))
-                raise SearchError(f"{self._path} is the journal of another search", faults)
+                issue = Issue(f"line {line_number}", f"{type(error).__name__}: {error}")
+                raise self._damaged(issue) from error
+            if issues := list(_differences(*stored, space, tuple(directions))):
+                issues.append(Issue("", "give another output_dir, or move the journal away"))
+                raise SearchError(f"{self._path} is the journal of another search", issues)
 
     # -- writing -----------------------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class FileJournal(Journal):
                 os.ftruncate(self._file, self._end)
             hint = "what it holds is safe: make room, then go on with resume=True"
             message = f"the journal {self._path} cannot be written: {error.strerror}"
-            raise SearchError(message, [Fault("", hint)]) from error
+            raise SearchError(message, [Issue("", hint)]) from error
         self._end += len(line)
 
     def _require_own(self) -> None:
@@ -212,7 +212,7 @@ class FileJournal(Journal):
         if not is_at(self._file, self._path):
             hint = "put it back where it was, then go on with resume=True"
             message = f"the journal {self._path} was moved, replaced or removed while the search ran"
-            raise SearchError(message, [Fault("", hint)])
+            raise SearchError(message, [Issue("", hint)])
 
     def close(self) -> None:
         """Remove what is there only while a search runs; and a journal that holds nothing."""
@@ -329,7 +329,7 @@ def opened(
         if journal.trials and not resume:
             hint = "resume=True goes on with it; else give another output_dir, or move the journal away"
             message = f"{path} is the journal of an earlier search, with {len(journal.trials)} trials"
-            raise SearchError(message, [Fault("", hint)])
+            raise SearchError(message, [Issue("", hint)])
         try:
             journal.start(space, directions, keep if resume else keep or "best")
             yield journal
@@ -339,14 +339,14 @@ def opened(
 
 def _differences(
     theirs: SearchSpace, their_directions: tuple[str, ...], ours: SearchSpace, directions: tuple[str, ...]
-) -> Iterator[Fault]:
+) -> Iterator[Issue]:
     if their_directions != directions:
-        yield Fault("direction", f"is {show(list(their_directions))} there, and {show(list(directions))} here")
+        yield Issue("direction", f"is {show(list(their_directions))} there, and {show(list(directions))} here")
     if theirs != ours:
         for name in sorted({*theirs, *ours}):
             if theirs.get(name) != ours.get(name):
                 there, here = (repr(space[name]) if name in space else "absent" for space in (theirs, ours))
-                yield Fault(name, f"is {there} there, and {here} here")
+                yield Issue(name, f"is {there} there, and {here} here")
 
 
 # what can be left out, and how it is written and read

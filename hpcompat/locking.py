@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from hpcompat.errors import Fault, SearchError
+from hpcompat.errors import Issue, SearchError
 from hpcompat.files import open_regular
 
 try:
@@ -89,7 +89,7 @@ def _flock(file: int, path: str) -> None:
 
 def _in_use(path: str) -> SearchError:
     hint = "give each search its own output_dir; processes share a search with storage=, sweep_id= or experiment_id="
-    return SearchError(f"another search is writing the journal {path}", [Fault("", hint)])
+    return SearchError(f"another search is writing the journal {path}", [Issue("", hint)])
 
 
 def is_at(file: int, path: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpcompat.errors import Fault, ParamsError
+from hpcompat.errors import Issue, ParamsError
 from hpcompat.space.values import show, unfit
 from hpcompat.trials import Trial
 
@@ -85,8 +85,8 @@ def _require_name(what: str, key: Any) -> None:
 def _as_json(what: str, value: Any) -> Any:
     """The value as a store gives it back."""
     try:
-        if fault := _odd_keys(value):
-            raise _NotJsonError(*fault)
+        if issue := _odd_keys(value):
+            raise _NotJsonError(*issue)
         return json.loads(json.dumps(value, default=_plain_number))
     except _NotJsonError as error:
         reason, hint = error.args
@@ -111,7 +111,7 @@ def _odd_keys(value: Any) -> tuple[str, str] | None:
         odd = [key for key in value if not isinstance(key, str)]
         return unfit(dict.fromkeys(odd)) if odd else _odd_keys(list(value.values()))
     if isinstance(value, (list, tuple)):
-        return next((fault for item in value if (fault := _odd_keys(item))), None)
+        return next((issue for item in value if (issue := _odd_keys(item))), None)
     return None
 
 
@@ -139,8 +139,8 @@ def load_notes(text: Any) -> dict[str, Any]:
         readers: dict[str, Callable[[Any], Any]] = {"constraints": load_constraints, "user_attrs": dict}
         return {name: read(found[name]) for name, read in readers.items() if name in found}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        fault = Fault("", f"{show(text)} cannot be read: {error}")
-        raise ParamsError("the constraints and attributes of a trial are damaged", [fault]) from error
+        issue = Issue("", f"{show(text)} cannot be read: {error}")
+        raise ParamsError("the constraints and attributes of a trial are damaged", [issue]) from error
 
 
 def load_constraints(found: Mapping[str, Any]) -> dict[str, float]:

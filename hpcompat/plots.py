@@ -7,7 +7,7 @@ from io import BytesIO
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from hpcompat.errors import Fault, SearchError
+from hpcompat.errors import Issue, SearchError
 from hpcompat.trials import COMPLETE
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _plot_with_optuna(name: str, target: Any, result: SearchResult) -> Figure:
         try:
             axes = plot(result.to_optuna(), target=target if len(result.directions) > 1 else None)
         except (ValueError, RuntimeError) as error:
-            hint = Fault("", "it takes several complete trials, with parameters that vary")
+            hint = Issue("", "it takes several complete trials, with parameters that vary")
             raise SearchError(f"{name} cannot be drawn: {error}", [hint]) from error
         figure: Figure = axes.figure
         matplotlib.pyplot.close(figure)  # it is the caller's to show or save

@@ -10,10 +10,10 @@ from numbers import Real
 from typing import Any
 
 from hpcompat.backends import BACKENDS, Backend, Plan, known
-from hpcompat.errors import BackendError, Fault, SearchError
+from hpcompat.errors import BackendError, Issue, SearchError
 from hpcompat.objectives import is_trainer
 from hpcompat.objectives.attempts import Setting
-from hpcompat.objectives.checks import trainer_faults
+from hpcompat.objectives.checks import trainer_issues
 from hpcompat.objectives.directories import KEEP
 from hpcompat.requests import REFUSAL
 from hpcompat.space.values import count, show
@@ -28,21 +28,21 @@ def given(
     >>> given(len, None, [len])
     ((), (<built-in function len>,))
     """
-    faults = []
+    issues = []
     if isinstance(trainer, Mapping):
         hint = "the space comes second: search(trainer, space)"
-        faults.append(Fault("trainer", f"is {type(trainer).__name__}", hint))
+        issues.append(Issue("trainer", f"is {type(trainer).__name__}", hint))
     past = history.trials if isinstance(history, SearchResult) else _several(history)
     if odd := [each for each in past if not isinstance(each, Trial)]:
-        faults.append(Fault("history", f"{show(odd[0])} is no Trial", "give a SearchResult, or some of its trials"))
+        issues.append(Issue("history", f"{show(odd[0])} is no Trial", "give a SearchResult, or some of its trials"))
     listed = _several(callbacks)
     if not all(map(callable, listed)) or callable(callbacks):
-        faults.append(Fault("callbacks", f"is {show(callbacks)}", "give a list of functions of a Trial"))
+        issues.append(Issue("callbacks", f"is {show(callbacks)}", "give a list of functions of a Trial"))
     elif odd := [callback for callback in listed if not _takes_one(callback)]:
         hint = "give functions of one argument, the finished Trial; Optuna's take (study, trial)"
-        faults.append(Fault("callbacks", f"{show(odd[0])} cannot be called with one argument", hint))
-    if faults:
-        raise SearchError(REFUSAL, faults)
+        issues.append(Issue("callbacks", f"{show(odd[0])} cannot be called with one argument", hint))
+    if issues:
+        raise SearchError(REFUSAL, issues)
     return past, listed
 
 
@@ -74,7 +74,7 @@ def as_path(output_dir: Any) -> str | None:
     path = os.fspath(output_dir) if isinstance(output_dir, (str, os.PathLike)) else None
     if not isinstance(path, str) or not path:
         hint = "give the path of a directory"
-        raise SearchError(REFUSAL, [Fault("output_dir", f"is {show(output_dir)}", hint)])
+        raise SearchError(REFUSAL, [Issue("output_dir", f"is {show(output_dir)}", hint)])
     return os.path.expanduser(path)
 
 
@@ -92,67 +92,67 @@ def _several(thing: Any) -> tuple[Any, ...]:
 
 
 def check(
-    trainer: Any, plan: Plan, setting: Setting, engine: Backend, keep: str | None, found: Iterable[Fault] = ()
+    trainer: Any, plan: Plan, setting: Setting, engine: Backend, keep: str | None, found: Iterable[Issue] = ()
 ) -> None:
     """Raise `BackendError` for what the backend cannot do, `SearchError` for everything else, and what was `found`."""
-    if faults := list(_backend_faults(plan, engine)):
-        raise BackendError(f"the {engine.name} backend cannot do this", faults)
-    faults = [*found, *_request_faults(plan, setting, engine, keep), *_history_faults(plan)]
+    if issues := list(_backend_issues(plan, engine)):
+        raise BackendError(f"the {engine.name} backend cannot do this", issues)
+    issues = [*found, *_request_issues(plan, setting, engine, keep), *_history_issues(plan)]
     if is_trainer(trainer):
-        faults += trainer_faults(trainer, plan, setting)
+        issues += trainer_issues(trainer, plan, setting)
     elif not callable(trainer):
         kind = type(trainer).__name__
-        faults.append(Fault("trainer", f"is {kind}", "give a transformers Trainer, or a function of a trial"))
-    if faults:
-        raise SearchError(REFUSAL, faults)
+        issues.append(Issue("trainer", f"is {kind}", "give a transformers Trainer, or a function of a trial"))
+    if issues:
+        raise SearchError(REFUSAL, issues)
 
 
-def _backend_faults(plan: Plan, engine: Backend) -> Iterator[Fault]:
+def _backend_issues(plan: Plan, engine: Backend) -> Iterator[Issue]:
     named = (("sampler", plan.sampler, engine.samplers), ("pruner", plan.pruner, engine.pruners))
     for what, given, names in named:
         if isinstance(given, str) and given not in names:
             able = [other.name for other in BACKENDS.values() if given in (*getattr(other, f"{what}s"), *other.aliases)]
             elsewhere = f"; {' and '.join(able)} can" if able else ""
             hint = known(given, names) if names else "leave it out"
-            yield Fault(what, f"there is no {given!r}", hint + elsewhere)
+            yield Issue(what, f"there is no {given!r}", hint + elsewhere)
     if len(plan.directions) > engine.most_objectives:
         able = [other.name for other in BACKENDS.values() if len(plan.directions) <= other.most_objectives]
         reason = f"it has at most {engine.most_objectives} objectives"
-        yield Fault("direction", reason, f"{' and '.join(able)} take more")
+        yield Issue("direction", reason, f"{' and '.join(able)} take more")
     if len(plan.directions) > 1 and plan.pruner is not None:
-        yield Fault("pruner", "a search with several objectives cannot be pruned", "leave pruner out")
+        yield Issue("pruner", "a search with several objectives cannot be pruned", "leave pruner out")
 
 
-def _request_faults(plan: Plan, setting: Setting, engine: Backend, keep: str | None) -> Iterator[Fault]:
+def _request_issues(plan: Plan, setting: Setting, engine: Backend, keep: str | None) -> Iterator[Issue]:
     if type(plan.n_trials) is not int or plan.n_trials < 1:
-        yield Fault("n_trials", f"is {plan.n_trials!r}", "give an int of at least 1")
+        yield Issue("n_trials", f"is {plan.n_trials!r}", "give an int of at least 1")
     if plan.seed is not None and (isinstance(plan.seed, bool) or not hasattr(plan.seed, "__index__")):
-        yield Fault("seed", f"is {plan.seed!r}", "give an int, or None")
+        yield Issue("seed", f"is {plan.seed!r}", "give an int, or None")
     is_time = isinstance(plan.timeout, Real) and not isinstance(plan.timeout, bool) and plan.timeout > 0
     if plan.timeout is not None and not is_time:
-        yield Fault("timeout", f"is {plan.timeout!r}", "give a number of seconds above 0, or None")
+        yield Issue("timeout", f"is {plan.timeout!r}", "give a number of seconds above 0, or None")
     if keep not in (None, *KEEP):
-        yield Fault("keep", f"is {keep!r}", known(keep, KEEP))
+        yield Issue("keep", f"is {keep!r}", known(keep, KEEP))
     if plan.resume and plan.output_dir is None and not engine.stored(plan.options):
         stores = "".join(f", or {name}=" for name in engine.stores)
-        yield Fault("resume", "there is no journal to go on from", f"give output_dir={stores}")
+        yield Issue("resume", "there is no journal to go on from", f"give output_dir={stores}")
     if setting.hp_name is not None and not callable(setting.hp_name):
-        yield Fault("hp_name", f"is {type(setting.hp_name).__name__}", "give a function")
+        yield Issue("hp_name", f"is {type(setting.hp_name).__name__}", "give a function")
     names = setting.compute_objective
     if isinstance(names, tuple) and not all(isinstance(name, str) for name in names):
-        yield Fault("compute_objective", f"is {show(list(names))}", "give a function, or names of metrics")
+        yield Issue("compute_objective", f"is {show(list(names))}", "give a function, or names of metrics")
     elif isinstance(names, tuple) and len(names) != len(plan.directions):
         reason = f"names {count(len(names), 'metric')} for {count(len(plan.directions), 'direction')}"
-        yield Fault("compute_objective", reason, "name one for each direction")
+        yield Issue("compute_objective", reason, "name one for each direction")
     elif names is not None and not isinstance(names, tuple) and not callable(names):
-        yield Fault("compute_objective", f"is {type(names).__name__}", "give a function, or the name of a metric")
+        yield Issue("compute_objective", f"is {type(names).__name__}", "give a function, or the name of a metric")
 
 
-def _history_faults(plan: Plan) -> Iterator[Fault]:
+def _history_issues(plan: Plan) -> Iterator[Issue]:
     """What is wrong with the history, each thing once, with the trials that it is wrong with."""
     numbers: dict[str, list[int]] = {}
     for trial in plan.history:
-        found = list(map(str, plan.space.faults_of(trial.params)))
+        found = list(map(str, plan.space.find_issues(trial.params)))
         numbers_given = isinstance(trial.values, (tuple, list)) and all(
             isinstance(value, Real) and not math.isnan(value) for value in trial.values
         )
@@ -163,7 +163,7 @@ def _history_faults(plan: Plan) -> Iterator[Fault]:
         elif trial.values is not None and len(trial.values) != len(plan.directions):
             directions = count(len(plan.directions), "direction")
             found.append(f"has {count(len(trial.values), 'value')} for {directions}")
-        for fault in found:
-            numbers.setdefault(fault, []).append(trial.number)
-    for fault, hit in numbers.items():
-        yield Fault(f"history: trial{'s' * (len(hit) > 1)} {', '.join(map(str, hit))}", fault)
+        for issue in found:
+            numbers.setdefault(issue, []).append(trial.number)
+    for issue, hit in numbers.items():
+        yield Issue(f"history: trial{'s' * (len(hit) > 1)} {', '.join(map(str, hit))}", issue)

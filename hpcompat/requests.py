@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpcompat.backends import Backend, known
-from hpcompat.errors import Fault, SearchError
+from hpcompat.errors import Issue, SearchError
 from hpcompat.objectives.scores import LABEL, is_same_metric
 from hpcompat.space.values import show
 from hpcompat.translators.settings import DIRECTIONS, SearchSettings, brief
@@ -55,15 +55,15 @@ def parse_directions(direction: Any) -> tuple[str, ...] | None:
     several = isinstance(direction, Sequence) and not isinstance(direction, str)  # a set has no order
     given = tuple(direction) if several else (direction,)
     listed = tuple(map(_direction, given))
-    faults = [
-        Fault("direction", f"there is no {each!r}", known(each, DIRECTIONS))
+    issues = [
+        Issue("direction", f"there is no {each!r}", known(each, DIRECTIONS))
         for each in listed
         if each not in DIRECTIONS
     ]
     if not listed:
-        faults = [Fault("direction", "is empty", "name one for each objective")]
-    if faults:
-        raise SearchError(REFUSAL, faults)
+        issues = [Issue("direction", "is empty", "name one for each objective")]
+    if issues:
+        raise SearchError(REFUSAL, issues)
     return listed
 
 
@@ -83,12 +83,12 @@ def parse_objective(given: Any) -> Any:
     return tuple(names) if isinstance(names, (list, tuple)) else given
 
 
-def complete(request: Request, settings: SearchSettings, backend: Backend) -> tuple[Request, list[Fault]]:
-    """The request with what the settings say where it leaves something open, and a fault for each contradiction.
+def complete(request: Request, settings: SearchSettings, backend: Backend) -> tuple[Request, list[Issue]]:
+    """The request with what the settings say where it leaves something open, and an issue for each contradiction.
 
     What stays open takes search's own defaults. What the settings say and no search can take is named in a warning.
     """
-    faults = list(_contradictions(request, settings, backend))
+    issues = list(_contradictions(request, settings, backend))
     options = request.options or {}
     stated = tuple(direction or settings.default for direction in settings.directions)
     names = request.compute_objective if isinstance(request.compute_objective, tuple) else settings.metrics
@@ -116,33 +116,33 @@ def complete(request: Request, settings: SearchSettings, backend: Backend) -> tu
         pruner=None if pruner is UNSET else pruner,
         options=options,
     )
-    return done, faults
+    return done, issues
 
 
-def _contradictions(request: Request, settings: SearchSettings, backend: Backend) -> Iterator[Fault]:
-    def fault(name: str, ours: Any, theirs: Any) -> Fault:
+def _contradictions(request: Request, settings: SearchSettings, backend: Backend) -> Iterator[Issue]:
+    def issue(name: str, ours: Any, theirs: Any) -> Issue:
         term = settings.terms.get(name, name)
         reason = f"is {show(ours)}, and the {settings.noun}'s {term} {show(theirs)}"
-        return Fault(name, reason, "leave one of them out")
+        return Issue(name, reason, "leave one of them out")
 
     ours, theirs = request.directions, settings.directions
     if ours and theirs:
         wrong = [each for each, other in zip(ours, theirs, strict=False) if other not in (None, each)]
         if wrong or len(ours) != len(theirs):
-            yield fault("direction", _one(ours), _one(tuple(each or settings.default for each in theirs)))
+            yield issue("direction", _one(ours), _one(tuple(each or settings.default for each in theirs)))
     sampler = request.sampler
     kind = sampler if isinstance(sampler, (str, type(None))) else _KINDS.get(type(sampler).__name__, "bayes")
     if kind and settings.sampler and kind != settings.sampler:
-        yield fault("sampler", sampler, settings.sampler)
+        yield issue("sampler", sampler, settings.sampler)
     if request.n_trials is not None and settings.n_trials is not None and request.n_trials != settings.n_trials:
-        yield fault("n_trials", request.n_trials, settings.n_trials)
+        yield issue("n_trials", request.n_trials, settings.n_trials)
     if settings.pruner and settings.dialect == backend.name and request.pruner not in (UNSET, settings.pruner):
-        yield fault("pruner", request.pruner, settings.pruner)
+        yield issue("pruner", request.pruner, settings.pruner)
     names: Any = request.compute_objective
     metrics = settings.metrics
     named = isinstance(names, tuple) and len(names) == len(metrics) and metrics != (LABEL,)
     if named and not all(map(is_same_metric, names, metrics)):
-        yield fault("compute_objective", _one(names), _one(metrics))
+        yield issue("compute_objective", _one(names), _one(metrics))
 
 
 def _one(values: tuple[Any, ...]) -> Any:

@@ -59,7 +59,7 @@ def distributions(translation: Translation) -> dict[str, BaseDistribution]:
         "suggest_int": IntDistribution,
         "suggest_categorical": CategoricalDistribution,
     }
-    calls = [call for call in translation.form if call["call"] in kinds]
+    calls = [call for call in translation.spec if call["call"] in kinds]
     return {call["name"]: kinds[call["call"]](**call["kwargs"]) for call in calls}
 
 
@@ -70,7 +70,7 @@ def frozen(trial: Trial, translation: Translation, **marks: Any) -> FrozenTrial:
     inside = {name: value for name, value in trial.params.items() if name in translation.space}
     raw = translation.encode(inside)
     every = distributions(translation)
-    form = optuna.trial.create_trial(
+    frozen_trial = optuna.trial.create_trial(
         state=optuna.trial.TrialState[STATES[trial.state]],
         values=list(trial.values) if trial.values else None,
         params=raw,
@@ -80,9 +80,9 @@ def frozen(trial: Trial, translation: Translation, **marks: Any) -> FrozenTrial:
         constraints=dict(trial.constraints),
     )
     # Optuna demands both; of a trial from a server one is not known, of one made by hand none
-    form.datetime_start = _local(trial.start or trial.end) or form.datetime_start
-    form.datetime_complete = _local(trial.end or trial.start) or form.datetime_complete
-    return form
+    frozen_trial.datetime_start = _local(trial.start or trial.end) or frozen_trial.datetime_start
+    frozen_trial.datetime_complete = _local(trial.end or trial.start) or frozen_trial.datetime_complete
+    return frozen_trial
 
 
 def attributes(trial: Trial) -> dict[str, Any]:
@@ -100,27 +100,27 @@ def notes_of(trial: Any) -> Notes:
     return Notes(own_attrs(trial.user_attrs), {name: float(value) for name, value in trial.constraints.items()})
 
 
-def thawed(form: FrozenTrial, translation: Translation, number: int) -> Trial:
+def from_frozen_trial(frozen_trial: FrozenTrial, translation: Translation, number: int) -> Trial:
     """The trial behind a finished one of Optuna's. Raises `ParamsError` if it is not of the space."""
     names = {name: state for state, name in STATES.items()}
-    known: dict[str, Any] = {name: form.user_attrs.get(f"{_MARK}{name}") for name in _ATTRIBUTES}
+    known: dict[str, Any] = {name: frozen_trial.user_attrs.get(f"{_MARK}{name}") for name in _ATTRIBUTES}
     if known["unread"] is not None:  # in a storage it is a list
         known["unread"] = tuple(known["unread"])
-    owner: Mapping[str, Any] | None = form.user_attrs.get(OWNER)
-    if form.state.name == "FAIL" and known["error"] is None and owner:
+    owner: Mapping[str, Any] | None = frozen_trial.user_attrs.get(OWNER)
+    if frozen_trial.state.name == "FAIL" and known["error"] is None and owner:
         known["error"] = f"the process that ran it (pid {owner['pid']} on {owner['host']}) has ended"
     of_space = {passage.raw_name for passage in translation.passages}
-    suggested = {name: value for name, value in form.params.items() if name not in of_space}  # as the trial ran
+    suggested = {name: value for name, value in frozen_trial.params.items() if name not in of_space}  # as the trial ran
     return Trial(
         number=number,
-        params={**translation.decode(form.params), **suggested},
-        values=tuple(form.values) if form.values else None,
-        state=names[form.state.name],
-        intermediate_values=dict(form.intermediate_values),
-        start=_aware(form.datetime_start),
-        end=_aware(form.datetime_complete),
+        params={**translation.decode(frozen_trial.params), **suggested},
+        values=tuple(frozen_trial.values) if frozen_trial.values else None,
+        state=names[frozen_trial.state.name],
+        intermediate_values=dict(frozen_trial.intermediate_values),
+        start=_aware(frozen_trial.datetime_start),
+        end=_aware(frozen_trial.datetime_complete),
         **known,
-        **notes_of(form).fields(),
+        **notes_of(frozen_trial).fields(),
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from hpcompat.errors import Fault, SpaceError, TranslationError
+from hpcompat.errors import Issue, SpaceError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
 from hpcompat.space.structure import walk
@@ -123,7 +123,7 @@ kinds: dict[str, st.SearchStrategy[Parameter]] = {
         lambda mean, std, step: Normal(mean, std, log=True, step=step), st.floats(-9, 9), st.floats(0.01, 2), _steps
     ),
 }  # fmt: skip
-"""A strategy for each kind of parameter, faulty ones included."""
+"""A strategy for each kind of parameter, invalid ones included."""
 SHAPES = {
     "float": ["float"],
     "float log": ["float log"],
@@ -147,8 +147,8 @@ def parameters(
 ) -> st.SearchStrategy[Parameter]:
     """Parameters that travel to a dialect on one of the levels; any sound ones without a dialect."""
     if unknown := sorted(set(levels) - set(LEVELS)):
-        fault = Fault("", f"there is no {', '.join(map(repr, unknown))}", f"of {', '.join(LEVELS)}")
-        raise TranslationError("unknown level", [fault])
+        issue = Issue("", f"there is no {', '.join(map(repr, unknown))}", f"of {', '.join(LEVELS)}")
+        raise TranslationError("unknown level", [issue])
     if dialect is None:
         return _parameters(None, ())
     room = room_of(dialect)
@@ -158,7 +158,7 @@ def parameters(
 @cache  # Hypothesis validates each new strategy, which costs more than drawing from it
 def _parameters(column: str | None, levels: tuple[str, ...]) -> st.SearchStrategy[Parameter]:
     def fits(parameter: Parameter) -> bool:
-        return not parameter.faults and (column is None or choose(parameter, column).level in levels)
+        return not parameter.issues and (column is None or choose(parameter, column).level in levels)
 
     # of a kind that never travels so, a filter would only reject
     able = [kind for name, kind in kinds.items() if column is None or _able(name, column, levels)]

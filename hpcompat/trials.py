@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from hpcompat import tables
-from hpcompat.errors import Fault, SearchError
+from hpcompat.errors import Issue, SearchError
 from hpcompat.space.values import count
 
 if TYPE_CHECKING:
@@ -181,15 +181,15 @@ def no_best(trials: Sequence[Trial]) -> SearchError:
     return error
 
 
-def _violations(trials: Sequence[Trial]) -> Iterator[Fault]:
-    """A fault for each constraint that the trials violate."""
+def _violations(trials: Sequence[Trial]) -> Iterator[Issue]:
+    """An issue for each constraint that the trials violate."""
     violated: dict[str, list[float]] = {}
     for trial in trials:
         for name, value in trial.constraints.items():
             if not value <= 0:
                 violated.setdefault(name, []).append(value)
     for name, values in violated.items():
-        yield Fault(name, f"is above 0 in {count(len(values), 'trial')}, by {min(values):g} at the least")
+        yield Issue(name, f"is above 0 in {count(len(values), 'trial')}, by {min(values):g} at the least")
 
 
 def _has(params: Mapping[str, Any], name: str) -> bool:

@@ -13,8 +13,8 @@ from hpcompat import preflight
 from hpcompat.backends import BACKENDS, Evaluate, Plan, Run, Suggestion, find
 from hpcompat.errors import (
     BackendError,
-    Fault,
     HpcompatError,
+    Issue,
     MissingBackendError,
     ParamsError,
     SearchError,
@@ -24,7 +24,7 @@ from hpcompat.journal import Journal, opened
 from hpcompat.objectives import function_objective, is_trainer, ranks
 from hpcompat.objectives.arguments import applied, near, takes
 from hpcompat.objectives.attempts import Setting, cause, other_values, scored
-from hpcompat.objectives.checks import deciding_metric, ineffective, params_faults, unknown_names_warn
+from hpcompat.objectives.checks import deciding_metric, ineffective, params_issues, unknown_names_warn
 from hpcompat.objectives.diary import Diary
 from hpcompat.objectives.directories import Keeper, Runs, settled
 from hpcompat.objectives.scores import LABEL, Undecided
@@ -139,19 +139,19 @@ def search(
         options,
     )
     past = tuple(replace(trial, params=params_as_drawn(described.space, trial.params)) for trial in past)
-    asked, faults = complete(asked, described.settings, engine)
+    asked, issues = complete(asked, described.settings, engine)
     directions, options = asked.directions or (), dict(asked.options or {})
     plan = Plan(described.space, directions, asked.n_trials, asked.sampler, asked.pruner, seed, timeout, past, options)
     plan = replace(plan, output_dir=place, resume=resume, seed=preflight.whole(seed))
     setting = Setting(plan.space, directions, asked.compute_objective, hp_name, output_dir)
-    preflight.check(trainer, plan, setting, engine, keep, faults)
+    preflight.check(trainer, plan, setting, engine, keep, issues)
     metric = deciding_metric(trainer) if is_trainer(trainer) else None
     plan = replace(plan, history=scored(plan.history, setting, metric))
     _require_same_objective("history", plan.history, setting, metric)
     if isinstance(history, SearchResult) and history.directions != directions:
         reason = f"it was searched with {list(history.directions)}, and this is a search with {list(directions)}"
         hint = "pass the direction that it was searched with, or history=result.trials"
-        raise SearchError(REFUSAL, [Fault("history", reason, hint)])
+        raise SearchError(REFUSAL, [Issue("history", reason, hint)])
 
     with handle_sigterm() as termination, ranks.joined(backend, termination) as crew:
         if crew.follows:
@@ -247,7 +247,7 @@ def _require_same_objective(where: str, trials: Sequence[Trial], setting: Settin
         if (values := other_values(trial, setting, metric)) is not None:
             reason = f"the value is {show(trial.values)}, and this search makes {show(values)} of the metrics"
             hint = "pass the compute_objective that it was searched with; or give another output_dir"
-            raise SearchError(REFUSAL, [Fault(f"{where}: trial {trial.number}", reason, hint)])
+            raise SearchError(REFUSAL, [Issue(f"{where}: trial {trial.number}", reason, hint)])
 
 
 def _warn_if_full(held: int, plan: Plan) -> None:
@@ -267,8 +267,8 @@ def _keep_unscored(error: Undecided, journal: Journal, keeper: Keeper) -> None:
         keeper.spare(trial)
     error.trials = (*error.trials, *error.unscored)
     if error.unscored and journal.folder:
-        hint = Fault("", "what is trained is in the journal: with resume=True it is scored, and not trained again")
-        error.faults = (*error.faults, hint)
+        hint = Issue("", "what is trained is in the journal: with resume=True it is scored, and not trained again")
+        error.issues = (*error.issues, hint)
 
 
 def _noted(evaluate: Evaluate, journal: Journal, termination: Termination) -> Evaluate:
@@ -316,7 +316,7 @@ def _warn_of_state(trial: Trial, before: Sequence[Trial], plan: Plan) -> None:
 
 def _warn_of_unread(result: SearchResult, trainer: Any) -> None:
     """Name the params that no trial has read, but for those that a warning before the first trial has named."""
-    known = {fault.where for fault in ineffective(trainer, result.space)} if is_trainer(trainer) else set()
+    known = {issue.path for issue in ineffective(trainer, result.space)} if is_trainer(trainer) else set()
     names = [name for name in result.unread if name not in known]
     if names:
         unknown = [name for name in names if is_trainer(trainer) and not takes(trainer.args, name)]
@@ -327,7 +327,7 @@ def _warn_of_unread(result: SearchResult, trainer: Any) -> None:
 
 def _failure(error: Exception) -> SearchError:
     if isinstance(error, HpcompatError):
-        return SearchError(error.message, error.faults)
+        return SearchError(error.message, error.issues)
     return SearchError(f"the engine raised {cause(error)}")
 
 
@@ -344,7 +344,7 @@ def _objective(plan: Plan) -> AbstractContextManager[Evaluate]:
 def _fruitless(trials: Sequence[Trial]) -> SearchError:
     if not trials:
         return SearchError("no trial was run: history and study have left none to run")
-    hint = Fault("", "the tracebacks are in the `error` of each of this exception's `trials`")
+    hint = Issue("", "the tracebacks are in the `error` of each of this exception's `trials`")
     error = SearchError(f"all {len(trials)} trials failed", [*_causes(trials), hint])
     error.trials = tuple(trials)
     return error
@@ -413,22 +413,22 @@ def with_params(trainer_or_args: T, params: Mapping[str, Any]) -> T:
     kind = type(trainer_or_args).__name__
     if not isinstance(params, Mapping):
         hint = "give its .params" if isinstance(params, Trial) else "give a dict by name"
-        raise ParamsError("these are no params", [Fault("", f"{show(params)} is a {type(params).__name__}", hint)])
+        raise ParamsError("these are no params", [Issue("", f"{show(params)} is a {type(params).__name__}", hint)])
     whole = is_trainer(trainer_or_args)
     if not whole and (isinstance(trainer_or_args, type) or not is_dataclass(trainer_or_args)):
         reason = f"expected a Trainer or TrainingArguments, got {show(trainer_or_args)}"
-        raise ParamsError(reason, [Fault("", reason, "give what a trial trained with; the params come second")])
+        raise ParamsError(reason, [Issue("", reason, "give what a trial trained with; the params come second")])
     if untold := [name for name in params if not isinstance(name, str)]:
         raise ParamsError(
-            "these are no params", [Fault("", f"{show(name)} is no name", "use texts") for name in untold]
+            "these are no params", [Issue("", f"{show(name)} is no name", "use texts") for name in untold]
         )
     if whole:
-        faults = list(params_faults(trainer_or_args, params))
+        issues = list(params_issues(trainer_or_args, params))
     else:
         untaken = [name for name in params if not takes(trainer_or_args, name)]
-        faults = [Fault(name, f"is no field of {kind}", near(trainer_or_args, name)) for name in untaken]
-    if faults:
-        raise ParamsError(f"{kind} does not take these params", faults)
+        issues = [Issue(name, f"is no field of {kind}", near(trainer_or_args, name)) for name in untaken]
+    if issues:
+        raise ParamsError(f"{kind} does not take these params", issues)
     if whole:
         trainer_with(trainer_or_args, params)
         return trainer_or_args
@@ -483,10 +483,10 @@ def _first_installed() -> str:
     raise MissingBackendError(f"no backend is installed: {pips}")
 
 
-def _causes(trials: Sequence[Trial]) -> Iterator[Fault]:
-    """A fault for each different cause, with the trials that it hit."""
+def _causes(trials: Sequence[Trial]) -> Iterator[Issue]:
+    """An issue for each different cause, with the trials that it hit."""
     by_cause: dict[str, list[int]] = {}
     for trial in trials:
         by_cause.setdefault(trial.cause or "unknown", []).append(trial.number)
     for reason, numbers in by_cause.items():
-        yield Fault(f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}", reason)
+        yield Issue(f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}", reason)

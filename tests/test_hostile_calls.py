@@ -175,14 +175,14 @@ def call_method(source: Source) -> None:
     kind: Any = source.rng.choice(KINDS)
     key = source.rng.choice(["method", "metric", "goal", "run_cap", "command"])
     calls: list[Any] = [
-        lambda: (SPACE.contains(params), SPACE.check(params)),
+        lambda: (SPACE.contains(params), SPACE.validate(params)),
         lambda: SPACE.flatten(params),
         lambda: SPACE.nest(params),
         lambda: SPACE.fix(params),
         lambda: SPACE.sample(value()),
         lambda: SearchSpace(value()),
         lambda: kind.contains(value()),
-        lambda: kind.unit(value()),
+        lambda: kind.to_unit(value()),
         lambda: kind.cdf(value()),
         lambda: kind.contains(kind.quantile(value())) or pytest.fail("outside"),
         lambda: translation.encode(params),
@@ -246,14 +246,14 @@ class TestNamedCases:
         parameter = Int(low, low + width, log=True)
         values = [low + place for place in range(width + 1)]
         assert {parameter.quantile((n + 0.5) / 64) for n in range(64)} == set(values)
-        assert all(parameter.quantile(parameter.unit(value)) == value for value in values)
+        assert all(parameter.quantile(parameter.to_unit(value)) == value for value in values)
 
     def test_weights_beyond_a_float_in_sum(self) -> None:
         assert Categorical([1, 2], weights=[1e308, 1e308]) == Categorical([1, 2])
         huge, small = Categorical([1, 2], weights=[1.5e308, 0.5e308]), Categorical([1, 2], weights=[3, 1])
         assert huge.weights == pytest.approx(small.weights)
 
-    def test_normal_beyond_floats_is_a_fault(self) -> None:
+    def test_normal_beyond_floats_is_an_issue(self) -> None:
         with pytest.raises(hp.SpaceError, match="beyond what a float holds"):
             SearchSpace({"x": Normal(0, 1.7e308, high=3.0)})
         assert SearchSpace({"x": Normal(0, 1e300)}).sample(0)

@@ -40,7 +40,7 @@ for dialect in ("optuna", "ray", "sigopt", "wandb"):
     translation = hp.translate(space, dialect, encode=True)
     params = space.sample(1)
     assert translation.decode(translation.encode(params)).keys() == params.keys()
-    getattr(hp, f"from_{dialect}")(translation.form)
+    getattr(hp, f"from_{dialect}")(translation.spec)
 class Trial:
     def suggest_float(self, name, low, high, **scale): return low
     def suggest_categorical(self, name, choices): return choices[0]

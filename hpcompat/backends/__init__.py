@@ -16,7 +16,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from hpcompat.errors import BackendError, Fault, MissingBackendError
+from hpcompat.errors import BackendError, Issue, MissingBackendError
 from hpcompat.notes import Notes
 from hpcompat.space import SearchSpace
 from hpcompat.trials import Trial
@@ -260,9 +260,9 @@ def option_hint(name: str, options: Mapping[str, Any] | tuple[str, ...]) -> str:
 def check_options(backend: str, given: Mapping[str, Any], options: Mapping[str, Any] | tuple[str, ...]) -> None:
     """Raise `BackendError` for those that are none of the backend's own options."""
     unknown = [name for name in given if name not in options]
-    faults = [Fault(name, "unknown option", option_hint(name, options)) for name in unknown]
-    if faults:
-        raise BackendError(f"the {backend} backend cannot do this", faults)
+    issues = [Issue(name, "unknown option", option_hint(name, options)) for name in unknown]
+    if issues:
+        raise BackendError(f"the {backend} backend cannot do this", issues)
 
 
 def stored_text(text: str, most: int | None = None) -> str:

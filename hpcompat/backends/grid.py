@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hpcompat.errors import BackendError, Fault
+from hpcompat.errors import BackendError, Issue
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical
 from hpcompat.space.structure import Leaf
@@ -24,20 +24,20 @@ def configurations(space: SearchSpace) -> Iterator[dict[str, Any]]:
     >>> list(configurations(space))
     [{'optim': 'adamw'}, {'optim': 'sgd', 'k': 0}, {'optim': 'sgd', 'k': 1}]
     """
-    faults = [fault for leaf in space.leaves if (fault := _fault(leaf))]
-    if faults:
-        raise BackendError("a grid needs a finite space, without weights", faults)
+    issues = [issue for leaf in space.leaves if (issue := _issue(leaf))]
+    if issues:
+        raise BackendError("a grid needs a finite space, without weights", issues)
     return _walk(space)
 
 
-def _fault(leaf: Leaf) -> Fault | None:
+def _issue(leaf: Leaf) -> Issue | None:
     parameter = leaf.parameter
     shown = show(parameter, 120)
     if parameter.size == float("inf"):
         hint = "use 'random'" if parameter.kind == "normal" else "give it a step, or use 'random'"
-        return Fault(leaf.name, f"{shown} has no end of values", hint)
+        return Issue(leaf.name, f"{shown} has no end of values", hint)
     if parameter.kind == "normal" or (isinstance(parameter, Categorical) and parameter.weights):
-        return Fault(leaf.name, f"{shown} is weighted, and a grid is not", "use 'random'")
+        return Issue(leaf.name, f"{shown} is weighted, and a grid is not", "use 'random'")
     return None
 
 

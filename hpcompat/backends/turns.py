@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from hpcompat.errors import BackendError, Fault
+from hpcompat.errors import BackendError, Issue
 
 _INSIDE: ContextVar[frozenset[str]] = ContextVar("hpcompat_engines_in_use", default=frozenset())
 _LOCKS: dict[str, threading.Lock] = {}
@@ -30,8 +30,8 @@ def turn(engine: str, reason: str) -> Iterator[None]:
     """
     if engine in _INSIDE.get():
         hint = "end that search first, or use another backend"
-        fault = Fault("backend", f"a trial of that search cannot begin another on {engine}", hint)
-        raise BackendError(f"a search on {engine} runs already: {reason}", [fault])
+        issue = Issue("backend", f"a trial of that search cannot begin another on {engine}", hint)
+        raise BackendError(f"a search on {engine} runs already: {reason}", [issue])
     with _GUARD:
         lock = _LOCKS.setdefault(engine, threading.Lock())
     if not lock.acquire(blocking=False):

@@ -134,7 +134,7 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
 
 def _message(error: HpcompatError) -> str:
     return str(
-        HpcompatError(error.message, [fault._replace(hint=_HERE.get(fault.hint, fault.hint)) for fault in error.faults])
+        HpcompatError(error.message, [issue._replace(hint=_HERE.get(issue.hint, issue.hint)) for issue in error.issues])
     )
 
 

@@ -10,7 +10,7 @@ from hpcompat.cli.given import Given, read
 from hpcompat.cli.show import hints
 from hpcompat.cli.source import encoded, optuna_source, python_source, ray_source
 from hpcompat.cli.texts import json_text, literal, one_line, yaml_text
-from hpcompat.errors import Fault, TranslationError
+from hpcompat.errors import Issue, TranslationError
 from hpcompat.space import values
 from hpcompat.translators import Translation, translate
 from hpcompat.translators.settings import brief
@@ -43,10 +43,10 @@ def _text(translation: Translation, output: str) -> tuple[str, list[str]]:
         return optuna_source(translation), []
     if translation.dialect == "ray":
         return ray_source(translation), []
-    notes, form = list(_notes(translation)), translation.form
+    notes, spec = list(_notes(translation)), translation.spec
     if translation.dialect == "wandb":
-        return _sweep(form, notes, output), notes
-    return json_text(form) if form["conditionals"] else json_text(form["parameters"], tall=1), notes
+        return _sweep(spec, notes, output), notes
+    return json_text(spec) if spec["conditionals"] else json_text(spec["parameters"], tall=1), notes
 
 
 def _sweep(sweep: Mapping[str, Any], notes: Sequence[str], output: str) -> str:
@@ -61,8 +61,8 @@ def _sweep(sweep: Mapping[str, Any], notes: Sequence[str], output: str) -> str:
         except ImportError:
             return json_text(ordered)  # which is YAML too
     except (TypeError, ValueError) as error:
-        fault = Fault("", str(error), "write texts and numbers")
-        raise TranslationError("this sweep cannot be written", [fault]) from None
+        issue = Issue("", str(error), "write texts and numbers")
+        raise TranslationError("this sweep cannot be written", [issue]) from None
 
 
 # -- a sweep's own keys -----------------------------------------------------------------------------
@@ -89,8 +89,8 @@ def _metric(metric: Any, name: str | None, goal: str | None) -> dict[str, Any]:
     if not changed:
         return {}
     if not isinstance(changed.get("name"), str):
-        fault = Fault("metric", f"has no name: {values.show(metric)}", "--metric NAME")
-        raise TranslationError("these options make no sweep", [fault])
+        issue = Issue("metric", f"has no name: {values.show(metric)}", "--metric NAME")
+        raise TranslationError("these options make no sweep", [issue])
     goal = changed.pop("goal", None)
     return {"metric": changed} | ({} if goal is None else {"goal": goal})
 

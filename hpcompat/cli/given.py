@@ -16,7 +16,7 @@ from importlib import import_module, util
 from pathlib import Path
 from typing import Any
 
-from hpcompat.errors import Fault, HpcompatError, TranslationError
+from hpcompat.errors import HpcompatError, Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.translators.define_by_run.finding import takes_no_trial
 from hpcompat.translators.documents import MAX_BYTES, load, once, refuse_size
@@ -213,11 +213,11 @@ def _running(code: str) -> Iterator[None]:
         raise
     except SystemExit as error:
         hint = 'put what it runs under if __name__ == "__main__":'
-        fault = Fault(_line(error, code), f"SystemExit({error.code!r})", hint)
-        raise TranslationError(f"{code} exits when it is imported", [fault]) from error
+        issue = Issue(_line(error, code), f"SystemExit({error.code!r})", hint)
+        raise TranslationError(f"{code} exits when it is imported", [issue]) from error
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
-        raise TranslationError(f"{code} cannot be imported", [Fault(_line(error, code), message)]) from error
+        raise TranslationError(f"{code} cannot be imported", [Issue(_line(error, code), message)]) from error
 
 
 def _line(error: BaseException, path: str) -> str:

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any
 
 from hpcompat.cli.texts import Block, Node, layout, literal, one_line, prefixed, quoted
-from hpcompat.errors import Fault, TranslationError
+from hpcompat.errors import Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.conditions import when_dict
 from hpcompat.space.parameters import Categorical, Parameter
@@ -31,8 +31,8 @@ def _checked(source: str) -> str:
     try:
         compile(source, "<space>", "exec")
     except (SyntaxError, RecursionError, MemoryError) as error:
-        fault = Fault("", f"Python cannot take it ({error.args[0]})", "--to json holds any space")
-        raise TranslationError("this space is nested too deeply for Python source", [fault]) from None
+        issue = Issue("", f"Python cannot take it ({error.args[0]})", "--to json holds any space")
+        raise TranslationError("this space is nested too deeply for Python source", [issue]) from None
     return source
 
 
@@ -116,16 +116,16 @@ def ray_source(translation: Translation) -> str:
             f'decode = hp.translate(space, "ray", {options}).decode',
         ]
         return _through_hpcompat(translation, lines)
-    form = translation.form
-    tree = _tree((each.leaf.path, _domain(form, each.raw_path)) for each in translation.passages)
+    spec = translation.spec
+    tree = _tree((each.leaf.path, _domain(spec, each.raw_path)) for each in translation.passages)
     return _checked(f"from ray import tune\n\nparam_space = {layout(_dict(tree))}\n")
 
 
-def _domain(form: Any, path: Sequence[str]) -> Node:
+def _domain(spec: Any, path: Sequence[str]) -> Node:
     for part in path:
-        form = form[part]
-    arguments = list(map(literal, read_value(form["args"])))
-    return arguments[0] if form["call"] == "constant" else Block(f"tune.{form['call']}(", arguments, ")")
+        spec = spec[part]
+    arguments = list(map(literal, read_value(spec["args"])))
+    return arguments[0] if spec["call"] == "constant" else Block(f"tune.{spec['call']}(", arguments, ")")
 
 
 Tree = dict[str, Any]
@@ -156,7 +156,7 @@ def optuna_source(translation: Translation) -> str:
         return _through_hpcompat(translation, ["suggest = hp.to_optuna(space, encode=True)"])
     if _asks_floats(translation.space):
         return _through_hpcompat(translation, ["suggest = hp.to_optuna(space)"])
-    pairs = zip(translation.passages, translation.form, strict=True)
+    pairs = zip(translation.passages, translation.spec, strict=True)
     calls = [(passage.leaf, _call(call)) for passage, call in pairs]
     return _checked("\n".join(["def suggest(trial):", *_body(calls)]) + "\n")
 

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from hpcompat.errors import Fault, ParamsError
+from hpcompat.errors import Issue, ParamsError
 from hpcompat.space.values import show
 
 Args = TypeVar("Args")
@@ -64,9 +64,9 @@ def applied(args: Args, params: Mapping[str, Any]) -> Args:
     >>> applied(Arguments(), {"epochs": 2, "lr_scheduler_kwargs.num_cycles": 3, "layers": 4})
     Arguments(epochs=2.0, lr_scheduler_kwargs={'num_cycles': 3})
     """
-    changes, faults = _changes(args, params)
-    if faults:
-        raise ParamsError(f"{type(args).__name__} cannot take these params", faults)
+    changes, issues = _changes(args, params)
+    if issues:
+        raise ParamsError(f"{type(args).__name__} cannot take these params", issues)
     copy: Args = dataclasses.replace(args, **changes)  # type: ignore[type-var]
     # what a caller or the Trainer set on the arguments beside their fields
     for name, value in vars(args).items():
@@ -75,34 +75,34 @@ def applied(args: Args, params: Mapping[str, Any]) -> Args:
     return copy
 
 
-def faults_of(args: Any, params: Mapping[str, Any]) -> list[Fault]:
+def find_issues(args: Any, params: Mapping[str, Any]) -> list[Issue]:
     """Why `applied(args, params)` would raise `ParamsError`."""
     return _changes(args, params)[1]
 
 
-def _changes(args: Any, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+def _changes(args: Any, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[Issue]]:
     fields = _fields(args)
     hints = _hints(type(args))
     changes: dict[str, Any] = {}
-    faults: list[Fault] = []
+    issues: list[Issue] = []
     for name, value in params.items():
         field, _, inside = name.partition(".")
         if field not in fields:
             continue
         if field in _FIXED:
-            faults.append(Fault(name, f"cannot be searched: {_FIXED[field]}"))
+            issues.append(Issue(name, f"cannot be searched: {_FIXED[field]}"))
         elif inside or isinstance(value, Mapping):
             held = changes.get(field, getattr(args, field))
             if not (held is None or isinstance(held, dict)) or not _kinds(hints[field]) & {dict, Any}:
-                faults.append(Fault(name, f"{field} is no dict field of {type(args).__name__}"))
+                issues.append(Issue(name, f"{field} is no dict field of {type(args).__name__}"))
                 continue
             changes[field] = _merged(held or {}, inside.split(".") if inside else [], value)
         else:
             try:
                 changes[field] = typed(value, hints[field], fields[field].default)
             except ValueError as error:
-                faults.append(Fault(name, str(error)))
-    return changes, faults
+                issues.append(Issue(name, str(error)))
+    return changes, issues
 
 
 def _merged(held: Mapping[str, Any], path: list[str], value: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from hpcompat.errors import Fault, SearchError
+from hpcompat.errors import Issue, SearchError
 from hpcompat.space.values import count
 
 if TYPE_CHECKING:
@@ -81,12 +81,12 @@ def is_same_metric(one: str, other: str) -> bool:
     return plain[0] == plain[1]
 
 
-def candidates(names: Iterable[str]) -> list[Fault]:
-    """A fault for each metric that may be meant, and how to say which."""
+def candidates(names: Iterable[str]) -> list[Issue]:
+    """An issue for each metric that may be meant, and how to say which."""
     listed = list(names)
     example = next((name for name in (*_LOSSES, *listed) if name in listed), None)
     way = f'compute_objective="{example}", say; direction says which way' if example else "compute_objective=…"
-    return [*(Fault(name, "is a candidate") for name in listed), Fault("", f"write {way}")]
+    return [*(Issue(name, "is a candidate") for name in listed), Issue("", f"write {way}")]
 
 
 def _scores(metrics: Metrics) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from hpcompat.backends import Evaluate, Suggestion
 from hpcompat.backends.turns import turn
-from hpcompat.errors import Fault, SearchError
+from hpcompat.errors import Issue, SearchError
 from hpcompat.objectives.arguments import applied, takes
 from hpcompat.objectives.attempts import Attempt, Setting, conduct
 from hpcompat.objectives.checks import deciding_metric, deciding_metrics
@@ -99,7 +99,7 @@ def _require_copies(trainer: Any) -> None:
     except Exception as error:
         trainer.create_accelerator_and_postprocess()
         kind = type(trainer.args).__name__
-        way_out = Fault("", "pass a function trial -> Trainer instead")
+        way_out = Issue("", "pass a function trial -> Trainer instead")
         raise SearchError(f"{kind} cannot be made again from its own fields: {error}", [way_out]) from error
 
 

@@ -1,7 +1,7 @@
 """What makes a parameter sound, and the law that follows from its arguments.
 
 Each function takes a kind's arguments as given and returns its fields: the arguments in canonical
-form, the `faults` found, and where there are none how it is drawn: the law and the support. Nothing
+form, the `issues` found, and where there are none how it is drawn: the law and the support. Nothing
 raises here, so that a space can report what is wrong with all its parameters at once.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
-from hpcompat.errors import Fault
+from hpcompat.errors import Issue
 from hpcompat.space import arguments
 from hpcompat.space.laws import (
     SMALLEST,
@@ -41,111 +41,111 @@ Fields = dict[str, Any]
 
 def interval(low: Any, high: Any, log: Any, step: Any) -> Fields:
     """The fields of a Float."""
-    faults: list[Fault] = []
-    low, high = arguments.real("low", low, faults), arguments.real("high", high, faults)
-    step = None if step is None else arguments.real("step", step, faults)
-    arguments.flag("log", log, faults)
-    if not faults:
-        _bounds("Float", low, high, log, faults)
+    issues: list[Issue] = []
+    low, high = arguments.real("low", low, issues), arguments.real("high", high, issues)
+    step = None if step is None else arguments.real("step", step, issues)
+    arguments.flag("log", log, issues)
+    if not issues:
+        _bounds("Float", low, high, log, issues)
     law: Continuous | Discrete | None = None
     support = None
-    if not faults and step is None:
+    if not issues and step is None:
         # neighbouring floats can share a logarithm; between them the two laws are the same
         law = LogUniform(low, high) if log and math.log(low) < math.log(high) else Uniform(low, high)
-    elif not faults:
-        law, support = _grid("Float", low, high, log, step, faults)
-    return _fields(faults, law, support, low=low, high=high, log=log, step=step)
+    elif not issues:
+        law, support = _grid("Float", low, high, log, step, issues)
+    return _fields(issues, law, support, low=low, high=high, log=log, step=step)
 
 
 def int_range(low: Any, high: Any, log: Any, step: Any) -> Fields:
     """The fields of an Int."""
-    faults: list[Fault] = []
-    low, high, step = (arguments.whole(name, x, faults) for name, x in (("low", low), ("high", high), ("step", step)))
-    arguments.flag("log", log, faults)
-    if not faults:
-        _bounds("Int", low, high, log, faults)
-    law, support = _grid("Int", low, high, log, step, faults) if not faults else (None, None)
-    return _fields(faults, law, support, low=low, high=high, log=log, step=step)
+    issues: list[Issue] = []
+    low, high, step = (arguments.whole(name, x, issues) for name, x in (("low", low), ("high", high), ("step", step)))
+    arguments.flag("log", log, issues)
+    if not issues:
+        _bounds("Int", low, high, log, issues)
+    law, support = _grid("Int", low, high, log, step, issues) if not issues else (None, None)
+    return _fields(issues, law, support, low=low, high=high, log=log, step=step)
 
 
 def choices(values: Any, weights: Any, ordered: Any) -> Fields:
     """The fields of a Categorical."""
-    faults: list[Fault] = []
-    arguments.flag("ordered", ordered, faults)
-    values = arguments.sequence("choices", values, faults)
+    issues: list[Issue] = []
+    arguments.flag("ordered", ordered, issues)
+    values = arguments.sequence("choices", values, issues)
     support = None
-    if not faults:
+    if not issues:
         if not values:
-            faults.append(Fault("", "there are no choices", "give at least one"))
-        faults += value_faults(values)
-    if not faults:
+            issues.append(Issue("", "there are no choices", "give at least one"))
+        issues += value_issues(values)
+    if not issues:
         support = Choices(values)
-        faults += _duplicates(support)
+        issues += _duplicates(support)
     if weights is not None:
-        weights = _weights(weights, values, faults)
+        weights = _weights(weights, values, issues)
     law: Discrete | None = None
-    if not faults:
+    if not issues:
         law = Even(len(values)) if weights is None else Weighted(weights)
-    return _fields(faults, law, support, choices=values, weights=weights, ordered=ordered)
+    return _fields(issues, law, support, choices=values, weights=weights, ordered=ordered)
 
 
 def constant(value: Any) -> Fields:
     """The fields of a Constant."""
-    faults = value_faults([value])
-    return _fields(list(faults), Even(1), None if faults else Choices((value,)), value=value)
+    issues = value_issues([value])
+    return _fields(list(issues), Even(1), None if issues else Choices((value,)), value=value)
 
 
 def bell(mean: Any, std: Any, low: Any, high: Any, log: Any, step: Any) -> Fields:
     """The fields of a Normal."""
-    faults: list[Fault] = []
+    issues: list[Issue] = []
     whole = type(step) is int
-    mean, std = arguments.real("mean", mean, faults), arguments.real("std", std, faults)
+    mean, std = arguments.real("mean", mean, issues), arguments.real("std", std, issues)
     read = arguments.whole if whole else arguments.real
     low, high, step = (
-        None if x is None else read(name, x, faults) for name, x in (("low", low), ("high", high), ("step", step))
+        None if x is None else read(name, x, issues) for name, x in (("low", low), ("high", high), ("step", step))
     )
-    arguments.flag("log", log, faults)
-    if not faults:
-        _bell_bounds(mean, std, low, high, log, step, faults)
+    arguments.flag("log", log, issues)
+    if not issues:
+        _bell_bounds(mean, std, low, high, log, step, issues)
     law: Continuous | Discrete | None = None
     support = None
-    if not faults:
+    if not issues:
         gauss = _gauss(mean, std, low, high, log, step)
         if gauss.mass < _THINNEST:
-            faults.append(
-                Fault("", f"[{low}, {high}] holds less than 1e-12 of the law's mass", "move or widen the bounds")
+            issues.append(
+                Issue("", f"[{low}, {high}] holds less than 1e-12 of the law's mass", "move or widen the bounds")
             )
         elif step is None:
             law = gauss
         else:
             law, support = _rounded_bell(gauss, low, high, step, whole)
-    return _fields(faults, law, support, mean=mean, std=std, low=low, high=high, log=log, step=step)
+    return _fields(issues, law, support, mean=mean, std=std, low=low, high=high, log=log, step=step)
 
 
-def value_faults(values: Iterable[Any]) -> tuple[Fault, ...]:
-    """A fault for each value that a parameter cannot take."""
-    return tuple(Fault("", *why) for value in values if (why := unfit(value)) is not None)
+def value_issues(values: Iterable[Any]) -> tuple[Issue, ...]:
+    """An issue for each value that a parameter cannot take."""
+    return tuple(Issue("", *why) for value in values if (why := unfit(value)) is not None)
 
 
-def _fields(faults: list[Fault], law: Any, support: Any, **arguments: Any) -> Fields:
-    return {**arguments, "faults": tuple(faults), "_drawn": None if faults else (law, support)}
+def _fields(issues: list[Issue], law: Any, support: Any, **arguments: Any) -> Fields:
+    return {**arguments, "issues": tuple(issues), "_drawn": None if issues else (law, support)}
 
 
-def _bounds(kind: str, low: Any, high: Any, log: bool, faults: list[Fault]) -> None:
+def _bounds(kind: str, low: Any, high: Any, log: bool, issues: list[Issue]) -> None:
     if low > high:
-        faults.append(Fault("", f"low {low} is above high {high}", f"{kind}({high}, {low}) has them in order"))
+        issues.append(Issue("", f"low {low} is above high {high}", f"{kind}({high}, {low}) has them in order"))
     elif low == high:
-        faults.append(Fault("", f"low and high are both {low}", f"use Constant({low})"))
+        issues.append(Issue("", f"low and high are both {low}", f"use Constant({low})"))
     elif log and low <= 0:
-        faults.append(Fault("", f"log=True needs low above 0, not {low}", "raise low, or leave log out"))
+        issues.append(Issue("", f"log=True needs low above 0, not {low}", "raise low, or leave log out"))
     elif log and low < sys.float_info.min:
-        faults.append(Fault("", f"low {low} is finer than floats are", f"raise it to {sys.float_info.min}"))
+        issues.append(Issue("", f"low {low} is finer than floats are", f"raise it to {sys.float_info.min}"))
 
 
-def _grid(kind: str, low: Any, high: Any, log: bool, step: Any, faults: list[Fault]) -> tuple[Any, Any]:
+def _grid(kind: str, low: Any, high: Any, log: bool, step: Any, issues: list[Issue]) -> tuple[Any, Any]:
     """The law and the support of low, low + step, …, high."""
     if step <= 0:
-        faults.append(Fault("", f"step is {step}", "give a step above 0"))
+        issues.append(Issue("", f"step is {step}", "give a step above 0"))
         return None, None
     whole = kind == "Int"
     if whole:
@@ -159,17 +159,17 @@ def _grid(kind: str, low: Any, high: Any, log: bool, step: Any, faults: list[Fau
     nearest = origin + count * stride if whole else (origin + count * stride) / scale
     written = f"{kind}({low}, {nearest}, step={step})" if count else f"Constant({low})"
     if rest:
-        faults.append(Fault("", f"step {step} does not divide {low} … {high}", f"{written} is the nearest that fits"))
+        issues.append(Issue("", f"step {step} does not divide {low} … {high}", f"{written} is the nearest that fits"))
     elif count >= _MOST:
-        faults.append(Fault("", f"it has {count + 1} values, more than 2**53", "narrow it, or widen the step"))
+        issues.append(Issue("", f"it has {count + 1} values, more than 2**53", "narrow it, or widen the step"))
     elif not whole and step < 2 * math.ulp(max(abs(low), abs(high))):
-        faults.append(Fault("", f"step {step} is finer than floats near {high} are", "widen the step, or leave it out"))
+        issues.append(Issue("", f"step {step} is finer than floats near {high} are", "widen the step, or leave it out"))
     elif log and 2 * low <= step:
-        faults.append(Fault("", f"log=True needs low above step/2, not {low} with step {step}", "raise low"))
+        issues.append(Issue("", f"log=True needs low above step/2, not {low} with step {step}", "raise low"))
     elif log and _top_share(low, high, step) < _FINEST:
         hint = "narrow the range, or widen the step"
-        faults.append(Fault("", "log=True makes its upper values too unlikely ever to be drawn", hint))
-    if faults:
+        issues.append(Issue("", "log=True makes its upper values too unlikely ever to be drawn", hint))
+    if issues:
         return None, None
     support = Steps(origin, stride, scale, 0, count, whole)
     if not log:
@@ -194,7 +194,7 @@ def _top_share(low: float, high: float, step: float) -> float:
         return 0.0
 
 
-def _duplicates(support: Choices) -> list[Fault]:
+def _duplicates(support: Choices) -> list[Issue]:
     if support.distinct == support.size:
         return []
     seen = {}
@@ -202,28 +202,28 @@ def _duplicates(support: Choices) -> list[Fault]:
         value = support.values[index]
         first = support.index(value)
         if first in seen:
-            return [Fault("", f"{show(value)} is listed twice", "list it once; use weights to make it likelier")]
+            return [Issue("", f"{show(value)} is listed twice", "list it once; use weights to make it likelier")]
         seen[first] = value
     return []
 
 
-def _weights(weights: Any, values: Any, faults: list[Fault]) -> Any:
-    weights = arguments.sequence("weights", weights, faults)
-    if faults:
+def _weights(weights: Any, values: Any, issues: list[Issue]) -> Any:
+    weights = arguments.sequence("weights", weights, issues)
+    if issues:
         return weights
-    weights = tuple([arguments.real("a weight", weight, faults) for weight in weights])
-    if faults:
+    weights = tuple([arguments.real("a weight", weight, issues) for weight in weights])
+    if issues:
         return weights
     if len(weights) != len(values):
-        faults.append(Fault("", f"{len(weights)} weights for {len(values)} choices", "give one for each choice"))
+        issues.append(Issue("", f"{len(weights)} weights for {len(values)} choices", "give one for each choice"))
     elif min(weights) <= 0:
-        faults.append(Fault("", f"a weight is {min(weights)}", "leave out the choices that are never to be drawn"))
+        issues.append(Issue("", f"a weight is {min(weights)}", "leave out the choices that are never to be drawn"))
     else:
         weights, total = _summed(weights)
         if not math.isclose(total, 1.0, rel_tol=1e-12):
             weights = tuple(weight / total for weight in weights)
         if min(weights) < _FINEST:
-            faults.append(Fault("", "a choice is too unlikely ever to be drawn", "leave it out, or raise its weight"))
+            issues.append(Issue("", "a choice is too unlikely ever to be drawn", "leave it out, or raise its weight"))
         elif min(weights) == max(weights):
             return None
     return weights
@@ -238,38 +238,38 @@ def _summed(weights: tuple[float, ...]) -> tuple[tuple[float, ...], float]:
         return scaled, math.fsum(scaled)
 
 
-def _bell_bounds(mean: float, std: float, low: Any, high: Any, log: bool, step: Any, faults: list[Fault]) -> None:
+def _bell_bounds(mean: float, std: float, low: Any, high: Any, log: bool, step: Any, issues: list[Issue]) -> None:
     if std <= 0:
         hint = "use Constant" if std == 0 else "give a std above 0"
-        faults.append(Fault("", f"std is {std}", hint))
+        issues.append(Issue("", f"std is {std}", hint))
     elif std < abs(mean) * _NARROWEST:
-        faults.append(Fault("", f"std {std} is lost beside mean {mean}", "use Constant, or a larger std"))
+        issues.append(Issue("", f"std {std} is lost beside mean {mean}", "use Constant, or a larger std"))
     if low is not None and high is not None and low >= high:
         hint = f"use Constant({low})" if low == high else "swap them"
-        faults.append(Fault("", f"low {low} is not below high {high}", hint))
+        issues.append(Issue("", f"low {low} is not below high {high}", hint))
     if log and low is not None and (low < 0 or (low == 0 and step is None)):
-        faults.append(Fault("", f"log=True draws nothing at or below 0, and low is {low}", "leave low out"))
+        issues.append(Issue("", f"log=True draws nothing at or below 0, and low is {low}", "leave low out"))
     if log and high is not None and high <= 0:
-        faults.append(Fault("", f"log=True draws nothing at or below 0, and high is {high}", "raise high"))
+        issues.append(Issue("", f"log=True draws nothing at or below 0, and high is {high}", "raise high"))
     if not log and (low is None or high is None) and not math.isfinite(abs(mean) + _REACH * std):
         hint = "lower them, or set low and high"
-        faults.append(Fault("", f"{mean} ± {_REACH} · {std} is beyond what a float holds", hint))
+        issues.append(Issue("", f"{mean} ± {_REACH} · {std} is beyond what a float holds", hint))
     if log and ((high is None and mean + _REACH * std > 709) or (low is None and mean - _REACH * std < -744)):
         hint = "mean and std are those of the logarithm; or set low and high"
-        faults.append(Fault("", f"exp of {mean} ± {_REACH} · {std} is beyond what a float holds", hint))
+        issues.append(Issue("", f"exp of {mean} ± {_REACH} · {std} is beyond what a float holds", hint))
     if step is not None:
-        _bell_step(mean, std, low, high, log, step, faults)
+        _bell_step(mean, std, low, high, log, step, issues)
 
 
-def _bell_step(mean: float, std: float, low: Any, high: Any, log: bool, step: Any, faults: list[Fault]) -> None:
+def _bell_step(mean: float, std: float, low: Any, high: Any, log: bool, step: Any, issues: list[Issue]) -> None:
     if step <= 0:
-        faults.append(Fault("", f"step is {step}", "give a step above 0"))
+        issues.append(Issue("", f"step is {step}", "give a step above 0"))
         return
     for name, bound in (("low", low), ("high", high)):
         if bound is not None and multiple_of(bound, step) is None:
             nearest = math.floor(bound / step) * step
-            faults.append(
-                Fault("", f"{name} {bound} is no multiple of step {step}", f"{nearest} and {nearest + step} are")
+            issues.append(
+                Issue("", f"{name} {bound} is no multiple of step {step}", f"{nearest} and {nearest + step} are")
             )
     tops = [abs(bound) for bound in (low, high) if bound is not None]
     tops += [math.exp(min(mean + _REACH * std, 709.0))] if log and high is None else []
@@ -278,7 +278,7 @@ def _bell_step(mean: float, std: float, low: Any, high: Any, log: bool, step: An
         or (not log and std / step > 2**40)
         or abs(mean) > 2**52 * step
     ):
-        faults.append(Fault("", f"step {step} is too fine beside mean {mean} and std {std}", "leave step out"))
+        issues.append(Issue("", f"step {step} is too fine beside mean {mean} and std {std}", "leave step out"))
 
 
 def multiple_of(bound: Any, step: Any) -> int | None:

@@ -10,7 +10,7 @@
 
 Every kind takes `when={"parent": value}`: see `SearchSpace`.
 
-A kind made on its own never raises: it lists its `faults`, and the `SearchSpace` that takes it in
+A kind made on its own never raises: it lists its `issues`, and the `SearchSpace` that takes it in
 raises all of them together, by name.
 """
 
@@ -21,7 +21,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from hpcompat.errors import Fault, ParamsError, SpaceError
+from hpcompat.errors import Issue, ParamsError, SpaceError
 from hpcompat.space import checks, glances
 from hpcompat.space.conditions import Condition, When, conditions, when_dict, when_key
 from hpcompat.space.laws import Continuous
@@ -43,7 +43,7 @@ class Parameter:
 
     kind: ClassVar[str]
     when: tuple[Condition, ...] = ()
-    faults: tuple[Fault, ...] = ()
+    issues: tuple[Issue, ...] = ()
     _drawn: Drawn | None = None
 
     def _settle(self) -> None:
@@ -51,15 +51,15 @@ class Parameter:
             _set(self, name, value)
 
     def _checked(self) -> checks.Fields:
-        """The arguments in canonical form, the faults, and what follows from them."""
+        """The arguments in canonical form, the issues, and what follows from them."""
         raise TypeError("Parameter is abstract: use Float, Int, Categorical, Constant or Normal")
 
     def _sound(self) -> Drawn:
         """The law and the support."""
-        if self._drawn is None and not self.faults:
+        if self._drawn is None and not self.issues:
             self._settle()
         if self._drawn is None:
-            raise SpaceError(f"{show(self, 200)} is no valid {type(self).__name__}", self.faults)
+            raise SpaceError(f"{show(self, 200)} is no valid {type(self).__name__}", self.issues)
         return self._drawn
 
     @property
@@ -95,7 +95,7 @@ class Parameter:
             return law.quantile(u) if support is None else support[law.quantile(u)]
         except (TypeError, ValueError, AttributeError, ArithmeticError):
             reason = f"expected a float from 0 to 1, got {show(u)}"
-            raise ParamsError(reason, [Fault("", reason, "a unit float gives a draw")]) from None
+            raise ParamsError(reason, [Issue("", reason, "a unit float gives a draw")]) from None
 
     def cdf(self, value: Any) -> float:
         """The probability of a draw at or below `value` (for choices: of it and those listed before it).
@@ -115,12 +115,12 @@ class Parameter:
         except OverflowError:  # an int beyond every float
             return 1.0 if value > 0 else 0.0
 
-    def unit(self, value: Any) -> float:
+    def to_unit(self, value: Any) -> float:
         """A `u` with `quantile(u) == value`: for a discrete kind the middle of the value's share.
 
         Raises `ParamsError` for a value that the parameter cannot take.
 
-        >>> Int(1, 4).unit(1), Float(0, 10).unit(2.5)
+        >>> Int(1, 4).to_unit(1), Float(0, 10).to_unit(2.5)
         (0.125, 0.25)
         """
         law, support = self._sound()

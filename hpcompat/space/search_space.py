@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any, Protocol, Union
 
-from hpcompat.errors import Fault, ParamsError, SpaceError
+from hpcompat.errors import Issue, ParamsError, SpaceError
 from hpcompat.space import counting, structure
 from hpcompat.space.conditions import Condition, When, conditions, when_dict, when_key
 from hpcompat.space.parameters import Constant, Parameter
@@ -33,7 +33,7 @@ class SearchSpace(Mapping[str, Entry]):
     outermost space. Params hold the active parameters alone; a group none of whose parameters is
     active is absent.
 
-    Raises `SpaceError` with every fault of the space, by dotted path.
+    Raises `SpaceError` with every issue of the space, by dotted path.
 
     >>> space = SearchSpace({
     ...     "optim": Categorical(["adamw", "sgd"]),
@@ -89,10 +89,10 @@ class SearchSpace(Mapping[str, Entry]):
         """
         if self._plain:
             return structure.leaves_of(self._entries)
-        leaves, faults = structure.resolve(self._entries, self.when)
-        if faults:
-            count = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
-            raise SpaceError(f"{count} in the space", faults)
+        leaves, issues = structure.resolve(self._entries, self.when)
+        if issues:
+            count = f"{len(issues)} issue{'s' * (len(issues) > 1)}"
+            raise SpaceError(f"{count} in the space", issues)
         return leaves
 
     def _require_sound(self) -> None:
@@ -121,7 +121,7 @@ class SearchSpace(Mapping[str, Entry]):
                 source = random.Random(source.__index__() if hasattr(source, "__index__") else source)
             except (TypeError, ValueError):
                 reason = f"rng must be a generator or a seed, got {show(rng)}"
-                raise ParamsError(reason, [Fault("", reason, "give an int, or a random.Random")]) from None
+                raise ParamsError(reason, [Issue("", reason, "give an int, or a random.Random")]) from None
         draw = source.random
         if self._plain:
             return {name: quantile(draw()) for name, quantile in self._quantiles}
@@ -138,33 +138,33 @@ class SearchSpace(Mapping[str, Entry]):
 
     def contains(self, params: Mapping[str, Any]) -> bool:
         """Whether `params` is a configuration of the space: exactly the active names, values of the right type."""
-        return not self.faults_of(params)
+        return not self.find_issues(params)
 
-    def check(self, params: Mapping[str, Any]) -> None:
-        """Raise `ParamsError`, with every fault by name, unless `contains(params)`."""
-        if faults := self.faults_of(params):
-            raise ParamsError("params outside the space", faults)
+    def validate(self, params: Mapping[str, Any]) -> None:
+        """Raise `ParamsError`, with every issue by name, unless `contains(params)`."""
+        if issues := self.find_issues(params):
+            raise ParamsError("params outside the space", issues)
 
-    def faults_of(self, params: Mapping[str, Any]) -> tuple[Fault, ...]:
+    def find_issues(self, params: Mapping[str, Any]) -> tuple[Issue, ...]:
         """Why `params` is not a configuration of this space; empty if it is."""
-        flat, faults = self._flatten(params)
+        flat, issues = self._flatten(params)
         known = set()
 
         def value_of(leaf: Leaf) -> Any:
             known.add(leaf.name)
             if leaf.name not in flat:
-                faults.append(Fault(leaf.name, "is missing", "an active parameter needs a value"))
+                issues.append(Issue(leaf.name, "is missing", "an active parameter needs a value"))
                 return structure.ABSENT
             if not leaf.parameter.contains(flat[leaf.name]):
-                faults.append(Fault(leaf.name, f"{show(flat[leaf.name])} is no value of {show(leaf.parameter, 120)}"))
+                issues.append(Issue(leaf.name, f"{show(flat[leaf.name])} is no value of {show(leaf.parameter, 120)}"))
             return flat[leaf.name]
 
         structure.walk(self.leaves, value_of)
         names = {leaf.name for leaf in self.leaves}
         for name in flat.keys() - known:
             reason = "is not active under these params" if name in names else "is no parameter of the space"
-            faults.append(Fault(name, reason, "leave it out"))
-        return tuple(faults)
+            issues.append(Issue(name, reason, "leave it out"))
+        return tuple(issues)
 
     def flatten(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Params by dotted name. Raises `ParamsError` for a name that is not in the space.
@@ -172,30 +172,30 @@ class SearchSpace(Mapping[str, Entry]):
         >>> SearchSpace({"model": {"layers": Int(1, 4)}}).flatten({"model": {"layers": 2}})
         {'model.layers': 2}
         """
-        flat, faults = self._flatten(params)
-        if faults:
-            raise ParamsError("params outside the space", faults)
+        flat, issues = self._flatten(params)
+        if issues:
+            raise ParamsError("params outside the space", issues)
         return flat
 
-    def _flatten(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    def _flatten(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[Issue]]:
         flat: dict[str, Any] = {}
-        faults: list[Fault] = []
+        issues: list[Issue] = []
 
         def descend(group: SearchSpace, values: Any, path: tuple[str, ...]) -> None:
             if not isinstance(values, Mapping):
-                faults.append(Fault(".".join(path), f"is {show(values)}", "a group takes a dict"))
+                issues.append(Issue(".".join(path), f"is {show(values)}", "a group takes a dict"))
                 return
             for name, value in values.items():
                 entry = group._entries.get(name) if isinstance(name, str) else None
                 if isinstance(entry, SearchSpace):
                     descend(entry, value, (*path, name))
                 elif entry is None:
-                    faults.append(Fault(".".join((*path, str(name))), "is no parameter of the space", "leave it out"))
+                    issues.append(Issue(".".join((*path, str(name))), "is no parameter of the space", "leave it out"))
                 else:
                     flat[".".join((*path, name))] = value
 
         descend(self, params, ())
-        return flat, faults
+        return flat, issues
 
     def nest(self, flat: Mapping[str, Any]) -> dict[str, Any]:
         """Params from values by dotted name: the inverse of `flatten`.
@@ -205,7 +205,7 @@ class SearchSpace(Mapping[str, Entry]):
         """
         if type(flat) is not dict and not isinstance(flat, Mapping):
             hint = "give a dict by dotted name"
-            raise ParamsError("these are no params", [Fault("", f"expected a dict, got {show(flat)}", hint)])
+            raise ParamsError("these are no params", [Issue("", f"expected a dict, got {show(flat)}", hint)])
         if self._flat:
             return {name: flat[name] for name in self._entries if name in flat}
 
@@ -244,7 +244,7 @@ class SearchSpace(Mapping[str, Entry]):
         """
         if not isinstance(pinned, Mapping):
             hint = "give a dict by name, or keywords"
-            raise ParamsError("these cannot be pinned", [Fault("", f"expected a dict, got {show(pinned)}", hint)])
+            raise ParamsError("these cannot be pinned", [Issue("", f"expected a dict, got {show(pinned)}", hint)])
         leaves = {leaf.name: leaf for leaf in self.leaves}
         given = {**pinned, **more}
         pins = {
@@ -252,14 +252,14 @@ class SearchSpace(Mapping[str, Entry]):
         }
         unknown = [name for name in pins if name not in leaves]
         hint = "parameters in groups are named by their dotted path"
-        faults = [Fault(name, "is no parameter of the space", structure.near(name, leaves, hint)) for name in unknown]
-        faults += [
-            Fault(name, f"{show(value)} is no value of {show(leaves[name].parameter, 120)}")
+        issues = [Issue(name, "is no parameter of the space", structure.near(name, leaves, hint)) for name in unknown]
+        issues += [
+            Issue(name, f"{show(value)} is no value of {show(leaves[name].parameter, 120)}")
             for name, value in pins.items()
             if name in leaves and not leaves[name].parameter.contains(value)
         ]
-        if faults:
-            raise ParamsError("these cannot be pinned", faults)
+        if issues:
+            raise ParamsError("these cannot be pinned", issues)
         constants = {name: Constant(value, when=leaves[name].parameter.when) for name, value in pins.items()}
         return SearchSpace(structure.pin(self, constants, leaves))
 
@@ -349,8 +349,8 @@ def as_drawn(parameter: Parameter, value: Any) -> Any:
 
 def params_as_drawn(space: SearchSpace, params: Mapping[str, Any]) -> Mapping[str, Any]:
     """Params with each number in the type that its parameter draws; as they are where they do not fit the space."""
-    flat, faults = space._flatten(params)
-    if faults or space.contains(params):
+    flat, issues = space._flatten(params)
+    if issues or space.contains(params):
         return params
     parameters = {leaf.name: leaf.parameter for leaf in space.leaves}
     return space.nest({name: as_drawn(parameters[name], value) for name, value in flat.items()})

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from hpcompat.errors import Fault, SpaceError
+from hpcompat.errors import Issue, SpaceError
 from hpcompat.space import parameters
 from hpcompat.space.conditions import Condition
 from hpcompat.space.parameters import Parameter
@@ -123,29 +123,29 @@ def read_value(data: Any) -> Any:
 def from_dict(data: Mapping[str, Any], space: Callable[..., Space]) -> Space:
     """See `SearchSpace.from_dict`; `space` makes one, and the groups in it."""
     if not isinstance(data, Mapping) or "hpcompat" not in data:
-        raise SpaceError("this is no space that hpcompat wrote", [Fault("", f"got {show(data)}")])
+        raise SpaceError("this is no space that hpcompat wrote", [Issue("", f"got {show(data)}")])
     if type(data["hpcompat"]) is not int or data["hpcompat"] != VERSION:
         hint = "a newer hpcompat wrote it: update"
-        raise SpaceError("unknown format", [Fault("hpcompat", f"is {show(data['hpcompat'])}, not {VERSION}", hint)])
-    faults: list[Fault] = []
-    entries = _read_group(data.get("space"), (), faults, space)
-    if faults:
-        raise SpaceError("this is no space that hpcompat wrote", faults)
+        raise SpaceError("unknown format", [Issue("hpcompat", f"is {show(data['hpcompat'])}, not {VERSION}", hint)])
+    issues: list[Issue] = []
+    entries = _read_group(data.get("space"), (), issues, space)
+    if issues:
+        raise SpaceError("this is no space that hpcompat wrote", issues)
     return space(entries)
 
 
-def _read_group(data: Any, path: tuple[str, ...], faults: list[Fault], space: Any) -> dict[str, Any]:
+def _read_group(data: Any, path: tuple[str, ...], issues: list[Issue], space: Any) -> dict[str, Any]:
     if not isinstance(data, Mapping) or len(path) > MOST_LEVELS:
-        faults.append(Fault(".".join(path), f"a space is a dict of at most {MOST_LEVELS} levels, not {show(data)}"))
+        issues.append(Issue(".".join(path), f"a space is a dict of at most {MOST_LEVELS} levels, not {show(data)}"))
         return {}
-    return {name: _read(entry, (*path, str(name)), faults, space) for name, entry in data.items()}
+    return {name: _read(entry, (*path, str(name)), issues, space) for name, entry in data.items()}
 
 
-def _read(data: Any, path: tuple[str, ...], faults: list[Fault], space: Any) -> Any:
+def _read(data: Any, path: tuple[str, ...], issues: list[Issue], space: Any) -> Any:
     where = ".".join(path)
     kind = data.get("kind") if isinstance(data, Mapping) else None
     if not isinstance(kind, str) or kind not in (*KINDS, "group"):
-        faults.append(Fault(where, f"{show(data)} has no known kind", f"kinds are group, {', '.join(KINDS)}"))
+        issues.append(Issue(where, f"{show(data)} has no known kind", f"kinds are group, {', '.join(KINDS)}"))
         return None
     required, optional = (("space",), dict[str, Any]()) if kind == "group" else (REQUIRED[kind], OPTIONAL[kind])
     missing = [name for name in required if name not in data]
@@ -156,15 +156,15 @@ def _read(data: Any, path: tuple[str, ...], faults: list[Fault], space: Any) -> 
             for verb, names in (("lacks", missing), ("has an unknown", unknown))
             if names
         ]
-        faults.append(Fault(where, f"a {kind} {' and '.join(parts)}"))
+        issues.append(Issue(where, f"a {kind} {' and '.join(parts)}"))
         return None
     try:
         when = _read_when(data.get("when"))
         if kind == "group":
-            return space(_read_group(data["space"], path, faults, space), when=when)
+            return space(_read_group(data["space"], path, issues, space), when=when)
         arguments = {name: read_value(data[name]) for name in (*required, *optional) if name in data}
     except (ValueError, TypeError, RecursionError) as error:
-        faults.append(Fault(where, str(error)))
+        issues.append(Issue(where, str(error)))
         return None
     return KINDS[kind](**arguments, when=when)
 

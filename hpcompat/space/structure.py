@@ -10,7 +10,7 @@ from itertools import repeat
 from types import MappingProxyType
 from typing import Any, NamedTuple, Union
 
-from hpcompat.errors import Fault
+from hpcompat.errors import Issue
 from hpcompat.space.conditions import Condition
 from hpcompat.space.parameters import KINDS, Parameter
 from hpcompat.space.values import identity, is_scalar, show, unfit
@@ -69,7 +69,7 @@ def plain(entries: Mapping[str, Any]) -> bool:
         named = "".join(entries).isprintable() and all(entries)
     except TypeError:  # not all names are texts
         return False
-    return named and not any([entry.faults or entry.when for entry in entries.values()])
+    return named and not any([entry.issues or entry.when for entry in entries.values()])
 
 
 def leaves_of(entries: Mapping[str, Any]) -> tuple[Leaf, ...]:
@@ -78,18 +78,18 @@ def leaves_of(entries: Mapping[str, Any]) -> tuple[Leaf, ...]:
     return tuple(map(_LEAF, rows))
 
 
-def resolve(entries: Mapping[str, Any], when: tuple[Condition, ...]) -> tuple[tuple[Leaf, ...], tuple[Fault, ...]]:
+def resolve(entries: Mapping[str, Any], when: tuple[Condition, ...]) -> tuple[tuple[Leaf, ...], tuple[Issue, ...]]:
     """The leaves, parents first, and everything that is wrong with the space of these entries."""
     found: dict[str, Leaf] = {}
-    faults: list[Fault] = []
+    issues: list[Issue] = []
     if when:
-        faults.append(Fault("", "the outermost space has no `when`", "put it inside another space"))
-    _gather(entries, (), (), found, faults)
+        issues.append(Issue("", "the outermost space has no `when`", "put it inside another space"))
+    _gather(entries, (), (), found, issues)
     steered = [leaf for leaf in found.values() if leaf.when]
     for leaf in steered:
-        faults += _condition_faults(leaf, found)
-    if faults:
-        return (), tuple(faults)
+        issues += _condition_issues(leaf, found)
+    if issues:
+        return (), tuple(issues)
     return _ordered(found) if steered else (tuple(found.values()), ())
 
 
@@ -98,33 +98,33 @@ def _gather(
     path: tuple[str, ...],
     when: tuple[Condition, ...],
     found: dict[str, Leaf],
-    faults: list[Fault],
+    issues: list[Issue],
 ) -> None:
-    """Add the leaves of a group to those found, and what is wrong with its names and entries to the faults."""
+    """Add the leaves of a group to those found, and what is wrong with its names and entries to the issues."""
     for name, entry in space.items():
         if not isinstance(name, str) or not name or not name.isprintable() or unfit(name):
-            faults.append(Fault(".".join(path), f"{show(name)} is no name for a parameter", "use printable text"))
+            issues.append(Issue(".".join(path), f"{show(name)} is no name for a parameter", "use printable text"))
             continue
         below = (*path, name)
         dotted = ".".join(below) if path else name
         if isinstance(entry, Parameter):
-            if entry.faults:
-                faults += [fault._replace(where=dotted) for fault in entry.faults]
+            if entry.issues:
+                issues += [issue._replace(path=dotted) for issue in entry.issues]
             if dotted in found:
                 reason = "is there twice: as a name with dots, and inside a group"
-                faults.append(Fault(dotted, reason, "rename one"))
+                issues.append(Issue(dotted, reason, "rename one"))
                 continue
             conditions = when + entry.when
             found[dotted] = Leaf(below, dotted, entry, conditions, _gates(conditions) if conditions else ())
         elif not isinstance(entry, Mapping):
-            faults.append(Fault(dotted, f"{show(entry)} is no parameter", _way_out(entry)))
+            issues.append(Issue(dotted, f"{show(entry)} is no parameter", _way_out(entry)))
         elif not entry:
-            faults.append(Fault(dotted, "is an empty group", "leave it out"))
+            issues.append(Issue(dotted, "is an empty group", "leave it out"))
         elif len(below) >= MOST_LEVELS:
             reason = f"is nested more than {MOST_LEVELS} levels deep"
-            faults.append(Fault(path[0], reason, "flatten it: names may have dots"))
+            issues.append(Issue(path[0], reason, "flatten it: names may have dots"))
         else:
-            _gather(entry, below, when + entry.when, found, faults)  # type: ignore[attr-defined]
+            _gather(entry, below, when + entry.when, found, issues)  # type: ignore[attr-defined]
 
 
 def _gates(conditions: tuple[Condition, ...]) -> Gates:
@@ -142,28 +142,28 @@ def _way_out(entry: Any) -> str:
     return "give a Float, Int, Categorical, Constant, Normal, or a dict of them"
 
 
-def _condition_faults(leaf: Leaf, leaves: Mapping[str, Leaf]) -> Iterator[Fault]:
+def _condition_issues(leaf: Leaf, leaves: Mapping[str, Leaf]) -> Iterator[Issue]:
     for parent, values in leaf.when:
         if not isinstance(parent, str) or not parent:
             given = show(values[0] if values else parent)
-            yield Fault(leaf.name, f"when is {given}", 'write when={"parent": value}')
+            yield Issue(leaf.name, f"when is {given}", 'write when={"parent": value}')
         elif parent not in leaves:
-            yield Fault(leaf.name, f"when names {parent!r}, which is no parameter", near(parent, leaves, _NAMED))
+            yield Issue(leaf.name, f"when names {parent!r}, which is no parameter", near(parent, leaves, _NAMED))
         elif not values:
-            yield Fault(leaf.name, f"when lists no value of {parent!r}", "list those under which it is active")
-        elif not leaves[parent].parameter.faults:
+            yield Issue(leaf.name, f"when lists no value of {parent!r}", "list those under which it is active")
+        elif not leaves[parent].parameter.issues:
             parameter = leaves[parent].parameter
             if parameter.support is None:
-                yield Fault(leaf.name, f"when needs a discrete parent, and {parent!r} is continuous", "give it a step")
+                yield Issue(leaf.name, f"when needs a discrete parent, and {parent!r} is continuous", "give it a step")
                 continue
             for value in values:
                 if why := unfit(value):
                     reason = f"when names {show(value)}, which is no value of {parent!r}"
                     several = hasattr(value, "__iter__")  # a set, most likely
-                    yield Fault(leaf.name, reason, "several values are a list" if several else why[1])
+                    yield Issue(leaf.name, reason, "several values are a list" if several else why[1])
                 elif not parameter.contains(value):
                     reason = f"when names {show(value)}, which {parent!r} never is"
-                    yield Fault(leaf.name, reason, f"it is a {show(parameter, 120)}")
+                    yield Issue(leaf.name, reason, f"it is a {show(parameter, 120)}")
 
 
 _NAMED = "parents are named by their dotted path from the outermost space"
@@ -180,8 +180,8 @@ def near(name: str, leaves: Mapping[str, Leaf], otherwise: str) -> str:
     return f"did you mean {close[0]!r}?" if close else otherwise
 
 
-def _ordered(leaves: Mapping[str, Leaf]) -> tuple[tuple[Leaf, ...], tuple[Fault, ...]]:
-    """Parents first, otherwise as written; leaves in a cycle are faults."""
+def _ordered(leaves: Mapping[str, Leaf]) -> tuple[tuple[Leaf, ...], tuple[Issue, ...]]:
+    """Parents first, otherwise as written; leaves in a cycle are issues."""
     rank = {name: index for index, name in enumerate(leaves)}
     waiting = {name: {parent for parent, _ in leaf.when} for name, leaf in leaves.items()}
     children: dict[str, list[str]] = {}
@@ -199,15 +199,15 @@ def _ordered(leaves: Mapping[str, Leaf]) -> tuple[tuple[Leaf, ...], tuple[Fault,
             waiting[child].discard(name)
             if not waiting[child]:
                 heapq.heappush(ready, rank[child])
-    faults = tuple(
-        Fault(
+    issues = tuple(
+        Issue(
             name,
             f"its conditions run in a circle through {', '.join(sorted(map(repr, parents)))}",
             "break it",
         )
         for name, parents in waiting.items()
     )
-    return (() if faults else tuple(order)), faults
+    return (() if issues else tuple(order)), issues
 
 
 def pin(space: Mapping[str, Any], constants: Mapping[str, Parameter], leaves: Mapping[str, Leaf]) -> dict[str, Any]:

@@ -63,11 +63,11 @@ def unfit(value: Any, depth: int = 0) -> tuple[str, str] | None:
     if depth >= _DEPTH:
         return "it is nested more than 32 levels deep", "flatten it"
     if kind is list or kind is tuple:
-        return next((fault for item in value if (fault := unfit(item, depth + 1))), None)
+        return next((issue for item in value if (issue := unfit(item, depth + 1))), None)
     if kind is dict:
         if not all(type(key) is str for key in value):
             return "a dict with keys that are no strings is not a JSON value", "use string keys"
-        return next((fault for item in value.values() if (fault := unfit(item, depth + 1))), None)
+        return next((issue for item in value.values() if (issue := unfit(item, depth + 1))), None)
     if hasattr(value, "item") and getattr(value, "shape", None) == ():
         return f"{kind.__name__} is not a JSON value", "call .item() on it"
     plain = next((base.__name__ for base in (bool, int, float, str, list, dict) if isinstance(value, base)), None)

@@ -90,7 +90,7 @@ def _snap(p: Any, raw: float) -> Any:
 
 
 def _to_unit(p: Parameter, value: Any) -> float:
-    u = p.unit(value)
+    u = p.to_unit(value)
     if p.support is None:
         scale = max(abs(value), p.quantile(0.75) - p.quantile(0.25))
         if abs(p.quantile(u) - value) > _TOLERANCE * scale:

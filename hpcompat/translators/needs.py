@@ -192,7 +192,7 @@ def grid_step(values: Sequence[Any]) -> Any:
     step = type(values[0])(second - low)
     kind = Int if type(values[0]) is int else Float
     grid = kind(values[0], values[-1], step=step)
-    even = not grid.faults and grid.size == len(values) and all(map(grid.contains, values))
+    even = not grid.issues and grid.size == len(values) and all(map(grid.contains, values))
     return step if even else None
 
 

@@ -1,6 +1,6 @@
 """Optuna: a function of the trial that makes the suggest calls.
 
-The form is a list of calls, parents first, as a person would write them:
+The spec is a list of calls, parents first, as a person would write them:
 
     {"name": "lr", "call": "suggest_float", "kwargs": {"low": 1e-06, "high": 0.0001, "log": true}}
     {"name": "momentum", "call": "suggest_float", "kwargs": {…}, "when": {"optim": ["sgd"]}}
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from hpcompat.errors import Fault, ParamsError
+from hpcompat.errors import Issue, ParamsError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Constant, Float, Int, Parameter
 from hpcompat.space.serial import write_value
@@ -111,16 +111,16 @@ class Suggest:
     translation: Translation
 
     @property
-    def form(self) -> list[dict[str, Any]]:
+    def spec(self) -> list[dict[str, Any]]:
         """The calls that it makes."""
-        return self.translation.form  # type: ignore[no-any-return]
+        return self.translation.spec  # type: ignore[no-any-return]
 
     @cached_property
     def _calls(self) -> list[tuple[str, str, str, dict[str, Any], Callable[[Any], Any]]]:
         """Each parameter's name, the call to make (method, name, arguments), and the decoder of what it returns."""
         return [
             (passage.leaf.name, call["call"], call["name"], call["kwargs"], passage.decoder())
-            for passage, call in zip(self.translation.passages, self.form, strict=True)
+            for passage, call in zip(self.translation.passages, self.spec, strict=True)
         ]
 
     @cached_property
@@ -159,7 +159,7 @@ class Suggest:
 
 
 def _foreign(name: str, error: ParamsError) -> ParamsError:
-    return ParamsError("Optuna gives a value that is not in the space", [Fault(name, error.message)])
+    return ParamsError("Optuna gives a value that is not in the space", [Issue(name, error.message)])
 
 
 def to_optuna(space: Mapping[str, Any], *, encode: bool = False) -> Suggest:
@@ -169,7 +169,7 @@ def to_optuna(space: Mapping[str, Any], *, encode: bool = False) -> Suggest:
     Raises `TranslationError` for what has no exact form.
 
     >>> suggest = to_optuna({"lr": Float(1e-6, 1e-4, log=True)})
-    >>> suggest.form
+    >>> suggest.spec
     [{'name': 'lr', 'call': 'suggest_float', 'kwargs': {'low': 1e-06, 'high': 0.0001, 'log': True}}]
     """
     return Suggest(translate(space, "optuna", encode=encode))
@@ -229,7 +229,7 @@ def read_call(call: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | N
 
 
 def read(calls: Sequence[Any]) -> SearchSpace:
-    """The space of a list of calls, as the form has them; `args` may stand beside `kwargs`."""
+    """The space of a list of calls, as a spec has them; `args` may stand beside `kwargs`."""
     return assemble("Optuna", collect("Optuna", _read_entry, [(_name(call), call) for call in calls]))
 
 
@@ -286,8 +286,8 @@ def read_study(study: Any) -> SearchSpace:
             )
         # Optuna's distributions of lists or dicts have no hash, and to them 1 and True are one choice
         parameters = [_read_distribution(trial.distributions[name]) for trial in trials]
-        if faulty := next((parameter for parameter in parameters if parameter.faults), None):
-            return faulty
+        if invalid := next((parameter for parameter in parameters if parameter.issues), None):
+            return invalid
         if len(set(parameters)) > 1:
             refuse("has a different range in different trials", "read the function that suggests")
         return parameters[0]
@@ -335,7 +335,7 @@ def from_optuna(thing: Any) -> SearchSpace:
     Float(0.0, 0.9, when={'optim': 'sgd'})
     """
     if isinstance(thing, Suggest):
-        return read(thing.form)
+        return read(thing.spec)
     if isinstance(thing, (list, tuple)):
         return read(thing)
     if isinstance(thing, Mapping):

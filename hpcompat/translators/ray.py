@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
-from hpcompat.errors import Fault, TranslationError
+from hpcompat.errors import Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant, Int, Normal, Parameter
 from hpcompat.space.serial import read_value, write_value
@@ -53,7 +53,7 @@ Searcher: TypeAlias = Literal["optuna"] | bool | None
 def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     if unknown := [name for name in options if name != "searcher"]:
         raise TranslationError(
-            "unknown option", [Fault("", f"Ray has no option {unknown[0]!r}", "searcher=True is one")]
+            "unknown option", [Issue("", f"Ray has no option {unknown[0]!r}", "searcher=True is one")]
         )
     _check_searcher(options.get("searcher"))
     return options
@@ -64,7 +64,7 @@ def _check_searcher(searcher: Any) -> None:
         return
     reason = f"expected 'optuna', True or False, got {show(searcher)}"
     hint = "use searcher='optuna' for OptunaSearch, searcher=True for any other search algorithm"
-    raise TranslationError("unknown searcher", [Fault("searcher", reason, hint)])
+    raise TranslationError("unknown searcher", [Issue("searcher", reason, hint)])
 
 
 def column(options: Mapping[str, Any]) -> str:
@@ -109,16 +109,16 @@ STAND_INS = {"float": "uniform", "int": "randint", "categorical": "choice"}
 
 
 def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, Any]:
-    form: dict[str, Any] = {}
+    spec: dict[str, Any] = {}
     for passage in passages:
         if passage.stand_in is not None:
-            place = form
+            place = spec
             for part in passage.raw_path[:-1]:
                 place = place.setdefault(part, {})
             call, arguments = WRITERS[passage.written(WRITERS, STAND_INS)]
             args = write_value(arguments(passage.stand_in))
             place[passage.raw_path[-1]] = {"call": call, "args": args}
-    return form
+    return spec
 
 
 def to_ray(space: Mapping[str, Any], *, encode: bool = False, searcher: Searcher = None) -> dict[str, Any]:
@@ -134,10 +134,10 @@ def to_ray(space: Mapping[str, Any], *, encode: bool = False, searcher: Searcher
     >>> to_ray({"lr": Float(1e-6, 1e-4, log=True)})["lr"].sampler.__class__.__name__
     '_LogUniform'
     """
-    return domains(translate(space, "ray", encode=encode, searcher=searcher).form)
+    return domains(translate(space, "ray", encode=encode, searcher=searcher).spec)
 
 
-def domains(form: Mapping[str, Any]) -> dict[str, Any]:
+def domains(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A form as Ray's own domains; imports Ray."""
     from ray import tune
 
@@ -147,7 +147,7 @@ def domains(form: Mapping[str, Any]) -> dict[str, Any]:
         args = read_value(entry["args"])
         return args[0] if entry["call"] == "constant" else getattr(tune, entry["call"])(*args)
 
-    return {name: build(entry) for name, entry in form.items()}
+    return {name: build(entry) for name, entry in spec.items()}
 
 
 # -- reading ----------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ _QUANTISED = {
 
 def _choice(categories: Any) -> Parameter:
     parameter = choices(categories)
-    if not parameter.faults and not SCALARS.issuperset(map(type, categories)) and resolvable(list(categories)):
+    if not parameter.issues and not SCALARS.issuperset(map(type, categories)) and resolvable(list(categories)):
         refuse("a choice holds code or a grid for Ray to resolve", "give it a name of its own")
     return parameter
 

@@ -1,4 +1,4 @@
-"""What every reader needs: to refuse with a reason, to read repeated choices as weights, to collect all faults."""
+"""What every reader needs: to refuse with a reason, to read repeated choices as weights, to collect all issues."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fractions import Fraction
 from itertools import islice
 from typing import Any, NoReturn
 
-from hpcompat.errors import Fault, HpcompatError, TranslationError
+from hpcompat.errors import HpcompatError, Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.conditions import Condition
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Parameter
@@ -30,12 +30,12 @@ class TooDeep(TranslationError):
 def refuse_depth() -> NoReturn:
     """Raise the error of a space that is nested too deeply."""
     reason = f"it is nested more than {MOST_LEVELS} levels deep"
-    raise TooDeep(reason, [Fault("", reason, "flatten it")])
+    raise TooDeep(reason, [Issue("", reason, "flatten it")])
 
 
 def refuse(reason: str, hint: str = "") -> NoReturn:
     """Raise the error of one parameter; whoever reads the space adds its name."""
-    raise TranslationError(reason, [Fault("", reason, hint)])
+    raise TranslationError(reason, [Issue("", reason, hint)])
 
 
 def read_by_call(
@@ -117,35 +117,35 @@ def json_data(what: str, data: Any, hint: str) -> Any:
 def no_options(dialect: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """The options of a dialect that has none."""
     if options:
-        fault = Fault("", f"{dialect} has no option {', '.join(map(repr, options))}", "leave it out")
-        raise TranslationError("unknown option", [fault])
+        issue = Issue("", f"{dialect} has no option {', '.join(map(repr, options))}", "leave it out")
+        raise TranslationError("unknown option", [issue])
     return options
 
 
 def collect(dialect: str, read: Callable[[Any], Any], parts: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
-    """`read` each named part; raise one `TranslationError` with the faults of all that cannot be read."""
+    """`read` each named part; raise one `TranslationError` with the issues of all that cannot be read."""
     entries: dict[str, Any] = {}
-    faults: list[Fault] = []
+    issues: list[Issue] = []
     coming = iter(parts)
     for name, part in islice(coming, MOST_PARAMETERS):
         if not isinstance(name, str) or not name:
-            faults.append(Fault("", f"{show(name)} is no name for a parameter", "names are texts"))
+            issues.append(Issue("", f"{show(name)} is no name for a parameter", "names are texts"))
         elif name in entries:
-            faults.append(Fault(name, "is there twice", "give it once"))
+            issues.append(Issue(name, "is there twice", "give it once"))
         else:
             try:
                 entries[name] = entry = read(part)
-                if found := getattr(entry, "faults", ()):
-                    faults += [fault._replace(where=name) for fault in found]
+                if found := getattr(entry, "issues", ()):
+                    issues += [issue._replace(path=name) for issue in found]
             except TooDeep:
                 raise
             except HpcompatError as error:
                 entries[name] = None
-                faults += [fault._replace(where=_join(name, fault.where)) for fault in error.faults]
+                issues += [issue._replace(path=_join(name, issue.path)) for issue in error.issues]
     if any(True for _ in coming):
-        faults.append(Fault("", f"more than {MOST_PARAMETERS} parameters"))
-    if faults:
-        raise TranslationError(f"this cannot be read as a space of {dialect}", faults)
+        issues.append(Issue("", f"more than {MOST_PARAMETERS} parameters"))
+    if issues:
+        raise TranslationError(f"this cannot be read as a space of {dialect}", issues)
     return entries
 
 
@@ -158,7 +158,7 @@ def assemble(dialect: str, entries: Mapping[str, Any]) -> SearchSpace:
     try:
         return SearchSpace(entries)
     except HpcompatError as error:
-        raise TranslationError(f"this cannot be read as a space of {dialect}", error.faults) from None
+        raise TranslationError(f"this cannot be read as a space of {dialect}", error.issues) from None
 
 
 def number(name: str, value: Any, whole: bool = False) -> Any:
@@ -216,7 +216,7 @@ def choices(values: Any, weights: Any = None, ordered: bool = False) -> Paramete
         values = values.tolist()
     if weights is None and type(values) in (list, tuple) and len(values) <= MOST_CHOICES:
         parameter = Categorical(values, ordered=True) if ordered else Categorical(values)
-        if not parameter.faults:
+        if not parameter.issues:
             return parameter
     if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__") or not hasattr(values, "__len__"):
         refuse(f"its choices are {show(values)}, not a list", "put them in a list")
@@ -237,8 +237,8 @@ def choices(values: Any, weights: Any = None, ordered: bool = False) -> Paramete
             kept.append(value)
         counts[key] = counts[key] + number("a weight", share) if key in counts else number("a weight", share)
     parameter = Categorical(kept, weights=list(counts.values()) if kept else None, ordered=ordered)
-    if parameter.faults:
-        refuse(parameter.faults[0].reason, parameter.faults[0].hint)
+    if parameter.issues:
+        refuse(parameter.issues[0].message, parameter.issues[0].hint)
     return parameter
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
-from hpcompat.errors import Fault, SpaceError, TranslationError
+from hpcompat.errors import Issue, SpaceError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Parameter
 from hpcompat.space.values import is_scalar, show
@@ -120,7 +120,7 @@ def _called(function: Any) -> Any:
     try:
         returned = function()
     except Exception as error:
-        raise TranslationError(MESSAGE, [Fault("", f"it raised {type(error).__name__}: {error}")]) from error
+        raise TranslationError(MESSAGE, [Issue("", f"it raised {type(error).__name__}: {error}")]) from error
     if returned is None or (callable(returned) and not isinstance(returned, optuna.Suggest)):
         raise refuse_function("", f"it takes no trial and returns {brief(returned)}", "return the space")
     return returned
@@ -130,31 +130,31 @@ def _ambiguous(thing: Any, readers: Iterable[str]) -> TranslationError:
     names = " and ".join(readers)
     reason = f"expected a search space of one system, got {show(thing)}, which {names} accept"
     return TranslationError(
-        "the system of this search space is ambiguous", [Fault("", reason, "call the one you mean")]
+        "the system of this search space is ambiguous", [Issue("", reason, "call the one you mean")]
     )
 
 
 def _unknown(thing: Any) -> TranslationError:
-    faults: Sequence[Fault] = ()
+    issues: Sequence[Issue] = ()
     if isinstance(thing, (str, bytes, PathLike)):
         hint = file_hint(thing)
     elif isinstance(thing, Mapping) and _BESIDE & thing.keys():
         hint = 'a sweep has a dict, and an experiment a list, under "parameters"'
     else:
         hint = _HINT
-        faults = _plain_faults(thing) if isinstance(thing, Mapping) else ()
+        issues = _plain_issues(thing) if isinstance(thing, Mapping) else ()
     return TranslationError(
-        "this is no search space", faults or [Fault("", f"{show(thing)} is none that is known", hint)]
+        "this is no search space", issues or [Issue("", f"{show(thing)} is none that is known", hint)]
     )
 
 
-def _plain_faults(thing: Mapping[str, Any]) -> Sequence[Fault]:
+def _plain_issues(thing: Mapping[str, Any]) -> Sequence[Issue]:
     """What to write instead of plain lists and values, where there is nothing else."""
     plain = all(isinstance(value, (list, tuple)) or is_scalar(value) for value in thing.values())
     try:
         SearchSpace(thing if plain else {})
     except SpaceError as error:
-        return error.faults
+        return error.issues
     return ()
 
 

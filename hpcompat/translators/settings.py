@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpcompat.errors import Fault, TranslationError
+from hpcompat.errors import Issue, TranslationError
 from hpcompat.space.values import show
 
 DIRECTIONS = ("minimize", "maximize")
@@ -47,14 +47,14 @@ class Reader:
 
     def __init__(self, found: Mapping[str, Any]) -> None:
         self.left = dict(found)
-        self.faults: list[Fault] = []
+        self.issues: list[Issue] = []
 
     def take(self, name: str, fits: Callable[[Any], bool], hint: str) -> Any:
         """The value of that name, if there is one that fits."""
         value = self.left.pop(name, None)
         if value is None or fits(value):
             return value
-        self.faults.append(Fault(name, f"is {show(value)}", hint))
+        self.issues.append(Issue(name, f"is {show(value)}", hint))
         return None
 
     def one_of(self, name: str, values: Sequence[str]) -> Any:
@@ -63,8 +63,8 @@ class Reader:
 
     def finish(self, what: str) -> dict[str, Any]:
         """What was not taken. Raises `TranslationError` for everything that did not fit."""
-        if self.faults:
-            raise TranslationError(f"these settings of the {what} cannot be read", self.faults)
+        if self.issues:
+            raise TranslationError(f"these settings of the {what} cannot be read", self.issues)
         return self.left
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hpcompat.errors import Fault, TranslationError
+from hpcompat.errors import Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
 from hpcompat.space.structure import Leaf
@@ -132,7 +132,7 @@ def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, 
     if not form["parameters"]:
         hint = "add a parameter that varies" if passages else EMPTY
         raise TranslationError(
-            "SigOpt needs something to search", [Fault("", "there is no parameter that varies", hint)]
+            "SigOpt needs something to search", [Issue("", "there is no parameter that varies", hint)]
         )
     return form
 
@@ -141,16 +141,16 @@ def to_sigopt(space: Mapping[str, Any], *, encode: bool = False) -> list[dict[st
     """The parameters of `conn.experiments().create(parameters=…)`.
 
     With `encode=True`, decode what comes back with `translate(space, "sigopt", encode=True).decode`.
-    Conditions need the experiment's `conditionals` too: `translate(space, "sigopt").form` has both.
+    Conditions need the experiment's `conditionals` too: `translate(space, "sigopt").spec` has both.
     Raises `TranslationError` for what has no exact form.
 
     >>> to_sigopt({"batch": Categorical([16, 32])})
     [{'name': 'batch', 'type': 'categorical', 'categorical_values': ['16', '32']}]
     """
-    form = translate(space, "sigopt", encode=encode).form
+    form = translate(space, "sigopt", encode=encode).spec
     if form["conditionals"]:
-        names = [Fault(each["name"], "is a conditional of the experiment") for each in form["conditionals"]]
-        hint = 'translate(space, "sigopt").form has both parameters and conditionals'
+        names = [Issue(each["name"], "is a conditional of the experiment") for each in form["conditionals"]]
+        hint = 'translate(space, "sigopt").spec has both parameters and conditionals'
         raise TranslationError(f"a list of parameters cannot hold conditions: {hint}", names)
     return form["parameters"]  # type: ignore[no-any-return]
 
@@ -422,7 +422,7 @@ def read_settings(found: Mapping[str, Any]) -> SearchSettings:
     goals = tuple(each.one_of("objective", DIRECTIONS) for each in optimized)
     names = [each.take("name", lambda value: isinstance(value, str), "a text") for each in optimized]
     for index, each in enumerate(inner):
-        reader.faults += [fault._replace(where=f"metrics[{index}].{fault.where}") for fault in each.faults]
+        reader.issues += [issue._replace(path=f"metrics[{index}].{issue.path}") for issue in each.issues]
     options = {key: reader.left.pop(key) for key in ("name",) if reader.left.get(key)}
     unused = reader.finish("experiment")
     if "progress" in unused:  # an answer of a server or of Lite, which also tells whose it is, and since when

@@ -9,7 +9,7 @@ from importlib import import_module
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from hpcompat.errors import Fault, ParamsError, TranslationError
+from hpcompat.errors import Issue, ParamsError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Float, Parameter
 from hpcompat.space.structure import ABSENT, Leaf, walk
@@ -83,14 +83,14 @@ class Passage(NamedTuple):
 class Translation:
     """A space in a dialect.
 
-    `form` is JSON data: suggest calls for Optuna, domain calls for Ray, `{"parameters", "conditionals"}`
+    `spec` is JSON data: suggest calls for Optuna, domain calls for Ray, `{"parameters", "conditionals"}`
     for SigOpt, the sweep for W&B. `encode` and `decode` turn params into what the system stores, and back.
     """
 
     space: SearchSpace
     dialect: str
     options: Mapping[str, Any]
-    form: Any
+    spec: Any
     passages: tuple[Passage, ...]
 
     @property
@@ -108,7 +108,7 @@ class Translation:
         >>> translate(space, "sigopt").encode({"batch": 32})
         {'batch': '32'}
         """
-        self.space.check(params)
+        self.space.validate(params)
         flat = self.space.flatten(params)
         raw: dict[str, Any] = {}
         for passage in self.passages:
@@ -125,15 +125,15 @@ class Translation:
     def decode(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """The params that stand behind what the system stored; names it knows nothing of are ignored.
 
-        Raises `ParamsError`, with every fault by name, for a missing or impossible value.
+        Raises `ParamsError`, with every issue by name, for a missing or impossible value.
 
         >>> space = SearchSpace({"batch": Categorical([16, 32])})
         >>> translate(space, "sigopt").decode({"batch": "32"})
         {'batch': 32}
         """
         if not hasattr(raw, "keys"):
-            raise ParamsError("these are no params", [Fault("", f"{show(raw)} is no dict", "give a dict by name")])
-        faults: list[Fault] = []
+            raise ParamsError("these are no params", [Issue("", f"{show(raw)} is no dict", "give a dict by name")])
+        issues: list[Issue] = []
         by_name = {passage.leaf.name: passage for passage in self.passages}
 
         def value_of(leaf: Leaf) -> Any:
@@ -144,12 +144,12 @@ class Translation:
                     raise ParamsError(f"is missing from {show(dict(raw), 120)}")
                 return passage.decode(found)
             except ParamsError as error:
-                faults.append(Fault(leaf.name, error.message))
+                issues.append(Issue(leaf.name, error.message))
                 return ABSENT
 
         flat = walk(self.space.leaves, value_of)
-        if faults:
-            raise ParamsError(f"these are no params of the space in its {self.dialect} form", faults)
+        if issues:
+            raise ParamsError(f"these are no params of the space in its {self.dialect} form", issues)
         return self.space.nest(flat)
 
 
@@ -193,10 +193,10 @@ def translate(space: Mapping[str, Any], dialect: str, *, encode: bool = False, *
     options = room.check_options(options)
     passages = _passages(space, room, room.column(options))
     barred = _NO_WAY if encode else _NOT_EXACT
-    if faults := [_refusal(passage) for passage in passages if passage.rule.level in barred]:
-        raise TranslationError(f"this space has no exact {dialect} form", faults)
-    form = room.write(passages, options)
-    return Translation(space, dialect, options, form, passages)
+    if issues := [_refusal(passage) for passage in passages if passage.rule.level in barred]:
+        raise TranslationError(f"this space has no exact {dialect} form", issues)
+    spec = room.write(passages, options)
+    return Translation(space, dialect, options, spec, passages)
 
 
 def levels(space: Mapping[str, Any], dialect: str, **options: Any) -> tuple[Level, ...]:
@@ -211,7 +211,7 @@ def room_of(dialect: str) -> Any:
     """The module of a dialect. Raises `TranslationError`, saying which there are."""
     if not isinstance(dialect, str) or dialect not in DIALECTS:
         hint = f"one of {', '.join(DIALECTS)}"
-        raise TranslationError("unknown dialect", [Fault("", f"{show(dialect)} is no dialect", hint)])
+        raise TranslationError("unknown dialect", [Issue("", f"{show(dialect)} is no dialect", hint)])
     return import_module(f"hpcompat.translators.{dialect}")
 
 
@@ -223,13 +223,13 @@ _NO_WAY = frozenset(["refused"])
 _NOT_EXACT = frozenset(["encoded", "refused"])
 
 
-def _refusal(passage: Passage) -> Fault:
+def _refusal(passage: Passage) -> Issue:
     name, level, _, reason = passage.level
     if level == "encoded":
-        return Fault(name, reason, ENCODE)
+        return Issue(name, reason, ENCODE)
     parameter = passage.leaf.parameter
     stepless = isinstance(parameter, Float) and parameter.step is None  # with a step a normal law is weighted still
-    return Fault(name, f"{reason}: {show(parameter, 120)}", STEP_OR_RANDOM if stepless else RANDOM)
+    return Issue(name, f"{reason}: {show(parameter, 120)}", STEP_OR_RANDOM if stepless else RANDOM)
 
 
 def _passages(space: SearchSpace, room: Any, column: str) -> tuple[Passage, ...]:

@@ -17,7 +17,7 @@ from fractions import Fraction
 from os import PathLike
 from typing import Any
 
-from hpcompat.errors import Fault, TranslationError
+from hpcompat.errors import Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
 from hpcompat.space.structure import MOST_LEVELS
@@ -66,8 +66,8 @@ SWEEP_KEYS = frozenset(
 def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     """method, metric and goal, and the other keys of a sweep; the defaults filled in."""
     options = {"method": "random", **options}
-    faults = [
-        Fault(
+    issues = [
+        Issue(
             "",
             f"a sweep has no key {name!r}",
             f"its keys are method, metric, goal, {', '.join(sorted(SWEEP_KEYS))}",
@@ -75,25 +75,25 @@ def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
         for name in options
         if name not in SWEEP_KEYS | {"method", "metric", "goal"}
     ]
-    faults += [
-        Fault(name, *why) for name, value in options.items() if name in SWEEP_KEYS and (why := unfit(value)) is not None
+    issues += [
+        Issue(name, *why) for name, value in options.items() if name in SWEEP_KEYS and (why := unfit(value)) is not None
     ]
     method = options["method"] if isinstance(options["method"], str) else None
     if method not in METHODS:
-        faults.append(Fault("method", f"is {show(options['method'])}", f"one of {', '.join(METHODS)}"))
+        issues.append(Issue("method", f"is {show(options['method'])}", f"one of {', '.join(METHODS)}"))
     metric = options.get("metric")
     named = metric.get("name") if isinstance(metric, Mapping) else metric
     goal = options.get("goal", "minimize")
     goal = metric.get("goal", goal) if isinstance(metric, Mapping) else goal
     if metric is not None and not (isinstance(named, str) and named):
-        faults.append(Fault("metric", f"is {show(metric)}", "give the name of a logged metric"))
+        issues.append(Issue("metric", f"is {show(metric)}", "give the name of a logged metric"))
     if metric is None and method == "bayes":
-        faults.append(Fault("metric", "is missing, and method='bayes' needs one", METRIC))
+        issues.append(Issue("metric", "is missing, and method='bayes' needs one", METRIC))
     # the engine silently takes any other text for minimize
     if not isinstance(goal, str) or goal not in ("minimize", "maximize"):
-        faults.append(Fault("goal", f"is {show(goal)}", "minimize or maximize"))
-    if faults:
-        raise TranslationError("these options make no sweep", faults)
+        issues.append(Issue("goal", f"is {show(goal)}", "minimize or maximize"))
+    if issues:
+        raise TranslationError("these options make no sweep", issues)
     return options
 
 
@@ -148,8 +148,8 @@ def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, 
                 place = place.setdefault(part, {"parameters": {}})["parameters"]
             place[passage.raw_path[-1]] = WRITERS[passage.written(WRITERS, STAND_INS)](passage.stand_in)
     if not parameters or (options["method"] == "bayes" and _constant(parameters)):
-        fault = Fault("", "there is no parameter that varies", VARY_OR_RANDOM if passages else EMPTY)
-        raise TranslationError("W&B needs something to search", [fault])
+        issue = Issue("", "there is no parameter that varies", VARY_OR_RANDOM if passages else EMPTY)
+        raise TranslationError("W&B needs something to search", [issue])
     sweep = {"method": options["method"], "parameters": parameters}
     metric = options.get("metric")
     if metric is not None:
@@ -175,7 +175,7 @@ def to_wandb(space: Mapping[str, Any], *, encode: bool = False, **options: Any) 
     >>> to_wandb({"lr": Float(1e-6, 1e-4, log=True)}, method="bayes", metric="eval_loss")["metric"]
     {'goal': 'minimize', 'name': 'eval_loss'}
     """
-    return translate(space, "wandb", encode=encode, **options).form  # type: ignore[no-any-return]
+    return translate(space, "wandb", encode=encode, **options).spec  # type: ignore[no-any-return]
 
 
 # -- reading ----------------------------------------------------------------------------------------
@@ -445,7 +445,7 @@ def read_settings(found: Mapping[str, Any]) -> SearchSettings:
     name = inner.take("name", lambda value: isinstance(value, str) and value != "", "the name of a logged metric")
     # the engine takes any other text for minimize, "MAXIMIZE" too
     goal = inner.one_of("goal", DIRECTIONS)
-    reader.faults += [fault._replace(where=f"metric.{fault.where}") for fault in inner.faults]
+    reader.issues += [issue._replace(path=f"metric.{issue.path}") for issue in inner.issues]
     options = {key: reader.left.pop(key) for key in ("name", "project", "entity") if reader.left.get(key)}
     unused = reader.finish("sweep") | {f"metric.{key}": value for key, value in inner.left.items()}
     return SearchSettings(

@@ -72,7 +72,7 @@ def test_a_sweep_becomes_an_optuna_function(run: Run, sweep: dict[str, Any]) -> 
     assert "import" not in ran.out  # plain Optuna
     suggest, space = executed(ran.out)["suggest"], hp.from_wandb(sweep)
     for params in drawn(suggest):
-        space.check(params)
+        space.validate(params)
     assert same_law(hp.from_optuna(suggest), space)
     assert f"left behind: method ({sweep['method']}), metric ({sweep['metric']['goal']} " in ran.err
 
@@ -86,7 +86,7 @@ def test_a_sweep_becomes_a_dict_of_ray_domains(run: Run, sweep: dict[str, Any]) 
     from ray.tune.search.variant_generator import generate_variants
 
     for _, params in generate_variants(param_space, random_state=0):
-        space.check(params)
+        space.validate(params)
 
 
 @ALL_SWEEPS
@@ -275,7 +275,7 @@ def test_conditions_become_ifs(run: Run, calls: list[dict[str, Any]]) -> None:
     suggest, space = executed(ran.out)["suggest"], hp.from_optuna(calls)
     found = drawn(suggest)
     for params in found:
-        space.check(params)
+        space.validate(params)
     assert len({tuple(params) for params in found}) > 1
     assert hp.from_optuna(suggest) == space
 
@@ -301,7 +301,7 @@ def test_groups_and_conditions_on_conditions(run: Run) -> None:
     suggest = executed(run("convert", written(space.to_dict()), "--to", "optuna").out)["suggest"]
     found = drawn(suggest, 200)
     for params in found:
-        space.check(params)
+        space.validate(params)
     assert {"late" in params for params in found} == {"both" in params for params in found} == {True, False}
     back = hp.from_optuna(suggest)
     assert all(space.contains(back.sample(seed)) and back.contains(space.sample(seed)) for seed in range(200))
@@ -379,19 +379,19 @@ ENCODED = hp.SearchSpace(
 def test_what_has_no_form_is_refused_with_the_way_out(run: Run, to: str) -> None:
     ran = run("convert", written(ENCODED.to_dict()), "--to", to)
     assert (ran.code, ran.out) == (1, "")
-    first, *faults = ran.err.splitlines()
+    first, *issues = ran.err.splitlines()
     assert first == f"hpcompat: given.json: this space has no exact {to} form"
-    assert any(fault.startswith("  warmup: ") for fault in faults)
-    assert all(fault.endswith("(--encode lets it travel)") for fault in faults)
+    assert any(issue.startswith("  warmup: ") for issue in issues)
+    assert all(issue.endswith("(--encode lets it travel)") for issue in issues)
 
 
 def test_encoded_python_decodes_by_itself(run: Run) -> None:
     file = written(ENCODED.to_dict())
     for params in drawn(executed(run("convert", file, "--to", "optuna", "--encode").out)["suggest"]):
-        ENCODED.check(params)
+        ENCODED.validate(params)
     names = executed(run("convert", file, "--to", "ray", "--encode").out)
     config = {name: domain.sample() for name, domain in names["param_space"].items()}
-    ENCODED.check(names["decode"](config))
+    ENCODED.validate(names["decode"](config))
 
 
 @pytest.mark.parametrize(("to", "load"), [("sigopt", json.loads), ("wandb", yaml.safe_load)])
@@ -413,7 +413,7 @@ def test_a_condition_on_a_float_grid_is_left_to_hpcompat(run: Run) -> None:
     space = hp.SearchSpace({"x": hp.Float(0, 1, step=0.1), "y": hp.Int(1, 2, when={"x": [0.3, 0.7]})})
     found = drawn(executed(run("convert", written(space.to_dict()), "--to", "optuna").out)["suggest"], 60)
     for params in found:
-        space.check(params)
+        space.validate(params)
     assert any("y" in params for params in found)
 
 
@@ -519,7 +519,7 @@ def test_long_chains_of_conditions_stay_within_pythons_indentation(run: Run) -> 
     space = hp.SearchSpace(chain)
     ran = run("convert", written(space.to_dict()), "--to", "optuna")
     for params in drawn(executed(ran.out)["suggest"], 2):
-        space.check(params)
+        space.validate(params)
 
 
 # -- names that a dialect has for something else --------------------------------------------------------

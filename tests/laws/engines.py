@@ -189,7 +189,7 @@ class Column(NamedTuple):
 
     def raws(self, translation: Translation, n: int, seed: int) -> list[Raw]:
         """What the engine draws from a translation, before it is decoded."""
-        form = domains(translation.form) if self.dialect == "ray" else translation.form
+        form = domains(translation.spec) if self.dialect == "ray" else translation.spec
         return self.draw(form, n, seed)
 
 

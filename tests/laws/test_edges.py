@@ -75,4 +75,4 @@ ODD: dict[str, Parameter] = {
 def test_odd_parameters_come_through_their_engine(column: str) -> None:
     space = SearchSpace(ODD)
     for params in COLUMNS[column].params(space, 50, 0):
-        space.check(params)
+        space.validate(params)

@@ -17,7 +17,7 @@ from hpcompat.translators import limits
 
 def judge(space: SearchSpace, drawn: list[dict[str, Any]], column: str) -> None:
     """Every configuration lies in the space, and each parameter follows its law where it is active."""
-    assert [fault for params in drawn for fault in space.faults_of(params)] == []
+    assert [issue for params in drawn for issue in space.find_issues(params)] == []
     flat = list(map(space.flatten, drawn))
     for leaf in space.leaves:
         values = [params[leaf.name] for params in flat if leaf.name in params]
@@ -51,8 +51,8 @@ def test_optuna_is_not_asked_for_what_is_not_active() -> None:
 
 def test_sigopt_leaves_out_what_is_not_active() -> None:
     translation = translate(ONE_LEVEL, "sigopt")
-    assert from_sigopt(translation.form) == ONE_LEVEL
-    for raw in sigopt(translation.form, 100, 0):
+    assert from_sigopt(translation.spec) == ONE_LEVEL
+    for raw in sigopt(translation.spec, 100, 0):
         assert set(raw) == set(translation.decode(raw))
 
 
@@ -70,6 +70,6 @@ def test_optuna_search_takes_the_function_of_to_optuna() -> None:
 def test_a_grid_goes_through_every_configuration() -> None:
     """Conditions travel encoded, so a configuration comes once for each value of what is not active in it."""
     translation = translate(FINITE, "wandb", method="grid", encode=True)
-    params = list(map(translation.decode, wandb_grid(translation.form)))
-    assert [fault for each in params for fault in FINITE.faults_of(each)] == []
+    params = list(map(translation.decode, wandb_grid(translation.spec)))
+    assert [issue for each in params for issue in FINITE.find_issues(each)] == []
     assert len({identity(each) for each in params}) == FINITE.size == 2 * 3 * 2

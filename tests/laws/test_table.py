@@ -59,7 +59,7 @@ def test_a_native_form_hands_out_values_of_the_space(column: str) -> None:
 @pytest.mark.parametrize("draw", [ray_bayesopt, ray_hyperopt, ray_searcher])
 def test_every_search_algorithm_draws_by_the_law(draw: Callable[[Any, int, int], list[Raw]]) -> None:
     translation = COLUMNS["ray searcher"].translate(ALL)
-    drawn = [translation.decode(raw) for raw in draw(domains(translation.form), 250, 2)]
+    drawn = [translation.decode(raw) for raw in draw(domains(translation.spec), 250, 2)]
     objections = {name: objection(p, [params[name] for params in drawn]) for name, p in ALL.items()}
     assert objections == dict.fromkeys(ALL, "")
 
@@ -72,7 +72,7 @@ FINITE = [name for name, parameter in ALL.items() if name not in REFUSED and par
 def test_a_grid_goes_through_every_value_once(name: str) -> None:
     parameter = ALL[name]
     translation = translate({name: parameter, "other": Categorical(["x"])}, "wandb", method="grid", encode=True)
-    values = [translation.decode(raw)[name] for raw in wandb_grid(translation.form)]
+    values = [translation.decode(raw)[name] for raw in wandb_grid(translation.spec)]
     assert len(values) == len(set(map(identity, values))) == parameter.size
     assert all(map(parameter.contains, values))
 
@@ -82,4 +82,4 @@ def test_a_grid_refuses_what_it_cannot_go_through(name: str) -> None:
     for encode in (False, True):
         with pytest.raises(TranslationError) as refusal:
             translate({name: ALL[name]}, "wandb", method="grid", encode=encode)
-        assert [fault.where for fault in refusal.value.faults] == [name]
+        assert [issue.path for issue in refusal.value.issues] == [name]

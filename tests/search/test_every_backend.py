@@ -89,7 +89,7 @@ def model_init(trial):
     from tiny import Net
 
     if trial is not None:
-        EVERY_KIND.check(trial.params)
+        EVERY_KIND.validate(trial.params)
         assert {**trial} == trial.params == trial.assignments
     return Net(trial["net"]["width"] if trial is not None else 2)
 
@@ -138,7 +138,7 @@ def test_a_trainer_is_searched_over_every_kind(found, backend):
     assert [(trial.number, trial.cause, trial.state) for trial in trials] == [(n, None, "COMPLETE") for n in range(12)]
     for trial in trials:
         params, net = trial.params, trial.params["net"]
-        EVERY_KIND.check(params)
+        EVERY_KIND.validate(params)
         assert {name: type(params[name]) for name in TYPES} == TYPES
         assert {name: type(net[name]) for name in NET_TYPES} == NET_TYPES
         assert ("adam_beta2" in params) == (params["optim"] == "adamw_torch")
@@ -250,14 +250,14 @@ def fail(error):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_failed_trial_has_its_cause_and_the_others_finish(search, backend):
-    faults = {
+    issues = {
         1: lambda: fail(RuntimeError("CUDA error")),
         2: lambda: fail(MemoryError()),
         3: lambda: bytearray(2**62),
         4: lambda: math.nan,
     }
     result = search(
-        lambda trial: faults[trial.number]() if trial.number in faults else parabola(trial),
+        lambda trial: issues[trial.number]() if trial.number in issues else parabola(trial),
         X,
         backend=backend,
         n_trials=7,
@@ -271,7 +271,7 @@ def test_a_failed_trial_has_its_cause_and_the_others_finish(search, backend):
         None,
         None,
     ]
-    states = ["FAILED" if number in faults else "COMPLETE" for number in range(7)]
+    states = ["FAILED" if number in issues else "COMPLETE" for number in range(7)]
     assert [trial.state for trial in result.trials] == states
     assert [trial.values is None for trial in result.trials] == [state == "FAILED" for state in states]
     assert "in fail" in result.trials[1].error
@@ -285,7 +285,7 @@ def test_when_every_trial_fails_the_causes_are_shown(search, backend):
 
     with pytest.raises(hp.SearchError, match="all 3 trials failed") as failure:
         search(function, X, backend=backend, n_trials=3)
-    assert list(map(str, failure.value.faults))[:-1] == [
+    assert list(map(str, failure.value.issues))[:-1] == [
         "trials 0, 2: OSError: the disk is full",
         "trial 1: OSError: the weights are gone",
     ]

@@ -55,7 +55,7 @@ def test_a_function_returns_a_number_or_metrics(ours, returned, value):
 def test_what_is_no_objective_fails_the_trial(ours, returned, cause):
     with pytest.raises(hp.SearchError, match="all 2 trials failed") as failure:
         ours(lambda trial: returned, X, n_trials=2)
-    assert failure.value.faults[0].reason.startswith(cause)
+    assert failure.value.issues[0].message.startswith(cause)
 
 
 def boom(kind):
@@ -63,7 +63,7 @@ def boom(kind):
 
 
 @pytest.mark.parametrize(
-    ("fault", "cause"),
+    ("issue", "cause"),
     [
         (lambda: boom(RuntimeError("CUDA error")), "RuntimeError: CUDA error"),
         (lambda: boom(MemoryError()), "MemoryError"),
@@ -76,8 +76,8 @@ def boom(kind):
         ),
     ],
 )
-def test_a_failed_trial_has_its_cause_and_the_search_goes_on(ours, fault, cause):
-    result = ours(lambda trial: fault() if trial.number in (1, 3) else parabola(trial), X, n_trials=5)
+def test_a_failed_trial_has_its_cause_and_the_search_goes_on(ours, issue, cause):
+    result = ours(lambda trial: issue() if trial.number in (1, 3) else parabola(trial), X, n_trials=5)
     states = ["COMPLETE", "FAILED", "COMPLETE", "FAILED", "COMPLETE"]
     assert [trial.state for trial in result.trials] == states
     failed = result.trials[1]

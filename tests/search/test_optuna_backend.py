@@ -134,7 +134,7 @@ def test_a_study_of_another_space_is_refused(ours):
     study.optimize(lambda trial: trial.suggest_float("x", 5.0, 6.0), n_trials=2)
     with pytest.raises(hp.BackendError, match="holds trials of another space") as refusal:
         ours(parabola, X, n_trials=4, seed=None, study=study)
-    assert {fault.where for fault in refusal.value.faults} == {"trial 0", "trial 1"}
+    assert {issue.path for issue in refusal.value.issues} == {"trial 0", "trial 1"}
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])

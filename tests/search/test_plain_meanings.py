@@ -54,7 +54,7 @@ class TestNumbers:
         assert hp.Categorical([1, 2], weights=np.array([1, 3])) == hp.Categorical([1, 2], weights=[1, 3])
 
     def test_an_array_of_rows_is_not_guessed_at(self):
-        assert "tolist()" in hp.Categorical(np.zeros((2, 2))).faults[0].hint
+        assert "tolist()" in hp.Categorical(np.zeros((2, 2))).issues[0].hint
 
     def test_an_int_for_a_float_is_taken_where_params_are_given(self, ours):
         space = hp.SearchSpace({**X, "group": {"y": hp.Float(0.0, 1.0, step=0.5)}})
@@ -73,7 +73,7 @@ class TestSpace:
     def test_plain_lists_and_values_are_told_what_to_write(self):
         with pytest.raises(hp.TranslationError) as refusal:
             hp.as_space({"x": [1, 2, 3], "y": 4})
-        assert [str(fault) for fault in refusal.value.faults] == [
+        assert [str(issue) for issue in refusal.value.issues] == [
             "x: [1, 2, 3] is no parameter (write Categorical([1, 2, 3]), or Constant([1, 2, 3]))",
             "y: 4 is no parameter (write Constant(4))",
         ]
@@ -85,7 +85,7 @@ class TestSpace:
         path = kind(tmp_path / "sweep.yaml")
         with pytest.raises(hp.TranslationError) as refusal:
             read(path)
-        hint = refusal.value.faults[0].hint
+        hint = refusal.value.issues[0].hint
         assert hint == f"give the text of the file: Path({str(path)!r}).read_text()"
         assert read(Path(path).read_text()) == hp.SearchSpace({"x": hp.Float(0.0, 1.0)})
 
@@ -104,7 +104,7 @@ class TestOptions:
         theirs = {"catch": (), "local_dir": "out", "keep_checkpoints_num": 1, "num_samples": 5, "metric": "loss"}
         with pytest.raises(hp.BackendError) as refusal:
             hp.search(never, X, backend, **theirs)
-        hints = {fault.where: fault.hint for fault in refusal.value.faults}
+        hints = {issue.path: issue.hint for issue in refusal.value.issues}
         assert "output_dir=" in hints["local_dir"]
         assert "keep=" in hints["keep_checkpoints_num"]
         assert "caught in any case" in hints["catch"]

@@ -102,7 +102,7 @@ def test_of_any_search(never, ours, options, error, message):
 def test_everything_at_once(never, ours):
     with pytest.raises(hp.SearchError) as refusal:
         ours(never, X, n_trials=0, keep="some", timeout=-1)
-    assert [fault.where for fault in refusal.value.faults] == ["n_trials", "timeout", "keep"]
+    assert [issue.path for issue in refusal.value.issues] == ["n_trials", "timeout", "keep"]
 
 
 def test_the_space_where_the_function_belongs(never, ours):

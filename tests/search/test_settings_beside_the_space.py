@@ -49,7 +49,7 @@ class TestSettingsOfASweep:
     def test_run_cap_is_n_trials(self, ours):
         assert len(ours(value, {**SWEEP, "run_cap": 2}).trials) == 2
 
-    def test_what_the_call_says_alike_is_no_fault(self, ours):
+    def test_what_the_call_says_alike_is_no_issue(self, ours):
         sweep = {**SWEEP, "run_cap": 2}
         assert len(ours(value, sweep, direction="maximize", sampler="grid", n_trials=2).trials) == 2
 
@@ -57,7 +57,7 @@ class TestSettingsOfASweep:
         sweep = {**SWEEP, "run_cap": 2}
         with pytest.raises(hp.SearchError) as refusal:
             ours(never, sweep, direction="minimize", sampler="random", n_trials=3, compute_objective="loss", timeout=-1)
-        assert [str(fault) for fault in refusal.value.faults] == [
+        assert [str(issue) for issue in refusal.value.issues] == [
             "direction: is 'minimize', and the sweep's metric.goal 'maximize' (leave one of them out)",
             "sampler: is 'random', and the sweep's method 'grid' (leave one of them out)",
             "n_trials: is 3, and the sweep's run_cap 2 (leave one of them out)",
@@ -138,7 +138,7 @@ class TestSettingsOfAnExperiment:
     def test_where_both_differ_both_are_named(self, ours):
         with pytest.raises(hp.SearchError) as refusal:
             ours(never, EXPERIMENT, direction="minimize", n_trials=3)
-        assert [str(fault) for fault in refusal.value.faults] == [
+        assert [str(issue) for issue in refusal.value.issues] == [
             "direction: is 'minimize', and the experiment's objective 'maximize' (leave one of them out)",
             "n_trials: is 3, and the experiment's observation_budget 2 (leave one of them out)",
         ]

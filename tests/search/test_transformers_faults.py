@@ -1,4 +1,4 @@
-"""The faults of transformers' own search: shown where they still are, and each impossible here.
+"""The issues of transformers' own search: shown where they still are, and each impossible here.
 
 An assertion about `theirs` that fails is good news: transformers has mended it, and the test can say so.
 """
@@ -225,7 +225,7 @@ def test_10_metrics_are_never_added_up(make_trainer, theirs, ours):
 
     with pytest.raises(hp.SearchError, match="which metric is the objective") as refusal:
         ours(trainer(), {}, n_trials=1)
-    assert {fault.where for fault in refusal.value.faults} == {"eval_loss", "eval_accuracy", "eval_mae", ""}
+    assert {issue.path for issue in refusal.value.issues} == {"eval_loss", "eval_accuracy", "eval_mae", ""}
     assert ours(trainer(), {}, n_trials=1, compute_objective=loss).best.value < 100
 
 
@@ -261,7 +261,7 @@ def test_11_the_causes_are_shown_when_every_trial_fails(make_trainer, theirs, ou
         pytest.raises(hp.SearchError, match="all 2 trials failed") as failure,
     ):
         ours(trainer, {}, n_trials=2)
-    assert str(failure.value.faults[0]) == "trials 0, 1: OSError: the weights are gone"
+    assert str(failure.value.issues[0]) == "trials 0, 1: OSError: the weights are gone"
 
 
 def test_11_an_evaluation_that_is_nan_fails_the_trial_if_it_is_the_one_that_counts(make_trainer, theirs, ours):

@@ -110,7 +110,7 @@ class TestKeptUntilItIsDecided:
         with pytest.raises(hp.SearchError, match="which metric is the objective") as refusal:
             ours(trainer(), LR, n_trials=3)
         assert len(counts.trainings) == 1
-        assert {fault.where for fault in refusal.value.faults} == {"eval_loss", "eval_accuracy", "eval_mae", ""}
+        assert {issue.path for issue in refusal.value.issues} == {"eval_loss", "eval_accuracy", "eval_mae", ""}
         assert 'compute_objective="eval_loss"' in str(refusal.value)
         assert "resume=True" in str(refusal.value)
         (trained,) = refusal.value.trials

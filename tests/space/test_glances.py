@@ -41,14 +41,14 @@ def test_spaces(space: SearchSpace) -> None:
 
 @given(st.dictionaries(st.text(max_size=3) | st.integers(), parameters()))
 def test_names_and_parameters(entries: dict[Any, Any]) -> None:
-    leaves, faults = structure.resolve(entries, ())
+    leaves, issues = structure.resolve(entries, ())
     if structure.plain(entries):
-        assert (structure.leaves_of(entries), ()) == (leaves, faults)
-    assert not (faults and structure.plain(entries))
+        assert (structure.leaves_of(entries), ()) == (leaves, issues)
+    assert not (issues and structure.plain(entries))
 
 
 def unchanged(parameter: Any, fields: checks.Fields) -> None:
-    assert fields.pop("faults") == ()
+    assert fields.pop("issues") == ()
     assert fields.pop("_drawn") is not None
     assert {name: getattr(parameter, name) for name in fields} == fields
 

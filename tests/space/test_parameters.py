@@ -1,4 +1,4 @@
-"""What the kinds promise: exact ends, decimal grids, a quantile and a cdf that fit, faults with a way out."""
+"""What the kinds promise: exact ends, decimal grids, a quantile and a cdf that fit, issues with a way out."""
 
 import copy
 import math
@@ -27,7 +27,7 @@ def test_every_quantile_is_a_value_of_the_parameter(parameter: Any, u: float) ->
 @given(parameters(), units)
 def test_unit_finds_the_way_back(parameter: Any, u: float) -> None:
     value = parameter.quantile(u)
-    back = parameter.quantile(parameter.unit(value))
+    back = parameter.quantile(parameter.to_unit(value))
     if parameter.support is not None:
         assert back == value and type(back) is type(value)
     else:
@@ -53,7 +53,7 @@ def test_cdf_is_the_share_of_draws_at_or_below(parameter: Any, u: float) -> None
 @given(parameters())
 def test_parameters_copy_pickle_print_and_hash_as_themselves(parameter: Any) -> None:
     for twin in (copy.deepcopy(parameter), pickle.loads(pickle.dumps(parameter)), eval(repr(parameter))):
-        assert twin == parameter and hash(twin) == hash(parameter) and not twin.faults
+        assert twin == parameter and hash(twin) == hash(parameter) and not twin.issues
 
 
 class Kind(Enum):
@@ -111,7 +111,7 @@ def test_equality_is_by_type_and_value() -> None:
 
 
 def test_equal_weights_are_none_and_others_are_normalised_once() -> None:
-    assert Categorical("ab", weights=[1, 1]).faults
+    assert Categorical("ab", weights=[1, 1]).issues
     assert Categorical(["a", "b"], weights=[5, 5]).weights is None
     weighted = Categorical(["a", "b", "c"], weights=[1, 2, 4])
     assert weighted.weights == (1 / 7, 2 / 7, 4 / 7)
@@ -175,8 +175,8 @@ def test_values_handed_out_are_their_owners_to_change() -> None:
         (Int(True, 5), "low is True, which is not an int", "give an int"),
     ],
 )
-def test_a_fault_names_the_reason_and_the_way_out(parameter: Any, reason: str, hint: str) -> None:
-    assert any(reason in fault.reason and hint in fault.hint for fault in parameter.faults), parameter.faults
+def test_an_issue_has_the_reason_and_a_hint(parameter: Any, reason: str, hint: str) -> None:
+    assert any(reason in issue.message and hint in issue.hint for issue in parameter.issues), parameter.issues
     with pytest.raises(SpaceError):
         parameter.quantile(0.5)
 
@@ -186,9 +186,9 @@ def test_numpy_numbers_are_numbers_and_numpy_values_are_none() -> None:
 
     assert Float(numpy.float64(0), numpy.float32(1)) == Float(0, 1)
     assert Int(numpy.int64(1), numpy.int32(4)) == Int(1, 4)
-    assert "item()" in Categorical([numpy.int64(1)]).faults[0].hint
+    assert "item()" in Categorical([numpy.int64(1)]).issues[0].hint
     assert Categorical(numpy.arange(3)) == Categorical([0, 1, 2])
-    assert "tolist()" in Categorical(numpy.zeros((2, 2))).faults[0].hint
+    assert "tolist()" in Categorical(numpy.zeros((2, 2))).issues[0].hint
 
 
 def test_a_value_outside_is_no_value() -> None:
@@ -200,4 +200,4 @@ def test_a_value_outside_is_no_value() -> None:
     ]:
         assert not parameter.contains(value)
         with pytest.raises(ParamsError, match="is no value of"):
-            parameter.unit(value)
+            parameter.to_unit(value)

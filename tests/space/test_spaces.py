@@ -80,7 +80,7 @@ def test_an_inactive_group_is_absent() -> None:
     assert space.contains({"optim": "sgd", "sgd": {"momentum": 0.5}})
 
 
-def test_faults_are_reported_together_with_their_paths() -> None:
+def test_issues_are_reported_together_with_their_paths() -> None:
     with pytest.raises(SpaceError) as caught:
         SearchSpace(
             {
@@ -98,7 +98,7 @@ def test_faults_are_reported_together_with_their_paths() -> None:
                 "empty": {},
             }
         )
-    found = {fault.where: str(fault) for fault in caught.value.faults}
+    found = {issue.path: str(issue) for issue in caught.value.issues}
     assert found.keys() == {
         "lr", "batch", "epochs", "model.layers", "model.width", "hot", "nesterov", "pair", "set", "", "empty"
     }  # fmt: skip
@@ -109,7 +109,7 @@ def test_faults_are_reported_together_with_their_paths() -> None:
     assert all(line in str(caught.value) for line in found.values())
 
 
-def test_a_circle_of_conditions_is_a_fault() -> None:
+def test_a_circle_of_conditions_is_an_issue() -> None:
     with pytest.raises(SpaceError, match="circle"):
         SearchSpace({"a": Int(1, 2, when={"b": 1}), "b": Int(1, 2, when={"a": 1})})
 
@@ -141,8 +141,8 @@ def test_pinning_a_parent_settles_its_conditions() -> None:
 def test_params_outside_are_told_by_name() -> None:
     space = SearchSpace({"optim": OPTIM, "m": Float(0, 1, when={"optim": "sgd"}), "model": {"layers": Int(1, 4)}})
     with pytest.raises(ParamsError) as caught:
-        space.check({"optim": "adamw", "m": 0.5, "model": {"layers": 4.0}, "extra": 1})
-    assert {fault.where for fault in caught.value.faults} == {"m", "model.layers", "extra"}
+        space.validate({"optim": "adamw", "m": 0.5, "model": {"layers": 4.0}, "extra": 1})
+    assert {issue.path for issue in caught.value.issues} == {"m", "model.layers", "extra"}
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_large_spaces_are_handled_and_bottomless_ones_refused() -> None:
     chain = SearchSpace({f"p{i}": Int(1, 2, when={f"p{i - 1}": 1}) if i else Int(1, 2) for i in range(1_000)})
     assert chain.contains(chain.sample(0))
     many = Categorical(list(range(100_000)))
-    assert SearchSpace({"many": many}).size == 100_000 and many.unit(99_999) > 0.99999
+    assert SearchSpace({"many": many}).size == 100_000 and many.to_unit(99_999) > 0.99999
 
     def nested(levels: int) -> Any:
         space: Any = {"x": Int(1, 2)}

@@ -32,7 +32,7 @@ patient = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 hostile_names = st.sampled_from(HOSTILE)
-sound_parameters = st.one_of(*kinds.values()).filter(lambda parameter: not parameter.faults)
+sound_parameters = st.one_of(*kinds.values()).filter(lambda parameter: not parameter.issues)
 groups = st.recursive(
     st.dictionaries(hostile_names, sound_parameters, min_size=1, max_size=4),
     lambda inner: st.dictionaries(hostile_names, st.one_of(sound_parameters, inner), min_size=1, max_size=4),
@@ -67,7 +67,7 @@ class TestHostileNames:
         )
     )
     def test_form_is_read_by_its_own_dialect(self, dialect: str, space: SearchSpace) -> None:
-        form = translate(space, dialect, encode=True).form
+        form = translate(space, dialect, encode=True).spec
         forms = [form, json.loads(json.dumps(form))]
         if dialect == "ray":
             forms.append(domains(form))
@@ -178,7 +178,7 @@ class TestWhoseSpaceItIs:
         with pytest.raises(hp.TranslationError) as refusal:
             hp.as_space(source)
         assert refusal.value.message == "this is no search space"
-        assert all(fault.hint and "accept" not in fault.reason for fault in refusal.value.faults)
+        assert all(issue.hint and "accept" not in issue.message for issue in refusal.value.issues)
 
     @pytest.mark.parametrize(
         "source",

@@ -155,7 +155,7 @@ def test_published_functions_read_as_their_calls_do() -> None:
         try:
             listed = hp.from_optuna(row["space"])
         except hp.TranslationError as error:  # a child of a value that its parent never has
-            impossible = {fault.where for fault in error.faults}
+            impossible = {issue.path for issue in error.issues}
             listed = hp.from_optuna([call for call in row["space"] if call["name"] not in impossible])
         assert found == listed
         conditional += any(leaf.when for leaf in found.leaves)
@@ -860,8 +860,8 @@ def returns_too_much(trial: Any) -> Any:
 def test_what_cannot_be_read_is_refused_with_a_way_out(function: Function, where: str, reason: str, hint: str) -> None:
     with pytest.raises(hp.TranslationError) as caught:
         space_of(function)
-    fault, *way_out = caught.value.faults
-    assert fault.where == where and reason in fault.reason and hint in fault.hint, fault
+    issue, *way_out = caught.value.issues
+    assert issue.path == where and reason in issue.message and hint in issue.hint, issue
     assert [f"hp.with_params(trainer, {function.__name__}(trial))" in str(each) for each in way_out] == [True] * (
         function in AS_THEY_ARE
     )
@@ -995,7 +995,7 @@ def test_odd_functions_raise_nothing_of_their_own() -> None:
         try:
             space = space_of(odd_function(seed))
         except hp.HpcompatError as error:
-            assert error.faults and all(fault.reason for fault in error.faults)
+            assert error.issues and all(issue.message for issue in error.issues)
         else:
             read += 1
             assert space.contains(space.sample(seed))

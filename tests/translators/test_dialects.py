@@ -190,7 +190,7 @@ class TestAnySearcher:
     )
     def test_anything_else_than_a_uniform_float_travels_encoded(self, parameter: Any) -> None:
         translation = hp.translate({"x": parameter, "y": Float(-1.0, 1.0)}, "ray", encode=True, searcher=True)
-        assert {call["call"] for call in translation.form.values()} == {"uniform"}
+        assert {call["call"] for call in translation.spec.values()} == {"uniform"}
         assert [level.level for level in translation.levels] == ["encoded", "native"]
         with pytest.raises(hp.TranslationError, match="search algorithm") as error:
             hp.to_ray({"x": parameter}, searcher=True)
@@ -330,7 +330,7 @@ class TestSigOptCategories:
                 for n, text in enumerate(texts)
             ],
         }
-        assert hp.translate(hp.from_sigopt(form), "sigopt").form == form
+        assert hp.translate(hp.from_sigopt(form), "sigopt").spec == form
 
 
 def test_sigopt_conditions_are_native_at_the_experiment() -> None:
@@ -341,11 +341,11 @@ def test_sigopt_conditions_are_native_at_the_experiment() -> None:
             "beta": Float(0.8, 1, when={"optim": "adamw"}),
         }
     )
-    form = hp.translate(space, "sigopt").form
+    form = hp.translate(space, "sigopt").spec
     assert form["conditionals"] == [{"name": "optim", "values": ["adamw", "sgd"]}]
     assert form["parameters"][0]["conditions"] == {"optim": ["sgd"]}
     assert hp.from_sigopt(form) == space
-    with pytest.raises(hp.TranslationError, match=r"translate\(space, \"sigopt\"\)\.form"):
+    with pytest.raises(hp.TranslationError, match=r"translate\(space, \"sigopt\"\)\.spec"):
         hp.to_sigopt(space)
     with pytest.raises(hp.TranslationError, match="linear constraints"):
         hp.from_sigopt({**form, "linear_constraints": [{"type": "less_than"}]})
@@ -364,7 +364,7 @@ def test_sigopt_conditionals_of_numbers_are_written_as_their_texts():
     assert layers["layers"] == Categorical([1, 3, 5])
     assert layers["width_2"] == Int(1, 9, when={"layers": [3, 5]})
     translation = hp.translate(layers, "sigopt")
-    assert hp.from_sigopt(translation.form) == layers
+    assert hp.from_sigopt(translation.spec) == layers
     raw = {"layers": "3", "width_1": 2, "width_2": 7}
     assert translation.decode(raw) == {"layers": 3, "width_1": 2, "width_2": 7}
     assert translation.encode(translation.decode(raw)) == raw
@@ -373,7 +373,7 @@ def test_sigopt_conditionals_of_numbers_are_written_as_their_texts():
 def test_a_sigopt_condition_that_leaves_a_value_bare_travels_encoded() -> None:
     space = hp.SearchSpace({"optim": Categorical(["adamw", "sgd"]), "momentum": Float(0, 1, when={"optim": "sgd"})})
     translation = hp.translate(space, "sigopt", encode=True)
-    assert translation.form["conditionals"] == []
+    assert translation.spec["conditionals"] == []
     assert translation.encode({"optim": "adamw"}) == {"optim": "adamw", "momentum": 0.5}
     assert translation.decode({"optim": "adamw", "momentum": 0.5}) == {"optim": "adamw"}
 
@@ -430,7 +430,7 @@ class TestGrid:
         space = SearchSpace({"x": Categorical(choices), "y": Int(1, 2)})
         sweep = {"method": "grid", "parameters": {"x": {"values": values}, "y": {"min": 1, "max": 2}}}
         assert hp.from_wandb(sweep) == space
-        form = hp.translate(space, "wandb", method="grid", encode=True).form
+        form = hp.translate(space, "wandb", method="grid", encode=True).spec
         tried = [drawn["x"] for drawn in wandb_grid(sweep)]
         assert len(tried) == 2 * len(set(map(identity, tried))) == 2 * len(choices)
         assert [drawn["y"] for drawn in wandb_grid(form)] == [drawn["y"] for drawn in wandb_grid(sweep)]
@@ -443,7 +443,7 @@ class TestGrid:
             hp.to_wandb({"x": parameter}, method="grid")
         translation = hp.translate({"x": parameter}, "wandb", method="grid", encode=True)
         assert [level.level for level in translation.levels] == ["encoded"]
-        assert [translation.decode(raw)["x"] for raw in wandb_grid(translation.form)] == list(parameter.support)
+        assert [translation.decode(raw)["x"] for raw in wandb_grid(translation.spec)] == list(parameter.support)
 
 
 def test_under_a_grid_q_uniform_is_anchored_at_min_and_leaves_max_out() -> None:
@@ -511,7 +511,7 @@ def test_all_that_is_wrong_with_a_sweep_is_said_at_once() -> None:
     sweep = {"parameters": {"a": {"distribution": "beta"}, "b": {"min": 9, "max": 1}, "c": {"values": 3}}}
     with pytest.raises(hp.TranslationError) as caught:
         hp.from_wandb(sweep)
-    assert {fault.where for fault in caught.value.faults} == {"a", "b", "c"}
+    assert {issue.path for issue in caught.value.issues} == {"a", "b", "c"}
 
 
 # -- whose is it? -----------------------------------------------------------------------------------
@@ -530,8 +530,8 @@ def test_an_empty_dict_is_an_empty_space() -> None:
 def test_a_space_is_recognised_in_every_form() -> None:
     space = hp.SearchSpace({"lr": LOG, "n": Int(1, 9)})
     forms = [
-        space, dict(space), space.to_dict(), hp.to_optuna(space), hp.to_optuna(space).form, hp.to_ray(space),
-        hp.translate(space, "ray").form, hp.to_sigopt(space), hp.translate(space, "sigopt").form,
+        space, dict(space), space.to_dict(), hp.to_optuna(space), hp.to_optuna(space).spec, hp.to_ray(space),
+        hp.translate(space, "ray").spec, hp.to_sigopt(space), hp.translate(space, "sigopt").spec,
         hp.to_wandb(space), hp.to_wandb(space)["parameters"],
     ]  # fmt: skip
     for form in forms:
@@ -554,7 +554,7 @@ def test_a_space_is_recognised_in_every_form() -> None:
 def test_what_is_no_space_has_a_way_out(thing: Any, way_out: str) -> None:
     with pytest.raises(hp.TranslationError) as refusal:
         hp.as_space(thing)
-    assert way_out in refusal.value.faults[0].hint
+    assert way_out in refusal.value.issues[0].hint
 
 
 def test_an_error_says_a_thing_once() -> None:
@@ -566,7 +566,7 @@ def test_an_error_says_a_thing_once() -> None:
 def test_a_call_without_its_bounds_is_refused_in_its_own_name() -> None:
     with pytest.raises(hp.TranslationError) as refusal:
         hp.as_space(lambda trial: {"x": trial.suggest_float("x", 0.0)})
-    assert refusal.value.faults[0].reason == (
+    assert refusal.value.issues[0].message == (
         "suggest_float does not take these arguments (missing a required argument: 'high')"
     )
 
@@ -574,8 +574,8 @@ def test_a_call_without_its_bounds_is_refused_in_its_own_name() -> None:
 def test_a_grid_offers_no_step_where_none_helps() -> None:
     with pytest.raises(hp.TranslationError) as refusal:
         hp.to_wandb({"x": Float(0, 1), "n": Normal(0, 1), "w": Categorical([1, 2], weights=[1, 2])}, method="grid")
-    steps = {fault.where for fault in refusal.value.faults if "step" in fault.hint}
-    assert steps == {"x"} and all("'random'" in fault.hint for fault in refusal.value.faults)
+    steps = {issue.path for issue in refusal.value.issues if "step" in issue.hint}
+    assert steps == {"x"} and all("'random'" in issue.hint for issue in refusal.value.issues)
 
 
 def test_strategies_of_unknown_dialects_and_levels_are_refused() -> None:

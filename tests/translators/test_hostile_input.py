@@ -31,7 +31,7 @@ SPACE = hp.SearchSpace(
         "seed": hp.Constant(1),
     }
 )
-FORMS = {dialect: translate(SPACE, dialect, encode=True).form for dialect in ("optuna", "ray", "sigopt", "wandb")}
+FORMS = {dialect: translate(SPACE, dialect, encode=True).spec for dialect in ("optuna", "ray", "sigopt", "wandb")}
 FORMS |= {"any": FORMS["wandb"], "json": SPACE.to_dict()}
 
 
@@ -47,14 +47,14 @@ def test_readers_raise_nothing_of_their_own(dialect: str) -> None:
         try:
             space = READERS[dialect](data)
         except hp.HpcompatError as error:
-            assert error.faults and all(fault.reason for fault in error.faults), data
+            assert error.issues and all(issue.message for issue in error.issues), data
         else:
             read += 1
             assert space.contains(space.sample(0)), data
     assert read > EXAMPLES / 100  # some of it is read: the generator does not just make rubbish
 
 
-def test_a_condition_without_a_name_or_values_is_a_fault() -> None:
+def test_a_condition_without_a_name_or_values_is_an_issue() -> None:
     with pytest.raises(hp.SpaceError, match="write when="):
         hp.SearchSpace({"x": hp.Float(0, 1, when={"": []})})
 
@@ -96,7 +96,7 @@ def test_nothing_is_evaluated(tmp_path: Any) -> None:
             continue
         for dialect in ("optuna", "sigopt", "wandb", "ray"):
             translate(space, dialect, encode=True)
-        hp.translators.ray.domains(translate(space, "ray", encode=True).form)
+        hp.translators.ray.domains(translate(space, "ray", encode=True).spec)
     with pytest.raises(hp.TranslationError):
         hp.from_wandb(f"parameters: {{x: {{value: !!python/object/apply:builtins.exec [{code!r}]}}}}")
     assert not trap.exists()
@@ -111,7 +111,7 @@ def test_a_choice_that_ray_would_evaluate_travels_as_a_label(tmp_path: Any) -> N
         {"x": hp.Categorical([{"eval": code}, {"grid_search": [1]}]), "y": hp.Constant({"eval": code})}
     )
     translation = translate(space, "ray", encode=True)
-    [(_, config)] = list(generate_variants(hp.translators.ray.domains(translation.form)))
+    [(_, config)] = list(generate_variants(hp.translators.ray.domains(translation.spec)))
     assert space.contains(translation.decode(config))
     assert not trap.exists()
 

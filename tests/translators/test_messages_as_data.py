@@ -8,7 +8,7 @@ import pytest
 
 import hpcompat as hp
 from hpcompat import Categorical, Float, Int
-from hpcompat.errors import Fault, HpcompatError
+from hpcompat.errors import HpcompatError, Issue
 from hpcompat.translators.limits import COLUMNS, choose
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "laws"))
@@ -16,9 +16,9 @@ from cells import ALL
 
 
 class TestLevels:
-    def test_reworded_faults_change_no_form(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_reworded_issues_change_no_form(self, monkeypatch: pytest.MonkeyPatch) -> None:
         before = {(name, column): choose(p, column) for name, p in ALL.items() for column in COLUMNS}
-        monkeypatch.setattr("hpcompat.space.checks.Fault", lambda *text: Fault("", "reworded"))
+        monkeypatch.setattr("hpcompat.space.checks.Issue", lambda *text: Issue("", "reworded"))
         after = {(name, column): choose(p, column) for name, p in ALL.items() for column in COLUMNS}
         assert after == before
 

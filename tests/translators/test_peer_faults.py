@@ -1,4 +1,4 @@
-"""Faults that converters of search spaces elsewhere were seen to have, each with a test that would catch it here."""
+"""Issues that converters of search spaces elsewhere were seen to have, each with a test that would catch it here."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def drawn(column: str, parameter: Parameter, n: int = 1_000) -> list[Any]:
 def refusal(write: Any, space: dict[str, Parameter]) -> str:
     with pytest.raises(hp.TranslationError) as error:
         write(space)
-    assert all(fault.where and fault.reason and fault.hint for fault in error.value.faults)
+    assert all(issue.path and issue.message and issue.hint for issue in error.value.issues)
     return str(error.value)
 
 
@@ -81,7 +81,7 @@ def test_where_log_ints_have_no_form_they_are_refused() -> None:
 def test_a_quantised_int_keeps_its_step_and_its_upper_end() -> None:
     space = hp.from_ray({"x": {"call": "qrandint", "args": [0, 9, 3]}})
     assert space == hp.SearchSpace({"x": hp.Int(0, 9, step=3)})
-    assert hp.to_optuna(space).form[0]["kwargs"] == {"low": 0, "high": 9, "step": 3}
+    assert hp.to_optuna(space).spec[0]["kwargs"] == {"low": 0, "high": 9, "step": 3}
     assert hp.to_sigopt(space)[0]["grid"] == [0, 3, 6, 9]
     for method in ("random", "bayes", "grid"):
         assert hp.to_wandb(space, method=method, metric="loss")["parameters"]["x"]["values"] == [0, 3, 6, 9]
@@ -136,7 +136,7 @@ def test_ray_with_q_1_leaves_its_upper_end_out_and_its_searcher_does_not() -> No
     assert hp.from_ray(form)["x"] == hp.Int(1, 4)
     assert hp.from_ray(form, searcher="optuna")["x"] == hp.Int(1, 5)
     for column, options in {"ray": {}, "ray optuna": {"searcher": "optuna"}}.items():
-        written = hp.translate({"x": hp.Int(1, 5)}, "ray", **options).form
+        written = hp.translate({"x": hp.Int(1, 5)}, "ray", **options).spec
         assert written == {"x": {"call": "randint", "args": [1, 6]}}
         assert 5 in drawn(column, hp.Int(1, 5), 200)
 
@@ -231,7 +231,7 @@ NUMBERS: dict[str, Parameter] = {
 def test_the_installed_engines_take_every_numeric_kind(column: str) -> None:
     space = hp.SearchSpace(NUMBERS)
     for params in COLUMNS[column].params(space, 20, 0):
-        space.check(params)
+        space.validate(params)
 
 
 # -- 10. Optuna: choices [1, "a"] equal [True, "a"] ---------------------------------------------------
@@ -262,7 +262,7 @@ def test_choices_are_compared_by_type_and_value() -> None:
 def test_a_logarithmic_range_from_0_is_refused_and_not_clamped(read: Any, thing: Any) -> None:
     with pytest.raises(hp.TranslationError, match="log=True needs low above 0") as error:
         read(thing)
-    assert [fault.where for fault in error.value.faults] == ["x"]
+    assert [issue.path for issue in error.value.issues] == ["x"]
 
 
 # -- 12. Syne Tune: quniform cannot be serialized ----------------------------------------------------
@@ -279,7 +279,7 @@ def test_every_kind_is_json_data_in_the_space_and_in_every_form() -> None:
     space = hp.SearchSpace(kinds)
     assert through_json(space) == space
     for column, engine in COLUMNS.items():
-        form = engine.translate(space).form
+        form = engine.translate(space).spec
         assert json.loads(json.dumps(form)) == form, column
 
 

@@ -75,7 +75,7 @@ def test_a_published_space_travels_everywhere(row: Any) -> None:
         for seed in range(5):
             params = space.sample(seed)
             assert close(translation.decode(translation.encode(params)), params, space)
-        back = reader(dialect)(translation.form, **({"searcher": options["searcher"]} if "searcher" in options else {}))
+        back = reader(dialect)(translation.spec, **({"searcher": options["searcher"]} if "searcher" in options else {}))
         levels = {level.level for level in translation.levels}
         assert back == space if levels <= {"native"} else "encoded" in levels or same_law(back, space)
 

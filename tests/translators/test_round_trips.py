@@ -54,7 +54,7 @@ def searchable(space: hp.SearchSpace) -> bool:
 @given(data=st.data())
 def test_a_native_space_reads_back_equal(dialect: str, options: dict[str, Any], data: Any) -> None:
     space = data.draw(spaces(dialect, levels=("native",), **options).filter(searchable))
-    assert read(dialect, translate(space, dialect, **options).form, options) == space
+    assert read(dialect, translate(space, dialect, **options).spec, options) == space
 
 
 @column
@@ -62,7 +62,7 @@ def test_a_native_space_reads_back_equal(dialect: str, options: dict[str, Any], 
 @given(data=st.data())
 def test_an_equivalent_space_reads_back_with_its_law(dialect: str, options: dict[str, Any], data: Any) -> None:
     space = data.draw(spaces(dialect, levels=("native", "equivalent"), **options).filter(searchable))
-    back = read(dialect, translate(space, dialect, **options).form, options)
+    back = read(dialect, translate(space, dialect, **options).spec, options)
     assert same_law(back, space)
 
 
@@ -74,10 +74,10 @@ def test_params_come_back_through_every_encoding(dialect: str, options: dict[str
     params = data.draw(params_in(space))
     translation = translate(space, dialect, encode=True, **options)
     raw = translation.encode(params)
-    before = copy.deepcopy((space.to_dict(), params, translation.form, raw))
+    before = copy.deepcopy((space.to_dict(), params, translation.spec, raw))
     assert close(translation.decode(raw), params, space)
-    read(dialect, translation.form, options)
-    assert (space.to_dict(), params, translation.form, raw) == before  # nobody's input is changed
+    read(dialect, translation.spec, options)
+    assert (space.to_dict(), params, translation.spec, raw) == before  # nobody's input is changed
     if dialect != "ray":  # which keeps Python objects; the others store JSON
         assert close(translation.decode(json.loads(json.dumps(raw))), params, space)
 
@@ -94,8 +94,8 @@ def test_what_has_no_exact_form_is_refused_by_name(
     try:
         translate(space, dialect, **options)
     except hp.TranslationError as error:
-        assert nothing_to_search or {fault.where for fault in error.faults} == poor
-        assert all(fault.reason and fault.hint for fault in error.faults)
+        assert nothing_to_search or {issue.path for issue in error.issues} == poor
+        assert all(issue.message and issue.hint for issue in error.issues)
     else:
         assert not poor
     try:
@@ -109,7 +109,7 @@ def test_what_has_no_exact_form_is_refused_by_name(
 def test_forms_are_json(space: hp.SearchSpace) -> None:
     for dialect, options in COLUMNS[:-1]:
         if searchable(space):
-            form = translate(space, dialect, encode=True, **options).form
+            form = translate(space, dialect, encode=True, **options).spec
             assert json.loads(json.dumps(form)) == form
 
 

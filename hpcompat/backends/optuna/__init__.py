@@ -26,7 +26,7 @@ from hpcompat.backends import Evaluate, Plan, Run, Suggestion, check_options
 from hpcompat.backends.grid import configurations
 from hpcompat.backends.optuna import samplers
 from hpcompat.backends.optuna.sharing import HISTORY, SURPLUS, Shared
-from hpcompat.errors import BackendError, Fault, SearchError
+from hpcompat.errors import BackendError, Issue, SearchError
 from hpcompat.notes import Notes
 from hpcompat.space.values import identity, show
 from hpcompat.translators.optuna import Suggest, to_optuna
@@ -102,10 +102,10 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
             enough: bool = study._stop_flag
             # the constraints_func of a sampler that was given has added to a trial's constraints when that was over
             is_given = "study" in plan.options or not isinstance(plan.sampler, (str, type(None)))
-            forms = study.get_trials(deepcopy=False) if is_given else ()
+            frozen_trials = study.get_trials(deepcopy=False) if is_given else ()
             for number, done in over[len(own) :]:
                 if is_given:
-                    done = replace(done, constraints=studies.notes_of(forms[number]).constraints)
+                    done = replace(done, constraints=studies.notes_of(frozen_trials[number]).constraints)
                 enough = take(done) or enough
             return enough
 
@@ -133,8 +133,13 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
             if exits:
                 raise
             interrupted = True
-        others = [form for form in shared.finished() if form.number not in begun] if shared else []
-        thawed = [studies.thawed(form, suggest.translation, queue.number(form)) for form in others]
+        others = (
+            [frozen_trial for frozen_trial in shared.finished() if frozen_trial.number not in begun] if shared else []
+        )
+        thawed = [
+            studies.from_frozen_trial(frozen_trial, suggest.translation, queue.number(frozen_trial))
+            for frozen_trial in others
+        ]
     if interrupted and not (own or thawed):
         raise KeyboardInterrupt
     return Run(tuple(sorted([*own, *thawed], key=lambda trial: trial.number)), study, interrupted)
@@ -178,14 +183,14 @@ def _note(trial: Any, done: Trial) -> None:
 def _put_away(study: Any, begun: Container[int], over: Mapping[int, Trial], optuna: Any) -> None:
     """Tell the study how this search's trials have ended that a Ctrl-C has kept it from hearing of."""
     states = optuna.trial.TrialState
-    for form in study.get_trials(deepcopy=False):
-        if form.number in begun and not form.state.is_finished():
-            done = over.get(form.number)
-            if done is None and studies.ERROR not in form.user_attrs:
-                optuna.trial.Trial(study, form._trial_id).set_user_attr(SURPLUS, True)
+    for frozen_trial in study.get_trials(deepcopy=False):
+        if frozen_trial.number in begun and not frozen_trial.state.is_finished():
+            done = over.get(frozen_trial.number)
+            if done is None and studies.ERROR not in frozen_trial.user_attrs:
+                optuna.trial.Trial(study, frozen_trial._trial_id).set_user_attr(SURPLUS, True)
             state = states[studies.STATES[done.state]] if done else states.FAIL
             with suppress(RuntimeError):  # a sampler that stops an optimize: there is none now
-                study.tell(form.number, done.values if done and done.state == COMPLETE else None, state)
+                study.tell(frozen_trial.number, done.values if done and done.state == COMPLETE else None, state)
 
 
 def _told(done: Trial, optuna: Any) -> Any:
@@ -207,7 +212,7 @@ def _failure(error: BaseException) -> SearchError | None:
     cause = error.__cause__ or error
     if not isinstance(error, OSError) and not type(cause).__module__.startswith(("sqlalchemy.", "optuna.")):
         return None
-    hint = Fault("", "what it holds is safe: see to it, then go on with resume=True")
+    hint = Issue("", "what it holds is safe: see to it, then go on with resume=True")
     return SearchError(f"the storage of the study fails: {str(cause).splitlines()[0]}", [hint])
 
 
@@ -298,7 +303,7 @@ def _created(plan: Plan, optuna: Any) -> Any:
     try:
         return _steadily(make)
     except optuna.exceptions.DuplicatedStudyError as error:
-        hint = Fault("study_name", "is taken", "go on with it: resume=True (or load_if_exists=True)")
+        hint = Issue("study_name", "is taken", "go on with it: resume=True (or load_if_exists=True)")
         raise BackendError(f"there is a study {create.get('study_name')!r} in the storage", [hint]) from error
     except Exception as error:
         if not _is_database_error(error):

@@ -18,7 +18,7 @@ from typing import Any
 
 from hpcompat.backends.grid import configurations
 from hpcompat.backends.processes import ended, this_process
-from hpcompat.errors import BackendError, Fault, ParamsError
+from hpcompat.errors import BackendError, Issue, ParamsError
 from hpcompat.space.values import identity
 from hpcompat.studies import ERROR, OWNER
 from hpcompat.translators import Translation
@@ -30,8 +30,8 @@ PATIENCE = 10.0
 _TICK = 0.05
 _CHANCE = random.SystemRandom()  # training code seeds the others, alike in every process
 
-Forms = Sequence[Any]
-Predicate = Callable[[Forms], bool]
+FrozenTrials = Sequence[Any]
+Predicate = Callable[[FrozenTrials], bool]
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ class Shared:
 
     def check(self) -> None:
         """Raise `BackendError` if it holds trials of another space."""
-        faults = []
-        for form in self.finished():
+        issues = []
+        for frozen_trial in self.finished():
             try:
-                self.translation.decode(form.params)
+                self.translation.decode(frozen_trial.params)
             except ParamsError as error:
-                faults += [Fault(f"trial {form.number}", str(fault)) for fault in error.faults]
-        if faults:
-            raise BackendError(f"study {self.study.study_name!r} holds trials of another space", faults)
+                issues += [Issue(f"trial {frozen_trial.number}", str(issue)) for issue in error.issues]
+        if issues:
+            raise BackendError(f"study {self.study.study_name!r} holds trials of another space", issues)
 
     def next(self) -> bool:
         """Whether there is to be another trial."""
@@ -70,9 +70,13 @@ class Shared:
         """Whether the trial is one of those wanted; with its configuration, in a grid. Else it is marked as surplus."""
         trial.set_user_attr(OWNER, self.owner)
 
-        def enough_before(forms: Forms) -> bool:
-            others = [form for form in forms if form.number != trial.number]
-            before = [form for form in others if form.state.name in DONE or form.number < trial.number]
+        def enough_before(frozen_trials: FrozenTrials) -> bool:
+            others = [frozen_trial for frozen_trial in frozen_trials if frozen_trial.number != trial.number]
+            before = [
+                frozen_trial
+                for frozen_trial in others
+                if frozen_trial.state.name in DONE or frozen_trial.number < trial.number
+            ]
             return len(before) >= self.n_trials
 
         if self._surely(enough_before) or (self.hand_out is not None and not self._claim(trial)):
@@ -86,33 +90,39 @@ class Shared:
 
     def finished(self) -> list[Any]:
         """The trials that count and are over, of all processes."""
-        return [form for form in self._forms() if form.state.name in DONE]
+        return [frozen_trial for frozen_trial in self._forms() if frozen_trial.state.name in DONE]
 
     def _forms(self) -> list[Any]:
         """The trials that count, running or over: no history, nothing surplus, none that never got its params."""
-        forms = self.study.get_trials(deepcopy=False)
-        if any([self._buried(form) for form in forms]):
-            forms = self.study.get_trials(deepcopy=False)
-        self.history.update(form.number for form in forms if HISTORY in form.user_attrs)
-        return [form for form in forms if form.number not in self.lost and self._counts(form)]
+        frozen_trials = self.study.get_trials(deepcopy=False)
+        if any([self._buried(frozen_trial) for frozen_trial in frozen_trials]):
+            frozen_trials = self.study.get_trials(deepcopy=False)
+        self.history.update(frozen_trial.number for frozen_trial in frozen_trials if HISTORY in frozen_trial.user_attrs)
+        return [
+            frozen_trial
+            for frozen_trial in frozen_trials
+            if frozen_trial.number not in self.lost and self._counts(frozen_trial)
+        ]
 
-    def _counts(self, form: Any) -> bool:
-        marks = form.user_attrs
-        if HISTORY in marks or SURPLUS in marks or form.state.name == "WAITING":
+    def _counts(self, frozen_trial: Any) -> bool:
+        marks = frozen_trial.user_attrs
+        if HISTORY in marks or SURPLUS in marks or frozen_trial.state.name == "WAITING":
             return False
-        if form.state.name != "FAIL" or ERROR in marks:
+        if frozen_trial.state.name != "FAIL" or ERROR in marks:
             return True
-        return bool(form.params) and (OWNER not in marks or self._is_whole(form))
+        return bool(frozen_trial.params) and (OWNER not in marks or self._is_whole(frozen_trial))
 
-    def _is_whole(self, form: Any) -> bool:
+    def _is_whole(self, frozen_trial: Any) -> bool:
         try:
-            self.translation.decode(form.params)
+            self.translation.decode(frozen_trial.params)
         except ParamsError:
             return False
         return True
 
-    def _complete(self, forms: Forms) -> bool:
-        return len(forms) >= self.n_trials or (self.hand_out is not None and not self._untaken(forms, 1))
+    def _complete(self, frozen_trials: FrozenTrials) -> bool:
+        return len(frozen_trials) >= self.n_trials or (
+            self.hand_out is not None and not self._untaken(frozen_trials, 1)
+        )
 
     def _surely(self, holds: Predicate) -> bool:
         """Whether it holds, even if the trials that have no owner yet should never get one.
@@ -122,24 +132,26 @@ class Shared:
         """
         end = time.monotonic() + PATIENCE
         while True:
-            forms = self._forms()
-            nameless = {form.number for form in forms if _is_nameless(form)}
-            if not holds(forms):
+            frozen_trials = self._forms()
+            nameless = {frozen_trial.number for frozen_trial in frozen_trials if _is_nameless(frozen_trial)}
+            if not holds(frozen_trials):
                 return False
-            if not nameless or holds([form for form in forms if form.number not in nameless]):
+            if not nameless or holds(
+                [frozen_trial for frozen_trial in frozen_trials if frozen_trial.number not in nameless]
+            ):
                 return True
             if time.monotonic() > end:
                 self.lost.update(nameless)
             else:
                 time.sleep(_TICK)
 
-    def _buried(self, form: Any) -> bool:
+    def _buried(self, frozen_trial: Any) -> bool:
         """Whether Optuna was just told that the trial has failed, for its process, on this host, has ended."""
-        owner = form.user_attrs.get(OWNER)
-        if form.state.name != "RUNNING" or owner is None or owner == self.owner or not ended(owner):
+        owner = frozen_trial.user_attrs.get(OWNER)
+        if frozen_trial.state.name != "RUNNING" or owner is None or owner == self.owner or not ended(owner):
             return False
         with suppress(RuntimeError):  # some of Optuna's samplers stop an optimize, and there may be none now
-            self.study.tell(form.number, state=_fail(), skip_if_finished=True)
+            self.study.tell(frozen_trial.number, state=_fail(), skip_if_finished=True)
         return True
 
     # -- a grid: who has which configuration ----------------------------------------------------------
@@ -147,43 +159,45 @@ class Shared:
     def _claim(self, trial: Any) -> bool:
         """Give the trial a configuration that no other one has; False if there is none left."""
         for attempt in count():
-            forms = [form for form in self._forms() if form.number != trial.number]
-            untaken = self._untaken(forms, 1 + attempt)
+            frozen_trials = [frozen_trial for frozen_trial in self._forms() if frozen_trial.number != trial.number]
+            untaken = self._untaken(frozen_trials, 1 + attempt)
             if not untaken:
                 return False
             params = _CHANCE.choice(untaken)  # the first one, but for who has met others there
             raw = self.translation.encode(params)
             trial.set_user_attr(CLAIM, raw)
-            if identity(params) not in self._taken(form for form in self._forms() if form.number != trial.number):
+            if identity(params) not in self._taken(
+                frozen_trial for frozen_trial in self._forms() if frozen_trial.number != trial.number
+            ):
                 self.hand_out.chosen = raw
                 return True
             trial.set_user_attr(CLAIM, None)
         raise AssertionError  # it counts for ever
 
-    def _untaken(self, forms: Forms, most: int) -> list[dict[str, Any]]:
-        taken = self._taken(forms)
+    def _untaken(self, frozen_trials: FrozenTrials, most: int) -> list[dict[str, Any]]:
+        taken = self._taken(frozen_trials)
         every = configurations(self.translation.space)
         return list(islice((params for params in every if identity(params) not in taken), most))
 
-    def _taken(self, forms: Forms | Iterator[Any]) -> set[Hashable]:
-        return {self._identity(form) for form in forms}
+    def _taken(self, frozen_trials: FrozenTrials | Iterator[Any]) -> set[Hashable]:
+        return {self._identity(frozen_trial) for frozen_trial in frozen_trials}
 
-    def _identity(self, form: Any) -> Hashable:
+    def _identity(self, frozen_trial: Any) -> Hashable:
         """Of the params of a trial, or of those that it claims; None if it has none yet."""
-        if form.number in self.known:
-            return self.known[form.number]
-        over = form.state.name in DONE
-        raw = form.params if over else form.user_attrs.get(CLAIM)
+        if frozen_trial.number in self.known:
+            return self.known[frozen_trial.number]
+        over = frozen_trial.state.name in DONE
+        raw = frozen_trial.params if over else frozen_trial.user_attrs.get(CLAIM)
         if raw is None:
             return None
         found = identity(self.translation.decode(raw))
         if over:
-            self.known[form.number] = found
+            self.known[frozen_trial.number] = found
         return found
 
 
-def _is_nameless(form: Any) -> bool:
-    return form.state.name == "RUNNING" and OWNER not in form.user_attrs and not form.params
+def _is_nameless(frozen_trial: Any) -> bool:
+    return frozen_trial.state.name == "RUNNING" and OWNER not in frozen_trial.user_attrs and not frozen_trial.params
 
 
 def _fail() -> Any:

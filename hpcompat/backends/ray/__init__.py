@@ -38,7 +38,7 @@ from hpcompat.backends.ray.nodes import capacity, known, node_died, resources_of
 from hpcompat.backends.ray.shipping import packed, root
 from hpcompat.backends.ray.trainable import names, trainable
 from hpcompat.backends.turns import turn
-from hpcompat.errors import BackendError, Fault
+from hpcompat.errors import BackendError, Issue
 from hpcompat.objectives import is_trainer
 from hpcompat.objectives.diary import read_notes
 from hpcompat.space.values import show
@@ -212,7 +212,7 @@ def _checked(plan: Plan) -> Plan:
     if ancestry & PAUSING or not getattr(pruner, "_hard_stop", True):
         reason = "it pauses trials and goes on from a checkpoint; a trial here is one training, from start to end"
         way_out = "use pruner='asha' or 'hyperband' (its asynchronous form), or a scheduler that stops trials"
-        raise BackendError(f"{type(pruner).__name__} cannot drive this search", [Fault("", reason, way_out)])
+        raise BackendError(f"{type(pruner).__name__} cannot drive this search", [Issue("", reason, way_out)])
     return replace(plan, sampler=sampler, pruner=pruner)
 
 

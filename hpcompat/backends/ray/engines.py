@@ -133,7 +133,7 @@ def _native_engine(plan: Plan) -> Engine:
     one = len(plan.directions) == 1
     mode = plan.directions[0][:3] if one else None
     kind = type(search_alg).__name__
-    space = domains(translation.form)
+    space = domains(translation.spec)
     if not search_alg.set_search_properties(names(1)[0] if one else None, mode, space):
         raise BackendError(f"{kind} has a space already: give it none, it gets that of the search")
     if plan.history and not one:  # add_evaluated_point of ray 2.60 hands Optuna a single value

@@ -95,10 +95,10 @@ class Group:
         address = ray.get(self.workers[0].meeting.remote())
         shipment = ray.put(self.shipment)
         plan = zip(self.workers, environments(self.places, address), strict=True)
-        faults = ray.get([worker.join.remote(environment, self.errand, shipment) for worker, environment in plan])
-        for fault in faults:
-            if fault is not None:
-                raise fault
+        issues = ray.get([worker.join.remote(environment, self.errand, shipment) for worker, environment in plan])
+        for issue in issues:
+            if issue is not None:
+                raise issue
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

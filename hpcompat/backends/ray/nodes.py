@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-from hpcompat.errors import BackendError, Fault
+from hpcompat.errors import BackendError, Issue
 
 
 class NodeLost(Exception):
@@ -34,16 +34,16 @@ def capacity(bundles: Iterable[Mapping[str, float]], own: bool) -> int:
     nodes: list[dict[str, float]] = [node["Resources"] for node in _nodes() if node["Alive"]]
     unfit = [bundle for bundle in bundles if not any(_times(bundle, node) for node in nodes)]
     if unfit:
-        faults = [
-            Fault(name, f"{amount:g} a trial, and there are {max(node.get(name, 0) for node in nodes):g}")
+        issues = [
+            Issue(name, f"{amount:g} a trial, and there are {max(node.get(name, 0) for node in nodes):g}")
             for bundle in unfit
             for name, amount in bundle.items()
             if not any(_times({name: amount}, node) for node in nodes)
         ]
         if own:
-            raise BackendError("resources_per_trial is more than this machine has", faults)
+            raise BackendError("resources_per_trial is more than this machine has", issues)
         waiting = "no node of the cluster has room for a trial, and the search waits for one that has"
-        warnings.warn(f"{waiting}: {'; '.join(map(str, faults))}", stacklevel=2)
+        warnings.warn(f"{waiting}: {'; '.join(map(str, issues))}", stacklevel=2)
     if len(bundles) == 1:  # a bundle lies on one node; how several lie is for Ray to say
         return max(1, sum(_times(bundles[0], node) for node in nodes))
     needed = {name: sum(bundle.get(name, 0) for bundle in bundles) for bundle in bundles for name in bundle}

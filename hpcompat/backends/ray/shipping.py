@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from hpcompat.backends import Evaluate
-from hpcompat.errors import BackendError, Fault
+from hpcompat.errors import BackendError, Issue
 from hpcompat.objectives import function_objective, is_trainer
 from hpcompat.objectives.arguments import applied
 from hpcompat.objectives.attempts import Setting
@@ -42,9 +42,9 @@ def packed(thing: Any, setting: Setting) -> bytes:
     try:
         return dumps((thing, away))
     except Exception as error:
-        faults = [Fault(name, reason, WAY_OUT) for name, reason in _unfit(thing, setting)]
+        issues = [Issue(name, reason, WAY_OUT) for name, reason in _unfit(thing, setting)]
         message = f"the objective cannot be sent to Ray's workers: {type(error).__name__}: {error}"
-        raise BackendError(message, faults) from error
+        raise BackendError(message, issues) from error
 
 
 def unpacked(
@@ -60,7 +60,7 @@ def unpacked(
         thing, setting = cloudpickle.loads(memoryview(shipment))
     except Exception as error:
         message = f"the objective cannot be made again in Ray's worker: {type(error).__name__}: {error}"
-        raise BackendError(message, [Fault("", "what it imports must be there on every node", WAY_OUT)]) from error
+        raise BackendError(message, [Issue("", "what it imports must be there on every node", WAY_OUT)]) from error
     objective: Any = trainer_objective if is_trainer(thing) else function_objective
     runs = Runs(setting.runs.search, diary, made, setting.runs.token)
     return objective(thing, adapted(replace(setting, runs=runs)))  # type: ignore[no-any-return]

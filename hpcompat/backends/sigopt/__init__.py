@@ -42,7 +42,7 @@ from hpcompat.backends.sigopt import joining
 from hpcompat.backends.sigopt.experiments import Experiment, NoSuggestion
 from hpcompat.backends.sigopt.lite import INSTALL, client, lite_connection, lite_driver
 from hpcompat.backends.sigopt.server import URL, server_connection
-from hpcompat.errors import BackendError, Fault, MissingBackendError, ParamsError, SearchError
+from hpcompat.errors import BackendError, Issue, MissingBackendError, ParamsError, SearchError
 from hpcompat.space.values import identity, show
 from hpcompat.translators import translate
 from hpcompat.trials import Trial
@@ -163,8 +163,8 @@ def _tell(experiment: Experiment, trial: Trial, suggestion: Any) -> None:
         experiment.tell(trial, suggestion)
     except SearchError as error:
         came = f"gave {show(trial.values)}" if trial.values else f"is {trial.state}: {trial.cause}"
-        lost = Fault(f"trial {trial.number}", f"{came} with {show(trial.params, 500)}", "the server was not told")
-        raise SearchError(error.message, [*error.faults, lost]) from error.__cause__
+        lost = Issue(f"trial {trial.number}", f"{came} with {show(trial.params, 500)}", "the server was not told")
+        raise SearchError(error.message, [*error.issues, lost]) from error.__cause__
 
 
 def _with_others(own: Sequence[Trial], experiment: Experiment) -> tuple[Trial, ...]:
@@ -176,14 +176,14 @@ def _with_others(own: Sequence[Trial], experiment: Experiment) -> tuple[Trial, .
 
 
 def _thawed(experiment: Experiment, observations: Sequence[Any], numbers: Iterator[int]) -> list[Trial]:
-    trials, faults = [], []
+    trials, issues = [], []
     for number, observation in zip(numbers, observations, strict=False):
         try:
             trials.append(experiment.thawed(observation, number))
         except ParamsError as error:
-            faults += [Fault(f"observation {observation.id}", str(fault)) for fault in error.faults]
-    if faults:
-        raise BackendError(f"experiment {experiment.id} holds observations of another space", faults)
+            issues += [Issue(f"observation {observation.id}", str(issue)) for issue in error.issues]
+    if issues:
+        raise BackendError(f"experiment {experiment.id} holds observations of another space", issues)
     return trials
 
 
@@ -195,8 +195,8 @@ def _connection(plan: Plan) -> tuple[Any, bool]:
     given = plan.options.get("connection")
     lite = _lite_driver(given) if given is not None else None
     on_server = lite is None and (given is not None or _driver(plan.options) == "server")
-    if faults := [*_option_faults(plan), *_place_faults(plan, on_server)]:
-        raise BackendError("the sigopt backend cannot do this", faults)
+    if issues := [*_option_issues(plan), *_place_issues(plan, on_server)]:
+        raise BackendError("the sigopt backend cannot do this", issues)
     if not on_server:
         return lite_connection(leg_seed(plan.seed, len(plan.history)), lite), False
     return given or server_connection(), True
@@ -226,26 +226,26 @@ def _lite_driver(given: Any) -> Any:
     return lite_driver(given)
 
 
-def _option_faults(plan: Plan) -> Iterator[Fault]:
+def _option_issues(plan: Plan) -> Iterator[Issue]:
     for name in plan.options:
         if name not in OPTIONS:
-            yield Fault(name, "unknown option", option_hint(name, OPTIONS))
+            yield Issue(name, "unknown option", option_hint(name, OPTIONS))
     if plan.options.get("driver", "lite") not in DRIVERS:
-        yield Fault("driver", f"there is no {plan.options['driver']!r}", known(plan.options["driver"], DRIVERS))
+        yield Issue("driver", f"there is no {plan.options['driver']!r}", known(plan.options["driver"], DRIVERS))
     if "connection" in plan.options and "driver" in plan.options:
-        yield Fault("driver", "connection= has one of its own", "give one or the other")
+        yield Issue("driver", "connection= has one of its own", "give one or the other")
     if not isinstance(plan.sampler, (str, type(None))):
-        yield Fault("sampler", f"{show(plan.sampler)} is no name, and SigOpt takes no sampler of another's")
+        yield Issue("sampler", f"{show(plan.sampler)} is no name, and SigOpt takes no sampler of another's")
     if not _is_name(name := plan.options.get("name", "hpcompat")):
         shown = f"{len(name)} characters" if isinstance(name, str) and len(name) > _LONGEST_NAME else show(name)
-        yield Fault("name", f"expected {_NAME}, got {shown}")
+        yield Issue("name", f"expected {_NAME}, got {shown}")
     metrics = plan.options.get("metrics")
     if metrics is not None and not (_are_names(metrics) and len(metrics) == len(plan.directions)):
         what = f"expected {len(plan.directions)} different names, of 1 to {_LONGEST_NAME} characters"
-        yield Fault("metrics", f"{what}, got {show(metrics)}", "give one for each direction, in that order")
+        yield Issue("metrics", f"{what}, got {show(metrics)}", "give one for each direction, in that order")
     if plan.pruner is not None:
         others = [backend.name for backend in BACKENDS.values() if backend.pruners]
-        yield Fault("pruner", "SigOpt has none", f"leave it out, or search with {' or '.join(others)}")
+        yield Issue("pruner", "SigOpt has none", f"leave it out, or search with {' or '.join(others)}")
 
 
 _NAME = f"a text of 1 to {_LONGEST_NAME} characters, none of them a control character"
@@ -264,28 +264,28 @@ def _is_id(experiment_id: Any) -> bool:
     return type(experiment_id) in (int, str) and bool(re.fullmatch(r"\w+", str(experiment_id)))
 
 
-def _place_faults(plan: Plan, on_server: bool) -> Iterator[Fault]:
+def _place_issues(plan: Plan, on_server: bool) -> Iterator[Issue]:
     options = plan.options
     if not on_server:
         for name in ON_SERVERS:
             if name in options:
-                yield Fault(name, "is for a server", f"SigOpt Lite has no such thing: leave it out, or set {URL}")
+                yield Issue(name, "is for a server", f"SigOpt Lite has no such thing: leave it out, or set {URL}")
         return
     if plan.seed is not None and plan.sampler != "grid":
-        yield Fault("seed", "a server draws as it likes", "leave it out, or give driver='lite'")
+        yield Issue("seed", "a server draws as it likes", "leave it out, or give driver='lite'")
     bandwidth = options.get("parallel_bandwidth", 1)
     if type(bandwidth) is not int or bandwidth < 1:
-        yield Fault("parallel_bandwidth", f"expected an int of at least 1, got {show(bandwidth)}")
+        yield Issue("parallel_bandwidth", f"expected an int of at least 1, got {show(bandwidth)}")
     project = options.get("project", "default")
     if not isinstance(project, str) or not _PROJECT.fullmatch(project):
         expected = "an id of 1 to 32 of the characters a-z, 0-9, '-', '_' and '.'"
-        yield Fault("project", f"expected {expected}, got {show(project)}")
+        yield Issue("project", f"expected {expected}, got {show(project)}")
     if "experiment_id" in options:
         experiment_id = options["experiment_id"]
         if not _is_id(experiment_id):
-            yield Fault("experiment_id", f"expected the id of an experiment, got {show(experiment_id)}")
+            yield Issue("experiment_id", f"expected the id of an experiment, got {show(experiment_id)}")
         for name in ("name", "project", "parallel_bandwidth"):
             if name in options:
-                yield Fault(name, "the experiment that experiment_id names has its own", "give one or the other")
+                yield Issue(name, "the experiment that experiment_id names has its own", "give one or the other")
         if plan.history:
-            yield Fault("history", "is for a new experiment, and this one is there already")
+            yield Issue("history", "is for a new experiment, and this one is there already")

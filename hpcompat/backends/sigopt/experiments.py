@@ -18,7 +18,7 @@ from typing import Any
 from hpcompat.backends import stored_text
 from hpcompat.backends.processes import ended, this_process
 from hpcompat.backends.sigopt.server import listed, steadily
-from hpcompat.errors import Fault
+from hpcompat.errors import Issue
 from hpcompat.notes import dump_notes, load_notes
 from hpcompat.space.values import identity
 from hpcompat.translators.translation import Passage, Translation
@@ -62,7 +62,7 @@ class Experiment:
     def _ask(self, call: Callable[[], Any], done: Callable[[], bool] = lambda: False) -> Any:
         if not self.on_server:
             return call()
-        hint = Fault("", f"what is finished is kept there: go on with experiment_id={self.id!r}")
+        hint = Issue("", f"what is finished is kept there: go on with experiment_id={self.id!r}")
         return steadily(call, done, hints=[hint])
 
     def suggest(self, params: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:

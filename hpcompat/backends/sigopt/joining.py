@@ -9,7 +9,7 @@ from typing import Any
 from hpcompat.backends import Plan
 from hpcompat.backends.sigopt.experiments import Experiment
 from hpcompat.backends.sigopt.server import HASTY, PAUSES, URL, ensure_project, steadily
-from hpcompat.errors import BackendError, Fault, SearchError
+from hpcompat.errors import BackendError, Issue, SearchError
 from hpcompat.objectives.scores import LABEL, is_same_metric
 from hpcompat.space.values import show
 from hpcompat.translators.translation import Translation
@@ -29,7 +29,7 @@ def created(connection: Any, plan: Plan, translation: Translation, on_server: bo
         "type": TYPES[plan.sampler],
         "metrics": [{"name": name, "objective": objective, "strategy": "optimize"} for name, objective in pairs],
         "observation_budget": plan.n_trials + len(plan.history),
-        **{key: entries for key, entries in translation.form.items() if entries},
+        **{key: entries for key, entries in translation.spec.items() if entries},
         **{key: plan.options[key] for key in ("project", "parallel_bandwidth") if key in plan.options},
     }
     if "project" in body:
@@ -51,15 +51,15 @@ def joined(connection: Any, plan: Plan, translation: Translation) -> Experiment:
     there = found.to_json()
     metrics = there.get("metrics") or ()
     names = _paired(metrics, plan.options, _stated(plan), plan.directions)
-    faults = [
-        *_closed_faults(there),
-        *_metric_faults(metrics, names, plan),
-        *_form_faults(there, translation.form),
+    issues = [
+        *_closed_issues(there),
+        *_metric_issues(metrics, names, plan),
+        *_spec_issues(there, translation.spec),
     ]
     if plan.sampler in ("bayes", "random") and there.get("type", "offline") != TYPES[plan.sampler]:
-        faults.append(Fault("sampler", f"is {plan.sampler!r}, and the experiment's type {there.get('type')!r}"))
-    if faults:
-        raise BackendError(f"experiment {name} is one of another search", faults)
+        issues.append(Issue("sampler", f"is {plan.sampler!r}, and the experiment's type {there.get('type')!r}"))
+    if issues:
+        raise BackendError(f"experiment {name} is one of another search", issues)
     experiment = Experiment(connection, str(found.id), translation, names or (), on_server=True)
     return replace(experiment, replayed=experiment.count() - len(experiment.observations()))
 
@@ -89,18 +89,18 @@ def _fetched(connection: Any, name: str) -> Any:
     except SearchError as error:
         if getattr(error.__cause__, "status_code", None) != 404:
             raise
-        hint = Fault("", f"give the id of one of its experiments, or set {URL} to the server that has it")
+        hint = Issue("", f"give the id of one of its experiments, or set {URL} to the server that has it")
         raise BackendError(f"there is no experiment {name!r} on the SigOpt server", [hint]) from error
 
 
-def _closed_faults(there: Mapping[str, Any]) -> Iterator[Fault]:
+def _closed_issues(there: Mapping[str, Any]) -> Iterator[Issue]:
     """Why the server would refuse every observation."""
     if there.get("state") == "deleted":
-        yield Fault("experiment_id", "it is deleted", "restore it, or leave out experiment_id")
+        yield Issue("experiment_id", "it is deleted", "restore it, or leave out experiment_id")
     if there.get("runs_only"):
-        yield Fault("experiment_id", "it takes runs alone, as an AIExperiment does", "leave it out")
+        yield Issue("experiment_id", "it takes runs alone, as an AIExperiment does", "leave it out")
     if there.get("tasks"):
-        yield Fault("tasks", "have no counterpart in a search", "leave out experiment_id")
+        yield Issue("tasks", "have no counterpart in a search", "leave out experiment_id")
 
 
 def _paired(
@@ -143,43 +143,43 @@ def _direction(metric: Metric) -> str:
     return metric.get("objective") or "maximize"
 
 
-def _metric_faults(metrics: Sequence[Metric], names: Sequence[Any] | None, plan: Plan) -> Iterator[Fault]:
+def _metric_issues(metrics: Sequence[Metric], names: Sequence[Any] | None, plan: Plan) -> Iterator[Issue]:
     others = [metric["name"] for metric in metrics if metric.get("strategy") not in (None, "optimize")]
     if others:
-        yield Fault("metrics", f"{', '.join(others)} would be left without a value")
+        yield Issue("metrics", f"{', '.join(others)} would be left without a value")
     metrics = [metric for metric in metrics if metric.get("name") not in others]
     there = {metric.get("name"): _direction(metric) for metric in metrics}
     stated = _stated(plan)
     if "metrics" in plan.options and stated and not all(map(is_same_metric, stated, plan.options["metrics"])):
         named = show(list(plan.options["metrics"]))
-        yield Fault("metrics", f"is {named}, and compute_objective {show(list(stated))}", "leave one of them out")
+        yield Issue("metrics", f"is {named}, and compute_objective {show(list(stated))}", "leave one of them out")
     if sorted(there.values()) != sorted(plan.directions):
-        yield Fault("direction", f"is {show(tuple(there.values()))} there, and {show(plan.directions)} here")
+        yield Issue("direction", f"is {show(tuple(there.values()))} there, and {show(plan.directions)} here")
     elif names is None:
         orders = f"metrics={show(list(there))} or {show(list(there)[::-1])}"
         expected = f"expected the order of {_listed(there)}: each is {next(iter(there.values()))}d"
-        yield Fault("metrics", expected, f"pass {orders}, in the order of the values")
+        yield Issue("metrics", expected, f"pass {orders}, in the order of the values")
     elif set(names) != set(there):
-        yield Fault("metrics", f"expected {_listed(there)}, got {_listed(names)}", "name those of the experiment")
+        yield Issue("metrics", f"expected {_listed(there)}, got {_listed(names)}", "name those of the experiment")
     else:
         for name, direction in zip(names, plan.directions, strict=True):
             if there[name] != direction:
-                yield Fault("direction", f"{name!r} is {there[name]}d there, and {direction}d here")
+                yield Issue("direction", f"{name!r} is {there[name]}d there, and {direction}d here")
 
 
 def _listed(names: Iterable[Any]) -> str:
     return " and ".join(map(repr, names))
 
 
-def _form_faults(there: Mapping[str, Any], form: Mapping[str, Any]) -> Iterator[Fault]:
+def _spec_issues(there: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[Issue]:
     for key, canonical in (("parameters", _parameter), ("conditionals", _conditional)):
         theirs = {entry["name"]: canonical(entry) for entry in there.get(key) or ()}
-        ours = {entry["name"]: canonical(entry) for entry in form[key]}
+        ours = {entry["name"]: canonical(entry) for entry in spec[key]}
         for name in sorted(theirs.keys() | ours.keys()):
             if theirs.get(name) != ours.get(name):
-                yield Fault(name, f"is {_shown(theirs, name)} there, and {_shown(ours, name)} here")
+                yield Issue(name, f"is {_shown(theirs, name)} there, and {_shown(ours, name)} here")
     if there.get("linear_constraints"):
-        yield Fault("linear_constraints", "have no counterpart in the space")
+        yield Issue("linear_constraints", "have no counterpart in the space")
 
 
 def _shown(entries: Mapping[str, Any], name: str) -> str:

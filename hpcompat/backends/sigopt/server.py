@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from hpcompat.backends.sigopt.lite import CLIENT, client
-from hpcompat.errors import BackendError, Fault, MissingBackendError, SearchError
+from hpcompat.errors import BackendError, Issue, MissingBackendError, SearchError
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ TIMEOUT = 60.0
 HASTY = 2
 """How many of the pauses are made before the first trial, when the address may just be wrong."""
 
-TOKEN_HINT = Fault(TOKEN, "expected the API token of a client (team)", "the token of a user's session names none")
+TOKEN_HINT = Issue(TOKEN, "expected the API token of a client (team)", "the token of a user's session names none")
 
 
 def server_connection() -> Any:
@@ -33,7 +33,7 @@ def server_connection() -> Any:
     except ImportError as error:
         raise MissingBackendError(f"SigOpt's client is not installed ({error}): {CLIENT}") from error
     if not os.environ.get(URL):
-        way_out = Fault("", f"set {URL} to the address of yours, or leave out driver='server'")
+        way_out = Issue("", f"set {URL} to the address of yours, or leave out driver='server'")
         raise BackendError("no SigOpt server is named, and api.sigopt.com is no more", [way_out])
     try:
         connection = connection_to()
@@ -91,9 +91,9 @@ def steadily(
     done: Callable[[], bool] = lambda: False,
     *,
     pauses: Sequence[float] | None = None,
-    hints: Iterable[Fault] = (),
+    hints: Iterable[Issue] = (),
 ) -> T | Any:
-    """What `call` returns; it is repeated where the server cannot be reached, or is itself at fault.
+    """What `call` returns; it is repeated where the server cannot be reached, or is itself at issue.
 
     `done`: whether a call without an answer was carried out all the same; then it is not repeated,
     and None is returned. Raises `SearchError`, with `hints`, for what the server refuses, and after

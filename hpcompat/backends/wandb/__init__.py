@@ -31,7 +31,7 @@ from hpcompat.backends.wandb.engine import violations
 from hpcompat.backends.wandb.runs import METRIC, Source, alone, conducted, record
 from hpcompat.backends.wandb.server import goal, logged_in, on_server
 from hpcompat.backends.wandb.sharing import Shared
-from hpcompat.errors import BackendError, Fault, SearchError
+from hpcompat.errors import BackendError, Issue, SearchError
 from hpcompat.space.values import show
 from hpcompat.trials import Trial
 
@@ -157,7 +157,7 @@ def _check(plan: Plan) -> None:
     if not isinstance(plan.sampler, (str, type(None))):
         raise BackendError(f"W&B has no samplers but its own, and {show(plan.sampler)} is none: give a name")
     if len(plan.directions) > 1 and plan.sampler in (None, "bayes") and "sweep_id" not in options:
-        hint = Fault("sampler", "'random' and 'grid' take several")
+        hint = Issue("sampler", "'random' and 'grid' take several")
         raise BackendError("W&B's 'bayes', the default, has one objective", [hint])
     for name, other in (("sweep_id", "embedded"), ("mode", "server")):
         if name in options and (options.get("driver") == other or {"sweep_id", "mode"} <= options.keys()):
@@ -169,12 +169,12 @@ def _check(plan: Plan) -> None:
 
 def _check_pruner(pruner: Any) -> None:
     if not isinstance(pruner, (str, Mapping, type(None))):
-        hint = Fault("", "give 'hyperband', or an early_terminate: {'type': 'hyperband', 'min_iter': 3}")
+        hint = Issue("", "give 'hyperband', or an early_terminate: {'type': 'hyperband', 'min_iter': 3}")
         raise BackendError(f"{show(pruner)} is no pruner of W&B's", [hint])
     if isinstance(pruner, Mapping):
         whole = {"method": "random", "parameters": {"x": {"value": 1}}, "early_terminate": dict(pruner)}
         if found := violations(whole):
-            raise BackendError(f"{show(pruner)} is no early_terminate", [Fault("pruner", each) for each in found])
+            raise BackendError(f"{show(pruner)} is no early_terminate", [Issue("pruner", each) for each in found])
 
 
 def _check_server(plan: Plan) -> None:
@@ -184,4 +184,4 @@ def _check_server(plan: Plan) -> None:
         ("history", "W&B's server learns from the runs of the sweep alone"),
     ):
         if getattr(plan, name) not in (None, ()):
-            raise BackendError(f"{name}: {reason}", [Fault("", "leave it out, or pass driver='embedded'")])
+            raise BackendError(f"{name}: {reason}", [Issue("", "leave it out, or pass driver='embedded'")])

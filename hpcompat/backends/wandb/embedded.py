@@ -53,7 +53,7 @@ def embedded(plan: Plan, sweep: dict[str, Any]) -> Iterator[Source]:
         run = opened(mode=mode, id=f"{group}-{number}", name=name, group=group, config=params, **init)
         return Offer(params, run, engine.stops if plan.pruner else _never, METRIC)
 
-    yield Source(offer, engine.tell, metrics(len(plan.directions)), translation.form, group)
+    yield Source(offer, engine.tell, metrics(len(plan.directions)), translation.spec, group)
 
 
 def _never(reports: object) -> bool:

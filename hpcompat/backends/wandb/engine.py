@@ -43,10 +43,10 @@ class SweepEngine:
 
     def __init__(self, translation: Translation, seed: int | None = None) -> None:
         self._translation = translation
-        self._parameters = dict(_leaves(translation.form["parameters"]))
+        self._parameters = dict(_leaves(translation.spec["parameters"]))
         # the engine goes through nested parameters wrongly: an exhausted grid of them begins again
         flat = {".".join(path): parameter for path, parameter in self._parameters.items()}
-        self._sweep = {**translation.form, "parameters": flat}
+        self._sweep = {**translation.spec, "parameters": flat}
         self._runs: list[SweepRun] = []
         self._curves: list[SweepRun] = []
         self._generators = Generators(seed)

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from hpcompat.backends import Plan
-from hpcompat.errors import BackendError, Fault, HpcompatError, ParamsError, SearchError
+from hpcompat.errors import BackendError, HpcompatError, Issue, ParamsError, SearchError
 from hpcompat.notes import load_notes
 from hpcompat.objectives import is_trainer
 from hpcompat.objectives.checks import deciding_metric
@@ -34,13 +34,13 @@ def joined(plan: Plan, sweep_id: str, project: str | None = None, entity: str | 
     """
     path, sweep = fetched(sweep_id, project, entity)
     config = sweep.config
-    faults = list(_faults(plan, config))
-    if not faults:
+    issues = list(_issues(plan, config))
+    if not issues:
         options = {name: config[name] for name in ("method", "metric", "early_terminate") if name in config}
         translation = translate(plan.space, "wandb", encode=True, **options)
-        faults = list(_space_faults(translation, config))
-    if faults:
-        raise BackendError(f"the sweep {path!r} is not that of this search", faults)
+        issues = list(_space_issues(translation, config))
+    if issues:
+        raise BackendError(f"the sweep {path!r} is not that of this search", issues)
     return sweep, translation
 
 
@@ -53,27 +53,27 @@ def fetched(sweep_id: str, project: str | None = None, entity: str | None = None
     try:
         return path, wandb.Api().sweep(path)  # type: ignore[no-untyped-call]
     except (wandb.Error, ValueError) as error:
-        hint = Fault("", "give sweep_id='entity/project/id', or project= and entity= with it")
+        hint = Issue("", "give sweep_id='entity/project/id', or project= and entity= with it")
         raise SearchError(f"W&B has no sweep {path!r}: {error}", [hint]) from error
 
 
-def _faults(plan: Plan, config: Mapping[str, Any]) -> Iterator[Fault]:
+def _issues(plan: Plan, config: Mapping[str, Any]) -> Iterator[Issue]:
     method, metric = config.get("method"), config.get("metric") or {}
     if method not in METHODS:
-        yield Fault("sampler", f"the sweep's method is {method!r}", f"a search joins {', '.join(METHODS)}")
+        yield Issue("sampler", f"the sweep's method is {method!r}", f"a search joins {', '.join(METHODS)}")
     elif plan.sampler not in (None, method):
-        yield Fault("sampler", f"is {plan.sampler!r}, and the sweep's method {method!r}", "leave it out")
+        yield Issue("sampler", f"is {plan.sampler!r}, and the sweep's method {method!r}", "leave it out")
     if plan.pruner is not None:
-        yield Fault("pruner", "the sweep has its own early_terminate, or none", "leave it out")
+        yield Issue("pruner", "the sweep has its own early_terminate, or none", "leave it out")
     goal = metric.get("goal", "minimize")
     if len(plan.directions) > 1 and metric:
-        yield Fault("direction", f"there are {len(plan.directions)}, and the sweep has one metric")
+        yield Issue("direction", f"there are {len(plan.directions)}, and the sweep has one metric")
     elif metric and goal != plan.directions[0]:
-        yield Fault("direction", f"is {plan.directions[0]!r}, and the sweep's goal {goal!r}")
+        yield Issue("direction", f"is {plan.directions[0]!r}, and the sweep's goal {goal!r}")
     decided, name = _decided_metric(plan), metric.get("name", LABEL)
     if decided and name != LABEL and not is_same_metric(decided, name):
         hint = f"use compute_objective={name!r}, or join a sweep of {decided!r}"
-        yield Fault("compute_objective", f"is {decided!r}, and the sweep's metric {name!r}", hint)
+        yield Issue("compute_objective", f"is {decided!r}, and the sweep's metric {name!r}", hint)
 
 
 def _decided_metric(plan: Plan) -> str | None:
@@ -85,17 +85,17 @@ def _decided_metric(plan: Plan) -> str | None:
     return deciding_metric(trainer) if is_trainer(trainer) else None
 
 
-def _space_faults(translation: Translation, config: Mapping[str, Any]) -> Iterator[Fault]:
+def _space_issues(translation: Translation, config: Mapping[str, Any]) -> Iterator[Issue]:
     space: SearchSpace = translation.space
     encoded = [level.name for level in translation.levels if level.level == "encoded"]
     if encoded and not _describes(config.get("description"), space):
         names = ", ".join(encoded)
-        yield Fault(names, "the sweep does not say what its values stand for", "join one that a search of this made")
-    ours, theirs = from_wandb(translation.form), from_wandb(config)
+        yield Issue(names, "the sweep does not say what its values stand for", "join one that a search of this made")
+    ours, theirs = from_wandb(translation.spec), from_wandb(config)
     if ours != theirs:
         for name in sorted({*ours, *theirs}):
             if ours.get(name) != theirs.get(name):
-                yield Fault(name, f"is {theirs.get(name)!r} in the sweep, and {ours.get(name)!r} here")
+                yield Issue(name, f"is {theirs.get(name)!r} in the sweep, and {ours.get(name)!r} here")
 
 
 def _describes(description: Any, space: SearchSpace) -> bool:
@@ -119,7 +119,7 @@ def trials_of(runs: Iterable[Any], translation: Translation, names: Sequence[str
                 trials[run.id] = _trial(run, len(trials), translation, names)
             except ParamsError as error:
                 if run.state == "finished":
-                    raise BackendError(f"run {run.id!r} of the sweep is of another space", error.faults) from error
+                    raise BackendError(f"run {run.id!r} of the sweep is of another space", error.issues) from error
                 # one that ended before it had params is no trial
     return trials
 

@@ -18,7 +18,7 @@ from hpcompat.backends import Evaluate, Suggestion, stored_text
 from hpcompat.backends.private import private_directory
 from hpcompat.backends.wandb.joining import NOTES
 from hpcompat.backends.wandb.sharing import Shared
-from hpcompat.errors import BackendError, Fault, SearchError
+from hpcompat.errors import BackendError, Issue, SearchError
 from hpcompat.notes import dump_notes
 from hpcompat.objectives.directories import writable
 from hpcompat.trials import FAILED, Trial
@@ -98,11 +98,11 @@ def record(run: Any, trial: Trial, names: Sequence[str]) -> None:
         run.summary.update({"state": trial.state, **error, **({NOTES: notes} if notes else {})})
         run.finish(exit_code=int(trial.state == FAILED))
     except OSError as error:
-        hint = Fault("", "what is finished is in the journal: see to it, then go on with resume=True")
+        hint = Issue("", "what is finished is in the journal: see to it, then go on with resume=True")
         raise SearchError(f"the run {run.id!r} of W&B cannot be written: {error.strerror}", [hint]) from error
 
 
-def opened(hints: Sequence[Fault] = (), **arguments: Any) -> Any:
+def opened(hints: Sequence[Issue] = (), **arguments: Any) -> Any:
     """`wandb.init`. Raises `SearchError` for what it refuses: every trial would fail alike."""
     import wandb
 
@@ -124,7 +124,7 @@ def served() -> None:
 
 
 @contextmanager
-def _refusals(call: str, hints: Sequence[Fault] = ()) -> Iterator[None]:
+def _refusals(call: str, hints: Sequence[Issue] = ()) -> Iterator[None]:
     import wandb
 
     try:
@@ -161,7 +161,7 @@ def alone(output_dir: str | None) -> Iterator[None]:
     import wandb
 
     if wandb.run is not None:
-        hint = Fault("", "call wandb.finish() before you search")
+        hint = Issue("", "call wandb.finish() before you search")
         raise BackendError(f"the run {wandb.run.id!r} of W&B is open, and each trial has one of its own", [hint])
     before = _environment()
     before.pop("WANDB_SERVICE", None)  # the address of wandb's process, which is about to end

@@ -15,7 +15,7 @@ from hpcompat.backends.wandb.agent import Fetcher
 from hpcompat.backends.wandb.joining import SURPLUS, fetched, joined
 from hpcompat.backends.wandb.runs import Offer, Source, metrics, opened, record, served
 from hpcompat.backends.wandb.sharing import Shared, asked, meet
-from hpcompat.errors import Fault, SearchError
+from hpcompat.errors import Issue, SearchError
 from hpcompat.space.values import identity
 from hpcompat.translators import Translation, translate
 from hpcompat.trials import Trial
@@ -23,7 +23,7 @@ from hpcompat.trials import Trial
 _PATIENCE = 300.0
 """Seconds that a run may take to tell W&B of its end."""
 _SURPLUS = Trial(0, {}, state=SURPLUS)
-_EMBEDDED = Fault("", "or search without a server: driver='embedded'")
+_EMBEDDED = Issue("", "or search without a server: driver='embedded'")
 
 
 def logged_in() -> bool:
@@ -33,7 +33,7 @@ def logged_in() -> bool:
     try:
         return wandb.login(prompt=False, verify=False)
     except wandb.Error as error:
-        raise SearchError(f"the login at W&B is faulty: {error}", [_EMBEDDED]) from error
+        raise SearchError(f"the login at W&B failed: {error}", [_EMBEDDED]) from error
     finally:
         wandb.teardown()  # what it has read of its environment is not yet what it is to be
 
@@ -48,16 +48,16 @@ def on_server(plan: Plan, sweep: Mapping[str, Any]) -> Iterator[Source]:
     else:
         translation = translate(plan.space, "wandb", encode=True, **sweep)
         found = _created(translation, _cap(plan, translation), **place)
-    form = translation.form
-    names = (form["metric"]["name"],) if "metric" in form else metrics(len(plan.directions))
+    spec = translation.spec
+    names = (spec["metric"]["name"],) if "metric" in spec else metrics(len(plan.directions))
     shared = Shared(f"{found.entity}/{found.project}/{found.id}", translation, names, plan.n_trials)
     before = shared.trials()
     if "sweep_id" in plan.options and shared.wants():
         shared.lift_cap()
     seen = {identity(trial.params): trial for trial in before.values()}
     waits_until = None if plan.timeout is None else time.monotonic() + plan.timeout
-    exhaustive = form["method"] == "grid"
-    reported = names[0] if "early_terminate" in form else "reported"
+    exhaustive = spec["method"] == "grid"
+    reported = names[0] if "early_terminate" in spec else "reported"
     fetchers = [Fetcher(shared.path, shared.is_paused)]
 
     def offer(number: int) -> Offer | None:
@@ -65,7 +65,7 @@ def on_server(plan: Plan, sweep: Mapping[str, Any]) -> Iterator[Source]:
             try:
                 job = fetchers[-1].fetch(waits_until)
             except SearchError as error:
-                raise SearchError(error.message, {*error.faults, shared.way_on}) from error
+                raise SearchError(error.message, {*error.issues, shared.way_on}) from error
             if job is None:
                 late = waits_until is not None and time.monotonic() > waits_until
                 if late or not (shared.wants() and shared.lift_cap()):
@@ -90,7 +90,7 @@ def on_server(plan: Plan, sweep: Mapping[str, Any]) -> Iterator[Source]:
         seen[identity(trial.params)] = trial
 
     try:
-        yield Source(offer, tell, names, form, found.id, found.url, before, shared)
+        yield Source(offer, tell, names, spec, found.id, found.url, before, shared)
     finally:
         fetchers[-1].close()
 
@@ -121,13 +121,13 @@ def _verify_login() -> None:
             return
     except wandb.Error as error:
         raise SearchError(f"W&B cannot be reached, or refuses the key: {error}", [_EMBEDDED]) from error
-    raise SearchError("W&B needs a key", [Fault("", "call wandb.login(), or set WANDB_API_KEY"), _EMBEDDED])
+    raise SearchError("W&B needs a key", [Issue("", "call wandb.login(), or set WANDB_API_KEY"), _EMBEDDED])
 
 
 def _cap(plan: Plan, translation: Translation) -> dict[str, int]:
     """What bounds all agents of the sweep, whoever starts them; a grid may hold some configurations twice."""
     conditional = any(leaf.when for leaf in plan.space.leaves)
-    return {} if translation.form["method"] == "grid" and conditional else {"run_cap": plan.n_trials}
+    return {} if translation.spec["method"] == "grid" and conditional else {"run_cap": plan.n_trials}
 
 
 def _created(
@@ -135,7 +135,7 @@ def _created(
 ) -> Any:
     import wandb
 
-    sweep = {**translation.form, **cap}
+    sweep = {**translation.spec, **cap}
     if any(level.level == "encoded" for level in translation.levels):
         # who joins has to know what the values stand for
         sweep["description"] = json.dumps(translation.space.to_dict())

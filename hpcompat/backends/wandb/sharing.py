@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from hpcompat.backends.wandb.joining import SURPLUS, has_ended, trials_of
-from hpcompat.errors import Fault, ParamsError, SearchError
+from hpcompat.errors import Issue, ParamsError, SearchError
 from hpcompat.translators import Translation
 from hpcompat.trials import Trial
 
@@ -57,9 +57,9 @@ class Shared:
         return bool(self.found().state == "PAUSED")
 
     @property
-    def way_on(self) -> Fault:
+    def way_on(self) -> Issue:
         """How to go on with it."""
-        return Fault("", f"what is finished is kept there: go on with sweep_id={self.path!r}")
+        return Issue("", f"what is finished is kept there: go on with sweep_id={self.path!r}")
 
     def trials(self) -> dict[str, Trial]:
         """The trials that have ended, by the id of their run."""
@@ -105,7 +105,7 @@ class Shared:
             changed = {**found.config, "run_cap": needed}
             _upsert_sweep(wandb.Api(), changed, obj_id=found._attrs["id"], project=project, entity=entity)
         except (wandb.Error, ValueError) as error:
-            hint = Fault("", "raise it in W&B, and search again")
+            hint = Issue("", "raise it in W&B, and search again")
             raise SearchError(f"the sweep's run_cap stays: {error}", [hint, self.way_on]) from error
         return True
 
@@ -119,7 +119,7 @@ class Shared:
         raise AssertionError  # the last pause is None
 
 
-def asked(call: Callable[[], T], hints: Sequence[Fault] = ()) -> T:
+def asked(call: Callable[[], T], hints: Sequence[Issue] = ()) -> T:
     """What W&B answers; its client asks again by itself, but not where an answer breaks off.
 
     Raises `SearchError`, with `hints`, for the last failure.

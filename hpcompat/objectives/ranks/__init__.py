@@ -32,7 +32,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hpcompat.errors import BackendError, Fault
+from hpcompat.errors import BackendError, Issue
 from hpcompat.objectives.ranks.crew import Crew
 from hpcompat.objectives.ranks.group import connected, size
 from hpcompat.objectives.ranks.together import Alone, Together
@@ -63,7 +63,7 @@ def joined(backend: str, termination: Any = None) -> Iterator[Alone]:
     Raises `BackendError` for a backend whose trials run in processes of its own.
     """
     if backend == "ray" and size() > 1:
-        hint = Fault("", "start one process, and let Ray give each trial its workers; or choose another backend")
+        hint = Issue("", "start one process, and let Ray give each trial its workers; or choose another backend")
         raise BackendError(f"the ray backend cannot search from {size()} ranks of a launcher", [hint])
     with crew() as ranks:
         if ranks is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from hpcompat.backends import Evaluate, Suggestion
 from hpcompat.backends.processes import ended, this_process
-from hpcompat.errors import Fault, HpcompatError, SearchError
+from hpcompat.errors import HpcompatError, Issue, SearchError
 from hpcompat.objectives.attempts import Setting, described
 from hpcompat.objectives.ranks.course import Course, Elsewhere, End, Stand, cause_of
 from hpcompat.objectives.ranks.group import Group
@@ -263,7 +263,7 @@ class Crew:
     def failure(self) -> SearchError:
         """What ends a search whose ranks cannot go on together."""
         cause = str(self.broken).split("\n", 1)[0]
-        return SearchError("the ranks are out of step, and no trial can follow", [Fault("", cause), Fault("", RESUME)])
+        return SearchError("the ranks are out of step, and no trial can follow", [Issue("", cause), Issue("", RESUME)])
 
     def require_whole(self) -> None:
         """Raise `SearchError` if the ranks cannot go on together."""
@@ -278,5 +278,5 @@ class Crew:
 
 def _in_time(end: float, rank: int) -> None:
     if time.monotonic() > end:
-        hint = Fault("", "call search on every rank that the launcher has started")
+        hint = Issue("", "call search on every rank that the launcher has started")
         raise SearchError(f"rank {rank} has not called search in {JOIN_S:.0f} s", [hint])

@@ -9,7 +9,7 @@ import sys
 from itertools import count
 from typing import Any
 
-from hpcompat.errors import Fault, SearchError
+from hpcompat.errors import Issue, SearchError
 from hpcompat.objectives.ranks.line import Line
 
 LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -41,7 +41,7 @@ def connected() -> tuple[Line, Group]:
         shared: Any = torch.distributed.distributed_c10d._get_default_store()
         store = stores.PrefixStore(f"hpcompat/{next(_uses)}", shared.clone())
     except (RuntimeError, ValueError) as error:
-        hint = Fault("", "every rank that the launcher names has to run, and to reach MASTER_ADDR at MASTER_PORT")
+        hint = Issue("", "every rank that the launcher names has to run, and to reach MASTER_ADDR at MASTER_PORT")
         raise SearchError(f"the ranks of the process group do not meet: {error}", [hint]) from error
     atexit.unregister(_taken_down)  # once is enough
     atexit.register(_taken_down)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent import futures
 from typing import Any
 
-from hpcompat.errors import Fault, SearchError
+from hpcompat.errors import Issue, SearchError
 
 RESUME = "start it again with resume=True: what is finished is in the journal"
 _SHORTEST, _LONGEST = 0.001, 0.05
@@ -28,7 +28,7 @@ class Unreachable(SearchError):
 def unreachable(said: str) -> Unreachable:
     """The error that names who holds it."""
     reason = f"rank 0: the store of the process group, which it or its launcher holds, {said}"
-    return Unreachable("the ranks cannot reach each other", [Fault("", reason), Fault("", RESUME)])
+    return Unreachable("the ranks cannot reach each other", [Issue("", reason), Issue("", RESUME)])
 
 
 class Line:

@@ -64,8 +64,8 @@ class Lookout(threading.Thread):
             try:
                 self._look()
             except Unreachable as error:
-                self.crew.broken = self.crew.broken or error.faults[0].reason
-            except Exception as error:  # a fault of our own must not leave the rank without one
+                self.crew.broken = self.crew.broken or error.issues[0].message
+            except Exception as error:  # an error of our own must not leave the rank without one
                 self.crew.fall_apart(f"rank {self.line.rank}: its lookout raised {cause(error)}")
             course = self.crew.course
             if self.crew.broken is not None and course is not None and course is not self._freed:
@@ -80,7 +80,7 @@ class Lookout(threading.Thread):
                     self.crew.fall_apart(f"rank {rank}: its process has ended ({self._where(rank)})")
         except Unreachable as error:
             if not self.crew.others_end:
-                self.crew.broken = self.crew.broken or error.faults[0].reason
+                self.crew.broken = self.crew.broken or error.issues[0].message
         return self.crew.broken is not None
 
     def _ends(self, rank: int) -> tuple[str, str]:

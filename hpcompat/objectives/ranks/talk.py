@@ -55,10 +55,10 @@ class Talk:
         self.course.ready = True
         self.put(self.course.key("ready", self.crew.rank), None)
         for rank in self.crew.line.others:
-            fault = self.crew.line.get(self.course.key("ready", rank), self.crew.require_together)
-            if fault is not None:
+            issue = self.crew.line.get(self.course.key("ready", rank), self.crew.require_together)
+            if issue is not None:
                 self.course.echoed = True
-                raise Elsewhere(f"rank {rank}: {fault}")
+                raise Elsewhere(f"rank {rank}: {issue}")
 
     def _stepped(self) -> None:
         self.course.steps += 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hpcompat.errors import Fault, HpcompatError, TranslationError
+from hpcompat.errors import HpcompatError, Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant
 from hpcompat.space.values import identity, show
@@ -82,7 +82,7 @@ def space_of(function: Callable[[Any], Any], *, runs: int = 20_000, seed: int = 
     except InexpressibleError as error:
         name = getattr(function, "__name__", "")
         way_out = AS_IT_IS.format(hp_space=name if name.isidentifier() else "hp_space")
-        raise TranslationError(error.message, [*error.faults, Fault("", way_out)]) from error.__cause__
+        raise TranslationError(error.message, [*error.issues, Issue("", way_out)]) from error.__cause__
 
 
 def takes_no_trial(function: Callable[..., Any]) -> bool:
@@ -173,7 +173,7 @@ def _assembled(found: Exploration, places: Mapping[str, Path]) -> SearchSpace:
     try:
         return SearchSpace(entries)
     except HpcompatError as error:
-        raise TranslationError(MESSAGE, error.faults) from None
+        raise TranslationError(MESSAGE, error.issues) from None
 
 
 def _image(parameter: Any, values: Mapping[Any, Any]) -> Categorical:

@@ -93,7 +93,7 @@ class _Trial:
         self._handed: dict[str, Any] = {}
         self._looks: dict[str, dict[Look, None]] = {}
         self._calls = 0
-        self._fault: TranslationError | None = None
+        self._issue: TranslationError | None = None
 
     @property
     def params(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class _Trial:
         raise AttributeError(f"the trial has no {name!r}")
 
     def _stop(self, error: TranslationError) -> NoReturn:
-        self._fault = self._fault or error
+        self._issue = self._issue or error
         raise _Refusal
 
     def _suggest(self, call: str, name: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -143,11 +143,11 @@ class _Trial:
             self._see_no_draw_in(name, (*args, *kwargs.values()))
         try:
             parameter = self._read(call, args, kwargs)
-            faults = parameter.faults
+            issues = parameter.issues
         except TranslationError as error:
-            faults = error.faults
-        if faults:
-            self._stop(TranslationError(MESSAGE, [fault._replace(where=name) for fault in faults]))
+            issues = error.issues
+        if issues:
+            self._stop(TranslationError(MESSAGE, [issue._replace(path=name) for issue in issues]))
         known = self._parameters.setdefault(name, parameter)
         if known is not parameter and known != parameter:
             self._stop(two_ranges(name, known, parameter))
@@ -191,13 +191,13 @@ def call(function: Callable[[Any], Any], number: int, choose: Choose, read: Read
     except (KeyboardInterrupt, TranslationError):
         raise
     except BaseException as error:
-        if trial._fault:
-            raise trial._fault from None
+        if trial._issue:
+            raise trial._issue from None
         if watching:  # it may be what it was given
             raise UnwatchableError from error
         raise _raised(error, trial._values) from error
-    if trial._fault:  # the function caught it
-        raise trial._fault
+    if trial._issue:  # the function caught it
+        raise trial._issue
     entries = frozenset[Entry](trial._values) | frozenset(returned or ())
     return Run(trial._parameters, trial._values, trial._looks, returned, entries)
 

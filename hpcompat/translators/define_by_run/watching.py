@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hpcompat.errors import Fault, TranslationError
+from hpcompat.errors import Issue, TranslationError
 from hpcompat.space.values import is_scalar, show
 from hpcompat.translators.reading import MOST_CHOICES
 
@@ -110,12 +110,12 @@ def draws_in(value: Any) -> Iterator[str]:
 
 def refuse(where: str, reason: str, hint: str) -> TranslationError:
     """The error of a function that cannot be read."""
-    return TranslationError(MESSAGE, [Fault(where, reason, hint)])
+    return TranslationError(MESSAGE, [Issue(where, reason, hint)])
 
 
 def inexpressible(where: str, reason: str, hint: str) -> TranslationError:
     """The error of a function that can be searched as it is, but has no space that could be written down."""
-    return InexpressibleError(MESSAGE, [Fault(where, reason, hint)])
+    return InexpressibleError(MESSAGE, [Issue(where, reason, hint)])
 
 
 def brief(value: Any) -> str:

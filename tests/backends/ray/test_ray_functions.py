@@ -131,8 +131,8 @@ def fail(kind):
 
 
 def test_sys_exit_ends_the_trial_and_not_its_process(ours):
-    faults = {1: lambda: fail(SystemExit(3)), 2: lambda: None}
-    result = ours(lambda trial: faults.get(trial.number, os.getpid)(), X, n_trials=4)
+    issues = {1: lambda: fail(SystemExit(3)), 2: lambda: None}
+    result = ours(lambda trial: issues.get(trial.number, os.getpid)(), X, n_trials=4)
     assert [trial.cause for trial in result.trials] == [
         None,
         "SystemExit: 3",
@@ -194,7 +194,7 @@ def test_an_objective_that_cannot_be_sent_is_refused_by_name(ours):
     lock = threading.Lock()
     with pytest.raises(hp.BackendError, match="cannot be sent") as refusal:
         ours(lambda trial: lock and 1.0, X, n_trials=1)
-    assert [fault.where for fault in refusal.value.faults] == ["trainer"]
+    assert [issue.path for issue in refusal.value.issues] == ["trainer"]
 
 
 def test_a_grid_is_every_configuration_once(ours):

@@ -1,4 +1,4 @@
-"""A search over a real Trainer on Ray; and the faults of transformers' own Ray search, each impossible here.
+"""A search over a real Trainer on Ray; and the issues of transformers' own Ray search, each impossible here.
 
 Few searches, each of which shows several things: a worker process takes seconds to import transformers.
 An assertion about `theirs` that fails is good news: transformers has mended it.

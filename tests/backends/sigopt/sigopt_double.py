@@ -1,6 +1,6 @@
 """A SigOpt server on the loopback interface: SigOpt's REST routes and rules, its decisions from SigOpt Lite.
 
-The real client speaks HTTP to it. `requests` tells what was asked; `faults` makes it fail. What it accepts, answers
+The real client speaks HTTP to it. `requests` tells what was asked; `issues` makes it fail. What it accepts, answers
 and adds is that of https://github.com/sigopt/sigopt-server at 9b96312 (February 2025), whose files the comments name.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from sigopt.exception import SigOptException
-from sigopt_rules import experiment_faults, observation_faults, suggestion_faults
+from sigopt_rules import experiment_issues, observation_issues, suggestion_issues
 
 from hpcompat.backends.sigopt.lite import lite_connection
 
@@ -43,7 +43,7 @@ class Refused(Exception):
 
 
 @dataclass
-class Fault:
+class Issue:
     """What befalls the next requests of that method and end of the path.
 
     `status` None: the connection is cut without an answer; "half": in the middle of it; "hang": there is
@@ -67,7 +67,7 @@ class Double:
     suggestions: dict[str, dict[str, Json]] = field(default_factory=dict)
     observations: dict[str, list[Json]] = field(default_factory=dict)
     requests: list[tuple[str, str, Json]] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     ended: threading.Event = field(default_factory=threading.Event)
     last_id: int = 100
@@ -85,15 +85,15 @@ class Double:
             self.requests.append((method, path, body))
             if client is None:
                 _refuse_session(method, path)
-            fault = next((each for each in self.faults if each.method == method and path.endswith(each.end)), None)
-            if fault is None:
+            issue = next((each for each in self.issues if each.method == method and path.endswith(each.end)), None)
+            if issue is None:
                 return self._route(method, path)(query, body) if client else _token_of_session()
-            fault.times -= 1
-            if not fault.times:
-                self.faults.remove(fault)
-            if fault.late:
+            issue.times -= 1
+            if not issue.times:
+                self.issues.remove(issue)
+            if issue.late:
                 self._route(method, path)(query, body)
-            raise Refused(fault.status or 0, "something went wrong here")
+            raise Refused(issue.status or 0, "something went wrong here")
 
     def _route(self, method: str, path: str) -> Callable[[Json, Json], Json | None]:
         for verb, pattern, handler in ROUTES:
@@ -150,8 +150,8 @@ def _value(value: Json) -> Json:
     return {"name": value["name"] or UNNAMED, "value": value["value"]}
 
 
-def _require(faults: Iterator[str]) -> None:
-    if every := list(faults):
+def _require(issues: Iterator[str]) -> None:
+    if every := list(issues):
         raise Refused(400, "; ".join(every))
 
 
@@ -194,7 +194,7 @@ def _fetch_project(double: Double, query: Json, body: Json, name: str) -> Json:
 
 
 def _create_experiment(double: Double, query: Json, body: Json) -> Json:
-    _require(experiment_faults(body, double.projects))
+    _require(experiment_issues(body, double.projects))
     optional: Json = {"project": None, "observation_budget": None, "parallel_bandwidth": None, "conditionals": []}
     experiment = double.new("experiment", client=CLIENT, state="active", **{**optional, **body})
     experiment["type"] = body.get("type") or "offline"
@@ -261,7 +261,7 @@ def _fetch_experiment(double: Double, query: Json, body: Json, name: str) -> Jso
 def _create_suggestion(double: Double, query: Json, body: Json, name: str) -> Json:
     experiment = double.experiment(name)
     kind = experiment["type"]
-    _require(suggestion_faults(body, experiment))
+    _require(suggestion_issues(body, experiment))
     if "assignments" in body:
         assignments = body["assignments"]
     else:
@@ -294,7 +294,7 @@ def _delete_suggestion(double: Double, query: Json, body: Json, name: str, sugge
 
 
 def _create_observation(double: Double, query: Json, body: Json, name: str) -> Json:
-    _require(observation_faults(body, double.experiment(name)))
+    _require(observation_issues(body, double.experiment(name)))
     assignments = body.get("assignments")
     if body.get("suggestion") is not None:
         suggestion = double.suggestions[name].get(str(body["suggestion"]))
@@ -387,7 +387,7 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as refused:
             status, answer = refused.status, {"message": str(refused)}
         except Exception as error:
-            status, answer = 500, {"message": f"the double is at fault: {error!r}"}
+            status, answer = 500, {"message": f"the double is at issue: {error!r}"}
         if type(status) is int and status:
             self._send(status, answer)
             return

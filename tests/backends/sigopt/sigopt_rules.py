@@ -19,10 +19,10 @@ MOST_KEYS, LONGEST_KEY, LONGEST_TEXT = 100, 100, 500
 """Of metadata."""
 
 
-def experiment_faults(body: Mapping[str, Any], projects: Mapping[str, Any]) -> Iterator[str]:
+def experiment_issues(body: Mapping[str, Any], projects: Mapping[str, Any]) -> Iterator[str]:
     """Of the body of an experiment to be created."""
     yield from (f"unknown key {key}" for key in body if key not in EXPERIMENT_KEYS)
-    yield from _name_faults("experiment", body.get("name"))
+    yield from _name_issues("experiment", body.get("name"))
     if body.get("type") not in (None, "offline", "random", "grid"):
         yield f"unknown type {body['type']}"
     if body.get("project") is not None and body["project"] not in projects:
@@ -30,7 +30,7 @@ def experiment_faults(body: Mapping[str, Any], projects: Mapping[str, Any]) -> I
     for key in ("observation_budget", "parallel_bandwidth"):
         if body.get(key) is not None and not (_is_int(body[key]) and body[key] >= 1):
             yield f"{key} must be a positive int"
-    yield from _metric_faults(body)
+    yield from _metric_issues(body)
     parameters, conditionals = body.get("parameters") or [], body.get("conditionals") or []
     if not parameters:
         yield "there are no parameters"
@@ -38,13 +38,13 @@ def experiment_faults(body: Mapping[str, Any], projects: Mapping[str, Any]) -> I
     if len(set(names)) < len(names):
         yield "names are not unique"
     for parameter in parameters:
-        yield from _name_faults("parameter", parameter.get("name"))
+        yield from _name_issues("parameter", parameter.get("name"))
         yield from KINDS.get(parameter.get("type"), _unknown_kind)(parameter)
-    yield from _conditional_faults(parameters, conditionals)
-    yield from _metadata_faults(body.get("metadata") or {})
+    yield from _conditional_issues(parameters, conditionals)
+    yield from _metadata_issues(body.get("metadata") or {})
 
 
-def _metric_faults(body: Mapping[str, Any]) -> Iterator[str]:
+def _metric_issues(body: Mapping[str, Any]) -> Iterator[str]:
     metrics = [{"name": each} if isinstance(each, str) else each for each in body.get("metrics") or [{}]]
     if body.get("metrics") == []:
         yield "the list of metrics must contain a metric"
@@ -57,7 +57,7 @@ def _metric_faults(body: Mapping[str, Any]) -> Iterator[str]:
         yield "multimetric experiments do not support unnamed metrics"
     for metric in metrics:
         if metric.get("name") is not None:
-            yield from _name_faults("metric", metric["name"])
+            yield from _name_issues("metric", metric["name"])
         if metric.get("objective") not in (None, "maximize", "minimize"):
             yield f"unknown objective {metric['objective']}"
         if metric.get("threshold") is not None and len(optimized) == 1:
@@ -66,7 +66,7 @@ def _metric_faults(body: Mapping[str, Any]) -> Iterator[str]:
         yield "names of metrics are not unique"
 
 
-def _name_faults(what: str, name: Any) -> Iterator[str]:
+def _name_issues(what: str, name: Any) -> Iterator[str]:
     if not isinstance(name, str) or not name.strip() or len(name) > 100 or any(ord(letter) < 32 for letter in name):
         yield f"the name of a {what} must be 1 to 100 characters, and none of them control characters: {name!r}"
 
@@ -75,7 +75,7 @@ def _unknown_kind(parameter: Mapping[str, Any]) -> Iterator[str]:
     yield f"unknown type {parameter.get('type')}"
 
 
-def _number_faults(parameter: Mapping[str, Any]) -> Iterator[str]:
+def _number_issues(parameter: Mapping[str, Any]) -> Iterator[str]:
     name, whole = parameter["name"], parameter["type"] == "int"
     bounds, grid, prior = (parameter.get(key) for key in ("bounds", "grid", "prior"))
     log = parameter.get("transformation")
@@ -99,10 +99,10 @@ def _number_faults(parameter: Mapping[str, Any]) -> Iterator[str]:
     if log == "log" and not min(numbers) > 0:
         yield f"{name}: a logarithmic scale is positive"
     if prior is not None:
-        yield from _prior_faults(name, prior, numbers, log)
+        yield from _prior_issues(name, prior, numbers, log)
 
 
-def _prior_faults(name: str, prior: Mapping[str, Any], bounds: list[float], log: Any) -> Iterator[str]:
+def _prior_issues(name: str, prior: Mapping[str, Any], bounds: list[float], log: Any) -> Iterator[str]:
     if log == "log":
         yield f"{name}: no prior on a logarithmic scale"
     wanted = {"normal": ("mean", "scale"), "beta": ("shape_a", "shape_b")}.get(prior.get("name"), ())
@@ -114,14 +114,14 @@ def _prior_faults(name: str, prior: Mapping[str, Any], bounds: list[float], log:
         yield f"{name}: the shapes are positive"
 
 
-def _category_faults(parameter: Mapping[str, Any]) -> Iterator[str]:
+def _category_issues(parameter: Mapping[str, Any]) -> Iterator[str]:
     name = parameter["name"]
     if any(parameter.get(key) is not None for key in ("bounds", "grid", "transformation", "prior")):
         yield f"{name}: a categorical has no bounds, grid, transformation or prior"
-    yield from _text_faults(name, parameter.get("categorical_values"))
+    yield from _text_issues(name, parameter.get("categorical_values"))
 
 
-def _text_faults(name: str, values: Any) -> Iterator[str]:
+def _text_issues(name: str, values: Any) -> Iterator[str]:
     texts = [each.get("name") if isinstance(each, Mapping) else each for each in values or ()]
     if not all(isinstance(text, str) and 1 <= len(text.strip()) <= 50 for text in texts):
         yield f"{name}: categories are texts of 1 to 50 characters: {texts}"
@@ -129,14 +129,14 @@ def _text_faults(name: str, values: Any) -> Iterator[str]:
         yield f"{name}: there are two or more different categories"
 
 
-KINDS = {"double": _number_faults, "int": _number_faults, "categorical": _category_faults}
+KINDS = {"double": _number_issues, "int": _number_issues, "categorical": _category_issues}
 
 
-def _conditional_faults(parameters: list[Any], conditionals: list[Any]) -> Iterator[str]:
+def _conditional_issues(parameters: list[Any], conditionals: list[Any]) -> Iterator[str]:
     values = {each.get("name"): list(each.get("values") or ()) for each in conditionals}
     for name, texts in values.items():
-        yield from _name_faults("conditional", name)
-        yield from _text_faults(name, texts)
+        yield from _name_issues("conditional", name)
+        yield from _text_issues(name, texts)
     conditions = [parameter.get("conditions") or {} for parameter in parameters]
     if bool(values) != any(conditions):
         yield "conditions and conditionals need each other"
@@ -157,13 +157,13 @@ def _listed(texts: Any) -> list[str]:
     return [texts] if isinstance(texts, str) else list(texts)
 
 
-def observation_faults(body: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterator[str]:
+def observation_issues(body: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterator[str]:
     """Of the body of an observation to be created."""
     yield from (f"unknown key {key}" for key in body if key not in OBSERVATION_KEYS)
     if ("suggestion" in body) == ("assignments" in body):
         yield "give either a suggestion or assignments"
     if "assignments" in body:
-        yield from assignment_faults(body["assignments"], experiment)
+        yield from assignment_issues(body["assignments"], experiment)
     values, failed = body.get("values"), body.get("failed") or False
     if failed and values:
         yield "a failed observation has no values"
@@ -173,17 +173,17 @@ def observation_faults(body: Mapping[str, Any], experiment: Mapping[str, Any]) -
             yield f"there must be a value for each metric, and there are {names}"
         if not all(_is_number(value.get("value")) for value in values or ()):
             yield "values are finite numbers"
-    yield from _metadata_faults(body.get("metadata") or {})
+    yield from _metadata_issues(body.get("metadata") or {})
 
 
-def suggestion_faults(body: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterator[str]:
+def suggestion_issues(body: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterator[str]:
     """Of the body of a suggestion to be created; keys that are unknown are ignored."""
     if "assignments" in body:
-        yield from assignment_faults(body["assignments"], experiment)
-    yield from _metadata_faults(body.get("metadata") or {})
+        yield from assignment_issues(body["assignments"], experiment)
+    yield from _metadata_issues(body.get("metadata") or {})
 
 
-def _metadata_faults(metadata: Mapping[str, Any]) -> Iterator[str]:
+def _metadata_issues(metadata: Mapping[str, Any]) -> Iterator[str]:
     if len(metadata) > MOST_KEYS:
         yield f"metadata have {MOST_KEYS} keys at most"
     if not all(len(key) <= LONGEST_KEY for key in metadata):
@@ -196,7 +196,7 @@ def _metadata_faults(metadata: Mapping[str, Any]) -> Iterator[str]:
 OBSERVATION_KEYS = {"suggestion", "assignments", "values", "failed", "metadata"}
 
 
-def assignment_faults(assignments: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterator[str]:
+def assignment_issues(assignments: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterator[str]:
     """Of assignments that no suggestion made; they may lie beyond the bounds."""
     left = dict(assignments)
     for conditional in experiment.get("conditionals") or ():

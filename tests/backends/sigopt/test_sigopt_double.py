@@ -8,7 +8,7 @@ import pytest
 import sigopt
 from hypothesis import given, settings
 from sigopt_double import SESSION, TOKEN
-from sigopt_rules import assignment_faults, experiment_faults, suggestion_faults
+from sigopt_rules import assignment_issues, experiment_issues, suggestion_issues
 
 import hpcompat as hp
 from hpcompat.testing import params_in, spaces
@@ -51,7 +51,7 @@ def under(*values: str) -> dict[str, Any]:
     ],
 )
 def test_experiment_accepted(accepted):
-    assert list(experiment_faults(accepted, {"known": {}})) == []
+    assert list(experiment_issues(accepted, {"known": {}})) == []
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_experiment_accepted(accepted):
     ],
 )
 def test_experiment_refused(refused, reason):
-    assert reason in "; ".join(experiment_faults(refused, {}))
+    assert reason in "; ".join(experiment_issues(refused, {}))
 
 
 @settings(max_examples=200)
@@ -114,16 +114,16 @@ def test_whatever_hpcompat_writes_and_encodes_is_accepted(pair):
         translation = hp.translate(space, "sigopt", encode=True)
     except hp.TranslationError:  # nothing varies
         return
-    assert list(experiment_faults({"name": "x", "metrics": [METRIC], **translation.form}, {})) == []
+    assert list(experiment_issues({"name": "x", "metrics": [METRIC], **translation.spec}, {})) == []
     told = [
         {**each, "categorical_values": [{"name": name} for name in each.get("categorical_values", ())]}
-        for each in translation.form["parameters"]
+        for each in translation.spec["parameters"]
     ]
     try:
         raw = translation.encode(params)
     except hp.ParamsError:  # so unlikely that a unit float cannot tell
         return
-    assert list(assignment_faults(raw, {**translation.form, "parameters": told})) == []
+    assert list(assignment_issues(raw, {**translation.spec, "parameters": told})) == []
 
 
 # -- what it answers, as the real client hears it ---------------------------------------------------------
@@ -197,4 +197,4 @@ class TestAnswers:
         assert status(experiments(name).observations().fetch, limit=1_001)[0] == 400
 
     def test_unknown_keys_of_a_suggestion_are_ignored(self):
-        assert list(suggestion_faults({"nonsense": 1}, {"parameters": []})) == []
+        assert list(suggestion_issues({"nonsense": 1}, {"parameters": []})) == []

@@ -48,7 +48,7 @@ def make(connection):
     """An experiment that someone makes with SigOpt's own client."""
 
     def make(space=X, **body):
-        form = {key: entries for key, entries in hp.translate(space, "sigopt", encode=True).form.items() if entries}
+        form = {key: entries for key, entries in hp.translate(space, "sigopt", encode=True).spec.items() if entries}
         return connection.experiments().create(**{"name": "elsewhere", "observation_budget": 30, **form, **body})
 
     return make
@@ -68,7 +68,7 @@ class TestExperimentRead:
 
     def test_experiment_of_lite_is_read(self):
         space = hp.SearchSpace({name: NATIVE[name] for name in NATIVE if name != "flag"})  # Lite sorts categories
-        form = {key: entries for key, entries in hp.translate(space, "sigopt").form.items() if entries}
+        form = {key: entries for key, entries in hp.translate(space, "sigopt").spec.items() if entries}
         made = lite_connection(0).experiments().create(name="x", metrics=[LOSS], observation_budget=9, **form)
         assert hp.from_sigopt(made) == space
 

@@ -70,7 +70,7 @@ def test_the_optimiser_s_own_suggestions_lie_in_the_space_too(ours):
 )
 def test_what_arithmetic_adds_to_a_value_is_taken_off(parameter, raw, value):
     translation = hp.translate({"x": parameter, "y": hp.Float(0.0, 1.0)}, "sigopt", encode=True)
-    assert translation.form["parameters"][0]["name"] == "x"
+    assert translation.spec["parameters"][0]["name"] == "x"
     decoded = translation.decode(without_noise(translation, {"x": raw, "y": 0.5}))
     assert types(decoded) == types({"x": value, "y": 0.5})
 

@@ -7,7 +7,7 @@ import math
 
 import pytest
 from sigopt_cases import EVERY_KIND, SIX, X, all_of, parabola
-from sigopt_double import TOKEN, Fault
+from sigopt_double import TOKEN, Issue
 
 import hpcompat as hp
 
@@ -195,17 +195,17 @@ def test_observations_of_another_space_are_refused(on_server, server):
     ("method", "end"), [("POST", "experiments"), ("POST", "suggestions"), ("POST", "observations"), ("GET", "")]
 )
 def test_what_passes_is_waited_for(on_server, server, method, end, status):
-    server.faults.append(Fault(method, end, status, times=2))
+    server.issues.append(Issue(method, end, status, times=2))
     result = on_server(parabola, X, n_trials=2)
     assert len(result.trials) == len(only(server)[1]) == 2
-    assert server.faults == []
+    assert server.issues == []
 
 
 @pytest.mark.parametrize("status", [500, None])
 def test_an_observation_whose_answer_is_lost_is_not_made_twice(on_server, server, status):
     for sampler in ("bayes", "grid"):
         server.experiments.clear()
-        server.faults.append(Fault("POST", "observations", status, late=True))
+        server.issues.append(Issue("POST", "observations", status, late=True))
         result = on_server(lambda trial: trial["a"], SIX, n_trials=6, sampler=sampler)
         assert len(result.trials) == len(only(server)[1]) == 6
         assert [trial.number for trial in result.trials] == list(range(6))
@@ -214,7 +214,7 @@ def test_an_observation_whose_answer_is_lost_is_not_made_twice(on_server, server
 def test_a_server_that_is_gone_is_an_error_that_names_the_experiment_to_go_on_with(on_server, server):
     def function(trial):
         if trial.number == 2:
-            server.faults.append(Fault("POST", "observations", 502, times=99))
+            server.issues.append(Issue("POST", "observations", 502, times=99))
         return parabola(trial)
 
     with pytest.raises(hp.SearchError, match="the SigOpt server failed 4 times") as error:
@@ -222,7 +222,7 @@ def test_a_server_that_is_gone_is_an_error_that_names_the_experiment_to_go_on_wi
     experiment, observations = only(server)
     assert f"go on with experiment_id='{experiment['id']}'" in str(error.value)
     assert len(observations) == 2
-    server.faults.clear()
+    server.issues.clear()
     assert len(on_server(parabola, X, n_trials=5, experiment_id=experiment["id"]).trials) == 5
 
 

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 from sigopt_cases import SIX, X, parabola
-from sigopt_double import TOKEN, Fault
+from sigopt_double import TOKEN, Issue
 from together import GRID, LINE, together
 
 import hpcompat as hp
@@ -97,9 +97,9 @@ STEPS = [
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("status", ["half", "hang", 502])
 def test_a_server_that_fails_at_every_step_now_and_then(on_server, server, impatient, status, late):
-    server.faults += [Fault(method, end, status, late=late) for method, end in STEPS]
+    server.issues += [Issue(method, end, status, late=late) for method, end in STEPS]
     result = on_server(parabola, X, n_trials=3, sampler="random")
-    assert server.faults == []
+    assert server.issues == []
     assert len(result.trials) == 3
     assert len(server.observations[result.native.id]) == 3  # a new experiment may have been made twice
     assert [each["state"] for each in server.suggestions[result.native.id].values()] == ["closed"] * 3
@@ -112,15 +112,15 @@ def test_a_server_that_is_gone_for_good_ends_the_search_and_loses_nothing(
 ):
     def function(trial):
         if trial.number == 1:
-            server.faults.append(Fault(method, end, status, times=99))
+            server.issues.append(Issue(method, end, status, times=99))
         return 0.25
 
     if end == "experiments":
-        server.faults.append(Fault(method, end, status, times=99))
+        server.issues.append(Issue(method, end, status, times=99))
     with caplog.at_level(logging.DEBUG), pytest.raises(hp.SearchError, match="the SigOpt server failed") as error:
         on_server(function, X, n_trials=4, sampler="random")
     assert TOKEN not in str(error.value) + caplog.text
-    server.faults.clear()
+    server.issues.clear()
     if end == "experiments":
         assert server.experiments == {}
         return

@@ -74,7 +74,7 @@ class Server:
 
     def fail(self, *operations: str, how: int | str = 500, times: int = 1, late: bool = False) -> None:
         """Fail the next times that each of the operations is asked for, and no other."""
-        self._tell(faults=[[operation, how, times, late] for operation in operations])
+        self._tell(issues=[[operation, how, times, late] for operation in operations])
 
     def _tell(self, **what: Any) -> None:
         with urllib.request.urlopen(f"{self.url}/double", json.dumps(what).encode()):

@@ -3,7 +3,7 @@
     python server.py SEED     prints its URL, and serves until its standard input is closed
 
 GraphQL operations are answered by name. What the server knows is at GET /double. POST /double
-{"refuse": true} makes it refuse the key from then on; {"faults": [[operation, how, times, late], …]} lets it
+{"refuse": true} makes it refuse the key from then on; {"issues": [[operation, how, times, late], …]} lets it
 fail the next times it is asked for that ("FileStream" is one too): with that status, or "cut", "half" (the
 connection ends before the answer, or within it), or "hang". If `late` it does what it was asked first.
 """
@@ -67,7 +67,7 @@ class Store:
     runs: dict[str, WandbRun] = field(default_factory=dict)
     agents: dict[str, str] = field(default_factory=dict)
     refuse: bool = False
-    faults: list[list[Any]] = field(default_factory=list)
+    issues: list[list[Any]] = field(default_factory=list)
     operations: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
@@ -117,10 +117,10 @@ def project(variables: Answer) -> Answer:
 def upsert_sweep(variables: Answer) -> Answer:
     config = yaml.safe_load(variables["config"])
     known_to_the_engine = {key: entry for key, entry in config.items() if key != "run_cap"}
-    faults = sweeps.schema_violations_from_proposed_config(known_to_the_engine)
+    issues = sweeps.schema_violations_from_proposed_config(known_to_the_engine)
     name = variables["id"] or f"sweep{len(STORE.sweeps)}"  # the id of one is to update it
-    STORE.sweeps[name] = {"config": config, "text": variables["config"], "faults": faults}
-    return {"upsertSweep": {"sweep": {"name": name, "project": project(variables)}, "configValidationWarnings": faults}}
+    STORE.sweeps[name] = {"config": config, "text": variables["config"], "issues": issues}
+    return {"upsertSweep": {"sweep": {"name": name, "project": project(variables)}, "configValidationWarnings": issues}}
 
 
 def get_sweep(variables: Answer) -> Answer:
@@ -315,15 +315,15 @@ class Handler(BaseHTTPRequestHandler):
         return 404, {}
 
     def faulty(self, name: str, carried_out: Callable[[], Answer]) -> tuple[Any, Answer]:
-        fault = next((each for each in STORE.faults if each[0] == name), None)
-        if fault is None:
+        issue = next((each for each in STORE.issues if each[0] == name), None)
+        if issue is None:
             return 200, carried_out()
-        fault[2] -= 1
-        if not fault[2]:
-            STORE.faults.remove(fault)
-        if fault[3]:
+        issue[2] -= 1
+        if not issue[2]:
+            STORE.issues.remove(issue)
+        if issue[3]:
             carried_out()
-        return fault[1], {"errors": [{"message": "something went wrong here"}]}
+        return issue[1], {"errors": [{"message": "something went wrong here"}]}
 
     def graphql(self, request: Answer) -> Answer:
         name = NAME.search(request["query"])[1]

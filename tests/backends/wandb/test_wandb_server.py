@@ -49,7 +49,7 @@ def test_a_search_is_a_sweep_and_its_trials_are_runs(ours, server, tmp_path, cap
     assert all(SPACE.contains(trial.params) for trial in result.trials)
 
     sweep = server.known()["sweeps"][result.native.id]
-    assert sweep["faults"] == []
+    assert sweep["issues"] == []
     assert sweep["config"]["metric"] == {"name": "objective", "goal": "maximize"}
     assert sweep["config"]["parameters"] == result.native.config["parameters"]
     assert sweep["config"]["name"] == "mine"

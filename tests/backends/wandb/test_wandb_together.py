@@ -97,7 +97,7 @@ def test_who_comes_too_late_for_the_last_trial_is_surplus(ours, server, monkeypa
 def test_a_server_that_fails_at_every_step_now_and_then(ours, server, how, late, operations):
     server.fail(*operations, how=how, late=late)
     result = ours(line, n_trials=2)
-    assert server.known()["faults"] == []
+    assert server.known()["issues"] == []
     assert [run["summary"]["objective"] for run in counted(server.runs(result.native.id))] == [
         trial.value for trial in result.trials
     ]

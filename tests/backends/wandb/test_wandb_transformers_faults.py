@@ -1,4 +1,4 @@
-"""The faults of transformers' own search on W&B: shown where they still are, and each impossible here.
+"""The issues of transformers' own search on W&B: shown where they still are, and each impossible here.
 
 Both searches run against the same server, two trials each; the tests look at what they left. An assertion
 about `theirs` that fails is good news: transformers has mended it, and the test can say so.
