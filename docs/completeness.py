@@ -26,7 +26,7 @@ from verdicts import canonical
 
 from hpcompat import Categorical, Int, SearchSpace, translate
 from hpcompat.space.parameters import Parameter
-from hpcompat.space.values import identity, show
+from hpcompat.space.values import short_repr, strict_key
 from hpcompat.translators import limits
 from hpcompat.translators.encoding import receive
 from hpcompat.translators.ray import domains
@@ -140,7 +140,7 @@ def forms(column: str) -> str:
             for rule in limits.TABLE[shape][column]:
                 example = next((p for p in cells.values() if limits.choose(p, column) is rule), None)
                 if example is not None:
-                    yield code(show(example, WIDEST)), rule.level, written(example, column, rule), rule.reason
+                    yield code(short_repr(example, WIDEST)), rule.level, written(example, column, rule), rule.reason
 
     return table(("for example", "level", "written as", "because"), rows())
 
@@ -155,14 +155,14 @@ def written(p: Parameter, column: str, rule: limits.Rule) -> str:
     form: Any = translate({"x": p, "other": ALL["i"]}, dialect, encode=True, **options).spec
     if dialect == "optuna":
         call = form[0]
-        return code(f"{call['call']}({show(call['kwargs'], WIDEST)})")
+        return code(f"{call['call']}({short_repr(call['kwargs'], WIDEST)})")
     if dialect == "ray":
         call = form["x"]
         if call["call"] == "constant":
-            return code(show(call["args"][0], WIDEST))
-        return code(f"{call['call']}({show(call['args'], WIDEST)[1:-1]})")
+            return code(short_repr(call["args"][0], WIDEST))
+        return code(f"{call['call']}({short_repr(call['args'], WIDEST)[1:-1]})")
     entry = form["parameters"]["x"] if dialect == "wandb" else form["parameters"][0]
-    return code(show({key: value for key, value in entry.items() if key != "name"}, WIDEST))
+    return code(short_repr({key: value for key, value in entry.items() if key != "name"}, WIDEST))
 
 
 def groups() -> str:
@@ -230,10 +230,10 @@ def measured(p: Any, values: Sequence[Any], law: EngineLaw) -> Iterator[str]:
     yield f"{support[0]}, {support[1]} … {support[-1]}"
     yield "log" if p.log else "linear"
     yield law.words
-    drawn = list(map(identity, values))
+    drawn = list(map(strict_key, values))
     own, stated = canonical(p), law.masses(p)
     for place in (0, -1):
-        share = drawn.count(identity(support[place])) / len(drawn)
+        share = drawn.count(strict_key(support[place])) / len(drawn)
         yield ", ".join(f"{100 * each:.0f} %" for each in (own[place], stated[place], share))
 
 

@@ -29,8 +29,8 @@ from hpcompat.locking import is_at, lock_journal
 from hpcompat.notes import load_constraints
 from hpcompat.objectives.directories import KEEP, private_name, writable
 from hpcompat.space import SearchSpace
-from hpcompat.space.serial import read_value, write_value
-from hpcompat.space.values import show
+from hpcompat.space.serialization import value_from_json, value_to_json
+from hpcompat.space.values import short_repr
 from hpcompat.trials import FAILED, STATES, Trial
 
 FILE = "hpcompat-journal.jsonl"
@@ -163,7 +163,7 @@ class FileJournal(Journal):
         place, last = self._end + len(begun), 0
         start = datetime.now(timezone.utc).isoformat()
         step = "0".rjust(_STEP_DIGITS)
-        self._append({"begun": number, "step": step, "start": start, "params": write_value(dict(params))}, sync=False)
+        self._append({"begun": number, "step": step, "start": start, "params": value_to_json(dict(params))}, sync=False)
 
         def reached(step: int) -> None:
             nonlocal last
@@ -250,16 +250,16 @@ class _Notes:
         """What the first line says of the search, or a later one that replaces it."""
         search, keep = record.get("search"), record.get("keep")
         if not (search is None or (isinstance(search, str) and len(search) == 32 and set(search) <= _HEX)):
-            raise ValueError(f"expected the id of a search, got {show(search)}")
+            raise ValueError(f"expected the id of a search, got {short_repr(search)}")
         if keep not in (None, *KEEP):
-            raise ValueError(f"expected one of {KEEP} for keep, got {show(keep)}")
+            raise ValueError(f"expected one of {KEEP} for keep, got {short_repr(keep)}")
         self.search, self.keep = search, keep
 
     def take(self, record: Mapping[str, Any]) -> None:
         """A line that is not a trial's."""
         if "begun" in record:
             number = _whole(record["begun"])
-            begun = {**record, "step": int(record["step"]), "params": read_value(record["params"])}
+            begun = {**record, "step": int(record["step"]), "params": value_from_json(record["params"])}
             begun["start"] = datetime.fromisoformat(record["start"])
             self._died(number)
             self._under_way[number] = begun
@@ -268,7 +268,7 @@ class _Notes:
         elif "search" in record:
             self.take_header(record)
         else:
-            raise ValueError(f"expected a trial or a note, got {show(record)}")
+            raise ValueError(f"expected a trial or a note, got {short_repr(record)}")
 
     def finished(self, number: int) -> None:
         """The trial has come to its end."""
@@ -297,7 +297,7 @@ _HEX = frozenset("0123456789abcdef")
 
 def _whole(number: Any) -> int:
     if type(number) is not int or number < 0:
-        raise ValueError(f"expected the number of a trial, got {show(number)}")
+        raise ValueError(f"expected the number of a trial, got {short_repr(number)}")
     return number
 
 
@@ -341,7 +341,9 @@ def _differences(
     theirs: SearchSpace, their_directions: tuple[str, ...], ours: SearchSpace, directions: tuple[str, ...]
 ) -> Iterator[Issue]:
     if their_directions != directions:
-        yield Issue("direction", f"is {show(list(their_directions))} there, and {show(list(directions))} here")
+        yield Issue(
+            "direction", f"is {short_repr(list(their_directions))} there, and {short_repr(list(directions))} here"
+        )
     if theirs != ours:
         for name in sorted({*theirs, *ours}):
             if theirs.get(name) != ours.get(name):
@@ -355,7 +357,7 @@ _AS_IT_IS: _Both = (lambda value: value, lambda value: value)
 _MOMENT: _Both = (datetime.isoformat, datetime.fromisoformat)
 _FIELDS: Mapping[str, _Both] = {
     "number": (lambda number: number, _whole),
-    "params": (lambda params: write_value(dict(params)), read_value),
+    "params": (lambda params: value_to_json(dict(params)), value_from_json),
     "values": (list, tuple),
     "state": _AS_IT_IS,
     "intermediate_values": (dict, lambda reports: {int(step): value for step, value in reports.items()}),
@@ -366,7 +368,7 @@ _FIELDS: Mapping[str, _Both] = {
     "checkpoint": _AS_IT_IS,
     "error": _AS_IT_IS,
     "constraints": (dict, load_constraints),
-    "user_attrs": (lambda attrs: write_value(dict(attrs)), read_value),
+    "user_attrs": (lambda attrs: value_to_json(dict(attrs)), value_from_json),
     "metrics": (dict, dict),
     "unread": (list, tuple),
 }
@@ -383,9 +385,9 @@ def _trial(record: Mapping[str, Any], root: str) -> Trial:
     fields = {name: read(record[name]) for name, (_, read) in _FIELDS.items() if name in record}
     trial = Trial(**{"params": {}, **_placed(fields, lambda place: _inside(root, place))})
     if trial.state not in STATES:
-        raise ValueError(f"expected one of {STATES} for state, got {show(trial.state)}")
+        raise ValueError(f"expected one of {STATES} for state, got {short_repr(trial.state)}")
     if not all(type(value) in (int, float) for value in trial.values or ()):
-        raise ValueError(f"expected numbers for values, got {show(trial.values)}")
+        raise ValueError(f"expected numbers for values, got {short_repr(trial.values)}")
     return trial
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpcompat.errors import Issue, ParamsError
-from hpcompat.space.values import show, unfit
+from hpcompat.space.values import json_issue, short_repr
 from hpcompat.trials import Trial
 
 RESERVED = "hpcompat:"
@@ -37,7 +37,7 @@ class Notes:
 
         Raises `TypeError` for what is not a JSON value, `ValueError` for a name that is reserved.
         """
-        what = f"user attribute {show(key)}"
+        what = f"user attribute {short_repr(key)}"
         _require_name(what, key)
         if key.startswith(RESERVED):
             raise ValueError(f"{what}: names that begin with {RESERVED!r} are reserved; choose another name")
@@ -49,12 +49,12 @@ class Notes:
 
         Raises `TypeError` for what is not a number, and `ValueError` for NaN.
         """
-        what = f"constraint {show(key)}"
+        what = f"constraint {short_repr(key)}"
         _require_name(what, key)
         try:
             number = float(value)
         except (TypeError, ValueError, OverflowError, RuntimeError):
-            raise TypeError(f"{what}: expected a number, got {show(value)}") from None
+            raise TypeError(f"{what}: expected a number, got {short_repr(value)}") from None
         if math.isnan(number):
             raise ValueError(f"{what}: expected a number, got nan")
         if key in self.constraints:
@@ -78,8 +78,8 @@ class Notes:
 
 
 def _require_name(what: str, key: Any) -> None:
-    if type(key) is not str or unfit(key):
-        raise TypeError(f"{what}: expected a name that is text, got {show(key)}")
+    if type(key) is not str or json_issue(key):
+        raise TypeError(f"{what}: expected a name that is text, got {short_repr(key)}")
 
 
 def _as_json(what: str, value: Any) -> Any:
@@ -102,14 +102,14 @@ class _NotJsonError(Exception):
 def _plain_number(value: Any) -> Any:
     if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a number of NumPy's or torch's
         return value.item()
-    raise _NotJsonError(*(unfit(value) or (f"{show(value)} is not a JSON value", "use plain values")))
+    raise _NotJsonError(*(json_issue(value) or (f"{short_repr(value)} is not a JSON value", "use plain values")))
 
 
 def _odd_keys(value: Any) -> tuple[str, str] | None:
     """What `unfit` says of a dict whose keys are not strings: `json` would turn 1 into "1"."""
     if isinstance(value, Mapping):
         odd = [key for key in value if not isinstance(key, str)]
-        return unfit(dict.fromkeys(odd)) if odd else _odd_keys(list(value.values()))
+        return json_issue(dict.fromkeys(odd)) if odd else _odd_keys(list(value.values()))
     if isinstance(value, (list, tuple)):
         return next((issue for item in value if (issue := _odd_keys(item))), None)
     return None
@@ -139,15 +139,15 @@ def load_notes(text: Any) -> dict[str, Any]:
         readers: dict[str, Callable[[Any], Any]] = {"constraints": load_constraints, "user_attrs": dict}
         return {name: read(found[name]) for name, read in readers.items() if name in found}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        issue = Issue("", f"{show(text)} cannot be read: {error}")
+        issue = Issue("", f"{short_repr(text)} cannot be read: {error}")
         raise ParamsError("the constraints and attributes of a trial are damaged", [issue]) from error
 
 
 def load_constraints(found: Mapping[str, Any]) -> dict[str, float]:
     """Constraint values that were stored. Raises `TypeError` or `ValueError` for what are none."""
     if not all(type(value) in (int, float) for value in found.values()):
-        raise TypeError(f"constraints are numbers by name, and {show(found)} are not")
+        raise TypeError(f"constraints are numbers by name, and {short_repr(found)} are not")
     try:
         return {str(name): float(value) for name, value in found.items()}
     except OverflowError as error:
-        raise ValueError(f"{show(found)}: {error}") from error
+        raise ValueError(f"{short_repr(found)}: {error}") from error

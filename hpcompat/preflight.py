@@ -16,7 +16,7 @@ from hpcompat.objectives.attempts import Setting
 from hpcompat.objectives.checks import trainer_issues
 from hpcompat.objectives.directories import KEEP
 from hpcompat.requests import REFUSAL
-from hpcompat.space.values import count, show
+from hpcompat.space.values import pluralize, short_repr
 from hpcompat.trials import COMPLETE, STATES, SearchResult, Trial
 
 
@@ -34,13 +34,15 @@ def given(
         issues.append(Issue("trainer", f"is {type(trainer).__name__}", hint))
     past = history.trials if isinstance(history, SearchResult) else _several(history)
     if odd := [each for each in past if not isinstance(each, Trial)]:
-        issues.append(Issue("history", f"{show(odd[0])} is no Trial", "give a SearchResult, or some of its trials"))
+        issues.append(
+            Issue("history", f"{short_repr(odd[0])} is no Trial", "give a SearchResult, or some of its trials")
+        )
     listed = _several(callbacks)
     if not all(map(callable, listed)) or callable(callbacks):
-        issues.append(Issue("callbacks", f"is {show(callbacks)}", "give a list of functions of a Trial"))
+        issues.append(Issue("callbacks", f"is {short_repr(callbacks)}", "give a list of functions of a Trial"))
     elif odd := [callback for callback in listed if not _takes_one(callback)]:
         hint = "give functions of one argument, the finished Trial; Optuna's take (study, trial)"
-        issues.append(Issue("callbacks", f"{show(odd[0])} cannot be called with one argument", hint))
+        issues.append(Issue("callbacks", f"{short_repr(odd[0])} cannot be called with one argument", hint))
     if issues:
         raise SearchError(REFUSAL, issues)
     return past, listed
@@ -74,7 +76,7 @@ def as_path(output_dir: Any) -> str | None:
     path = os.fspath(output_dir) if isinstance(output_dir, (str, os.PathLike)) else None
     if not isinstance(path, str) or not path:
         hint = "give the path of a directory"
-        raise SearchError(REFUSAL, [Issue("output_dir", f"is {show(output_dir)}", hint)])
+        raise SearchError(REFUSAL, [Issue("output_dir", f"is {short_repr(output_dir)}", hint)])
     return os.path.expanduser(path)
 
 
@@ -140,9 +142,9 @@ def _request_issues(plan: Plan, setting: Setting, engine: Backend, keep: str | N
         yield Issue("hp_name", f"is {type(setting.hp_name).__name__}", "give a function")
     names = setting.compute_objective
     if isinstance(names, tuple) and not all(isinstance(name, str) for name in names):
-        yield Issue("compute_objective", f"is {show(list(names))}", "give a function, or names of metrics")
+        yield Issue("compute_objective", f"is {short_repr(list(names))}", "give a function, or names of metrics")
     elif isinstance(names, tuple) and len(names) != len(plan.directions):
-        reason = f"names {count(len(names), 'metric')} for {count(len(plan.directions), 'direction')}"
+        reason = f"names {pluralize(len(names), 'metric')} for {pluralize(len(plan.directions), 'direction')}"
         yield Issue("compute_objective", reason, "name one for each direction")
     elif names is not None and not isinstance(names, tuple) and not callable(names):
         yield Issue("compute_objective", f"is {type(names).__name__}", "give a function, or the name of a metric")
@@ -161,8 +163,8 @@ def _history_issues(plan: Plan) -> Iterator[Issue]:
         elif not numbers_given and (trial.values is not None or trial.state == COMPLETE):
             found.append(f"has the values {trial.values!r}, which are not a tuple of numbers")
         elif trial.values is not None and len(trial.values) != len(plan.directions):
-            directions = count(len(plan.directions), "direction")
-            found.append(f"has {count(len(trial.values), 'value')} for {directions}")
+            directions = pluralize(len(plan.directions), "direction")
+            found.append(f"has {pluralize(len(trial.values), 'value')} for {directions}")
         for issue in found:
             numbers.setdefault(issue, []).append(trial.number)
     for issue, hit in numbers.items():

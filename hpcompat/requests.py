@@ -10,7 +10,7 @@ from typing import Any
 from hpcompat.backends import Backend, known
 from hpcompat.errors import Issue, SearchError
 from hpcompat.objectives.scores import LABEL, is_same_metric
-from hpcompat.space.values import show
+from hpcompat.space.values import short_repr
 from hpcompat.translators.settings import DIRECTIONS, SearchSettings, brief
 
 REFUSAL = "this search cannot start"
@@ -122,7 +122,7 @@ def complete(request: Request, settings: SearchSettings, backend: Backend) -> tu
 def _contradictions(request: Request, settings: SearchSettings, backend: Backend) -> Iterator[Issue]:
     def issue(name: str, ours: Any, theirs: Any) -> Issue:
         term = settings.terms.get(name, name)
-        reason = f"is {show(ours)}, and the {settings.noun}'s {term} {show(theirs)}"
+        reason = f"is {short_repr(ours)}, and the {settings.noun}'s {term} {short_repr(theirs)}"
         return Issue(name, reason, "leave one of them out")
 
     ours, theirs = request.directions, settings.directions

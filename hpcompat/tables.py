@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from hpcompat.space.values import show
+from hpcompat.space.values import short_repr
 
 if TYPE_CHECKING:
     from hpcompat.trials import SearchResult, Trial
@@ -64,7 +64,7 @@ def number(value: Any) -> str:
     """A value as a table shows it: floats with six significant digits."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return value if isinstance(value, str) else show(value, 40)
+    return value if isinstance(value, str) else short_repr(value, 40)
 
 
 def headline(result: SearchResult) -> str:

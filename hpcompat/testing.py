@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hpcompat.errors import Issue, SpaceError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
-from hpcompat.space.structure import walk
+from hpcompat.space.tree import assign_active
 from hpcompat.translators.limits import LEVELS, TABLE, choose
 from hpcompat.translators.translation import levels as levels_of
 from hpcompat.translators.translation import room_of
@@ -228,4 +228,4 @@ def _conditional(draw: Any, parameter: Any, parents: list[tuple[str, Parameter]]
 @st.composite
 def params_in(draw: Any, space: SearchSpace) -> dict[str, Any]:
     """Params of the space: anything its laws can draw, the ends of every range included."""
-    return space.nest(walk(space.leaves, lambda leaf: leaf.parameter.quantile(draw(_units))))
+    return space.nest(assign_active(space.leaves, lambda leaf: leaf.parameter.quantile(draw(_units))))

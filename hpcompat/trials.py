@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcompat import tables
 from hpcompat.errors import Issue, SearchError
-from hpcompat.space.values import count
+from hpcompat.space.values import pluralize
 
 if TYPE_CHECKING:
     from hpcompat.space import SearchSpace
@@ -189,7 +189,7 @@ def _violations(trials: Sequence[Trial]) -> Iterator[Issue]:
             if not value <= 0:
                 violated.setdefault(name, []).append(value)
     for name, values in violated.items():
-        yield Issue(name, f"is above 0 in {count(len(values), 'trial')}, by {min(values):g} at the least")
+        yield Issue(name, f"is above 0 in {pluralize(len(values), 'trial')}, by {min(values):g} at the least")
 
 
 def _has(params: Mapping[str, Any], name: str) -> bool:

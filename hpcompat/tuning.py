@@ -34,7 +34,7 @@ from hpcompat.requests import REFUSAL, UNSET, Request, complete, parse_direction
 from hpcompat.signals import Termination, handle_sigterm
 from hpcompat.space import SearchSpace
 from hpcompat.space.search_space import params_as_drawn
-from hpcompat.space.values import show
+from hpcompat.space.values import short_repr
 from hpcompat.translators.recognise import Described, as_space, describing, settings_of
 from hpcompat.translators.settings import SearchSettings
 from hpcompat.trials import FAILED, SearchResult, Trial, no_best
@@ -186,7 +186,7 @@ def _led(
     """What came of the whole plan, by the process that drives it: with the trials of the journal, in order."""
     past = keeper.go_on(journal.trials, journal.root, journal.folder)
     done = list(past)
-    with progress_bar(plan.n_trials, plan.directions, progress, len(done)) as show:
+    with progress_bar(plan.n_trials, plan.directions, progress, len(done)) as show_progress:
 
         def finished(trial: Trial) -> bool:
             keeper.ended(trial)
@@ -194,7 +194,7 @@ def _led(
             _warn_of_state(trial, done, plan)
             done.append(trial)
             keeper.add(trial)
-            show(trial, keeper.front)
+            show_progress(trial, keeper.front)
             termination.check()  # not before: what has finished is kept
             try:
                 return any([_is_true(callback(trial)) for callback in callbacks])
@@ -245,7 +245,9 @@ def _require_same_objective(where: str, trials: Sequence[Trial], setting: Settin
     """Raise `SearchError` for a trial whose value is not what this search makes of its metrics."""
     for trial in trials:
         if (values := other_values(trial, setting, metric)) is not None:
-            reason = f"the value is {show(trial.values)}, and this search makes {show(values)} of the metrics"
+            reason = (
+                f"the value is {short_repr(trial.values)}, and this search makes {short_repr(values)} of the metrics"
+            )
             hint = "pass the compute_objective that it was searched with; or give another output_dir"
             raise SearchError(REFUSAL, [Issue(f"{where}: trial {trial.number}", reason, hint)])
 
@@ -413,14 +415,16 @@ def with_params(trainer_or_args: T, params: Mapping[str, Any]) -> T:
     kind = type(trainer_or_args).__name__
     if not isinstance(params, Mapping):
         hint = "give its .params" if isinstance(params, Trial) else "give a dict by name"
-        raise ParamsError("these are no params", [Issue("", f"{show(params)} is a {type(params).__name__}", hint)])
+        raise ParamsError(
+            "these are no params", [Issue("", f"{short_repr(params)} is a {type(params).__name__}", hint)]
+        )
     whole = is_trainer(trainer_or_args)
     if not whole and (isinstance(trainer_or_args, type) or not is_dataclass(trainer_or_args)):
-        reason = f"expected a Trainer or TrainingArguments, got {show(trainer_or_args)}"
+        reason = f"expected a Trainer or TrainingArguments, got {short_repr(trainer_or_args)}"
         raise ParamsError(reason, [Issue("", reason, "give what a trial trained with; the params come second")])
     if untold := [name for name in params if not isinstance(name, str)]:
         raise ParamsError(
-            "these are no params", [Issue("", f"{show(name)} is no name", "use texts") for name in untold]
+            "these are no params", [Issue("", f"{short_repr(name)} is no name", "use texts") for name in untold]
         )
     if whole:
         issues = list(params_issues(trainer_or_args, params))

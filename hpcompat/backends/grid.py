@@ -8,8 +8,8 @@ from typing import Any
 from hpcompat.errors import BackendError, Issue
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical
-from hpcompat.space.structure import Leaf
-from hpcompat.space.values import show
+from hpcompat.space.tree import Leaf
+from hpcompat.space.values import short_repr
 
 Flat = dict[str, Any]
 
@@ -32,7 +32,7 @@ def configurations(space: SearchSpace) -> Iterator[dict[str, Any]]:
 
 def _issue(leaf: Leaf) -> Issue | None:
     parameter = leaf.parameter
-    shown = show(parameter, 120)
+    shown = short_repr(parameter, 120)
     if parameter.size == float("inf"):
         hint = "use 'random'" if parameter.kind == "normal" else "give it a step, or use 'random'"
         return Issue(leaf.name, f"{shown} has no end of values", hint)

@@ -89,7 +89,7 @@ def _metric(metric: Any, name: str | None, goal: str | None) -> dict[str, Any]:
     if not changed:
         return {}
     if not isinstance(changed.get("name"), str):
-        issue = Issue("metric", f"has no name: {values.show(metric)}", "--metric NAME")
+        issue = Issue("metric", f"has no name: {values.short_repr(metric)}", "--metric NAME")
         raise TranslationError("these options make no sweep", [issue])
     goal = changed.pop("goal", None)
     return {"metric": changed} | ({} if goal is None else {"goal": goal})

@@ -15,8 +15,8 @@ from hpcompat.cli.texts import reads_as_number, yaml_number
 from hpcompat.errors import SpaceError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant, Int, Parameter
-from hpcompat.space.structure import Leaf
-from hpcompat.space.values import show as shown
+from hpcompat.space.tree import Leaf
+from hpcompat.space.values import short_repr as shown
 from hpcompat.translators.limits import COLUMNS
 from hpcompat.translators.translation import Level, levels
 

@@ -17,9 +17,9 @@ from hpcompat.cli.texts import Block, Node, layout, literal, one_line, prefixed,
 from hpcompat.errors import Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.conditions import when_dict
-from hpcompat.space.parameters import Categorical, Parameter
-from hpcompat.space.serial import OPTIONAL, REQUIRED, read_value
-from hpcompat.space.structure import Leaf
+from hpcompat.space.parameters import Parameter, arguments_of
+from hpcompat.space.serialization import value_from_json
+from hpcompat.space.tree import Leaf
 from hpcompat.translators import Level, Translation
 
 _DEEPEST = 16
@@ -71,14 +71,9 @@ def _entry(entry: Parameter | SearchSpace) -> Node:
 
 
 def _kind(p: Parameter) -> Node:
-    optional: Mapping[str, Any] = OPTIONAL[p.kind]
-    fields: dict[str, Any] = {name: getattr(p, name) for name in (*REQUIRED[p.kind], *optional)}
-    if isinstance(p, Categorical):  # which holds tuples where a person writes lists
-        fields |= {name: list(fields[name]) for name in ("choices", "weights") if fields[name] is not None}
+    required = {argument.name for argument in arguments_of(type(p)) if argument.is_required}
     arguments = [
-        prefixed(f"{name}=" if name in optional else "", literal(value))
-        for name, value in fields.items()
-        if name not in optional or value != optional[name]
+        prefixed("" if name in required else f"{name}=", literal(value)) for name, value in p.arguments().items()
     ]
     when = [prefixed("when=", literal(when_dict(p.when)))] if p.when else []
     return Block(f"hp.{type(p).__name__}(", [*arguments, *when], ")")
@@ -124,7 +119,7 @@ def ray_source(translation: Translation) -> str:
 def _domain(spec: Any, path: Sequence[str]) -> Node:
     for part in path:
         spec = spec[part]
-    arguments = list(map(literal, read_value(spec["args"])))
+    arguments = list(map(literal, value_from_json(spec["args"])))
     return arguments[0] if spec["call"] == "constant" else Block(f"tune.{spec['call']}(", arguments, ")")
 
 
@@ -169,7 +164,7 @@ def _asks_floats(space: SearchSpace) -> bool:
 
 def _call(call: Mapping[str, Any]) -> Node:
     if call["call"] == "constant":
-        return literal(read_value(call["kwargs"]["value"]))
+        return literal(value_from_json(call["kwargs"]["value"]))
     arguments = [
         prefixed("" if name in ("low", "high", "choices") else f"{name}=", literal(value))
         for name, value in call["kwargs"].items()

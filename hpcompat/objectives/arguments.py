@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from hpcompat.errors import Issue, ParamsError
-from hpcompat.space.values import show
+from hpcompat.space.values import short_repr
 
 Args = TypeVar("Args")
 _WORDS = {"true": True, "false": False}
@@ -144,7 +144,7 @@ def typed(value: Any, hint: Any, default: Any = None) -> Any:
         return list(value)
     if kind is str:
         return _parsed(value, kinds)
-    raise ValueError(f"{show(value)} is no {_name(kinds)}")
+    raise ValueError(f"{short_repr(value)} is no {_name(kinds)}")
 
 
 def _parsed(text: str, kinds: set[Any]) -> Any:

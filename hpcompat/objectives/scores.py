@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hpcompat.errors import Issue, SearchError
-from hpcompat.space.values import count
+from hpcompat.space.values import pluralize
 
 if TYPE_CHECKING:
     from hpcompat.trials import Trial
@@ -141,7 +141,7 @@ def values_of(
         outcome = outcome.tolist()
     values = tuple(map(_real, outcome)) if isinstance(outcome, (list, tuple)) else (_real(outcome),)
     if len(values) != objectives:
-        found = f"{count(len(values), 'value')} for {count(objectives, 'direction')}: {values}"
+        found = f"{pluralize(len(values), 'value')} for {pluralize(objectives, 'direction')}: {values}"
         raise ValueError(f"{found} (direction=[…] names one for each value)")
     return values
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hpcompat.errors import ParamsError
-from hpcompat.space.values import same
+from hpcompat.space.values import strict_equal
 
 if TYPE_CHECKING:
     from hpcompat.backends import Suggestion
@@ -194,7 +194,7 @@ def _as_suggested(method: str, name: str, value: Any, args: Sequence[Any], kwarg
 
     if method == "suggest_categorical":
         choices = asked(0, "choices")
-        fits = choices is None or any(same(value, choice) or value == choice for choice in choices)
+        fits = choices is None or any(strict_equal(value, choice) or value == choice for choice in choices)
     else:
         low, high = asked(0, "low"), asked(1, "high")
         fits = (low is None or low <= value) and (high is None or value <= high)

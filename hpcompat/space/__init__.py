@@ -1,4 +1,4 @@
-"""The canonical search space: `SearchSpace`, the kinds of parameters in it, their laws, and its JSON form."""
+"""The canonical search space: `SearchSpace`, its parameters and their distributions, and its JSON form."""
 
 from hpcompat.space.search_space import SearchSpace
 

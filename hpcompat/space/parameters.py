@@ -1,6 +1,6 @@
-"""The kinds of parameter that a search space is made of: plain frozen data.
+"""The parameters that a search space is made of: plain frozen data.
 
-| kind | law |
+| parameter | distribution |
 |---|---|
 | `Float(low, high, log=, step=)` | uniform, or uniform in the logarithm; on low, low+step, …, high with step |
 | `Int(low, high, log=, step=)` | the same over ints, both ends included |
@@ -8,72 +8,111 @@
 | `Constant(value)` | always the value |
 | `Normal(mean, std, low=, high=, log=, step=)` | normal, of the logarithm if log; truncated; rounded to step |
 
-Every kind takes `when={"parent": value}`: see `SearchSpace`.
+Each takes `when={"parent": value}`: see `SearchSpace`.
 
-A kind made on its own never raises: it lists its `issues`, and the `SearchSpace` that takes it in
-raises all of them together, by name.
+A parameter made on its own never raises: it lists its `issues`, and the `SearchSpace` that takes it in raises all of
+them together, by name.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, MISSING, dataclass, fields
+from functools import cache, cached_property
+from typing import Any, ClassVar, NamedTuple
 
 from hpcompat.errors import Issue, ParamsError, SpaceError
-from hpcompat.space import checks, glances
-from hpcompat.space.conditions import Condition, When, conditions, when_dict, when_key
-from hpcompat.space.laws import Continuous
-from hpcompat.space.supports import Choices, Steps
-from hpcompat.space.values import identity, show
+from hpcompat.space import validation
+from hpcompat.space.conditions import When, condition_key, parse_when, when_dict
+from hpcompat.space.distributions import (
+    MAX_UNIT,
+    MIN_UNIT,
+    ContinuousDistribution,
+    DiscreteUniform,
+    Quantized,
+    WeightedDiscrete,
+    grid_distribution,
+    normal_distribution,
+    range_distribution,
+)
+from hpcompat.space.domains import ChoiceDomain, Grid, multiple_of
+from hpcompat.space.values import short_repr, strict_equal, strict_key
 
-Drawn = tuple[Any, Steps | Choices | None]
-"""How a parameter is drawn: its law, and the support that a discrete law draws an index of."""
-_set = object.__setattr__  # the dataclasses are frozen for everyone but themselves
 
+class Argument(NamedTuple):
+    """An argument of a type of parameter: its name, and its default, `MISSING` if it has none."""
 
-class Parameter:
-    """What all kinds can do. Make one of the kinds, never this.
-
-    What an instance does not set of its own stands in its class, and each kind's `__init__` is written
-    out: reading a large space is making its parameters, and this halves it. What is plainly sound is
-    looked at closely when it is first drawn from.
-    """
-
-    kind: ClassVar[str]
-    when: tuple[Condition, ...] = ()
-    issues: tuple[Issue, ...] = ()
-    _drawn: Drawn | None = None
-
-    def _settle(self) -> None:
-        for name, value in self._checked().items():
-            _set(self, name, value)
-
-    def _checked(self) -> checks.Fields:
-        """The arguments in canonical form, the issues, and what follows from them."""
-        raise TypeError("Parameter is abstract: use Float, Int, Categorical, Constant or Normal")
-
-    def _sound(self) -> Drawn:
-        """The law and the support."""
-        if self._drawn is None and not self.issues:
-            self._settle()
-        if self._drawn is None:
-            raise SpaceError(f"{show(self, 200)} is no valid {type(self).__name__}", self.issues)
-        return self._drawn
+    name: str
+    default: Any
 
     @property
-    def support(self) -> Steps | Choices | None:
-        """The values of a discrete kind, by index, without enumerating them; None if continuous.
+    def is_required(self) -> bool:
+        """Whether the argument has no default."""
+        return self.default is MISSING
+
+
+@cache
+def arguments_of(kind: type[Parameter]) -> tuple[Argument, ...]:
+    """Return the arguments of a type of parameter, `when` left out.
+
+    >>> [argument.name for argument in arguments_of(Float)]
+    ['low', 'high', 'log', 'step']
+    """
+    return tuple(Argument(field.name, field.default) for field in fields(kind) if field.name != "when")  # type: ignore[arg-type]
+
+
+class Parameter(ABC):
+    """What all parameters can do. Make one of the subclasses, which are all that there are."""
+
+    kind: ClassVar[str]
+    when: When
+    issues: tuple[Issue, ...] = ()
+
+    def __post_init__(self) -> None:
+        values, issues = self._validate()
+        if self.when != ():
+            values = {**values, "when": parse_when(self.when)}
+        if issues:
+            values = {**values, "issues": issues}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @abstractmethod
+    def _validate(self) -> validation.Validated:
+        """Return the arguments in canonical form, and what is wrong with them."""
+
+    @abstractmethod
+    def _make_support(self) -> Grid | ChoiceDomain | None:
+        """Return the values of a discrete parameter, None for a continuous one."""
+
+    @abstractmethod
+    def _make_distribution(self) -> Any:
+        """Return the distribution: of the index of a value if there is a support, else of the value."""
+
+    @cached_property
+    def support(self) -> Grid | ChoiceDomain | None:
+        """The values of a discrete parameter, by index, without enumerating them; None if continuous.
 
         >>> list(Int(1, 7, step=3).support), Float(0, 1).support
         ([1, 4, 7], None)
         """
-        return (self._drawn or self._sound())[1]
+        self._require_valid()
+        return self._make_support()
+
+    @cached_property
+    def _distribution(self) -> Any:
+        self._require_valid()
+        return self._make_distribution()
+
+    def _require_valid(self) -> None:
+        if self.issues:
+            raise SpaceError(f"{short_repr(self, 200)} is not a valid {type(self).__name__}", self.issues)
 
     @property
     def size(self) -> float:
-        """How many values the parameter can take: an int, or inf.
+        """The number of values that the parameter can take: an int, or inf.
 
         >>> Int(1, 10).size, Float(0, 1).size
         (10, inf)
@@ -82,82 +121,103 @@ class Parameter:
         return math.inf if support is None else support.size
 
     def quantile(self, u: float) -> Any:
-        """The value below which a share `u` (0 … 1) of the draws lies: `quantile(random())` samples.
+        """Return the value below which a share `u` (0 … 1) of the draws lies: `quantile(random())` samples.
 
         >>> Float(0, 10).quantile(0.25), Int(1, 4).quantile(1.0)
         (2.5, 4)
         """
-        law, support = self._drawn or self._sound()
+        distribution, support = self._distribution, self.support
         try:
             if not 0.0 <= u <= 1.0:
                 raise ValueError(u)
             u = float(u)  # of numpy's floats the arithmetic would make more of them
-            return law.quantile(u) if support is None else support[law.quantile(u)]
+            return distribution.quantile(u) if support is None else support[distribution.quantile(u)]
         except (TypeError, ValueError, AttributeError, ArithmeticError):
-            reason = f"expected a float from 0 to 1, got {show(u)}"
-            raise ParamsError(reason, [Issue("", reason, "a unit float gives a draw")]) from None
+            message = f"expected a float from 0 to 1, got {short_repr(u)}"
+            raise ParamsError(message, [Issue("", message, "a unit float gives a draw")]) from None
 
     def cdf(self, value: Any) -> float:
-        """The probability of a draw at or below `value` (for choices: of it and those listed before it).
+        """Return the probability of a draw at or below `value`; of choices, of it and those listed before it.
 
-        Raises `ParamsError` for a value that a discrete kind cannot take.
+        Raises:
+            ParamsError: A discrete parameter cannot take the value.
 
         >>> Float(0, 10).cdf(2.5), Int(1, 4).cdf(3)
         (0.25, 0.75)
         """
-        law, support = self._sound()
-        if support is not None:
-            return float(law.below(self._index(value) + 1))
+        distribution = self._distribution
+        if self.support is not None:
+            return float(distribution.cdf_exclusive(self.index_of(value) + 1))
         if not isinstance(value, (int, float)):
-            raise ParamsError(f"{show(value)} is no value of {show(self, 200)}")
+            raise self._out_of_range(value)
         try:
-            return float(law.cdf(value))
+            return float(distribution.cdf(value))
         except OverflowError:  # an int beyond every float
             return 1.0 if value > 0 else 0.0
 
     def to_unit(self, value: Any) -> float:
-        """A `u` with `quantile(u) == value`: for a discrete kind the middle of the value's share.
+        """Return a `u` with `quantile(u) == value`: for a discrete parameter the middle of the value's share.
 
-        Raises `ParamsError` for a value that the parameter cannot take.
+        Raises:
+            ParamsError: The parameter cannot take the value.
 
         >>> Int(1, 4).to_unit(1), Float(0, 10).to_unit(2.5)
         (0.125, 0.25)
         """
-        law, support = self._sound()
+        distribution = self._distribution
         if not self.contains(value):
-            raise ParamsError(f"{show(value)} is no value of {show(self, 200)}")
-        if support is None:
-            return _nearest(law, value, law.cdf(value))
-        index = self._index(value)
-        low, high = law.below(index), law.below(index + 1)
+            raise self._out_of_range(value)
+        if self.support is None:
+            return _refine(distribution, value, distribution.cdf(value))
+        index = self.index_of(value)
+        low, high = distribution.cdf_exclusive(index), distribution.cdf_exclusive(index + 1)
         for u in (low + (high - low) / 2, low, math.nextafter(low, 1.0), math.nextafter(high, 0.0)):
-            if law.quantile(u) == index:
+            if distribution.quantile(u) == index:
                 return u
-        raise ParamsError(f"{show(value)} is so unlikely under {show(self, 200)} that no draw reaches it")
+        raise ParamsError(f"{short_repr(value)} is so unlikely under {short_repr(self, 200)} that no draw reaches it")
 
     def contains(self, value: Any) -> bool:
-        """Whether the parameter can take the value, the type included.
+        """Return whether the parameter can take the value, the type included.
 
         >>> Int(1, 4).contains(2), Int(1, 4).contains(2.0), Categorical([1]).contains(True)
         (True, False, False)
         """
-        _, support = self._drawn or self._sound()
+        support = self.support
         if support is not None:
             return support.index(value) is not None
-        low, high = self._range()
+        low, high = self.bounds()
         return type(value) is float and low <= value <= high and math.isfinite(value)
 
-    def _range(self) -> tuple[float, float]:
+    def bounds(self) -> tuple[float, float]:
+        """Return the ends of the range of a continuous parameter; those of a Normal may be infinite."""
         raise TypeError(f"{type(self).__name__} is discrete")
 
-    def _index(self, value: Any) -> int:
+    def index_of(self, value: Any) -> int:
+        """Return the index of a value in the `support` of a discrete parameter.
+
+        Raises:
+            ParamsError: The parameter cannot take the value.
+        """
         index = self.support.index(value)  # type: ignore[union-attr]
         if index is None:
-            raise ParamsError(f"{show(value)} is no value of {show(self, 200)}")
+            raise self._out_of_range(value)
         return index
 
-    def _key(self) -> Hashable:
-        raise TypeError("Parameter is abstract: use Float, Int, Categorical, Constant or Normal")
+    def _out_of_range(self, value: Any) -> ParamsError:
+        return ParamsError(f"{short_repr(value)} is not in {short_repr(self, 200)}")
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the parameter was made with, in canonical form: arguments at their default and `when` left out.
+
+        >>> Float(1, 2, log=True).arguments(), Categorical(("a", "b")).arguments()
+        ({'low': 1.0, 'high': 2.0, 'log': True}, {'choices': ['a', 'b']})
+        """
+        found = {argument.name: getattr(self, argument.name) for argument in arguments_of(type(self))}
+        return {
+            argument.name: found[argument.name]
+            for argument in arguments_of(type(self))
+            if argument.is_required or not strict_equal(found[argument.name], argument.default)
+        }
 
     def __eq__(self, other: object) -> bool:
         # by type and value: to Python, Categorical([1]) and Categorical([True]) hold equal lists
@@ -168,32 +228,33 @@ class Parameter:
     def __hash__(self) -> int:
         return hash(self._key())
 
+    def _key(self) -> Any:
+        values = [getattr(self, argument.name) for argument in arguments_of(type(self))]
+        return strict_key(values), condition_key(self.when)
+
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(self._arguments())})"
-
-    def _arguments(self) -> list[str]:
-        raise TypeError("Parameter is abstract: use Float, Int, Categorical, Constant or Normal")
-
-    def _when_argument(self) -> list[str]:
-        return [f"when={when_dict(self.when)!r}"] if self.when else []
+        required = {argument.name for argument in arguments_of(type(self)) if argument.is_required}
+        shown = [f"{value!r}" if name in required else f"{name}={value!r}" for name, value in self.arguments().items()]
+        shown += [f"when={when_dict(self.when)!r}"] if self.when else []
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def _nearest(law: Continuous, value: float, u: float) -> float:
-    # cdf and quantile each round: step to the neighbour that gives the very value back
-    best, distance = u, abs(law.quantile(u) - value)
+def _refine(distribution: ContinuousDistribution, value: float, u: float) -> float:
+    """Return the neighbour of `u` whose quantile is nearest to the value: `cdf` and `quantile` each round."""
+    best, distance = u, abs(distribution.quantile(u) - value)
     for side in (0.0, 1.0):
         candidate = u
         for _ in range(6):
             if distance == 0.0:
                 return best
             candidate = math.nextafter(candidate, side)
-            gap = abs(law.quantile(candidate) - value)
+            gap = abs(distribution.quantile(candidate) - value)
             if gap < distance:
                 best, distance = candidate, gap
     return best
 
 
-@dataclass(init=False, frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Float(Parameter):
     """A float between low and high, both included.
 
@@ -210,44 +271,28 @@ class Float(Parameter):
     kind: ClassVar[str] = "float"
     low: float
     high: float
+    _: KW_ONLY
     log: bool = False
     step: float | None = None
-    when: tuple[Condition, ...] = ()
+    when: When = ()
 
-    def __init__(
-        self, low: float, high: float, *, log: bool = False, step: float | None = None, when: When = None
-    ) -> None:
-        _set(self, "low", low)
-        _set(self, "high", high)
-        if log is not False:
-            _set(self, "log", log)
-        if step is not None:
-            _set(self, "step", step)
-        if when is not None:
-            _set(self, "when", conditions(when))
-        if step is not None or not glances.interval(low, high, log):
-            self._settle()
+    def _validate(self) -> validation.Validated:
+        return validation.validate_float(self.low, self.high, self.log, self.step)
 
-    def _checked(self) -> checks.Fields:
-        return checks.interval(self.low, self.high, self.log, self.step)
+    def _make_support(self) -> Grid | None:
+        return None if self.step is None else Grid.between(self.low, self.high, self.step)[0]
 
-    def _range(self) -> tuple[float, float]:
+    def _make_distribution(self) -> Any:
+        if self.step is None:
+            return range_distribution(self.low, self.high, self.log)
+        return grid_distribution(self.low, self.high, self.step, self.log, len(self.support or ()) - 1)
+
+    def bounds(self) -> tuple[float, float]:
+        """Return low and high."""
         return self.low, self.high
 
-    def _key(self) -> Hashable:
-        return identity((self.low, self.high, self.log, self.step)), when_key(self.when)
 
-    def _arguments(self) -> list[str]:
-        step = [f"step={self.step!r}"] if self.step is not None else []
-        return [
-            f"{self.low!r}, {self.high!r}",
-            *(["log=True"] if self.log else []),
-            *step,
-            *self._when_argument(),
-        ]
-
-
-@dataclass(init=False, frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Int(Parameter):
     """An int between low and high, both included.
 
@@ -261,39 +306,22 @@ class Int(Parameter):
     kind: ClassVar[str] = "int"
     low: int
     high: int
+    _: KW_ONLY
     log: bool = False
     step: int = 1
-    when: tuple[Condition, ...] = ()
+    when: When = ()
 
-    def __init__(self, low: int, high: int, *, log: bool = False, step: int = 1, when: When = None) -> None:
-        _set(self, "low", low)
-        _set(self, "high", high)
-        if log is not False:
-            _set(self, "log", log)
-        if stepped := type(step) is not int or step != 1:
-            _set(self, "step", step)
-        if when is not None:
-            _set(self, "when", conditions(when))
-        if stepped or not glances.int_range(low, high, log):
-            self._settle()
+    def _validate(self) -> validation.Validated:
+        return validation.validate_int(self.low, self.high, self.log, self.step)
 
-    def _checked(self) -> checks.Fields:
-        return checks.int_range(self.low, self.high, self.log, self.step)
+    def _make_support(self) -> Grid:
+        return Grid.between(self.low, self.high, self.step)[0]
 
-    def _key(self) -> Hashable:
-        return identity((self.low, self.high, self.log, self.step)), when_key(self.when)
-
-    def _arguments(self) -> list[str]:
-        step = [f"step={self.step!r}"] if self.step != 1 else []
-        return [
-            f"{self.low!r}, {self.high!r}",
-            *(["log=True"] if self.log else []),
-            *step,
-            *self._when_argument(),
-        ]
+    def _make_distribution(self) -> Any:
+        return grid_distribution(self.low, self.high, self.step, self.log, len(self.support or ()) - 1)
 
 
-@dataclass(init=False, frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Categorical(Parameter):
     """One of the choices: any JSON values, and tuples, told apart by type and value.
 
@@ -306,42 +334,28 @@ class Categorical(Parameter):
 
     kind: ClassVar[str] = "categorical"
     choices: Sequence[Any]
+    _: KW_ONLY
     weights: Sequence[float] | None = None
     ordered: bool = False
-    when: tuple[Condition, ...] = ()
+    when: When = ()
 
-    def __init__(
-        self,
-        choices: Sequence[Any],
-        *,
-        weights: Sequence[float] | None = None,
-        ordered: bool = False,
-        when: When = None,
-    ) -> None:
-        plain = weights is None and glances.choices(choices, ordered)
-        _set(self, "choices", tuple(choices) if plain else choices)
-        if weights is not None:
-            _set(self, "weights", weights)
-        if ordered is not False:
-            _set(self, "ordered", ordered)
-        if when is not None:
-            _set(self, "when", conditions(when))
-        if not plain:
-            self._settle()
+    def _validate(self) -> validation.Validated:
+        return validation.validate_categorical(self.choices, self.weights, self.ordered)
 
-    def _checked(self) -> checks.Fields:
-        return checks.choices(self.choices, self.weights, self.ordered)
+    def _make_support(self) -> ChoiceDomain:
+        return ChoiceDomain(tuple(self.choices))
 
-    def _key(self) -> Hashable:
-        return identity((self.choices, self.weights, self.ordered)), when_key(self.when)
+    def _make_distribution(self) -> Any:
+        return DiscreteUniform(len(self.choices)) if self.weights is None else WeightedDiscrete(tuple(self.weights))
 
-    def _arguments(self) -> list[str]:
-        weights = [f"weights={list(self.weights)!r}"] if self.weights else []
-        choices = list(self.choices) if isinstance(self.choices, tuple) else self.choices
-        return [repr(choices), *weights, *(["ordered=True"] if self.ordered else []), *self._when_argument()]
+    def arguments(self) -> dict[str, Any]:
+        """Return what the parameter was made with; choices and weights as lists."""
+        arguments = super().arguments()
+        lists = {name: list(value) for name, value in arguments.items() if type(value) is tuple}
+        return {**arguments, **lists}
 
 
-@dataclass(init=False, frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Constant(Parameter):
     """Always the same value: any JSON value, or a tuple.
 
@@ -351,27 +365,22 @@ class Constant(Parameter):
 
     kind: ClassVar[str] = "constant"
     value: Any
-    when: tuple[Condition, ...] = ()
+    _: KW_ONLY
+    when: When = ()
 
-    def __init__(self, value: Any, *, when: When = None) -> None:
-        _set(self, "value", value)
-        if when is not None:
-            _set(self, "when", conditions(when))
-        self._settle()
+    def _validate(self) -> validation.Validated:
+        return validation.validate_constant(self.value)
 
-    def _checked(self) -> checks.Fields:
-        return checks.constant(self.value)
+    def _make_support(self) -> ChoiceDomain:
+        return ChoiceDomain((self.value,))
 
-    def _key(self) -> Hashable:
-        return identity(self.value), when_key(self.when)
-
-    def _arguments(self) -> list[str]:
-        return [repr(self.value), *self._when_argument()]
+    def _make_distribution(self) -> Any:
+        return DiscreteUniform(1)
 
 
-@dataclass(init=False, frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Normal(Parameter):
-    """A normal law with the given mean and std.
+    """A normal distribution with the given mean and std.
 
     `log=True`: mean and std are those of the logarithm. `low`, `high`: truncated there, either may
     be left out. `step`: rounded to multiples of step, ints if step is an int; low and high, if
@@ -384,46 +393,38 @@ class Normal(Parameter):
     kind: ClassVar[str] = "normal"
     mean: float
     std: float
+    _: KW_ONLY
     low: float | None = None
     high: float | None = None
     log: bool = False
     step: float | None = None
-    when: tuple[Condition, ...] = ()
+    when: When = ()
 
-    def __init__(
-        self,
-        mean: float,
-        std: float,
-        *,
-        low: float | None = None,
-        high: float | None = None,
-        log: bool = False,
-        step: float | None = None,
-        when: When = None,
-    ) -> None:
-        arguments = {"mean": mean, "std": std, "low": low, "high": high, "log": log, "step": step}
-        for name, value in arguments.items():
-            _set(self, name, value)
-        if when is not None:
-            _set(self, "when", conditions(when))
-        self._settle()
+    def _validate(self) -> validation.Validated:
+        return validation.validate_normal(self.mean, self.std, self.low, self.high, self.log, self.step)
 
-    def _checked(self) -> checks.Fields:
-        return checks.bell(self.mean, self.std, self.low, self.high, self.log, self.step)
+    def _make_support(self) -> Grid | None:
+        if self.step is None:
+            return None
+        # what no unit float reaches is not a value: draws end at these quantiles
+        unbounded = Quantized(self._truncated_normal(), 0.0, float(self.step), -math.inf, math.inf)
+        first = unbounded.quantile(MIN_UNIT) if self.low is None else multiple_of(self.low, self.step)
+        last = unbounded.quantile(MAX_UNIT) if self.high is None else multiple_of(self.high, self.step)
+        return Grid.multiples(self.step, first or 0, last or 0)
 
-    def _range(self) -> tuple[float, float]:
+    def _make_distribution(self) -> Any:
+        if self.step is None:
+            return self._truncated_normal()
+        grid: Any = self.support
+        return Quantized(self._truncated_normal(), 0.0, float(self.step), grid.first, grid.last)
+
+    def _truncated_normal(self) -> Any:
+        return normal_distribution(self.mean, self.std, self.low, self.high, self.log, self.step)
+
+    def bounds(self) -> tuple[float, float]:
+        """Return low and high; the smallest float, or infinity, where they are None."""
         floor = 5e-324 if self.log else -math.inf
         return floor if self.low is None else self.low, math.inf if self.high is None else self.high
 
-    def _key(self) -> Hashable:
-        return identity((self.mean, self.std, self.low, self.high, self.log, self.step)), when_key(self.when)
 
-    def _arguments(self) -> list[str]:
-        bounds = [f"{name}={getattr(self, name)!r}" for name in ("low", "high") if getattr(self, name) is not None]
-        step = [f"step={self.step!r}"] if self.step is not None else []
-        log = ["log=True"] if self.log else []
-        return [f"{self.mean!r}, {self.std!r}", *bounds, *log, *step, *self._when_argument()]
-
-
-KINDS: tuple[type[Parameter], ...] = (Float, Int, Categorical, Constant, Normal)
-"""All that there are."""
+PARAMETER_TYPES: tuple[type[Parameter], ...] = (Float, Int, Categorical, Constant, Normal)

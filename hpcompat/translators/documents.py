@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from hpcompat.errors import TranslationError
-from hpcompat.space.values import show
+from hpcompat.space.values import short_repr
 from hpcompat.translators.reading import refuse
 
 MAX_BYTES = 2**24
@@ -65,7 +65,7 @@ def once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
 def _refuse_twice(names: Sequence[Any]) -> NoReturn:
     seen = set()
     name = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-    refuse(f"{show(name)} is there twice in one place", "give it once")
+    refuse(f"{short_repr(name)} is there twice in one place", "give it once")
 
 
 def _constructed(yaml: Any, loader: Any) -> Any:
@@ -78,7 +78,7 @@ def _constructed(yaml: Any, loader: Any) -> Any:
             if isinstance(node, yaml.ScalarNode):
                 # an int of a hundred thousand digits, to the base of 60 above all, takes minutes to make
                 if node.tag in _NUMBERS and len(node.value) > _MOST_DIGITS:
-                    refuse(f"{show(node.value)} has more than {_MOST_DIGITS} digits", "give a smaller number")
+                    refuse(f"{short_repr(node.value)} has more than {_MOST_DIGITS} digits", "give a smaller number")
             elif isinstance(node, yaml.CollectionNode) and id(node) not in seen:
                 seen.add(id(node))  # an alias is the node that it stands for
                 if isinstance(node, yaml.MappingNode):

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from hpcompat.errors import ParamsError
 from hpcompat.space.parameters import Categorical, Float, Int, Parameter
-from hpcompat.space.values import SCALARS, show
+from hpcompat.space.values import SCALARS, short_repr
 from hpcompat.translators import literals
 
 _TOLERANCE = 1e-9
@@ -37,7 +37,7 @@ class Encoding(NamedTuple):
 def receive(p: Parameter, raw: Any) -> Any:
     """A value as an engine hands it back: rounding noise and borrowed number types taken off, nothing else.
 
-    Raises `ParamsError` for what is no value of the parameter.
+    Raises `ParamsError` for what the parameter cannot take.
 
     >>> receive(Float(0, 1, step=0.1), 0.30000000000000004), receive(Int(1, 8), 4.0)
     (0.3, 4)
@@ -55,7 +55,7 @@ def receive(p: Parameter, raw: Any) -> Any:
             value = None
         if value is not None:
             return value
-    raise ParamsError(f"{show(raw)} is no value of {show(p, 200)}")
+    raise ParamsError(f"{short_repr(raw)} is not in {short_repr(p, 200)}")
 
 
 def receiver(p: Any) -> Callable[[Any], Any]:
@@ -75,7 +75,7 @@ def receiver(p: Any) -> Callable[[Any], Any]:
 
 def _snap(p: Any, raw: float) -> Any:
     if p.support is None:
-        low, high = p._range()
+        low, high = p.bounds()
         value = min(max(float(raw), low), high)
         # exp(log(bound)) is further off than a sum is
         slack = 4e-13 * abs(value) if p.log else 4 * math.ulp(max(abs(low), abs(high)) if high < math.inf else value)
@@ -94,7 +94,7 @@ def _to_unit(p: Parameter, value: Any) -> float:
     if p.support is None:
         scale = max(abs(value), p.quantile(0.75) - p.quantile(0.25))
         if abs(p.quantile(u) - value) > _TOLERANCE * scale:
-            raise ParamsError(f"{show(value)} is so unlikely under {p!r} that a unit float cannot tell it")
+            raise ParamsError(f"{short_repr(value)} is so unlikely under {p!r} that a unit float cannot tell it")
     return u
 
 
@@ -103,7 +103,7 @@ def _from_unit(p: Parameter, raw: Any) -> Any:
 
 
 def _to_index(p: Any, value: Any) -> int:
-    return int(p._index(value) - p.support.first)
+    return int(p.index_of(value) - p.support.first)
 
 
 def _from_index(p: Any, raw: Any) -> Any:
@@ -127,7 +127,7 @@ def _from_label(p: Any, raw: Any) -> Any:
     place = raw.partition(":")[0] if isinstance(raw, str) else ""
     if place.isdecimal() and len(place) < 10 and int(place) < len(p.choices) and label(p, int(place)) == raw:
         return p.support[int(place)]
-    raise ParamsError(f"{show(raw)} is no label of {show(p, 200)}")
+    raise ParamsError(f"{short_repr(raw)} is no label of {short_repr(p, 200)}")
 
 
 def _literals(p: Any) -> Categorical:
@@ -143,7 +143,7 @@ ENCODINGS = {
     "index": Encoding(_indices, _to_index, _from_index),
     "labels": Encoding(
         lambda p: Categorical([label(p, index) for index in range(len(p.choices))]),
-        lambda p, value: label(p, p._index(value)),
+        lambda p, value: label(p, p.index_of(value)),
         _from_label,
     ),
     "conditional literals": Encoding(_literals, lambda p, value: literals.text_of(value), _from_literal),

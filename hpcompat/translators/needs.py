@@ -8,10 +8,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from hpcompat.space.checks import multiple_of
+from hpcompat.space.domains import multiple_of, shortest_decimal_fraction
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
-from hpcompat.space.supports import decimal_ratio
-from hpcompat.space.values import SCALARS, identity
+from hpcompat.space.values import SCALARS, strict_key
 from hpcompat.translators import literals
 
 MOST_LISTED = 10_000
@@ -53,13 +52,14 @@ def always(p: Parameter) -> bool:
 
 def anchored(p: Float | Int) -> bool:
     """The grid's values are multiples of the step."""
-    return multiple_of(p.low, p.step) is not None and multiple_of(p.high, p.step) is not None
+    step = p.step or 0
+    return multiple_of(p.low, step) is not None and multiple_of(p.high, step) is not None
 
 
 def exact_steps(p: Float | Normal) -> bool:
     """A step whose multiples floats hold exactly: an engine's `round(x / step) * step` is then the grid's value."""
     ends = (p.low, p.step) if isinstance(p, Float) else (p.step,)
-    return all(Fraction(x) == Fraction(*decimal_ratio(x)) for x in ends if isinstance(x, float))
+    return all(Fraction(x) == Fraction(*shortest_decimal_fraction(x)) for x in ends if isinstance(x, float))
 
 
 def anchored_exactly(p: Float) -> bool:
@@ -104,7 +104,7 @@ def _apart(values: Sequence[Any]) -> bool:
             return "dict", frozenset((key, untyped(item)) for key, item in value.items())
         return value
 
-    return len(set(map(untyped, values))) == len({identity(value) for value in values})
+    return len(set(map(untyped, values))) == len({strict_key(value) for value in values})
 
 
 def plain(p: Categorical | Constant) -> bool:

@@ -19,8 +19,8 @@ from typing import Any
 from hpcompat.errors import Issue, ParamsError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Constant, Float, Int, Parameter
-from hpcompat.space.serial import write_value
-from hpcompat.space.values import fresh_list, show
+from hpcompat.space.serialization import value_to_json
+from hpcompat.space.values import copy_list_if_mutable, short_repr
 from hpcompat.translators import names, reading
 from hpcompat.translators.limits import Rule, choose
 from hpcompat.translators.reading import (
@@ -80,8 +80,8 @@ def _int(p: Int) -> dict[str, Any]:
 WRITERS: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     "float": ("suggest_float", _float),
     "int": ("suggest_int", _int),
-    "categorical": ("suggest_categorical", lambda p: {"choices": fresh_list(p.choices)}),
-    "constant": ("constant", lambda p: {"value": write_value(p.value)}),
+    "categorical": ("suggest_categorical", lambda p: {"choices": copy_list_if_mutable(p.choices)}),
+    "constant": ("constant", lambda p: {"value": value_to_json(p.value)}),
 }
 
 
@@ -99,7 +99,7 @@ def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> list[dict[
     for call, leaf in steered:
         parents = [(by_name[parent], values) for parent, values in leaf.when]
         call["when"] = {
-            parent.raw_name: [write_value(parent.encode(value)) for value in values] for parent, values in parents
+            parent.raw_name: [value_to_json(parent.encode(value)) for value in values] for parent, values in parents
         }
     return calls
 
@@ -224,7 +224,7 @@ def read_call(call: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | N
     """
     reader = READERS.get(call) if isinstance(call, str) else None
     if reader is None:
-        refuse(f"{show(call)} is no suggest call of Optuna", f"one of {', '.join(sorted(READERS))}")
+        refuse(f"{short_repr(call)} is no suggest call of Optuna", f"one of {', '.join(sorted(READERS))}")
     return read_by_call(reader, call, args, kwargs, hint="see Optuna's signature")
 
 
@@ -239,7 +239,7 @@ def _name(call: Any) -> Any:
 
 def _read_entry(call: Any) -> Parameter:
     if not isinstance(call, Mapping):
-        refuse(f"{show(call)} is no suggest call", 'write {"name": …, "call": "suggest_float", "kwargs": {…}}')
+        refuse(f"{short_repr(call)} is no suggest call", 'write {"name": …, "call": "suggest_float", "kwargs": {…}}')
     parameter: Any = read_call(call.get("call", ""), call.get("args", ()), call.get("kwargs"))
     if "when" not in call:
         return parameter  # type: ignore[no-any-return]
@@ -257,7 +257,7 @@ def read_distributions(distributions: Mapping[str, Any]) -> SearchSpace:
 
 def _read_distribution(distribution: Any) -> Parameter:
     if not _is_distribution(distribution):
-        refuse(f"{show(distribution)} is no distribution of Optuna")
+        refuse(f"{short_repr(distribution)} is no distribution of Optuna")
     return read_call(type(distribution).__name__, (), distribution._asdict())
 
 
@@ -275,7 +275,7 @@ def read_study(study: Any) -> SearchSpace:
         return SearchSpace.from_dict(own)
     trials = list(study.trials)
     if not all(isinstance(getattr(trial, "distributions", None), Mapping) for trial in trials):
-        refuse(f"expected a study of Optuna, got {show(study)}", "give a study; a SearchResult has its .space")
+        refuse(f"expected a study of Optuna, got {short_repr(study)}", "give a study; a SearchResult has its .space")
     trials = [trial for trial in trials if trial.distributions]
 
     def one(name: str) -> Parameter:
@@ -351,7 +351,7 @@ def from_optuna(thing: Any) -> SearchSpace:
 
         return space_of(thing)
     refuse(
-        f"{show(thing)} is no space of Optuna",
+        f"{short_repr(thing)} is no space of Optuna",
         "give a function, a list of calls, distributions, a study or a trial",
     )
 

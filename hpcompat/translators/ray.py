@@ -21,11 +21,11 @@ from typing import Any, Literal, TypeAlias
 
 from hpcompat.errors import Issue, TranslationError
 from hpcompat.space import SearchSpace
+from hpcompat.space.domains import shortest_decimal_fraction
 from hpcompat.space.parameters import Categorical, Constant, Int, Normal, Parameter
-from hpcompat.space.serial import read_value, write_value
-from hpcompat.space.structure import MOST_LEVELS
-from hpcompat.space.supports import decimal_ratio
-from hpcompat.space.values import SCALARS, fresh, show
+from hpcompat.space.serialization import value_from_json, value_to_json
+from hpcompat.space.tree import MAX_DEPTH
+from hpcompat.space.values import SCALARS, copy_if_mutable, short_repr
 from hpcompat.translators import names
 from hpcompat.translators.limits import Rule
 from hpcompat.translators.needs import repetitions, resolvable
@@ -62,7 +62,7 @@ def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
 def _check_searcher(searcher: Any) -> None:
     if searcher is None or isinstance(searcher, bool) or (isinstance(searcher, str) and searcher == "optuna"):
         return
-    reason = f"expected 'optuna', True or False, got {show(searcher)}"
+    reason = f"expected 'optuna', True or False, got {short_repr(searcher)}"
     hint = "use searcher='optuna' for OptunaSearch, searcher=True for any other search algorithm"
     raise TranslationError("unknown searcher", [Issue("searcher", reason, hint)])
 
@@ -85,7 +85,9 @@ def _listed(p: Parameter) -> list[Any]:
 
 
 def _weighted(p: Categorical) -> list[Any]:
-    return [[fresh(choice) for choice, n in zip(p.choices, repetitions(p) or (), strict=True) for _ in range(n)]]
+    return [
+        [copy_if_mutable(choice) for choice, n in zip(p.choices, repetitions(p) or (), strict=True) for _ in range(n)]
+    ]
 
 
 WRITERS: dict[str, tuple[str, Callable[[Any], list[Any]]]] = {
@@ -103,7 +105,7 @@ WRITERS: dict[str, tuple[str, Callable[[Any], list[Any]]]] = {
     "choice": ("choice", _listed),
     "choice_of_steps": ("choice", _listed),
     "weighted_choice": ("choice", _weighted),
-    "constant": ("constant", lambda p: [fresh(p.value)]),
+    "constant": ("constant", lambda p: [copy_if_mutable(p.value)]),
 }
 STAND_INS = {"float": "uniform", "int": "randint", "categorical": "choice"}
 
@@ -116,7 +118,7 @@ def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, 
             for part in passage.raw_path[:-1]:
                 place = place.setdefault(part, {})
             call, arguments = WRITERS[passage.written(WRITERS, STAND_INS)]
-            args = write_value(arguments(passage.stand_in))
+            args = value_to_json(arguments(passage.stand_in))
             place[passage.raw_path[-1]] = {"call": call, "args": args}
     return spec
 
@@ -144,7 +146,7 @@ def domains(spec: Mapping[str, Any]) -> dict[str, Any]:
     def build(entry: Mapping[str, Any]) -> Any:
         if not _is_call(entry):
             return {name: build(inner) for name, inner in entry.items()}
-        args = read_value(entry["args"])
+        args = value_from_json(entry["args"])
         return args[0] if entry["call"] == "constant" else getattr(tune, entry["call"])(*args)
 
     return {name: build(entry) for name, entry in spec.items()}
@@ -165,7 +167,7 @@ def _ratio(name: str, value: Any) -> Fraction:
     value = number(name, value)
     if not math.isfinite(value):
         refuse(f"{name} is {value}, which is not finite", "give a number")
-    return Fraction(*decimal_ratio(float(value))) or (
+    return Fraction(*shortest_decimal_fraction(float(value))) or (
         refuse("q is 0", "give a q above 0") if name == "q" else Fraction()
     )
 
@@ -248,7 +250,7 @@ def read_call(call: Any, args: Any = (), kwargs: Any = None, *, searcher: Search
     if call == "sample_from":
         refuse("it is computed by a function (sample_from)", "compute it in the training function instead")
     if not isinstance(call, str) or call not in READERS:
-        refuse(f"{show(call)} is no domain of Ray", f"one of {', '.join(READERS)}")
+        refuse(f"{short_repr(call)} is no domain of Ray", f"one of {', '.join(READERS)}")
     return read_by_call(READERS[call], call, args, kwargs, hint="see Ray's signature", given=(searcher,))
 
 
@@ -287,12 +289,12 @@ def _read_rare(domain: Any, searcher: Searcher) -> Parameter:
     try:
         law = domain.sampler or domain.get_sampler()
     except TypeError:
-        refuse(f"{show(domain)} has no sampler", "give it one, or use a function of ray.tune")
+        refuse(f"{short_repr(domain)} has no sampler", "give it one, or use a function of ray.tune")
     quantised = type(law).__name__ == "Quantized"
     whole = law.sampler if quantised else law
     drawn = kind, type(whole).__name__
     if drawn not in _DOMAINS:
-        refuse(f"{show(domain)} is drawn by {drawn[1].lstrip('_')}, which no tune function makes")
+        refuse(f"{short_repr(domain)} is drawn by {drawn[1].lstrip('_')}, which no tune function makes")
     if not quantised:
         return _DOMAINS[drawn](domain, law)
     if drawn[1].endswith("Normal"):
@@ -343,14 +345,14 @@ def from_ray(space: Mapping[str, Any], *, searcher: Searcher = None) -> SearchSp
     """
     _check_searcher(searcher)
     if not isinstance(space, Mapping):
-        refuse(f"{show(space)} is no space of Ray", "give the dict that param_space takes")
+        refuse(f"{short_repr(space)} is no space of Ray", "give the dict that param_space takes")
     # beside domains a dict with a key "call" is a group like any other
     written = not any(map(_is_domain, nested_entries(space)))
     return assemble("Ray", _read_group(space, searcher, written, 0))
 
 
 def _read_group(space: Mapping[str, Any], searcher: Searcher, written: bool, depth: int) -> dict[str, Any]:
-    if depth > MOST_LEVELS:
+    if depth > MAX_DEPTH:
         refuse_depth()
 
     def read(thing: Any) -> Any:

@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 from hpcompat.errors import HpcompatError, Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.conditions import Condition
+from hpcompat.space.domains import shortest_decimal_fraction
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Parameter
-from hpcompat.space.serial import read_value
-from hpcompat.space.structure import MOST_LEVELS
-from hpcompat.space.supports import decimal_ratio
-from hpcompat.space.values import identity, length, show, unfit
+from hpcompat.space.serialization import value_from_json
+from hpcompat.space.tree import MAX_DEPTH
+from hpcompat.space.values import json_issue, length, short_repr, strict_key
 
 MOST_PARAMETERS = 100_000
 MOST_CHOICES = 1_000_000
@@ -29,7 +29,7 @@ class TooDeep(TranslationError):
 
 def refuse_depth() -> NoReturn:
     """Raise the error of a space that is nested too deeply."""
-    reason = f"it is nested more than {MOST_LEVELS} levels deep"
+    reason = f"it is nested more than {MAX_DEPTH} levels deep"
     raise TooDeep(reason, [Issue("", reason, "flatten it")])
 
 
@@ -47,7 +47,7 @@ def read_by_call(
     """
     kwargs = {} if kwargs is None else kwargs
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, Mapping):
-        refuse(f"its arguments are {show(args)} and {show(kwargs)}", "a list, and a dict by name")
+        refuse(f"its arguments are {short_repr(args)} and {short_repr(kwargs)}", "a list, and a dict by name")
     try:
         return reader(*given, *args, **kwargs)
     except TypeError:
@@ -56,7 +56,7 @@ def read_by_call(
             inspect.signature(reader).bind(*given, *args, **kwargs)
         except TypeError as error:
             refuse(f"{name} does not take these arguments ({error})", hint)
-        refuse(f"{name} does not take the arguments {show(args)} and {show(kwargs)}", hint)
+        refuse(f"{name} does not take the arguments {short_repr(args)} and {short_repr(kwargs)}", hint)
 
 
 def is_data(value: Any) -> bool:
@@ -109,9 +109,9 @@ def nested_entries(mapping: Mapping[Any, Any]) -> Iterator[Any]:
 def json_data(what: str, data: Any, hint: str) -> Any:
     """The value of tagged JSON data, as `write_value` wrote it. Raises `TranslationError` for other tags."""
     try:
-        return read_value(data)
+        return value_from_json(data)
     except (ValueError, TypeError, RecursionError) as error:
-        refuse(f"{what} {show(data)} ({error})", hint)
+        refuse(f"{what} {short_repr(data)} ({error})", hint)
 
 
 def no_options(dialect: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -129,7 +129,7 @@ def collect(dialect: str, read: Callable[[Any], Any], parts: Iterable[tuple[Any,
     coming = iter(parts)
     for name, part in islice(coming, MOST_PARAMETERS):
         if not isinstance(name, str) or not name:
-            issues.append(Issue("", f"{show(name)} is no name for a parameter", "names are texts"))
+            issues.append(Issue("", f"{short_repr(name)} cannot name a parameter", "names are texts"))
         elif name in entries:
             issues.append(Issue(name, "is there twice", "give it once"))
         else:
@@ -171,17 +171,17 @@ def number(name: str, value: Any, whole: bool = False) -> Any:
         try:
             value = int(value) if whole else float(value)
         except ValueError:
-            refuse(f"{name} is {show(value)}, not a number")
+            refuse(f"{name} is {short_repr(value)}, not a number")
     if isinstance(value, bool) or not hasattr(value, "__float__"):
-        refuse(f"{name} is {show(value)}, not a number")
+        refuse(f"{name} is {short_repr(value)}, not a number")
     try:
         fraction = float(value)
     except (TypeError, ValueError, OverflowError):  # an array, or an int of 400 digits
-        refuse(f"{name} is {show(value)}, not a number that a float holds", "give a smaller one")
+        refuse(f"{name} is {short_repr(value)}, not a number that a float holds", "give a smaller one")
     if not whole:
         return value if isinstance(value, int) else fraction
     if not fraction.is_integer():
-        refuse(f"{name} is {show(value)}, not a whole number", "use whole bounds, or a kind that draws fractions")
+        refuse(f"{name} is {short_repr(value)}, not a whole number", "use whole bounds, or a kind that draws fractions")
     return int(value)
 
 
@@ -206,7 +206,7 @@ def lowered(low: Any, high: Any, step: Any, whole: bool) -> Any:
         return high if step <= 0 else low + (high - low) // step * step
     if not all(-1e300 < x < 1e300 for x in (low, high, step)) or step <= 0:
         return high  # the kind says what is wrong with it
-    first, last, stride = (Fraction(*decimal_ratio(float(x))) for x in (low, high, step))
+    first, last, stride = (Fraction(*shortest_decimal_fraction(float(x))) for x in (low, high, step))
     return float(first + (last - first) // stride * stride)
 
 
@@ -219,20 +219,20 @@ def choices(values: Any, weights: Any = None, ordered: bool = False) -> Paramete
         if not parameter.issues:
             return parameter
     if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__") or not hasattr(values, "__len__"):
-        refuse(f"its choices are {show(values)}, not a list", "put them in a list")
+        refuse(f"its choices are {short_repr(values)}, not a list", "put them in a list")
     if length(values) > MOST_CHOICES:
         refuse(f"it lists more than {MOST_CHOICES} choices", "list fewer, or use a range with a step")
     values = list(values)
     for value in values:
-        if (why := unfit(value)) is not None:
+        if (why := json_issue(value)) is not None:
             refuse(*why)
     counts: dict[Hashable, float] = {}
     kept = []
     shares = [1] * len(values) if weights is None else weights
     if not isinstance(shares, (list, tuple)) or len(shares) != len(values):
-        refuse(f"its weights are {show(shares)} for {len(values)} choices", "give one for each choice")
+        refuse(f"its weights are {short_repr(shares)} for {len(values)} choices", "give one for each choice")
     for value, share in zip(values, shares, strict=True):
-        key = identity(value)
+        key = strict_key(value)
         if key not in counts:
             kept.append(value)
         counts[key] = counts[key] + number("a weight", share) if key in counts else number("a weight", share)
@@ -247,7 +247,7 @@ def condition(when: Any) -> tuple[Condition, ...]:
     if when is None:
         return ()
     if not isinstance(when, Mapping) or not all(isinstance(name, str) for name in when):
-        refuse(f"its condition is {show(when)}, not a dict by parent")
+        refuse(f"its condition is {short_repr(when)}, not a dict by parent")
     return tuple(
         Condition(name, tuple(values) if isinstance(values, list) else (values,)) for name, values in when.items()
     )

@@ -10,7 +10,7 @@ from typing import Any
 from hpcompat.errors import Issue, SpaceError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Parameter
-from hpcompat.space.values import is_scalar, show
+from hpcompat.space.values import is_scalar, short_repr
 from hpcompat.translators import documents, optuna, ray, sigopt, wandb
 from hpcompat.translators.define_by_run.finding import takes_no_trial
 from hpcompat.translators.define_by_run.watching import MESSAGE, brief
@@ -128,7 +128,7 @@ def _called(function: Any) -> Any:
 
 def _ambiguous(thing: Any, readers: Iterable[str]) -> TranslationError:
     names = " and ".join(readers)
-    reason = f"expected a search space of one system, got {show(thing)}, which {names} accept"
+    reason = f"expected a search space of one system, got {short_repr(thing)}, which {names} accept"
     return TranslationError(
         "the system of this search space is ambiguous", [Issue("", reason, "call the one you mean")]
     )
@@ -144,7 +144,7 @@ def _unknown(thing: Any) -> TranslationError:
         hint = _HINT
         issues = _plain_issues(thing) if isinstance(thing, Mapping) else ()
     return TranslationError(
-        "this is no search space", issues or [Issue("", f"{show(thing)} is none that is known", hint)]
+        "this is no search space", issues or [Issue("", f"{short_repr(thing)} is none that is known", hint)]
     )
 
 

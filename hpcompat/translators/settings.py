@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpcompat.errors import Issue, TranslationError
-from hpcompat.space.values import show
+from hpcompat.space.values import short_repr
 
 DIRECTIONS = ("minimize", "maximize")
 
@@ -54,7 +54,7 @@ class Reader:
         value = self.left.pop(name, None)
         if value is None or fits(value):
             return value
-        self.issues.append(Issue(name, f"is {show(value)}", hint))
+        self.issues.append(Issue(name, f"is {short_repr(value)}", hint))
         return None
 
     def one_of(self, name: str, values: Sequence[str]) -> Any:

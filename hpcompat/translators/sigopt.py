@@ -17,8 +17,8 @@ from typing import Any
 from hpcompat.errors import Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
-from hpcompat.space.structure import Leaf
-from hpcompat.space.values import same, show
+from hpcompat.space.tree import Leaf
+from hpcompat.space.values import short_repr, strict_equal
 from hpcompat.translators import literals, names
 from hpcompat.translators.limits import NO_ORDER, Rule, equivalent, native
 from hpcompat.translators.needs import grid_step, literal_texts, texts
@@ -82,7 +82,7 @@ def _inhabited(parent: Leaf, children: list[Leaf]) -> bool:
     """Whether each value of the parent, on its own, activates a child."""
     conditions = [dict(child.when) for child in children if {name for name, _ in child.when} == {parent.name}]
     return all(
-        any(same(value, accepted) for when in conditions for accepted in when[parent.name])
+        any(strict_equal(value, accepted) for when in conditions for accepted in when[parent.name])
         for value in parent.parameter.choices  # type: ignore[attr-defined]
     )
 
@@ -178,7 +178,7 @@ def _bounds_of(config: Mapping[str, Any], whole: bool) -> tuple[Any, Any]:
     bounds = config.get("bounds")
     # a server's answer adds {"object": "bounds"}
     if not isinstance(bounds, Mapping) or bounds.keys() - {"object"} != {"min", "max"}:
-        refuse(f"its bounds are {show(bounds)}", 'write {"min": …, "max": …}')
+        refuse(f"its bounds are {short_repr(bounds)}", 'write {"min": …, "max": …}')
     low, high = (number(name, bounds[name], whole) for name in ("min", "max"))
     return low, high
 
@@ -193,7 +193,7 @@ def _low_high(config: Mapping[str, Any], whole: bool) -> tuple[Any, Any]:
 def _is_log(config: Mapping[str, Any]) -> bool:
     transformation = config.get("transformation")
     if transformation is not None and (not isinstance(transformation, str) or transformation not in ("none", "log")):
-        refuse(f"its transformation is {show(transformation)}", 'write "log", or leave it out')
+        refuse(f"its transformation is {short_repr(transformation)}", 'write "log", or leave it out')
     return transformation == "log"
 
 
@@ -205,7 +205,7 @@ def _double(config: Mapping[str, Any]) -> Parameter:
     if prior is None:
         return span(low, high, log=log)
     if not isinstance(prior, Mapping) or prior.get("name") != "normal":
-        refuse(f"its prior is {show(prior)}", "only a normal prior has a counterpart elsewhere")
+        refuse(f"its prior is {short_repr(prior)}", "only a normal prior has a counterpart elsewhere")
     if log:
         refuse("SigOpt has no prior on a logarithmic scale", "leave out the transformation or the prior")
     mean, std = number("mean", prior.get("mean")), number("scale", prior.get("scale"))
@@ -228,17 +228,17 @@ def _int(config: Mapping[str, Any]) -> Parameter:
 def _read_grid(config: Mapping[str, Any], kind: type) -> Parameter:
     grid = config["grid"]
     if not isinstance(grid, (list, tuple)) or len(grid) < 2:
-        refuse(f"its grid is {show(grid)}", "a grid is a list of two or more numbers")
+        refuse(f"its grid is {short_repr(grid)}", "a grid is a list of two or more numbers")
     if _is_log(config) or config.get("prior") is not None:
         refuse("a grid with a transformation or a prior has no counterpart elsewhere", "leave it out")
     values = tuple(sorted(kind(number("a grid value", value, kind is int)) for value in grid))
     parameter = choices(values, ordered=True)
     if parameter.size != len(values):
-        refuse(f"its grid {show(grid)} lists a value twice", "list it once")
+        refuse(f"its grid {short_repr(grid)} lists a value twice", "list it once")
     # a server's answer has bounds beside the grid, which are its ends; it takes none of those that are written
     if config.get("bounds") is not None and _bounds_of(config, kind is int) != (values[0], values[-1]):
-        ends = f"the grid ends at {show(values[0])} and {show(values[-1])}"
-        refuse(f"its bounds are {show(config['bounds'])}, and {ends}", "leave out the bounds, or the grid")
+        ends = f"the grid ends at {short_repr(values[0])} and {short_repr(values[-1])}"
+        refuse(f"its bounds are {short_repr(config['bounds'])}, and {ends}", "leave out the bounds, or the grid")
     step = grid_step(values)
     return parameter if step is None else span(values[0], values[-1], step=step, whole=kind is int)
 
@@ -252,15 +252,15 @@ def _categorical(config: Mapping[str, Any]) -> Parameter:
 
 def _categories(values: Any) -> Parameter:
     if not isinstance(values, (list, tuple)) or len(values) < 2:
-        refuse(f"its values are {show(values)}", "give a list of two or more texts")
+        refuse(f"its values are {short_repr(values)}", "give a list of two or more texts")
     names: list[Any] = [value.get("name") if isinstance(value, Mapping) else value for value in values]
     for name in names:
         if not isinstance(name, str) or not 1 <= len(name.strip()) <= 50:
-            hint = f"write {show(name)!r}" if isinstance(name, (int, float)) else ""
-            refuse(f"{show(name)} is no category: SigOpt takes texts of 1–50 characters", hint)
+            hint = f"write {short_repr(name)!r}" if isinstance(name, (int, float)) else ""
+            refuse(f"{short_repr(name)} is no category: SigOpt takes texts of 1–50 characters", hint)
     stripped = [name.strip() for name in names]
     if len(set(stripped)) < len(stripped):
-        refuse(f"{show(stripped)} lists a category twice", "list it once")
+        refuse(f"{short_repr(stripped)} lists a category twice", "list it once")
     return choices(literals.parse_all(stripped))
 
 
@@ -278,14 +278,14 @@ def read_parameter(config: Any) -> Parameter:
     Categorical([16, 32])
     """
     if not isinstance(config, Mapping):
-        refuse(f"{show(config)} is no parameter of SigOpt", 'write {"name": …, "type": …, "bounds": {…}}')
+        refuse(f"{short_repr(config)} is no parameter of SigOpt", 'write {"name": …, "type": …, "bounds": {…}}')
     if unknown := [key for key, value in config.items() if key not in _KEYS and value is not None]:
-        refuse(f"it has an unknown {', '.join(map(show, unknown))}", f"its keys are {', '.join(sorted(_KEYS))}")
+        refuse(f"it has an unknown {', '.join(map(short_repr, unknown))}", f"its keys are {', '.join(sorted(_KEYS))}")
     if isinstance(config.get("grid"), list) and not config["grid"]:  # as SigOpt Lite answers where there is none
         config = {key: value for key, value in config.items() if key != "grid"}
     kind = config.get("type")
     if not isinstance(kind, str) or kind not in READERS:
-        refuse(f"its type is {show(kind)}", f"one of {', '.join(READERS)}")
+        refuse(f"its type is {short_repr(kind)}", f"one of {', '.join(READERS)}")
     return READERS[kind](config)
 
 
@@ -335,7 +335,7 @@ def from_sigopt(thing: Any) -> SearchSpace:
     else:
         parameters, conditionals = thing, []
     if not isinstance(parameters, (list, tuple)) or not isinstance(conditionals, (list, tuple)):
-        refuse(f"{show(thing)} is no space of SigOpt", "give the list of parameters")
+        refuse(f"{short_repr(thing)} is no space of SigOpt", "give the list of parameters")
     parents = collect("SigOpt", _conditional, [(_name(each), each) for each in conditionals])
 
     def read(each: Any) -> Parameter:
@@ -382,7 +382,7 @@ def _with_conditions(config: Any, parents: Mapping[str, Any]) -> Parameter:
     conditions = []
     for parent, texts_ in condition(when):
         if parent not in parents:
-            refuse(f"its conditions name {show(parent)}, which is no conditional", "list it in conditionals")
+            refuse(f"its conditions name {short_repr(parent)}, which is no conditional", "list it in conditionals")
         choices_ = parents[parent].choices
         numbers = not all(isinstance(choice, str) for choice in choices_)
         conditions.append(

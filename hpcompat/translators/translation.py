@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from hpcompat.errors import Issue, ParamsError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Float, Parameter
-from hpcompat.space.structure import ABSENT, Leaf, walk
-from hpcompat.space.values import fresh, show
+from hpcompat.space.tree import MISSING, Leaf, assign_active
+from hpcompat.space.values import copy_if_mutable, short_repr
 from hpcompat.translators import limits
 from hpcompat.translators.encoding import AS_IT_IS, ENCODINGS, receiver
 
@@ -119,7 +119,7 @@ class Translation:
             place = raw
             for part in passage.raw_path[:-1]:
                 place = place.setdefault(part, {})
-            place[passage.raw_path[-1]] = fresh(passage.encode(value))
+            place[passage.raw_path[-1]] = copy_if_mutable(passage.encode(value))
         return raw
 
     def decode(self, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,7 +132,9 @@ class Translation:
         {'batch': 32}
         """
         if not hasattr(raw, "keys"):
-            raise ParamsError("these are no params", [Issue("", f"{show(raw)} is no dict", "give a dict by name")])
+            raise ParamsError(
+                "these are no params", [Issue("", f"{short_repr(raw)} is no dict", "give a dict by name")]
+            )
         issues: list[Issue] = []
         by_name = {passage.leaf.name: passage for passage in self.passages}
 
@@ -140,14 +142,14 @@ class Translation:
             passage = by_name[leaf.name]
             found = dig(raw, passage.raw_path) if passage.carried else leaf.parameter.quantile(0.5)
             try:
-                if found is ABSENT:
-                    raise ParamsError(f"is missing from {show(dict(raw), 120)}")
+                if found is MISSING:
+                    raise ParamsError(f"is missing from {short_repr(dict(raw), 120)}")
                 return passage.decode(found)
             except ParamsError as error:
                 issues.append(Issue(leaf.name, error.message))
-                return ABSENT
+                return MISSING
 
-        flat = walk(self.space.leaves, value_of)
+        flat = assign_active(self.space.leaves, value_of)
         if issues:
             raise ParamsError(f"these are no params of the space in its {self.dialect} form", issues)
         return self.space.nest(flat)
@@ -159,7 +161,7 @@ def dig(raw: Any, path: tuple[str, ...]) -> Any:
     for part in path:
         if not _has(place, part):
             flat = next((name for name in (".".join(path), "/".join(path)) if _has(raw, name)), None)
-            return ABSENT if flat is None else raw[flat]
+            return MISSING if flat is None else raw[flat]
         place = place[part]
     return place
 
@@ -211,7 +213,7 @@ def room_of(dialect: str) -> Any:
     """The module of a dialect. Raises `TranslationError`, saying which there are."""
     if not isinstance(dialect, str) or dialect not in DIALECTS:
         hint = f"one of {', '.join(DIALECTS)}"
-        raise TranslationError("unknown dialect", [Issue("", f"{show(dialect)} is no dialect", hint)])
+        raise TranslationError("unknown dialect", [Issue("", f"{short_repr(dialect)} is no dialect", hint)])
     return import_module(f"hpcompat.translators.{dialect}")
 
 
@@ -229,7 +231,7 @@ def _refusal(passage: Passage) -> Issue:
         return Issue(name, reason, ENCODE)
     parameter = passage.leaf.parameter
     stepless = isinstance(parameter, Float) and parameter.step is None  # with a step a normal law is weighted still
-    return Issue(name, f"{reason}: {show(parameter, 120)}", STEP_OR_RANDOM if stepless else RANDOM)
+    return Issue(name, f"{reason}: {short_repr(parameter, 120)}", STEP_OR_RANDOM if stepless else RANDOM)
 
 
 def _passages(space: SearchSpace, room: Any, column: str) -> tuple[Passage, ...]:

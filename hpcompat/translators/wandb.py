@@ -19,10 +19,10 @@ from typing import Any
 
 from hpcompat.errors import Issue, TranslationError
 from hpcompat.space import SearchSpace
+from hpcompat.space.domains import shortest_decimal_fraction
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
-from hpcompat.space.structure import MOST_LEVELS
-from hpcompat.space.supports import decimal_ratio
-from hpcompat.space.values import fresh, show, unfit
+from hpcompat.space.tree import MAX_DEPTH
+from hpcompat.space.values import copy_if_mutable, json_issue, short_repr
 from hpcompat.translators import documents, names
 from hpcompat.translators.limits import Rule
 from hpcompat.translators.reading import (
@@ -76,22 +76,24 @@ def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
         if name not in SWEEP_KEYS | {"method", "metric", "goal"}
     ]
     issues += [
-        Issue(name, *why) for name, value in options.items() if name in SWEEP_KEYS and (why := unfit(value)) is not None
+        Issue(name, *why)
+        for name, value in options.items()
+        if name in SWEEP_KEYS and (why := json_issue(value)) is not None
     ]
     method = options["method"] if isinstance(options["method"], str) else None
     if method not in METHODS:
-        issues.append(Issue("method", f"is {show(options['method'])}", f"one of {', '.join(METHODS)}"))
+        issues.append(Issue("method", f"is {short_repr(options['method'])}", f"one of {', '.join(METHODS)}"))
     metric = options.get("metric")
     named = metric.get("name") if isinstance(metric, Mapping) else metric
     goal = options.get("goal", "minimize")
     goal = metric.get("goal", goal) if isinstance(metric, Mapping) else goal
     if metric is not None and not (isinstance(named, str) and named):
-        issues.append(Issue("metric", f"is {show(metric)}", "give the name of a logged metric"))
+        issues.append(Issue("metric", f"is {short_repr(metric)}", "give the name of a logged metric"))
     if metric is None and method == "bayes":
         issues.append(Issue("metric", "is missing, and method='bayes' needs one", METRIC))
     # the engine silently takes any other text for minimize
     if not isinstance(goal, str) or goal not in ("minimize", "maximize"):
-        issues.append(Issue("goal", f"is {show(goal)}", "minimize or maximize"))
+        issues.append(Issue("goal", f"is {short_repr(goal)}", "minimize or maximize"))
     if issues:
         raise TranslationError("these options make no sweep", issues)
     return options
@@ -130,7 +132,7 @@ WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "probabilities": lambda p: _distribution(
         "categorical_w_probabilities", values=list(p.support), probabilities=list(p.weights)
     ),
-    "value": lambda p: _distribution("constant", value=fresh(p.value)),
+    "value": lambda p: _distribution("constant", value=copy_if_mutable(p.value)),
     "normal": lambda p: _distribution("normal", mu=p.mean, sigma=p.std),
     "log_normal": lambda p: _distribution("log_normal", mu=p.mean, sigma=p.std),
     "q_normal": lambda p: _distribution("q_normal", mu=p.mean, sigma=p.std, q=p.step),
@@ -155,7 +157,7 @@ def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, 
     if metric is not None:
         named = {"name": metric} if isinstance(metric, str) else dict(metric)
         sweep["metric"] = {"goal": options.get("goal", "minimize"), **named}
-    return sweep | {key: fresh(value) for key, value in options.items() if key in SWEEP_KEYS}
+    return sweep | {key: copy_if_mutable(value) for key, value in options.items() if key in SWEEP_KEYS}
 
 
 def _constant(parameters: Mapping[str, Any]) -> bool:
@@ -189,7 +191,7 @@ def _whole(q: Any) -> bool:
 def _step(q: Any) -> Any:
     q = number("q", q, _whole(q))
     if not 0 < q < math.inf:
-        refuse(f"q is {show(q)}", "give a q above 0")
+        refuse(f"q is {short_repr(q)}", "give a q above 0")
     return q
 
 
@@ -203,7 +205,7 @@ def _rounded(low: Any, high: Any, q: Any, log: bool = False) -> Parameter:
         refuse(f"min {low} and max {high} are not finite", "give numbers")
     if low > high:
         refuse(f"min {low} is above max {high}", "swap them")
-    lowest, highest, step = (Fraction(*decimal_ratio(float(x))) for x in (low, high, q))
+    lowest, highest, step = (Fraction(*shortest_decimal_fraction(float(x))) for x in (low, high, q))
     near = Fraction(1, 2) + Fraction(1, 10**9)  # a half that was rounded to a float
     first, last = math.floor(lowest / step + near), math.ceil(highest / step - near)
     if last < first:  # both bounds round to one multiple, from its two sides
@@ -304,7 +306,7 @@ def read_parameter(config: Any, method: str = "random") -> Parameter:
     """
     if not isinstance(config, Mapping):
         refuse(
-            f"{show(config)} is no parameter of a sweep",
+            f"{short_repr(config)} is no parameter of a sweep",
             'write {"value": …}, {"values": […]} or {"min": …, "max": …}',
         )
     distribution = config.get("distribution")
@@ -313,7 +315,7 @@ def read_parameter(config: Any, method: str = "random") -> Parameter:
     if isinstance(distribution, str) and distribution in ("beta", "q_beta"):
         refuse("a beta distribution has no counterpart elsewhere", "use normal or uniform")
     if not isinstance(distribution, str) or distribution not in READERS:
-        refuse(f"{show(distribution)} is no distribution of W&B", f"one of {', '.join(READERS)}")
+        refuse(f"{short_repr(distribution)} is no distribution of W&B", f"one of {', '.join(READERS)}")
     keys, reader = READERS[distribution]
     if method == "grid":
         reader = GRID_READERS.get(distribution, reader)
@@ -334,7 +336,7 @@ def _inferred(config: Keys) -> str:
         return "int_uniform" if type(config["min"]) is type(config["max"]) is int else "uniform"
     if {"mu", "sigma"} & config.keys():
         return "normal"
-    return refuse(f"{show(dict(config))} says nothing of its values", "give value, values, or min and max")
+    return refuse(f"{short_repr(dict(config))} says nothing of its values", "give value, values, or min and max")
 
 
 def accepts(source: Any) -> bool:
@@ -362,7 +364,7 @@ def _is_parameter(config: Any, depth: int = 0) -> bool:
         return False
     if isinstance(config.get("parameters"), Mapping) and config.keys() <= {"parameters", "distribution"}:
         inner = config["parameters"].values()
-        return depth > MOST_LEVELS or any(_is_parameter(each, depth + 1) for each in inner)  # the reader says too deep
+        return depth > MAX_DEPTH or any(_is_parameter(each, depth + 1) for each in inner)  # the reader says too deep
     if "value" in config:
         return config.keys() <= {"value", "distribution"} and is_data(config["value"])
     numbers = (config.get(key) for key in ("min", "max", "mu", "sigma"))
@@ -398,14 +400,14 @@ def parse(sweep: Any) -> Mapping[str, Any]:
     if isinstance(sweep, (str, bytes)):
         sweep = documents.load(sweep)
     if isinstance(sweep, (str, PathLike)):
-        refuse(f"{show(sweep)} is no sweep", file_hint(sweep))
+        refuse(f"{short_repr(sweep)} is no sweep", file_hint(sweep))
     if not isinstance(sweep, Mapping):
-        refuse(f"{show(sweep)} is no sweep", 'give {"method": …, "parameters": {…}}')
+        refuse(f"{short_repr(sweep)} is no sweep", 'give {"method": …, "parameters": {…}}')
     return sweep
 
 
 def _read_group(parameters: Mapping[str, Any], method: str, depth: int) -> dict[str, Any]:
-    if depth > MOST_LEVELS:
+    if depth > MAX_DEPTH:
         refuse_depth()
 
     def read(config: Any) -> Any:

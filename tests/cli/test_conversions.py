@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import hpcompat as hp
-from hpcompat.space.values import same
+from hpcompat.space.values import strict_equal
 from tests.cli.helpers import Run, drawn, executed, written
 from tests.translators.laws import same_law
 
@@ -106,7 +106,7 @@ def test_a_sweep_in_yaml_has_floats_that_yaml_reads_as_floats(run: Run) -> None:
     ran = run("convert", written(hp.SearchSpace(tiny).to_dict()), "--to", "wandb")
     parameters = yaml.safe_load(ran.out)["parameters"]
     assert parameters["lr"] == {"distribution": "log_uniform_values", "min": 1e-20, "max": 1e-05}
-    assert same(parameters["eps"]["values"], [1e-08, 1e16, "1e-08"])
+    assert strict_equal(parameters["eps"]["values"], [1e-08, 1e16, "1e-08"])
 
 
 def test_bounds_that_are_probably_not_meant_are_said(run: Run) -> None:
@@ -130,7 +130,7 @@ def test_a_sweep_for_a_json_file_is_json_that_reads_the_same_as_yaml(run: Run) -
     sweep = SWEEPS["nested"]
     assert run("convert", written(sweep), "--to", "wandb", "-o", "out.json").out == ""
     text = Path("out.json").read_text(encoding="utf-8")
-    assert same(json.loads(text), yaml.safe_load(text))
+    assert strict_equal(json.loads(text), yaml.safe_load(text))
     assert hp.from_wandb(json.loads(text)) == hp.from_wandb(sweep)
 
 

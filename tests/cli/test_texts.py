@@ -14,7 +14,7 @@ from hpcompat.cli.show import overview
 from hpcompat.cli.source import encoded, optuna_source, python_source, ray_source
 from hpcompat.cli.texts import json_text, layout, literal, yaml_text
 from hpcompat.errors import TranslationError
-from hpcompat.space.values import same
+from hpcompat.space.values import strict_equal
 from hpcompat.testing import spaces, values
 from hpcompat.translators import translate
 from tests.cli.helpers import executed
@@ -28,7 +28,7 @@ fewer = settings(
 
 @given(values)
 def test_a_literal_is_its_value(value: Any) -> None:
-    assert same(eval(layout(literal(value))), value)
+    assert strict_equal(eval(layout(literal(value))), value)
 
 
 @fewer
@@ -41,8 +41,8 @@ def test_python_source_makes_the_space(space: hp.SearchSpace) -> None:
 @given(spaces(), st.integers(0, 4))
 def test_json_is_json_and_the_same_as_yaml(space: hp.SearchSpace, tall: int) -> None:
     text = json_text(space.to_dict(), tall)
-    assert same(json.loads(text), space.to_dict())
-    assert same(yaml.safe_load(text), space.to_dict())
+    assert strict_equal(json.loads(text), space.to_dict())
+    assert strict_equal(yaml.safe_load(text), space.to_dict())
 
 
 @fewer
@@ -50,8 +50,8 @@ def test_json_is_json_and_the_same_as_yaml(space: hp.SearchSpace, tall: int) -> 
 def test_a_sweep_in_yaml_is_the_sweep(space: hp.SearchSpace, method: str) -> None:
     assume(any(leaf.parameter.size > 1 for leaf in space.leaves))
     sweep = hp.to_wandb(space, method=method, metric="eval_loss", encode=True)
-    assert same(yaml.safe_load(yaml_text(sweep)), sweep)
-    assert same(yaml.safe_load(json_text(sweep)), sweep)
+    assert strict_equal(yaml.safe_load(yaml_text(sweep)), sweep)
+    assert strict_equal(yaml.safe_load(json_text(sweep)), sweep)
 
 
 @fewer
@@ -65,10 +65,10 @@ def test_an_optuna_function_suggests_what_hpcompat_suggests(space: hp.SearchSpac
     suggest = executed(optuna_source(translation))["suggest"]
     again = suggest(optuna.trial.FixedTrial(trial.params))
     if encoded(translation):
-        assert same(again, params)
+        assert strict_equal(again, params)
     else:  # but for the noise of its grids, which plain Optuna has
         assert again.keys() == params.keys()
-        assert same(translation.decode(space.flatten(again)), params)
+        assert strict_equal(translation.decode(space.flatten(again)), params)
 
 
 @fewer
@@ -86,7 +86,7 @@ def alike(one: Any, other: Any) -> bool:
         return type(one) is type(other) and alike(vars(one), vars(other))
     if hasattr(one, "__dict__") and hasattr(other, "__dict__"):  # a sampler
         return type(one) is type(other) and alike(vars(one), vars(other))
-    return same(one, other)
+    return strict_equal(one, other)
 
 
 @fewer

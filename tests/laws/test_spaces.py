@@ -11,7 +11,7 @@ from spaces import CONDITIONS, FINITE, ONE_LEVEL, SPACES
 from verdicts import objection
 
 from hpcompat import SearchSpace, from_sigopt, to_optuna, translate
-from hpcompat.space.values import identity
+from hpcompat.space.values import strict_key
 from hpcompat.translators import limits
 
 
@@ -72,4 +72,4 @@ def test_a_grid_goes_through_every_configuration() -> None:
     translation = translate(FINITE, "wandb", method="grid", encode=True)
     params = list(map(translation.decode, wandb_grid(translation.spec)))
     assert [issue for each in params for issue in FINITE.find_issues(each)] == []
-    assert len({identity(each) for each in params}) == FINITE.size == 2 * 3 * 2
+    assert len({strict_key(each) for each in params}) == FINITE.size == 2 * 3 * 2

@@ -11,7 +11,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from hpcompat.space.parameters import Parameter
-from hpcompat.space.values import identity, show
+from hpcompat.space.values import short_repr, strict_key
 
 LEAST = 1e-4
 """The p-value under which a law is turned away."""
@@ -36,7 +36,7 @@ def objection(p: Parameter, drawn: Sequence[Any], masses: Masses | None = None) 
     """
     outside = [value for value in drawn if not p.contains(value)]
     if outside:
-        return f"{show(outside[0])} is no value of it"
+        return f"{short_repr(outside[0])} is no value of it"
     if p.size <= FEW:
         return _counts(p, drawn, masses or canonical(p))
     return _continuous(_shares(p, drawn, masses))
@@ -46,15 +46,15 @@ def _counts(p: Parameter, drawn: Sequence[Any], masses: Masses) -> str:
     """Every value reached, and a chi-square test."""
     from scipy.stats import chisquare
 
-    places = {identity(value): place for place, value in enumerate(p.support or ())}
+    places = {strict_key(value): place for place, value in enumerate(p.support or ())}
     counts = [0] * len(places)
     for value in drawn:
-        counts[places[identity(value)]] += 1
+        counts[places[strict_key(value)]] += 1
     for place, count in enumerate(counts):
         if not count and (1.0 - masses[place]) ** len(drawn) < SURE:
-            return f"{show((p.support or ())[place])} is never drawn"
+            return f"{short_repr((p.support or ())[place])} is never drawn"
         if count and not masses[place]:
-            return f"{show((p.support or ())[place])} is drawn"
+            return f"{short_repr((p.support or ())[place])} is drawn"
     observed, expected = _pooled(counts, [mass * len(drawn) for mass in masses])
     if len(observed) < 2:
         return ""

@@ -148,7 +148,7 @@ class TestNotes:
             ),
             (
                 "FAILED",
-                "TypeError: user attribute 'layers': expected a JSON value, but a dict with keys that are no strings "
+                "TypeError: user attribute 'layers': expected a JSON value, but a dict whose keys are not all strings "
                 "is not a JSON value; use string keys",
             ),
         ]

@@ -227,7 +227,7 @@ def test_an_engine_that_gives_what_is_not_in_the_space_ends_the_search_with_its_
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     study.enqueue_trial({"x": 0.5, "n": 1})
     study.enqueue_trial({"x": 0.5, "n": 7})
-    with pytest.raises(hp.SearchError, match=r"n: 7 is no value of Int\(1, 3\)") as caught:
+    with pytest.raises(hp.SearchError, match=r"n: 7 is not in Int\(1, 3\)") as caught:
         ours(parabola, X, n_trials=5, study=study, seed=None)
     assert [trial.number for trial in caught.value.trials] == [0]
 

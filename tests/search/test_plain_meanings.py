@@ -63,9 +63,9 @@ class TestNumbers:
         result = ours(value, space, history=history, n_trials=1)
         assert result.native.trials[0].user_attrs.keys() >= {"hpcompat: history"}
         assert result.native.trials[0].params == {"x": 1.0, "group.y": 0.5}
-        with pytest.raises(hp.SearchError, match="history: trial 0: x: 9 is no value"):
+        with pytest.raises(hp.SearchError, match="history: trial 0: x: 9 is not in"):
             ours(never, X, history=[hp.Trial(0, {"x": 9}, (1.0,))])
-        with pytest.raises(hp.ParamsError, match="x: True is no value"):
+        with pytest.raises(hp.ParamsError, match="x: True is not in"):
             space.fix(x=True)
 
 
@@ -74,8 +74,8 @@ class TestSpace:
         with pytest.raises(hp.TranslationError) as refusal:
             hp.as_space({"x": [1, 2, 3], "y": 4})
         assert [str(issue) for issue in refusal.value.issues] == [
-            "x: [1, 2, 3] is no parameter (write Categorical([1, 2, 3]), or Constant([1, 2, 3]))",
-            "y: 4 is no parameter (write Constant(4))",
+            "x: expected a parameter, got [1, 2, 3] (use Categorical([1, 2, 3]), or Constant([1, 2, 3]))",
+            "y: expected a parameter, got 4 (use Constant(4))",
         ]
 
     @pytest.mark.parametrize("read", [hp.as_space, hp.from_wandb])

@@ -79,12 +79,12 @@ def never():
         (
             {"history": [hp.Trial(4, {"x": 9.0}, (1.0,))]},
             hp.SearchError,
-            "history: trial 4: x: 9.0 is no value",
+            "history: trial 4: x: 9.0 is not in",
         ),
         (
             {"history": [hp.Trial(number, {"y": 9.0}, (1.0,)) for number in (4, 5)]},
             hp.SearchError,
-            "history: trials 4, 5: y: is no parameter",
+            "history: trials 4, 5: y: is not in the space",
         ),
         ({"history": [hp.Trial(4, {"x": 1.0}, (1.0, 2.0))]}, hp.SearchError, "2 values for 1 direction"),
         ({"sampler": optuna.samplers.RandomSampler(), "seed": 1}, hp.BackendError, "seed"),

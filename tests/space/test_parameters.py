@@ -165,7 +165,7 @@ def test_values_handed_out_are_their_owners_to_change() -> None:
         (Normal(0, -1), "std is -1.0", "above 0"),
         (Normal(0, 1, low=9, high=10), "less than 1e-12", "widen the bounds"),
         (Normal(0, 1, low=2, high=1), "not below", "swap"),
-        (Normal(0, 1, low=0.3, step=0.2), "no multiple", "0.2 and 0.4"),
+        (Normal(0, 1, low=0.3, step=0.2), "not a multiple", "0.2 and 0.4"),
         (Normal(700, 10, log=True), "beyond what a float holds", "logarithm"),
         (Normal(0, 1, log=True, low=-1), "nothing at or below 0", "leave low out"),
         (Normal(1e9, 1e-9), "lost beside", "Constant"),
@@ -199,5 +199,5 @@ def test_a_value_outside_is_no_value() -> None:
         (Categorical([1]), True),
     ]:
         assert not parameter.contains(value)
-        with pytest.raises(ParamsError, match="is no value of"):
+        with pytest.raises(ParamsError, match="is not in"):
             parameter.to_unit(value)

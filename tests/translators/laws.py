@@ -6,7 +6,7 @@ from typing import Any
 
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Parameter
-from hpcompat.space.values import identity, same
+from hpcompat.space.values import strict_equal, strict_key
 
 
 def law(parameter: Parameter) -> Any:
@@ -16,11 +16,11 @@ def law(parameter: Parameter) -> Any:
         return "continuous", tuple(probes)
     if parameter.size > 2_000:
         probes = [parameter.quantile(u / 64) for u in range(65)]
-        return parameter.size, tuple(map(identity, probes))
+        return parameter.size, tuple(map(strict_key, probes))
     values = list(parameter.support)
     edges = [0.0, *(parameter.cdf(value) for value in values)]
     shares = [round(after - before, 9) for before, after in pairwise(edges)]
-    return "discrete", frozenset(zip(map(identity, values), shares, strict=True))
+    return "discrete", frozenset(zip(map(strict_key, values), shares, strict=True))
 
 
 def same_law(one: SearchSpace, other: SearchSpace) -> bool:
@@ -30,7 +30,7 @@ def same_law(one: SearchSpace, other: SearchSpace) -> bool:
         return {
             leaf.name: (
                 law(leaf.parameter),
-                frozenset((p, frozenset(map(identity, v))) for p, v in leaf.when),
+                frozenset((p, frozenset(map(strict_key, v))) for p, v in leaf.when),
             )
             for leaf in space.leaves
         }
@@ -44,7 +44,7 @@ def close(one: Any, other: Any, space: SearchSpace) -> bool:
     if one.keys() != other.keys():
         return False
     for leaf in space.leaves:
-        if leaf.name in one and not same(a := one[leaf.name], b := other[leaf.name]):
+        if leaf.name in one and not strict_equal(a := one[leaf.name], b := other[leaf.name]):
             p = leaf.parameter
             width = abs(p.quantile(0.75) - p.quantile(0.25)) if p.support is None else 0.0
             if p.support is not None or not math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9 * width):

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpcompat as hp
-from hpcompat.space.structure import walk
-from hpcompat.space.values import identity
+from hpcompat.space.tree import assign_active
+from hpcompat.space.values import strict_key
 from hpcompat.translators.define_by_run import space_of
 from tests.translators import hostile
 
@@ -67,8 +67,8 @@ def conditional_spaces(draw: Any, likely: bool = False) -> hp.SearchSpace:
                 support = list(leaves[parent].parameter.support)
                 fewest = len(support) // 2 if likely else 1
                 chosen = draw(st.lists(st.sampled_from(support), min_size=fewest - 1, max_size=len(support) - 2))
-                keys = {identity(value) for value in [config[parent], *chosen]}
-                when[parent] = [value for value in support if identity(value) in keys]
+                keys = {strict_key(value) for value in [config[parent], *chosen]}
+                when[parent] = [value for value in support if strict_key(value) in keys]
             parameter = replace(parameter, when=when)
         place = entries
         for group in draw(st.sampled_from([(), (), ("g",), ("g", "h")])):
@@ -89,7 +89,7 @@ def compared(space: hp.SearchSpace, trial: Any, names: dict[str, str]) -> dict[s
 
 def walked(space: hp.SearchSpace, trial: Any, names: dict[str, str]) -> dict[str, Any]:
     """The same told by the exact types of what is drawn, which no comparison shows."""
-    flat = walk(space.leaves, lambda leaf: CALLS[leaf.parameter.kind](trial, names[leaf.name], leaf.parameter))
+    flat = assign_active(space.leaves, lambda leaf: CALLS[leaf.parameter.kind](trial, names[leaf.name], leaf.parameter))
     return space.nest(flat)
 
 
@@ -100,13 +100,13 @@ def canonical(space: hp.SearchSpace) -> hp.SearchSpace:
     for name, leaf in leaves.items():
         own: dict[str, frozenset[Any]] = {}
         for parent, values in leaf.when:
-            above = {**needs[parent], parent: frozenset(map(identity, values))}
+            above = {**needs[parent], parent: frozenset(map(strict_key, values))}
             own |= {each: keys & own.get(each, keys) for each, keys in above.items()}
         needs[name] = {each: keys for each, keys in own.items() if len(keys) < leaves[each].parameter.size}
     entries: dict[str, Any] = {}
     for name, leaf in leaves.items():
         when = {
-            parent: [value for value in leaves[parent].parameter.support or () if identity(value) in keys]
+            parent: [value for value in leaves[parent].parameter.support or () if strict_key(value) in keys]
             for parent, keys in needs[name].items()
             if not any(parent in needs[other] and needs[other][parent] <= keys for other in needs[name])
         }

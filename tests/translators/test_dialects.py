@@ -14,7 +14,7 @@ from ray.tune.search import sample
 
 import hpcompat as hp
 from hpcompat import Categorical, Constant, Float, Int, Normal, SearchSpace
-from hpcompat.space.values import identity
+from hpcompat.space.values import strict_key
 from hpcompat.testing import parameters
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "laws"))
@@ -432,7 +432,7 @@ class TestGrid:
         assert hp.from_wandb(sweep) == space
         form = hp.translate(space, "wandb", method="grid", encode=True).spec
         tried = [drawn["x"] for drawn in wandb_grid(sweep)]
-        assert len(tried) == 2 * len(set(map(identity, tried))) == 2 * len(choices)
+        assert len(tried) == 2 * len(set(map(strict_key, tried))) == 2 * len(choices)
         assert [drawn["y"] for drawn in wandb_grid(form)] == [drawn["y"] for drawn in wandb_grid(sweep)]
 
     @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 import hpcompat as hp
 from hpcompat.space.parameters import Parameter
-from hpcompat.space.values import same
+from hpcompat.space.values import strict_equal
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "laws"))  # the engines and the judgement of their draws live there
 
@@ -179,7 +179,7 @@ def test_a_constant_that_python_calls_false_is_kept(value: Any) -> None:
     assert space["x"] == hp.Constant(value)
     for column, engine in COLUMNS.items():
         params = engine.params(space, 1, 0)[0]
-        assert same(params["x"], value), column
+        assert strict_equal(params["x"], value), column
 
 
 # -- 8. ConfigSpace: bounds rounded to 13 decimals, tuples turned into lists, the input mutated --------

@@ -28,7 +28,7 @@ REFUSED = {
     "it has no parameters": "a sweep without parameters",
     "has no 'type'": "a key that W&B does not know",
     "its choices are 3, not a list": "values: 3",
-    "None is no name for a parameter": "a parameter without a name",
+    "None cannot name a parameter": "a parameter without a name",
     "when names 'dart', which 'booster' never is": "a condition that never holds",
     "computed by a function (sample_from)": "a value computed from others",
 }

@@ -28,7 +28,7 @@ from hpcompat.backends.optuna import samplers
 from hpcompat.backends.optuna.sharing import HISTORY, SURPLUS, Shared
 from hpcompat.errors import BackendError, Issue, SearchError
 from hpcompat.notes import Notes
-from hpcompat.space.values import identity, show
+from hpcompat.space.values import short_repr, strict_key
 from hpcompat.translators.optuna import Suggest, to_optuna
 from hpcompat.trials import COMPLETE, PRUNED, Trial
 
@@ -157,11 +157,11 @@ class _Alone:
     ready: bool = False
 
     def __post_init__(self) -> None:
-        self.tried = {identity(dict(trial.params)) for trial in self.plan.history}
+        self.tried = {strict_key(dict(trial.params)) for trial in self.plan.history}
 
     def next(self) -> bool:
         if self.grid is not None and not self.ready:
-            params = next((params for params in self.grid if identity(params) not in self.tried), None)
+            params = next((params for params in self.grid if strict_key(params) not in self.tried), None)
             self.ready = params is not None
             self.hand_out.chosen = self.suggest.translation.encode(params) if params is not None else {}
         return self.admitted < self.plan.n_trials and (self.grid is None or self.ready)
@@ -230,7 +230,7 @@ def _check(plan: Plan, optuna: Any) -> None:
     )
     for what, given, kind in native:
         if not isinstance(given, (str, type(None), kind)):
-            raise BackendError(f"{show(given)} is no {what}: give a name, or an optuna.{what}s.{kind.__name__}")
+            raise BackendError(f"{short_repr(given)} is no {what}: give a name, or an optuna.{what}s.{kind.__name__}")
     if isinstance(plan.sampler, optuna.samplers.BaseSampler) and plan.seed is not None:
         raise BackendError("seed= goes to a sampler given by name: give this one its seed yourself")
     # trials in threads would share one Trainer, and reseed the sampler
@@ -241,10 +241,10 @@ def _check(plan: Plan, optuna: Any) -> None:
         given = plan.options.get(name)
         if not isinstance(given, (kind, *others, type(None))):
             expected = "the URL of a database, or a storage of Optuna's" if others else f"a {kind.__name__}"
-            raise BackendError(f"{name}={show(given)}: expected {expected}")
+            raise BackendError(f"{name}={short_repr(given)}: expected {expected}")
     if "study" in plan.options:
         if not isinstance(plan.options["study"], optuna.Study):
-            given = show(plan.options["study"])
+            given = short_repr(plan.options["study"])
             raise BackendError(f"study={given} is no Study: give one, or storage= and study_name={given}")
         both = [name for name in CREATE if name in plan.options]
         both += [name for name in ("sampler", "pruner", "seed") if getattr(plan, name) is not None]

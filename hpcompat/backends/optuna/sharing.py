@@ -19,7 +19,7 @@ from typing import Any
 from hpcompat.backends.grid import configurations
 from hpcompat.backends.processes import ended, this_process
 from hpcompat.errors import BackendError, Issue, ParamsError
-from hpcompat.space.values import identity
+from hpcompat.space.values import strict_key
 from hpcompat.studies import ERROR, OWNER
 from hpcompat.translators import Translation
 
@@ -166,7 +166,7 @@ class Shared:
             params = _CHANCE.choice(untaken)  # the first one, but for who has met others there
             raw = self.translation.encode(params)
             trial.set_user_attr(CLAIM, raw)
-            if identity(params) not in self._taken(
+            if strict_key(params) not in self._taken(
                 frozen_trial for frozen_trial in self._forms() if frozen_trial.number != trial.number
             ):
                 self.hand_out.chosen = raw
@@ -177,7 +177,7 @@ class Shared:
     def _untaken(self, frozen_trials: FrozenTrials, most: int) -> list[dict[str, Any]]:
         taken = self._taken(frozen_trials)
         every = configurations(self.translation.space)
-        return list(islice((params for params in every if identity(params) not in taken), most))
+        return list(islice((params for params in every if strict_key(params) not in taken), most))
 
     def _taken(self, frozen_trials: FrozenTrials | Iterator[Any]) -> set[Hashable]:
         return {self._identity(frozen_trial) for frozen_trial in frozen_trials}
@@ -190,7 +190,7 @@ class Shared:
         raw = frozen_trial.params if over else frozen_trial.user_attrs.get(CLAIM)
         if raw is None:
             return None
-        found = identity(self.translation.decode(raw))
+        found = strict_key(self.translation.decode(raw))
         if over:
             self.known[frozen_trial.number] = found
         return found

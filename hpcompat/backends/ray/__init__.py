@@ -41,7 +41,7 @@ from hpcompat.backends.turns import turn
 from hpcompat.errors import BackendError, Issue
 from hpcompat.objectives import is_trainer
 from hpcompat.objectives.diary import read_notes
-from hpcompat.space.values import show
+from hpcompat.space.values import short_repr
 
 OPTIONS = (
     *("resources_per_trial", "workers_per_trial", "resources_per_worker", "max_concurrent_trials"),
@@ -219,14 +219,14 @@ def _checked(plan: Plan) -> Plan:
 def _check_workers(plan: Plan) -> None:
     number, several = plan.options.get("workers_per_trial"), _workers(plan) > 1
     if number is not None and (type(number) is not int or number < 1):
-        raise BackendError(f"workers_per_trial={show(number)}: it is a whole number, 1 or more")
+        raise BackendError(f"workers_per_trial={short_repr(number)}: it is a whole number, 1 or more")
     if several and plan.options.get("resources_per_trial") is not None:
         raise BackendError("a trial with several workers has resources_per_worker, not resources_per_trial")
     if not several and plan.options.get("resources_per_worker") is not None:
         raise BackendError("resources_per_worker is for workers_per_trial=2 or more: give resources_per_trial")
     given = plan.options.get("resources_per_worker")
     if not isinstance(given, (dict, type(None))):
-        raise BackendError(f"resources_per_worker={show(given)}: give a dict, of what one worker needs")
+        raise BackendError(f"resources_per_worker={short_repr(given)}: give a dict, of what one worker needs")
     if several and find_spec("torch") is None:
         raise BackendError("several workers of a trial are ranks of a torch process group, and torch is not installed")
 
@@ -238,7 +238,7 @@ def _native(plan: Plan, what: str, option: str, kinds: tuple[type, ...], words: 
             raise BackendError(f"{what}= and {option}= are one and the same: give one of them")
         given = plan.options[option]
     if not isinstance(given, (str, type(None), *kinds)):
-        raise BackendError(f"{show(given)} is no {what} here: give a name, or {words}")
+        raise BackendError(f"{short_repr(given)} is no {what} here: give a name, or {words}")
     return given
 
 

@@ -11,7 +11,7 @@ from hpcompat.backends import Plan, leg_seed
 from hpcompat.backends.grid import configurations
 from hpcompat.backends.ray.trainable import names
 from hpcompat.errors import BackendError
-from hpcompat.space.values import identity
+from hpcompat.space.values import strict_key
 from hpcompat.translators import Translation, translate
 from hpcompat.translators.optuna import Suggest, to_optuna
 from hpcompat.translators.ray import domains
@@ -57,7 +57,7 @@ class _Queue:
 
     def next(self) -> dict[str, Any]:
         for params in self.left:
-            if identity(params) not in self.seen:
+            if strict_key(params) not in self.seen:
                 return params
         raise Exhausted
 
@@ -71,7 +71,7 @@ def _study_engine(plan: Plan) -> Engine:
     for trial in plan.history:
         study.add_trial(studies.frozen(trial, suggest.translation))
         if queue:
-            queue.seen.add(identity(dict(trial.params)))
+            queue.seen.add(strict_key(dict(trial.params)))
     asked: dict[str, Any] = {}
 
     def ask(key: str) -> dict[str, Any]:

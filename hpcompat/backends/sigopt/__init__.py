@@ -43,7 +43,7 @@ from hpcompat.backends.sigopt.experiments import Experiment, NoSuggestion
 from hpcompat.backends.sigopt.lite import INSTALL, client, lite_connection, lite_driver
 from hpcompat.backends.sigopt.server import URL, server_connection
 from hpcompat.errors import BackendError, Issue, MissingBackendError, ParamsError, SearchError
-from hpcompat.space.values import identity, show
+from hpcompat.space.values import short_repr, strict_key
 from hpcompat.translators import translate
 from hpcompat.trials import Trial
 
@@ -68,7 +68,7 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
         earlier = _thawed(experiment, experiment.observations(), count())
     else:
         experiment, earlier = joining.created(connection, plan, translation, on_server), []
-    seen = {identity(dict(trial.params)) for trial in (*plan.history, *earlier)}
+    seen = {strict_key(dict(trial.params)) for trial in (*plan.history, *earlier)}
     if grid is None:
         chosen = _suggested(experiment, plan, seen)
     else:
@@ -119,7 +119,7 @@ def _suggested(experiment: Experiment, plan: Plan, seen: set[Any]) -> Iterator[t
                     warnings.warn(f"SigOpt Lite failed ({error}): a random trial instead", stacklevel=2)
         if suggestion is None:
             params = _left_over(plan, seen, rng)
-        seen.add(identity(params))
+        seen.add(strict_key(params))
         yield suggestion, params
 
 
@@ -129,12 +129,12 @@ def _left_over(plan: Plan, seen: set[Any], rng: random.Random) -> Params:
         every = list(islice(configurations(plan.space), _MOST_LISTED))
     except BackendError:  # continuous, or weighted
         every = []
-    untried = [params for params in every if identity(params) not in seen]
+    untried = [params for params in every if strict_key(params) not in seen]
     return rng.choice(untried) if untried else plan.space.sample(rng)
 
 
 def _left(grid: Iterator[Params], seen: set[Any]) -> Iterator[tuple[None, Params]]:
-    return ((None, params) for params in grid if identity(params) not in seen)
+    return ((None, params) for params in grid if strict_key(params) not in seen)
 
 
 def _claimed(experiment: Experiment, seen: set[Any]) -> Iterator[tuple[Any, Params]]:
@@ -146,11 +146,11 @@ def _claimed(experiment: Experiment, seen: set[Any]) -> Iterator[tuple[Any, Para
     while True:
         taken = seen | experiment.identities()
         every = configurations(experiment.translation.space)
-        untaken = list(islice((params for params in every if identity(params) not in taken), 1 + meetings))
+        untaken = list(islice((params for params in every if strict_key(params) not in taken), 1 + meetings))
         if not untaken:
             return
         suggestion, params = experiment.suggest(_CHANCE.choice(untaken))
-        if identity(params) in experiment.identities(besides=suggestion):
+        if strict_key(params) in experiment.identities(besides=suggestion):
             experiment.give_up(suggestion)
             meetings += 1
         else:
@@ -162,8 +162,8 @@ def _tell(experiment: Experiment, trial: Trial, suggestion: Any) -> None:
     try:
         experiment.tell(trial, suggestion)
     except SearchError as error:
-        came = f"gave {show(trial.values)}" if trial.values else f"is {trial.state}: {trial.cause}"
-        lost = Issue(f"trial {trial.number}", f"{came} with {show(trial.params, 500)}", "the server was not told")
+        came = f"gave {short_repr(trial.values)}" if trial.values else f"is {trial.state}: {trial.cause}"
+        lost = Issue(f"trial {trial.number}", f"{came} with {short_repr(trial.params, 500)}", "the server was not told")
         raise SearchError(error.message, [*error.issues, lost]) from error.__cause__
 
 
@@ -222,7 +222,7 @@ def _lite_driver(given: Any) -> Any:
     except ImportError as error:
         raise MissingBackendError(f"SigOpt's client is not installed ({error}): {INSTALL}") from error
     if not isinstance(given, kind):
-        raise BackendError(f"connection={show(given)} is no sigopt.Connection")
+        raise BackendError(f"connection={short_repr(given)} is no sigopt.Connection")
     return lite_driver(given)
 
 
@@ -235,14 +235,14 @@ def _option_issues(plan: Plan) -> Iterator[Issue]:
     if "connection" in plan.options and "driver" in plan.options:
         yield Issue("driver", "connection= has one of its own", "give one or the other")
     if not isinstance(plan.sampler, (str, type(None))):
-        yield Issue("sampler", f"{show(plan.sampler)} is no name, and SigOpt takes no sampler of another's")
+        yield Issue("sampler", f"{short_repr(plan.sampler)} is no name, and SigOpt takes no sampler of another's")
     if not _is_name(name := plan.options.get("name", "hpcompat")):
-        shown = f"{len(name)} characters" if isinstance(name, str) and len(name) > _LONGEST_NAME else show(name)
+        shown = f"{len(name)} characters" if isinstance(name, str) and len(name) > _LONGEST_NAME else short_repr(name)
         yield Issue("name", f"expected {_NAME}, got {shown}")
     metrics = plan.options.get("metrics")
     if metrics is not None and not (_are_names(metrics) and len(metrics) == len(plan.directions)):
         what = f"expected {len(plan.directions)} different names, of 1 to {_LONGEST_NAME} characters"
-        yield Issue("metrics", f"{what}, got {show(metrics)}", "give one for each direction, in that order")
+        yield Issue("metrics", f"{what}, got {short_repr(metrics)}", "give one for each direction, in that order")
     if plan.pruner is not None:
         others = [backend.name for backend in BACKENDS.values() if backend.pruners]
         yield Issue("pruner", "SigOpt has none", f"leave it out, or search with {' or '.join(others)}")
@@ -275,15 +275,15 @@ def _place_issues(plan: Plan, on_server: bool) -> Iterator[Issue]:
         yield Issue("seed", "a server draws as it likes", "leave it out, or give driver='lite'")
     bandwidth = options.get("parallel_bandwidth", 1)
     if type(bandwidth) is not int or bandwidth < 1:
-        yield Issue("parallel_bandwidth", f"expected an int of at least 1, got {show(bandwidth)}")
+        yield Issue("parallel_bandwidth", f"expected an int of at least 1, got {short_repr(bandwidth)}")
     project = options.get("project", "default")
     if not isinstance(project, str) or not _PROJECT.fullmatch(project):
         expected = "an id of 1 to 32 of the characters a-z, 0-9, '-', '_' and '.'"
-        yield Issue("project", f"expected {expected}, got {show(project)}")
+        yield Issue("project", f"expected {expected}, got {short_repr(project)}")
     if "experiment_id" in options:
         experiment_id = options["experiment_id"]
         if not _is_id(experiment_id):
-            yield Issue("experiment_id", f"expected the id of an experiment, got {show(experiment_id)}")
+            yield Issue("experiment_id", f"expected the id of an experiment, got {short_repr(experiment_id)}")
         for name in ("name", "project", "parallel_bandwidth"):
             if name in options:
                 yield Issue(name, "the experiment that experiment_id names has its own", "give one or the other")

@@ -20,7 +20,7 @@ from hpcompat.backends.processes import ended, this_process
 from hpcompat.backends.sigopt.server import listed, steadily
 from hpcompat.errors import Issue
 from hpcompat.notes import dump_notes, load_notes
-from hpcompat.space.values import identity
+from hpcompat.space.values import strict_key
 from hpcompat.translators.translation import Passage, Translation
 from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
 
@@ -132,7 +132,7 @@ class Experiment:
     def identities(self, besides: Any = None) -> set[Hashable]:
         """What has been tried or is being tried, on the server: the identities of its params."""
         opened = [each for each in self._ask(self.opened).values() if besides is None or each.id != besides.id]
-        return {identity(self.params(each)) for each in (*opened, *self.observations())}
+        return {strict_key(self.params(each)) for each in (*opened, *self.observations())}
 
     def _begun(self, n_trials: int, besides: str | None = None) -> int:
         """How many trials are finished or being worked on; exactly so only where it is near `n_trials`."""

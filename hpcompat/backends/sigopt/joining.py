@@ -11,7 +11,7 @@ from hpcompat.backends.sigopt.experiments import Experiment
 from hpcompat.backends.sigopt.server import HASTY, PAUSES, URL, ensure_project, steadily
 from hpcompat.errors import BackendError, Issue, SearchError
 from hpcompat.objectives.scores import LABEL, is_same_metric
-from hpcompat.space.values import show
+from hpcompat.space.values import short_repr
 from hpcompat.translators.translation import Translation
 
 TYPES = {None: "offline", "bayes": "offline", "random": "random", "grid": "offline"}
@@ -151,12 +151,14 @@ def _metric_issues(metrics: Sequence[Metric], names: Sequence[Any] | None, plan:
     there = {metric.get("name"): _direction(metric) for metric in metrics}
     stated = _stated(plan)
     if "metrics" in plan.options and stated and not all(map(is_same_metric, stated, plan.options["metrics"])):
-        named = show(list(plan.options["metrics"]))
-        yield Issue("metrics", f"is {named}, and compute_objective {show(list(stated))}", "leave one of them out")
+        named = short_repr(list(plan.options["metrics"]))
+        yield Issue("metrics", f"is {named}, and compute_objective {short_repr(list(stated))}", "leave one of them out")
     if sorted(there.values()) != sorted(plan.directions):
-        yield Issue("direction", f"is {show(tuple(there.values()))} there, and {show(plan.directions)} here")
+        yield Issue(
+            "direction", f"is {short_repr(tuple(there.values()))} there, and {short_repr(plan.directions)} here"
+        )
     elif names is None:
-        orders = f"metrics={show(list(there))} or {show(list(there)[::-1])}"
+        orders = f"metrics={short_repr(list(there))} or {short_repr(list(there)[::-1])}"
         expected = f"expected the order of {_listed(there)}: each is {next(iter(there.values()))}d"
         yield Issue("metrics", expected, f"pass {orders}, in the order of the values")
     elif set(names) != set(there):
@@ -183,7 +185,7 @@ def _spec_issues(there: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[
 
 
 def _shown(entries: Mapping[str, Any], name: str) -> str:
-    return show(entries[name], 120) if name in entries else "absent"
+    return short_repr(entries[name], 120) if name in entries else "absent"
 
 
 def _parameter(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from hpcompat.backends.wandb.runs import METRIC, Source, alone, conducted, recor
 from hpcompat.backends.wandb.server import goal, logged_in, on_server
 from hpcompat.backends.wandb.sharing import Shared
 from hpcompat.errors import BackendError, Issue, SearchError
-from hpcompat.space.values import show
+from hpcompat.space.values import short_repr
 from hpcompat.trials import Trial
 
 SOURCES = {"embedded": embedded, "server": on_server}
@@ -153,9 +153,9 @@ def _check(plan: Plan) -> None:
     check_options("wandb", options, OPTIONS)
     for name, names in (("driver", tuple(SOURCES)), ("mode", MODES)):
         if name in options and options[name] not in names:
-            raise BackendError(f"there is no {name} {show(options[name])}; {known(options[name], names)}")
+            raise BackendError(f"there is no {name} {short_repr(options[name])}; {known(options[name], names)}")
     if not isinstance(plan.sampler, (str, type(None))):
-        raise BackendError(f"W&B has no samplers but its own, and {show(plan.sampler)} is none: give a name")
+        raise BackendError(f"W&B has no samplers but its own, and {short_repr(plan.sampler)} is none: give a name")
     if len(plan.directions) > 1 and plan.sampler in (None, "bayes") and "sweep_id" not in options:
         hint = Issue("sampler", "'random' and 'grid' take several")
         raise BackendError("W&B's 'bayes', the default, has one objective", [hint])
@@ -170,11 +170,11 @@ def _check(plan: Plan) -> None:
 def _check_pruner(pruner: Any) -> None:
     if not isinstance(pruner, (str, Mapping, type(None))):
         hint = Issue("", "give 'hyperband', or an early_terminate: {'type': 'hyperband', 'min_iter': 3}")
-        raise BackendError(f"{show(pruner)} is no pruner of W&B's", [hint])
+        raise BackendError(f"{short_repr(pruner)} is no pruner of W&B's", [hint])
     if isinstance(pruner, Mapping):
         whole = {"method": "random", "parameters": {"x": {"value": 1}}, "early_terminate": dict(pruner)}
         if found := violations(whole):
-            raise BackendError(f"{show(pruner)} is no early_terminate", [Issue("pruner", each) for each in found])
+            raise BackendError(f"{short_repr(pruner)} is no early_terminate", [Issue("pruner", each) for each in found])
 
 
 def _check_server(plan: Plan) -> None:

@@ -15,7 +15,7 @@ from hpcompat.backends import Plan, leg_seed
 from hpcompat.backends.grid import configurations
 from hpcompat.backends.wandb.engine import SweepEngine
 from hpcompat.backends.wandb.runs import METRIC, Offer, Source, metrics, opened, served
-from hpcompat.space.values import identity
+from hpcompat.space.values import strict_key
 from hpcompat.translators import translate
 
 INIT = ("project", "entity", "settings")
@@ -40,8 +40,8 @@ def embedded(plan: Plan, sweep: dict[str, Any]) -> Iterator[Source]:
                 yield engine.choose()
         # the engine's own grid is of raw values: it repeats params where conditions are not met, and is
         # written out whole before its first
-        tried = {identity(trial.params) for trial in plan.history}
-        yield from (params for params in configurations(plan.space) if identity(params) not in tried)
+        tried = {strict_key(trial.params) for trial in plan.history}
+        yield from (params for params in configurations(plan.space) if strict_key(params) not in tried)
 
     params_to_come = chosen()
 

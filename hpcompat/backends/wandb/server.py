@@ -16,7 +16,7 @@ from hpcompat.backends.wandb.joining import SURPLUS, fetched, joined
 from hpcompat.backends.wandb.runs import Offer, Source, metrics, opened, record, served
 from hpcompat.backends.wandb.sharing import Shared, asked, meet
 from hpcompat.errors import Issue, SearchError
-from hpcompat.space.values import identity
+from hpcompat.space.values import strict_key
 from hpcompat.translators import Translation, translate
 from hpcompat.trials import Trial
 
@@ -54,7 +54,7 @@ def on_server(plan: Plan, sweep: Mapping[str, Any]) -> Iterator[Source]:
     before = shared.trials()
     if "sweep_id" in plan.options and shared.wants():
         shared.lift_cap()
-    seen = {identity(trial.params): trial for trial in before.values()}
+    seen = {strict_key(trial.params): trial for trial in before.values()}
     waits_until = None if plan.timeout is None else time.monotonic() + plan.timeout
     exhaustive = spec["method"] == "grid"
     reported = names[0] if "early_terminate" in spec else "reported"
@@ -74,9 +74,9 @@ def on_server(plan: Plan, sweep: Mapping[str, Any]) -> Iterator[Source]:
                 continue
             run = opened([shared.way_on], settings={"finish_timeout": _PATIENCE, **plan.options.get("settings", {})})
             params = _params(run, translation)
-            known = identity(params)
+            known = strict_key(params)
             others = shared.begun(besides=run.id)
-            if exhaustive and (known in seen or known in {identity(shared.params(other)) for other in others}):
+            if exhaustive and (known in seen or known in {strict_key(shared.params(other)) for other in others}):
                 # raw values differ where conditions are not met
                 record(run, replace(seen.get(known, _SURPLUS), state=SURPLUS), names)
             elif len(others) >= plan.n_trials:
@@ -87,7 +87,7 @@ def on_server(plan: Plan, sweep: Mapping[str, Any]) -> Iterator[Source]:
         return None
 
     def tell(trial: Trial) -> None:
-        seen[identity(trial.params)] = trial
+        seen[strict_key(trial.params)] = trial
 
     try:
         yield Source(offer, tell, names, spec, found.id, found.url, before, shared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from hpcompat.space.values import identity, show
+from hpcompat.space.values import short_repr, strict_key
 from hpcompat.translators.define_by_run.tracing import Entry, Run
 
 Values: TypeAlias = Mapping[str, Any]
@@ -15,7 +15,7 @@ Gates: TypeAlias = dict[str, frozenset[Hashable]]
 
 def are_open(gates: Gates, values: Values) -> bool:
     """Whether these draws were made, and have such values."""
-    return _are_met(gates, {name: identity(values[name]) for name in gates if name in values})
+    return _are_met(gates, {name: strict_key(values[name]) for name in gates if name in values})
 
 
 def _are_met(gates: Gates, identities: Mapping[str, Hashable]) -> bool:
@@ -27,7 +27,7 @@ def told(gates: Gates, supports: Mapping[str, Mapping[Hashable, Any]]) -> str:
     parts = []
     for name, keys in gates.items():
         values = [value for key, value in supports[name].items() if key in keys]
-        parts.append(f"{name!r} is {show(values[0]) if len(values) == 1 else f'one of {show(values)}'}")
+        parts.append(f"{name!r} is {short_repr(values[0]) if len(values) == 1 else f'one of {short_repr(values)}'}")
     return " and ".join(parts)
 
 
@@ -71,7 +71,7 @@ class Beliefs:
     def foretell(self, values: Values) -> set[Entry]:
         """The entries that go with these draws."""
         found = set(self.always)
-        identities = {name: identity(value) for name, value in values.items()}
+        identities = {name: strict_key(value) for name, value in values.items()}
         for name in self._met.keys() & identities.keys():
             for others, entries in self._met[name].get(identities[name], ()):
                 if _are_met(others, identities):

@@ -20,7 +20,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NoReturn, TypeAlias
 
 from hpcompat.space.parameters import Categorical, Parameter
-from hpcompat.space.values import identity, same, show
+from hpcompat.space.values import short_repr, strict_equal, strict_key
 from hpcompat.translators.define_by_run.conditions import Beliefs, Gates, Home, Values, are_open, told
 from hpcompat.translators.define_by_run.replaying import MOST_VALUES, Replay
 from hpcompat.translators.define_by_run.tracing import Entry, Read, Run
@@ -120,7 +120,7 @@ class Exploration:
     def _merged(self, fixed: Values) -> Values:
         merged = dict(fixed)
         for other in {id(each): each for each in list(self._pending.values())[:200]}.values():
-            if all(name not in merged or same(merged[name], value) for name, value in other.items()):
+            if all(name not in merged or strict_equal(merged[name], value) for name, value in other.items()):
                 merged.update(other)
         return merged
 
@@ -151,7 +151,7 @@ class Exploration:
             raise self.replay.unlike(run, run)
         value, looks = run.values[name], run.looks.get(name, {})
         if name in self._suspects or not is_watchable(value) or len(looks) >= MOST_LOOKS:
-            return [identity(value)]
+            return [strict_key(value)]
         answers = [look.answer(value) for look in looks]
         return [
             key
@@ -252,7 +252,7 @@ class Exploration:
         discrete = {
             name: value for name, value in run.values.items() if self.replay.parameters[name].size <= MOST_VALUES
         }
-        return f"with {show(discrete, 120)}"
+        return f"with {short_repr(discrete, 120)}"
 
 
 def title(entry: Entry) -> str:

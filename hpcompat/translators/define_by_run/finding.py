@@ -11,7 +11,7 @@ from typing import Any
 from hpcompat.errors import HpcompatError, Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant
-from hpcompat.space.values import identity, show
+from hpcompat.space.values import short_repr, strict_key
 from hpcompat.translators.define_by_run.conditions import Gates
 from hpcompat.translators.define_by_run.exploring import Exploration, title
 from hpcompat.translators.define_by_run.returned import Path
@@ -178,7 +178,7 @@ def _assembled(found: Exploration, places: Mapping[str, Path]) -> SearchSpace:
 
 def _image(parameter: Any, values: Mapping[Any, Any]) -> Categorical:
     """What is worked out from a draw, in the order of the draws."""
-    choices = [values[identity(value)] for value in parameter.support]
+    choices = [values[strict_key(value)] for value in parameter.support]
     return Categorical(choices, ordered=parameter.kind != "categorical")
 
 
@@ -194,21 +194,21 @@ def _check(found: Exploration, space: SearchSpace, places: Mapping[str, Path], s
     paths = {leaf.name: leaf.path for leaf in space.leaves}
     in_space = frozenset(paths.values())
     behind = {
-        image.draw: {identity(image.values[key]): value for key, value in found.replay.supports[image.draw].items()}
+        image.draw: {strict_key(image.values[key]): value for key, value in found.replay.supports[image.draw].items()}
         for image in found.replay.images.values()
     }
     kept = [name for name, place in places.items() if place not in sources]
     for _ in range(_CHECKS):
         flat = space.flatten(space.sample(rng))
         drawn = {name: flat[title(place)] for name, place in places.items() if title(place) in flat}
-        drawn |= {name: values[identity(drawn[name])] for name, values in behind.items() if name in drawn}
+        drawn |= {name: values[strict_key(drawn[name])] for name, values in behind.items() if name in drawn}
         run = found.replay.run(_as(drawn))
-        expected = {paths[name]: identity(value) for name, value in flat.items() if paths[name] in sources}
+        expected = {paths[name]: strict_key(value) for name, value in flat.items() if paths[name] in sources}
         returned = {path: key for path, key in (run.params() or {}).items() if path in in_space}
         if expected != returned or any((name in drawn) is not (name in run.values) for name in kept):
             if found.replay.watching:
                 raise UnwatchableError
-            reason = f"its conditions cannot be told: what was found does not hold with {show(drawn, 200)}"
+            reason = f"its conditions cannot be told: what was found does not hold with {short_repr(drawn, 200)}"
             raise inexpressible("", reason, "make them plainer, or write the SearchSpace down")
 
 

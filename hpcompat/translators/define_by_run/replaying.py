@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from hpcompat.errors import TranslationError
 from hpcompat.space.parameters import Parameter
-from hpcompat.space.values import identity, same, show
+from hpcompat.space.values import short_repr, strict_equal, strict_key
 from hpcompat.translators.define_by_run import tracing
 from hpcompat.translators.define_by_run.conditions import Gates, Values
 from hpcompat.translators.define_by_run.returned import Draw, Path
@@ -38,7 +38,7 @@ class Image:
         if self.draw not in run.values:
             raise self.refusal
         value = run.value(path)
-        if not same(self.values.setdefault(identity(run.values[self.draw]), value), value):
+        if not strict_equal(self.values.setdefault(strict_key(run.values[self.draw]), value), value):
             raise self.refusal
 
 
@@ -97,7 +97,7 @@ class Replay:
             for key, value in self.supports[image.draw].items():
                 self.run(self.at({**home, image.draw: value}))
                 self.run(self.at_random({image.draw: frozenset((key,))}))
-            values = {identity(value) for value in image.values.values()}
+            values = {strict_key(value) for value in image.values.values()}
             if not len(values) == len(image.values) == len(self.supports[image.draw]):
                 raise image.refusal  # two draws come to one value, or it is not there for each of them
 
@@ -133,9 +133,9 @@ class Replay:
     def unusual(self, fixed: Values) -> Hashable:
         """Equal for draws that lead to the same run."""
         return frozenset(
-            (name, identity(value))
+            (name, strict_key(value))
             for name, value in fixed.items()
-            if name not in self._usual or not same(value, self._usual[name])
+            if name not in self._usual or not strict_equal(value, self._usual[name])
         )
 
     def at_random(self, gates: Gates) -> Choose:
@@ -162,7 +162,7 @@ class Replay:
         names = [
             name
             for name, value in end.values.items()
-            if (name not in start.values or not same(start.values[name], value))
+            if (name not in start.values or not strict_equal(start.values[name], value))
             and self.parameters[name].contains(value)
         ]
 
@@ -194,8 +194,8 @@ class Replay:
         known, other = self.parameters[name], run.parameters[name]
         cause, before, after = self.blame(self.first[name], run, lambda run: run.parameters.get(name, known) == known)
         at = f" where {cause!r} is "
-        first = at + show(before.values[cause]) if cause in before.values else ""
-        raise two_ranges(name, known, other, (first, at + show(after.values.get(cause))))
+        first = at + short_repr(before.values[cause]) if cause in before.values else ""
+        raise two_ranges(name, known, other, (first, at + short_repr(after.values.get(cause))))
 
     def _work_out(self, path: Path, before: frozenset[Any], run: Run) -> None:
         """Begin the image of a path that is neither a draw nor a constant. Raises its refusal where none can be."""
@@ -205,7 +205,7 @@ class Replay:
 
         cause, *runs = self.blame(self.first[path], run, explained)
         found = [(run.value(path), run) for run in runs if path in (run.returned or ()) and cause in run.values]
-        at = [f"{show(value)} where {cause!r} is {show(run.values[cause])}" for value, run in found]
+        at = [f"{short_repr(value)} where {cause!r} is {short_repr(run.values[cause])}" for value, run in found]
         draws = {name for value, run in found for name in run.draws_of(value)}
         if draws and not draws & {cause}:
             reason = f"is now the draw {min(draws)!r}, now something else: {', '.join(at)}"
@@ -229,21 +229,21 @@ class _Supports(dict[str, dict[Hashable, Any]]):
         self._parameters = parameters
 
     def __missing__(self, name: str) -> dict[Hashable, Any]:
-        self[name] = {identity(value): value for value in self._parameters[name].support or ()}
+        self[name] = {strict_key(value): value for value in self._parameters[name].support or ()}
         return self[name]
 
 
 def _sources(path: Path, run: Run) -> frozenset[Any]:
     """What a returned value can be: draws of that value, by name, or a constant, by identity in a tuple."""
     value = (run.returned or {})[path]
-    return frozenset((value.name,)) if isinstance(value, Draw) else run.draws_of(value) | {(identity(value),)}
+    return frozenset((value.name,)) if isinstance(value, Draw) else run.draws_of(value) | {(strict_key(value),)}
 
 
 def _is_draw(source: Any, path: Path, run: Run) -> bool:
     if source not in run.values:
         return False
     value = (run.returned or {})[path]
-    return value.name == source if isinstance(value, Draw) else same(value, run.values[source])
+    return value.name == source if isinstance(value, Draw) else strict_equal(value, run.values[source])
 
 
 def _cached(read: Read) -> Read:

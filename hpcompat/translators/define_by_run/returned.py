@@ -8,8 +8,8 @@ from itertools import islice
 from typing import Any
 
 from hpcompat.errors import TranslationError
-from hpcompat.space.structure import MOST_LEVELS
-from hpcompat.space.values import fresh, is_scalar, same, unfit
+from hpcompat.space.tree import MAX_DEPTH
+from hpcompat.space.values import copy_if_mutable, is_scalar, json_issue, strict_equal
 from hpcompat.translators.define_by_run.watching import brief, draws_in, inexpressible, is_watched, refuse
 
 _MOST = 20_000
@@ -42,11 +42,11 @@ def flat(result: Any, handed: Mapping[str, Any], values: Mapping[str, Any]) -> I
     while waiting:
         path, value = waiting.pop()
         count += 1
-        if count > _MOST or len(path) > MOST_LEVELS:
-            many = f"more than {_MOST} values" if count > _MOST else f"dicts nested more than {MOST_LEVELS} deep"
+        if count > _MOST or len(path) > MAX_DEPTH:
+            many = f"more than {_MOST} values" if count > _MOST else f"dicts nested more than {MAX_DEPTH} deep"
             raise refuse("", f"it returns {many}", "return the params alone")
         name = value.draw if is_watched(value) else dicts.get(id(value))
-        if name is not None and (type(value) is not dict or same(value, values[name])):
+        if name is not None and (type(value) is not dict or strict_equal(value, values[name])):
             yield path, Draw(name)
         elif isinstance(value, Mapping) and (value or not path):
             items = list(value.items())
@@ -63,9 +63,9 @@ def _constant(path: Path, value: Any) -> Any:
         reason = f"is a {type(value).__name__} made of draws: {', '.join(map(repr, sorted(draws)))}"
         hint = "return each draw under a key of its own, and make it of them later"
         raise inexpressible(".".join(path), reason, hint)
-    if (why := unfit(value)) is not None:
+    if (why := json_issue(value)) is not None:
         raise refuse(".".join(path), *why)
-    return fresh(value)
+    return copy_if_mutable(value)
 
 
 def _no_params(result: Any) -> TranslationError:

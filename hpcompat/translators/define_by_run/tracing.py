@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from hpcompat.errors import TranslationError
 from hpcompat.space.parameters import Parameter
-from hpcompat.space.values import fresh, identity, is_scalar, show
+from hpcompat.space.values import copy_if_mutable, is_scalar, short_repr, strict_key
 from hpcompat.translators.define_by_run.returned import OBJECTIVE, Draw, Path, flat
 from hpcompat.translators.define_by_run.watching import (
     MESSAGE,
@@ -63,17 +63,17 @@ class Run:
 
     def params(self) -> dict[Path, Hashable] | None:
         """The identity of every returned value, to compare runs by."""
-        return None if self.returned is None else {path: identity(self.value(path)) for path in self.returned}
+        return None if self.returned is None else {path: strict_key(self.value(path)) for path in self.returned}
 
     def draws_of(self, value: Any) -> frozenset[str]:
         """The names whose draw is this value."""
-        return self._names.get(identity(value), frozenset())
+        return self._names.get(strict_key(value), frozenset())
 
     @cached_property
     def _names(self) -> dict[Hashable, frozenset[str]]:
         names: dict[Hashable, list[str]] = {}
         for name, value in self.values.items():
-            names.setdefault(identity(value), []).append(name)
+            names.setdefault(strict_key(value), []).append(name)
         return {key: frozenset(each) for key, each in names.items()}
 
 
@@ -137,7 +137,7 @@ class _Trial:
             reason = f"it makes more than {MOST_SUGGESTIONS} suggest calls at once"
             self._stop(refuse("", reason, "shorten the loop it makes them in"))
         if not isinstance(name, str):
-            self._stop(refuse("", f"{brief(name)} is no name for a parameter", "names are texts"))
+            self._stop(refuse("", f"{brief(name)} cannot name a parameter", "names are texts"))
         name = str(name)
         if self._watching:
             self._see_no_draw_in(name, (*args, *kwargs.values()))
@@ -166,7 +166,7 @@ class _Trial:
         if self._watching and is_watchable(value):
             self._handed[name] = watched(name, value, self._looks.setdefault(name, {}))
         else:
-            self._handed[name] = fresh(value)
+            self._handed[name] = copy_if_mutable(value)
 
 
 def two_ranges(name: str, one: Parameter, other: Parameter, where: tuple[str, str] = ("", "")) -> TranslationError:
@@ -174,7 +174,7 @@ def two_ranges(name: str, one: Parameter, other: Parameter, where: tuple[str, st
     hint = "suggest the second under a name of its own; a range that follows another draw needs a name for each"
     if one.kind != other.kind or one.kind == "categorical" or getattr(one, "log", None) != getattr(other, "log", None):
         hint = "give each a name of its own; Optuna, too, has one kind, one scale and one list of choices for a name"
-    shown = " and as ".join(f"{show(p, 120)}{at}" for p, at in zip((one, other), where, strict=True))
+    shown = " and as ".join(f"{short_repr(p, 120)}{at}" for p, at in zip((one, other), where, strict=True))
     return inexpressible(name, f"is suggested as {shown}", hint)
 
 
@@ -206,7 +206,7 @@ def _raised(error: BaseException, values: Mapping[str, Any]) -> TranslationError
     kind = type(error).__name__
     if kind == "TrialPruned":
         return refuse("", f"it prunes trials: {OBJECTIVE[0]}", OBJECTIVE[1])
-    drawn = f" with the draws {show(values, 120)}" if values else ""
+    drawn = f" with the draws {short_repr(values, 120)}" if values else ""
     try:
         text = f"{kind}: {error}"[:200]
     except Exception:  # a stranger's __str__

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcompat.errors import Issue, TranslationError
-from hpcompat.space.values import is_scalar, show
+from hpcompat.space.values import is_scalar, short_repr
 from hpcompat.translators.reading import MOST_CHOICES
 
 MOST_LOOKS = 64
@@ -122,4 +122,4 @@ def brief(value: Any) -> str:
     """A scalar as it is written; of anything else the type, since writing it may take for ever."""
     if is_watched(value):
         return f"the draw {value.draw!r}"
-    return show(value) if is_scalar(value) else f"a {type(value).__name__}"
+    return short_repr(value) if is_scalar(value) else f"a {type(value).__name__}"

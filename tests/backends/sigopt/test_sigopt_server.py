@@ -184,7 +184,7 @@ def test_observations_of_another_space_are_refused(on_server, server):
     server.answer("POST", f"experiments/{name}/observations", {}, body)
     with pytest.raises(hp.BackendError, match="holds observations of another space") as refusal:
         on_server(parabola, X, experiment_id=name)
-    assert "x: 9.0 is no value of" in str(refusal.value)
+    assert "x: 9.0 is not in" in str(refusal.value)
 
 
 # -- a server that fails ---------------------------------------------------------------------------------
