@@ -27,9 +27,9 @@ from verdicts import canonical
 from hpcompat import Categorical, Int, SearchSpace, translate
 from hpcompat.space.parameters import Parameter
 from hpcompat.space.values import short_repr, strict_key
-from hpcompat.translators import limits
-from hpcompat.translators.encoding import receive
-from hpcompat.translators.ray import domains
+from hpcompat.translators import capabilities
+from hpcompat.translators.codecs import normalize
+from hpcompat.translators.ray import build_domains
 
 PAGE = Path(__file__).with_suffix(".md")
 DRAWS = 20_000
@@ -126,10 +126,12 @@ def code(text: object) -> str:
 
 def glance() -> str:
     def cell(shape: str, column: str) -> str:
-        levels = dict.fromkeys(rule.level for rule in limits.TABLE[shape][column])
+        levels = dict.fromkeys(rule.level for rule in capabilities.TABLE[shape][column])
         return ", ".join(levels)
 
-    return table(("kind", *HEADS), [[shape, *(cell(shape, column) for column in limits.COLUMNS)] for shape in CELLS])
+    return table(
+        ("kind", *HEADS), [[shape, *(cell(shape, column) for column in capabilities.VARIANTS)] for shape in CELLS]
+    )
 
 
 def forms(column: str) -> str:
@@ -137,15 +139,15 @@ def forms(column: str) -> str:
 
     def rows() -> Iterator[Sequence[str]]:
         for shape, cells in CELLS.items():
-            for rule in limits.TABLE[shape][column]:
-                example = next((p for p in cells.values() if limits.choose(p, column) is rule), None)
+            for rule in capabilities.TABLE[shape][column]:
+                example = next((p for p in cells.values() if capabilities.best_rule(p, column) is rule), None)
                 if example is not None:
-                    yield code(short_repr(example, WIDEST)), rule.level, written(example, column, rule), rule.reason
+                    yield code(short_repr(example, WIDEST)), rule.level, spec_code(example, column, rule), rule.reason
 
     return table(("for example", "level", "written as", "because"), rows())
 
 
-def written(p: Parameter, column: str, rule: limits.Rule) -> str:
+def spec_code(p: Parameter, column: str, rule: capabilities.Rule) -> str:
     """What a system is given for a parameter, as short as it can be shown."""
     if rule.level == "refused":
         return "–"
@@ -172,9 +174,9 @@ def groups() -> str:
         for column, title in TITLES.items():
             dialect, options = OPTIONS[column]
             nested = import_module(f"hpcompat.translators.{dialect}").NESTED
-            passages = translate(CONDITION, dialect, encode=True, **options).passages
-            native = "native; else " if any(passage.gated for passage in passages) else ""
-            condition = f"{native}encoded: {limits.CONDITIONS[column].reason}"
+            passages = translate(CONDITION, dialect, encode=True, **options).fields
+            native = "native; else " if any(passage.has_native_condition for passage in passages) else ""
+            condition = f"{native}encoded: {capabilities.CONDITIONS[column].reason}"
             yield title, "nested" if nested else "under names with dots", condition
 
     return table(("system", "a group", "a condition"), rows())
@@ -183,7 +185,7 @@ def groups() -> str:
 def measured_forms() -> str:
     """The written forms whose bins are the engine's own, drawn."""
     found = {
-        (column, form): next(p for p in ALL.values() if limits.choose(p, column).form == form and p.size <= 20)
+        (column, form): next(p for p in ALL.values() if capabilities.best_rule(p, column).form == form and p.size <= 20)
         for column, form in WRITTEN
     }
     rows = []
@@ -205,11 +207,11 @@ def read_forms() -> str:
             continue
         parameters, given = read(column), {name: form for name, (form, _) in laws.items()}
         engine = COLUMNS[column]
-        handed = domains(given) if engine.dialect == "ray" else {"method": "random", "parameters": given}
+        handed = build_domains(given) if engine.dialect == "ray" else {"method": "random", "parameters": given}
         raws = engine.draw(handed, DRAWS, SEED)
         for name, (form, law) in laws.items():
             p = parameters[name]
-            values = [receive(p, raw[name]) for raw in raws]
+            values = [normalize(p, raw[name]) for raw in raws]
             rows.append((TITLES[column].split(",")[0], code(shown(form)), code(p), *measured(p, values, law)))
     return table(("system", "form", "read as", *MEASURED), rows)
 
@@ -240,7 +242,7 @@ def measured(p: Any, values: Sequence[Any], law: EngineLaw) -> Iterator[str]:
 def page() -> str:
     """The whole page."""
     parts = [TOP, glance(), "## What is written\n"]
-    parts += [part for column in limits.COLUMNS for part in (f"### {TITLES[column]}\n", forms(column))]
+    parts += [part for column in capabilities.VARIANTS for part in (f"### {TITLES[column]}\n", forms(column))]
     parts += [GROUPS_TOP, groups(), WRITTEN_TOP.format(draws=DRAWS), measured_forms(), READ_TOP, read_forms()]
     return "\n".join(parts)
 

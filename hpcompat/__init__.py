@@ -65,11 +65,11 @@ if TYPE_CHECKING:
     from hpcompat.space.parameters import Normal as Normal
     from hpcompat.translators import Translation as Translation
     from hpcompat.translators import translate as translate
+    from hpcompat.translators.detect import as_space as as_space
     from hpcompat.translators.optuna import from_optuna as from_optuna
     from hpcompat.translators.optuna import to_optuna as to_optuna
     from hpcompat.translators.ray import from_ray as from_ray
     from hpcompat.translators.ray import to_ray as to_ray
-    from hpcompat.translators.recognise import as_space as as_space
     from hpcompat.translators.sigopt import from_sigopt as from_sigopt
     from hpcompat.translators.sigopt import to_sigopt as to_sigopt
     from hpcompat.translators.wandb import from_wandb as from_wandb

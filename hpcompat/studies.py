@@ -109,7 +109,7 @@ def from_frozen_trial(frozen_trial: FrozenTrial, translation: Translation, numbe
     owner: Mapping[str, Any] | None = frozen_trial.user_attrs.get(OWNER)
     if frozen_trial.state.name == "FAIL" and known["error"] is None and owner:
         known["error"] = f"the process that ran it (pid {owner['pid']} on {owner['host']}) has ended"
-    of_space = {passage.raw_name for passage in translation.passages}
+    of_space = {field.native_name for field in translation.fields}
     suggested = {name: value for name, value in frozen_trial.params.items() if name not in of_space}  # as the trial ran
     return Trial(
         number=number,

@@ -22,9 +22,9 @@ from hpcompat.errors import Issue, SpaceError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
 from hpcompat.space.tree import assign_active
-from hpcompat.translators.limits import LEVELS, TABLE, choose
+from hpcompat.translators.capabilities import LEVELS, TABLE, best_rule
+from hpcompat.translators.translation import get_dialect
 from hpcompat.translators.translation import levels as levels_of
-from hpcompat.translators.translation import room_of
 
 TRAVELLING = LEVELS[:-1]
 
@@ -151,14 +151,14 @@ def parameters(
         raise TranslationError("unknown level", [issue])
     if dialect is None:
         return _parameters(None, ())
-    room = room_of(dialect)
+    room = get_dialect(dialect)
     return _parameters(room.column(room.check_options(options)), tuple(levels))
 
 
 @cache  # Hypothesis validates each new strategy, which costs more than drawing from it
 def _parameters(column: str | None, levels: tuple[str, ...]) -> st.SearchStrategy[Parameter]:
     def fits(parameter: Parameter) -> bool:
-        return not parameter.issues and (column is None or choose(parameter, column).level in levels)
+        return not parameter.issues and (column is None or best_rule(parameter, column).level in levels)
 
     # of a kind that never travels so, a filter would only reject
     able = [kind for name, kind in kinds.items() if column is None or _able(name, column, levels)]

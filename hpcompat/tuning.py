@@ -35,7 +35,7 @@ from hpcompat.signals import Termination, handle_sigterm
 from hpcompat.space import SearchSpace
 from hpcompat.space.search_space import params_as_drawn
 from hpcompat.space.values import short_repr
-from hpcompat.translators.recognise import Described, as_space, describing, settings_of
+from hpcompat.translators.detect import SpaceSource, as_space, resolve_source, settings_of
 from hpcompat.translators.settings import SearchSettings
 from hpcompat.trials import FAILED, SearchResult, Trial, no_best
 
@@ -453,17 +453,17 @@ def default_space() -> SearchSpace:
     )
 
 
-def _described(space: Any) -> Described:
+def _described(space: Any) -> SpaceSource:
     """The space of what describes one, and what that says besides."""
-    if isinstance(space, Described):
+    if isinstance(space, SpaceSource):
         return space
     if isinstance(space, SearchSpace):
-        return Described(space)
+        return SpaceSource(space)
     if isinstance(space, Mapping) and not space:  # everything is suggested as the trial runs
-        return Described(SearchSpace())
-    document = describing(space)
+        return SpaceSource(SearchSpace())
+    document = resolve_source(space)
     found = as_space(document)
-    return Described(found, settings_of(document))
+    return SpaceSource(found, settings_of(document))
 
 
 def _replaced(settings: SearchSettings, compute_objective: Any) -> SearchSettings:

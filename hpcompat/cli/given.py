@@ -19,11 +19,11 @@ from typing import Any
 from hpcompat.errors import HpcompatError, Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.translators.define_by_run.finding import takes_no_trial
-from hpcompat.translators.documents import MAX_BYTES, load, once, refuse_size
+from hpcompat.translators.detect import as_space, beside
+from hpcompat.translators.documents import MAX_BYTES, parse_document, reject_duplicate_keys, reject_size
 from hpcompat.translators.optuna import from_optuna
+from hpcompat.translators.parsing import reject
 from hpcompat.translators.ray import Searcher, from_ray
-from hpcompat.translators.reading import refuse
-from hpcompat.translators.recognise import as_space, beside
 from hpcompat.translators.sigopt import from_sigopt
 from hpcompat.translators.wandb import from_wandb
 
@@ -86,7 +86,7 @@ def _space(thing: Any, dialect: str | None, searcher: Searcher) -> SearchSpace:
     try:
         return readers[dialect](thing)
     except SystemExit as error:
-        refuse(f"it is a function that exits with {error.code!r}", "give one that returns params")
+        reject(f"it is a function that exits with {error.code!r}", "give one that returns params")
 
 
 # -- beside the space -------------------------------------------------------------------------------
@@ -111,19 +111,19 @@ def parse(text: str | bytes, name: str = "") -> Any:
         try:
             text = text.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            refuse(f"it is no text in UTF-8: byte {error.start + 1}: {error.reason}", "save it as UTF-8")
+            reject(f"it is no text in UTF-8: byte {error.start + 1}: {error.reason}", "save it as UTF-8")
     if not name.lower().endswith(".json"):
-        return load(text)
+        return parse_document(text)
     try:
-        return json.loads(text, object_pairs_hook=once)
+        return json.loads(text, object_pairs_hook=reject_duplicate_keys)
     except TranslationError:
         raise
     except json.JSONDecodeError as error:
-        refuse(f"it is no JSON: line {error.lineno}, column {error.colno}: {error.msg}")
+        reject(f"it is no JSON: line {error.lineno}, column {error.colno}: {error.msg}")
     except RecursionError:
-        refuse("it is nested too deeply", "flatten it")
+        reject("it is nested too deeply", "flatten it")
     except ValueError:
-        refuse("it has a number of more digits than Python reads", "give a smaller number")
+        reject("it has a number of more digits than Python reads", "give a smaller number")
 
 
 # -- Python code ------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def _contents(file: str) -> bytes:
 def _bounded(stream: Any) -> str | bytes:
     """What a stream holds, where that is no more than a search space can be."""
     text: str | bytes = stream.read(MAX_BYTES + 1)
-    return text if len(text) <= MAX_BYTES else refuse_size()
+    return text if len(text) <= MAX_BYTES else reject_size()
 
 
 def _names(file: str) -> list[str]:

@@ -17,7 +17,7 @@ from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant, Int, Parameter
 from hpcompat.space.tree import Leaf
 from hpcompat.space.values import short_repr as shown
-from hpcompat.translators.limits import COLUMNS
+from hpcompat.translators.capabilities import VARIANTS
 from hpcompat.translators.translation import Level, levels
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, list[str]]:
 def overview(given: Given, width: int, dialect: str | None = None) -> str:
     """The whole page, at most `width` columns wide where names allow it."""
     space = given.space
-    columns = [column for column in COLUMNS if dialect in (None, column.split()[0])]
+    columns = [column for column in VARIANTS if dialect in (None, column.split()[0])]
     found = {column: levels(space, column.split()[0], **OPTIONS.get(column, {})) for column in columns}
     parts = [_heading(space), _parameters(space, width), _matrix(found, width), _reasons(found, width)]
     said = (line for hint in hints(given) for line in _paragraph(hint, width))

@@ -112,7 +112,7 @@ def ray_source(translation: Translation) -> str:
         ]
         return _through_hpcompat(translation, lines)
     spec = translation.spec
-    tree = _tree((each.leaf.path, _domain(spec, each.raw_path)) for each in translation.passages)
+    tree = _tree((each.leaf.path, _domain(spec, each.native_path)) for each in translation.fields)
     return _checked(f"from ray import tune\n\nparam_space = {layout(_dict(tree))}\n")
 
 
@@ -151,8 +151,8 @@ def optuna_source(translation: Translation) -> str:
         return _through_hpcompat(translation, ["suggest = hp.to_optuna(space, encode=True)"])
     if _asks_floats(translation.space):
         return _through_hpcompat(translation, ["suggest = hp.to_optuna(space)"])
-    pairs = zip(translation.passages, translation.spec, strict=True)
-    calls = [(passage.leaf, _call(call)) for passage, call in pairs]
+    pairs = zip(translation.fields, translation.spec, strict=True)
+    calls = [(field.leaf, _call(call)) for field, call in pairs]
     return _checked("\n".join(["def suggest(trial):", *_body(calls)]) + "\n")
 
 

@@ -8,22 +8,22 @@ from typing import Any, NoReturn
 
 from hpcompat.errors import TranslationError
 from hpcompat.space.values import short_repr
-from hpcompat.translators.reading import refuse
+from hpcompat.translators.parsing import reject
 
 MAX_BYTES = 2**24
-_MOST_NODES = 2_000_000
-_MOST_MERGED = 100_000
-_DEEPEST = 500
-_MOST_DIGITS = 400
+MAX_NODES = 2_000_000
+MAX_MERGED = 100_000
+MAX_DEPTH = 500
+MAX_DIGITS = 400
 
 
-def load(text: str | bytes) -> Any:
+def parse_document(text: str | bytes) -> Any:
     """The data of a JSON or, with PyYAML, a YAML text. Raises `TranslationError`."""
     text = bytes(text) if isinstance(text, bytes) else str(text)  # PyYAML takes no subclass of either
     if len(text) > MAX_BYTES:
-        refuse_size()
+        reject_size()
     try:
-        return json.loads(text, object_pairs_hook=once)
+        return json.loads(text, object_pairs_hook=reject_duplicate_keys)
     except TranslationError:
         raise
     except (ValueError, RecursionError):
@@ -31,9 +31,9 @@ def load(text: str | bytes) -> Any:
     try:
         import yaml
     except ImportError:
-        refuse("it is no JSON, and reading YAML needs PyYAML", "pip install 'hpcompat[yaml]'")
+        reject("it is no JSON, and reading YAML needs PyYAML", "pip install 'hpcompat[yaml]'")
     try:
-        return _unfolded(_constructed(yaml, _loader(yaml, text)(text)))
+        return _check_expansion(_construct(yaml, _pick_loader(yaml, text)(text)))
     except TranslationError:
         raise
     except (
@@ -46,29 +46,29 @@ def load(text: str | bytes) -> Any:
         LookupError,
     ) as error:
         # PyYAML's own constructors raise whatever comes of "!!timestamp x", "!!bool x" or "!!int ''"
-        refuse(f"it is no YAML: {' '.join(str(error).split())[:200]}")
+        reject(f"it is no YAML: {' '.join(str(error).split())[:200]}")
 
 
-def refuse_size() -> NoReturn:
+def reject_size() -> NoReturn:
     """Raise the error of a text that is too long to be a search space."""
-    refuse(f"it is longer than {MAX_BYTES // 2**20} MiB", "give the search space alone")
+    reject(f"it is longer than {MAX_BYTES // 2**20} MiB", "give the search space alone")
 
 
-def once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+def reject_duplicate_keys(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
     """The dict of an object in JSON: Python would keep the last of two entries of one name."""
     entries = dict(pairs)
     if len(entries) < len(pairs):
-        _refuse_twice([name for name, _ in pairs])
+        _raise_duplicate_key([name for name, _ in pairs])
     return entries
 
 
-def _refuse_twice(names: Sequence[Any]) -> NoReturn:
+def _raise_duplicate_key(names: Sequence[Any]) -> NoReturn:
     seen = set()
     name = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-    refuse(f"{short_repr(name)} is there twice in one place", "give it once")
+    reject(f"{short_repr(name)} is there twice in one place", "give it once")
 
 
-def _constructed(yaml: Any, loader: Any) -> Any:
+def _construct(yaml: Any, loader: Any) -> Any:
     """The data of the one document, in which no mapping has a key twice."""
     try:
         root = loader.get_single_node()
@@ -77,21 +77,21 @@ def _constructed(yaml: Any, loader: Any) -> Any:
             node = waiting.pop()
             if isinstance(node, yaml.ScalarNode):
                 # an int of a hundred thousand digits, to the base of 60 above all, takes minutes to make
-                if node.tag in _NUMBERS and len(node.value) > _MOST_DIGITS:
-                    refuse(f"{short_repr(node.value)} has more than {_MOST_DIGITS} digits", "give a smaller number")
+                if node.tag in _NUMBERS and len(node.value) > MAX_DIGITS:
+                    reject(f"{short_repr(node.value)} has more than {MAX_DIGITS} digits", "give a smaller number")
             elif isinstance(node, yaml.CollectionNode) and id(node) not in seen:
                 seen.add(id(node))  # an alias is the node that it stands for
                 if isinstance(node, yaml.MappingNode):
                     # by tag too: 1 and "1" are two keys
                     keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
                     if len(set(keys)) < len(keys):
-                        _refuse_twice([text for _, text in keys])
+                        _raise_duplicate_key([text for _, text in keys])
                     mappings.append(node)
                     waiting += [part for pair in node.value for part in pair]
                 else:
                     waiting += node.value
-        if _merged(yaml, mappings) > _MOST_MERGED:
-            refuse(f"what it merges in comes to more than {_MOST_MERGED} entries", "write out what is meant")
+        if _merged_size(yaml, mappings) > MAX_MERGED:
+            reject(f"what it merges in comes to more than {MAX_MERGED} entries", "write out what is meant")
         return None if root is None else loader.construct_document(root)
     finally:
         loader.dispose()
@@ -101,7 +101,7 @@ _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-def _merged(yaml: Any, mappings: Iterable[Any]) -> int:
+def _merged_size(yaml: Any, mappings: Iterable[Any]) -> int:
     """How many entries all mappings have together, once those they merge in are written out."""
 
     def bases(mapping: Any) -> list[Any]:
@@ -128,7 +128,7 @@ def _merged(yaml: Any, mappings: Iterable[Any]) -> int:
     return sum(sizes.values())
 
 
-def _loader(yaml: Any, text: str | bytes) -> Any:
+def _pick_loader(yaml: Any, text: str | bytes) -> Any:
     """The loader that is made in C and some times as quick, where PyYAML has it.
 
     Raises `TranslationError` for what nests deeper than its stack.
@@ -137,12 +137,12 @@ def _loader(yaml: Any, text: str | bytes) -> Any:
     depth = 0
     for event in yaml.parse(text, quick):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            refuse(f"it is nested more than {_DEEPEST} levels deep", "flatten it")
+        if depth > MAX_DEPTH:
+            reject(f"it is nested more than {MAX_DEPTH} levels deep", "flatten it")
     return quick
 
 
-def _unfolded(data: Any) -> Any:
+def _check_expansion(data: Any) -> Any:
     """The data, refused where its aliases stand for more than a person could have written."""
     count, waiting = 0, [data]
     while waiting:
@@ -150,6 +150,6 @@ def _unfolded(data: Any) -> Any:
         if isinstance(node, (dict, list)):
             count += len(node) + 1
             waiting.extend(node.values() if isinstance(node, dict) else node)
-        if count > _MOST_NODES:
-            refuse(f"its aliases unfold to more than {_MOST_NODES} values", "write out what is meant")
+        if count > MAX_NODES:
+            reject(f"its aliases unfold to more than {MAX_NODES} values", "write out what is meant")
     return data

@@ -11,7 +11,7 @@ _WORDS = {"true": True, "false": False, "null": None}
 _TEXTS = {True: "true", False: "false", None: "null"}
 
 
-def parse(text: str) -> tuple[bool, Any]:
+def parse_literal(text: str) -> tuple[bool, Any]:
     """Whether a text is just how its value is written, and the value: no two texts have one value.
 
     >>> parse("16"), parse("1e-05"), parse("null"), parse("016"), parse("1e-5"), parse("adamw")
@@ -31,22 +31,22 @@ def parse(text: str) -> tuple[bool, Any]:
     return (True, number) if repr(number) == text != "-0.0" and number - number == 0 else (False, text)
 
 
-def parse_all(texts: Sequence[str]) -> tuple[Any, ...]:
+def parse_all_or_none(texts: Sequence[str]) -> tuple[Any, ...]:
     """The values if every text is a literal, else the texts: one word among numbers makes all of them words.
 
     >>> parse_all(["16", "32"]), parse_all(["16", "auto"])
     ((16, 32), ('16', 'auto'))
     """
-    parsed = [parse(text) for text in texts]
+    parsed = [parse_literal(text) for text in texts]
     return tuple(value for _, value in parsed) if all(literal for literal, _ in parsed) else tuple(texts)
 
 
-def text_of(value: Any) -> str | None:
+def format_literal(value: Any) -> str | None:
     """The text that `parse` reads back as this int, float, bool or None; None for anything else.
 
     >>> text_of(True), text_of(1e-05), text_of("16")
     ('true', '1e-05', None)
     """
     text = _TEXTS[value] if value is None or value is True or value is False else repr(value)
-    literal, parsed = parse(text) if type(value) in (int, float, bool, type(None)) else (False, None)
+    literal, parsed = parse_literal(text) if type(value) in (int, float, bool, type(None)) else (False, None)
     return text if literal and type(parsed) is type(value) and parsed == value else None

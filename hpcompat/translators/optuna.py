@@ -21,45 +21,47 @@ from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Constant, Float, Int, Parameter
 from hpcompat.space.serialization import value_to_json
 from hpcompat.space.values import copy_list_if_mutable, short_repr
-from hpcompat.translators import names, reading
-from hpcompat.translators.limits import Rule, choose
-from hpcompat.translators.reading import (
-    assemble,
-    collect,
-    condition,
+from hpcompat.translators import names, parsing
+from hpcompat.translators.capabilities import Rule, best_rule
+from hpcompat.translators.parsing import (
+    build_space,
     json_data,
-    lowered,
-    no_options,
-    read_by_call,
-    refuse,
-    span,
+    last_grid_value,
+    make_range,
+    parse_call,
+    parse_condition,
+    parse_entries,
+    reject,
+    reject_options,
 )
 from hpcompat.translators.settings import SearchSettings
-from hpcompat.translators.translation import Passage, Translation, translate
+from hpcompat.translators.translation import FieldMapping, Translation, translate
 
 NAMES = names.OPTUNA
 NESTED = False
 
 
-def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    return no_options("Optuna", options)
+def parse_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    return reject_options("Optuna", options)
 
 
-def column(options: Mapping[str, Any]) -> str:
+def variant(options: Mapping[str, Any]) -> str:
     return "optuna"
 
 
-def gated(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
+def has_native_condition(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
     """The leaves whose conditions are written natively, and the parents that travel in another way than the table's."""
-    steered = [leaf for leaf in space.leaves if leaf.when]
-    if not steered:
+    conditional = [leaf for leaf in space.leaves if leaf.when]
+    if not conditional:
         return frozenset(), {}
-    parents = {parent for leaf in steered for parent, _ in leaf.when}
+    parents = {parent for leaf in conditional for parent, _ in leaf.when}
     told = {
-        leaf.name for leaf in space.leaves if leaf.name in parents and choose(leaf.parameter, "optuna").form != "unit"
+        leaf.name
+        for leaf in space.leaves
+        if leaf.name in parents and best_rule(leaf.parameter, "optuna").form != "unit"
     }
-    gated = (leaf.name for leaf in steered if all(parent in told for parent, _ in leaf.when))
-    return frozenset(gated), {}
+    native_conditions = (leaf.name for leaf in conditional if all(parent in told for parent, _ in leaf.when))
+    return frozenset(native_conditions), {}
 
 
 # -- writing ----------------------------------------------------------------------------------------
@@ -85,21 +87,21 @@ WRITERS: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
 }
 
 
-def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    calls, steered = [], []
-    for passage in passages:
-        leaf, _, (raw_name,), stand_in, gated = passage
-        if stand_in is not None:
-            name, arguments = WRITERS[stand_in.kind]
-            call = {"name": raw_name, "call": name, "kwargs": arguments(stand_in)}
+def write(fields: Sequence[FieldMapping], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    calls, conditional = [], []
+    for field in fields:
+        leaf, _, (native_name,), proxy, native_conditions = field
+        if proxy is not None:
+            name, arguments = WRITERS[proxy.kind]
+            call = {"name": native_name, "call": name, "kwargs": arguments(proxy)}
             calls.append(call)
-            if gated:
-                steered.append((call, leaf))
-    by_name = {passage.leaf.name: passage for passage in passages} if steered else {}
-    for call, leaf in steered:
+            if native_conditions:
+                conditional.append((call, leaf))
+    by_name = {field.leaf.name: field for field in fields} if conditional else {}
+    for call, leaf in conditional:
         parents = [(by_name[parent], values) for parent, values in leaf.when]
         call["when"] = {
-            parent.raw_name: [value_to_json(parent.encode(value)) for value in values] for parent, values in parents
+            parent.native_name: [value_to_json(parent.encode(value)) for value in values] for parent, values in parents
         }
     return calls
 
@@ -119,14 +121,14 @@ class Suggest:
     def _calls(self) -> list[tuple[str, str, str, dict[str, Any], Callable[[Any], Any]]]:
         """Each parameter's name, the call to make (method, name, arguments), and the decoder of what it returns."""
         return [
-            (passage.leaf.name, call["call"], call["name"], call["kwargs"], passage.decoder())
-            for passage, call in zip(self.translation.passages, self.spec, strict=True)
+            (field.leaf.name, call["call"], call["name"], call["kwargs"], field.make_decoder())
+            for field, call in zip(self.translation.fields, self.spec, strict=True)
         ]
 
     @cached_property
     def _always(self) -> bool:
         """Whether every call is made in every trial."""
-        return all(passage.carried and not passage.leaf.when for passage in self.translation.passages)
+        return all(field.is_stored and not field.leaf.when for field in self.translation.fields)
 
     def __call__(self, trial: Any) -> dict[str, Any]:
         return self.translation.space.nest((self._all if self._always else self._some)(trial))
@@ -138,27 +140,27 @@ class Suggest:
             for leaf, method, name, arguments, decode in self._calls:
                 flat[leaf] = decode(getattr(trial, method)(name, **arguments))
         except ParamsError as error:
-            raise _foreign(leaf, error) from None
+            raise _out_of_space_error(leaf, error) from None
         return flat
 
     def _some(self, trial: Any) -> dict[str, Any]:
         flat: dict[str, Any] = {}
-        for passage, (_, method, name, arguments, decode) in zip(self.translation.passages, self._calls, strict=True):
-            leaf = passage.leaf
+        for field, (_, method, name, arguments, decode) in zip(self.translation.fields, self._calls, strict=True):
+            leaf = field.leaf
             active = leaf.active(flat)
-            if not passage.carried:
+            if not field.is_stored:
                 flat |= {leaf.name: leaf.parameter.quantile(0.5)} if active else {}
-            elif active or not passage.gated:
+            elif active or not field.has_native_condition:
                 raw = getattr(trial, method)(name, **arguments)
                 if active:
                     try:
                         flat[leaf.name] = decode(raw)
                     except ParamsError as error:
-                        raise _foreign(leaf.name, error) from None
+                        raise _out_of_space_error(leaf.name, error) from None
         return flat
 
 
-def _foreign(name: str, error: ParamsError) -> ParamsError:
+def _out_of_space_error(name: str, error: ParamsError) -> ParamsError:
     return ParamsError("Optuna gives a value that is not in the space", [Issue(name, error.message)])
 
 
@@ -181,20 +183,20 @@ def to_optuna(space: Mapping[str, Any], *, encode: bool = False) -> Suggest:
 def _read_float(low: Any, high: Any, step: Any = None, log: Any = False, *, q: Any = None) -> Parameter:
     step = q if step is None else step
     if step is not None and log:
-        refuse("Optuna has no step on a logarithmic scale", "leave out step or log")
+        reject("Optuna has no step on a logarithmic scale", "leave out step or log")
     if step is None:
-        return span(low, high, log=bool(log))
-    return span(low, lowered(low, high, step, False), step=step)
+        return make_range(low, high, log=bool(log))
+    return make_range(low, last_grid_value(low, high, step, False), step=step)
 
 
 def _read_int(low: Any, high: Any, step: Any = 1, log: Any = False) -> Parameter:
     if log and step != 1:
-        refuse("Optuna has no step on a logarithmic scale", "leave out step or log")
-    return span(low, lowered(low, high, step, True), log=bool(log), step=step, whole=True)
+        reject("Optuna has no step on a logarithmic scale", "leave out step or log")
+    return make_range(low, last_grid_value(low, high, step, True), log=bool(log), step=step, whole=True)
 
 
 def _read_choices(choices: Any) -> Parameter:
-    return reading.choices(choices)
+    return parsing.make_categorical(choices)
 
 
 READERS: dict[str, Callable[..., Parameter]] = {
@@ -224,13 +226,13 @@ def read_call(call: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | N
     """
     reader = READERS.get(call) if isinstance(call, str) else None
     if reader is None:
-        refuse(f"{short_repr(call)} is no suggest call of Optuna", f"one of {', '.join(sorted(READERS))}")
-    return read_by_call(reader, call, args, kwargs, hint="see Optuna's signature")
+        reject(f"{short_repr(call)} is no suggest call of Optuna", f"one of {', '.join(sorted(READERS))}")
+    return parse_call(reader, call, args, kwargs, hint="see Optuna's signature")
 
 
 def read(calls: Sequence[Any]) -> SearchSpace:
     """The space of a list of calls, as a spec has them; `args` may stand beside `kwargs`."""
-    return assemble("Optuna", collect("Optuna", _read_entry, [(_name(call), call) for call in calls]))
+    return build_space("Optuna", parse_entries("Optuna", _read_entry, [(_name(call), call) for call in calls]))
 
 
 def _name(call: Any) -> Any:
@@ -239,25 +241,25 @@ def _name(call: Any) -> Any:
 
 def _read_entry(call: Any) -> Parameter:
     if not isinstance(call, Mapping):
-        refuse(f"{short_repr(call)} is no suggest call", 'write {"name": …, "call": "suggest_float", "kwargs": {…}}')
+        reject(f"{short_repr(call)} is no suggest call", 'write {"name": …, "call": "suggest_float", "kwargs": {…}}')
     parameter: Any = read_call(call.get("call", ""), call.get("args", ()), call.get("kwargs"))
     if "when" not in call:
         return parameter  # type: ignore[no-any-return]
     when = tuple(
         each._replace(values=tuple(json_data("its condition names", value, "a JSON value") for value in each.values))
-        for each in condition(call.get("when"))
+        for each in parse_condition(call.get("when"))
     )
     return replace(parameter, when=when) if when else parameter  # type: ignore[no-any-return]
 
 
 def read_distributions(distributions: Mapping[str, Any]) -> SearchSpace:
     """The space of a dict of Optuna distributions."""
-    return assemble("Optuna", collect("Optuna", _read_distribution, distributions.items()))
+    return build_space("Optuna", parse_entries("Optuna", _read_distribution, distributions.items()))
 
 
 def _read_distribution(distribution: Any) -> Parameter:
     if not _is_distribution(distribution):
-        refuse(f"{short_repr(distribution)} is no distribution of Optuna")
+        reject(f"{short_repr(distribution)} is no distribution of Optuna")
     return read_call(type(distribution).__name__, (), distribution._asdict())
 
 
@@ -275,12 +277,12 @@ def read_study(study: Any) -> SearchSpace:
         return SearchSpace.from_dict(own)
     trials = list(study.trials)
     if not all(isinstance(getattr(trial, "distributions", None), Mapping) for trial in trials):
-        refuse(f"expected a study of Optuna, got {short_repr(study)}", "give a study; a SearchResult has its .space")
+        reject(f"expected a study of Optuna, got {short_repr(study)}", "give a study; a SearchResult has its .space")
     trials = [trial for trial in trials if trial.distributions]
 
     def one(name: str) -> Parameter:
         if not all(name in trial.distributions for trial in trials):
-            refuse(
+            reject(
                 "is not in every trial, and a study does not say when it is",
                 "read the function that suggests",
             )
@@ -289,14 +291,14 @@ def read_study(study: Any) -> SearchSpace:
         if invalid := next((parameter for parameter in parameters if parameter.issues), None):
             return invalid
         if len(set(parameters)) > 1:
-            refuse("has a different range in different trials", "read the function that suggests")
+            reject("has a different range in different trials", "read the function that suggests")
         return parameters[0]
 
     for trial in trials:
         found |= dict.fromkeys(trial.distributions)
     if not found:
-        refuse("the study has no trials to read a space from", "read the function that suggests")
-    return assemble("Optuna", collect("Optuna", one, [(name, name) for name in found]))
+        reject("the study has no trials to read a space from", "read the function that suggests")
+    return build_space("Optuna", parse_entries("Optuna", one, [(name, name) for name in found]))
 
 
 def accepts(source: Any) -> bool:
@@ -344,13 +346,13 @@ def from_optuna(thing: Any) -> SearchSpace:
         return read_study(thing)
     if isinstance(getattr(thing, "distributions", None), Mapping):
         if not thing.distributions:
-            refuse("the trial has drawn nothing yet", "give one that is finished, or the function that suggests")
+            reject("the trial has drawn nothing yet", "give one that is finished, or the function that suggests")
         return read_distributions(thing.distributions)
     if callable(thing):
         from hpcompat.translators.define_by_run import space_of
 
         return space_of(thing)
-    refuse(
+    reject(
         f"{short_repr(thing)} is no space of Optuna",
         "give a function, a list of calls, distributions, a study or a trial",
     )

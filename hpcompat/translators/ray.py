@@ -27,21 +27,21 @@ from hpcompat.space.serialization import value_from_json, value_to_json
 from hpcompat.space.tree import MAX_DEPTH
 from hpcompat.space.values import SCALARS, copy_if_mutable, short_repr
 from hpcompat.translators import names
-from hpcompat.translators.limits import Rule
-from hpcompat.translators.needs import repetitions, resolvable
-from hpcompat.translators.reading import (
-    assemble,
-    choices,
-    collect,
+from hpcompat.translators.capabilities import Rule
+from hpcompat.translators.parsing import (
+    build_space,
     json_data,
+    make_categorical,
+    make_range,
     nested_entries,
-    number,
-    read_by_call,
-    refuse,
-    refuse_depth,
-    span,
+    parse_call,
+    parse_entries,
+    parse_number,
+    reject,
+    reject_depth,
 )
-from hpcompat.translators.translation import Passage, translate
+from hpcompat.translators.predicates import ray_would_resolve, repeat_counts
+from hpcompat.translators.translation import FieldMapping, translate
 
 NAMES = names.RAY
 NAME_SEARCHER = "use searcher='optuna' for OptunaSearch, or leave searcher out for Ray's own sampling"
@@ -50,7 +50,7 @@ Searcher: TypeAlias = Literal["optuna"] | bool | None
 """What draws: Ray itself, its OptunaSearch, or (True) any other search algorithm."""
 
 
-def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+def parse_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     if unknown := [name for name in options if name != "searcher"]:
         raise TranslationError(
             "unknown option", [Issue("", f"Ray has no option {unknown[0]!r}", "searcher=True is one")]
@@ -67,12 +67,12 @@ def _check_searcher(searcher: Any) -> None:
     raise TranslationError("unknown searcher", [Issue("searcher", reason, hint)])
 
 
-def column(options: Mapping[str, Any]) -> str:
+def variant(options: Mapping[str, Any]) -> str:
     searcher = options.get("searcher")
     return "ray optuna" if searcher == "optuna" else "ray searcher" if searcher else "ray"
 
 
-def gated(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
+def has_native_condition(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
     """Domains have no conditions: every parameter is always drawn."""
     return frozenset(), {}
 
@@ -80,13 +80,13 @@ def gated(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
 # -- writing ----------------------------------------------------------------------------------------
 
 
-def _listed(p: Parameter) -> list[Any]:
+def _choice_args(p: Parameter) -> list[Any]:
     return [list(p.support or ())]
 
 
-def _weighted(p: Categorical) -> list[Any]:
+def _repeated_choice_args(p: Categorical) -> list[Any]:
     return [
-        [copy_if_mutable(choice) for choice, n in zip(p.choices, repetitions(p) or (), strict=True) for _ in range(n)]
+        [copy_if_mutable(choice) for choice, n in zip(p.choices, repeat_counts(p) or (), strict=True) for _ in range(n)]
     ]
 
 
@@ -102,24 +102,24 @@ WRITERS: dict[str, tuple[str, Callable[[Any], list[Any]]]] = {
     "qlograndint": ("qlograndint", lambda p: [p.low, p.high, p.step]),
     "randn": ("randn", lambda p: [p.mean, p.std]),
     "qrandn": ("qrandn", lambda p: [p.mean, p.std, p.step]),
-    "choice": ("choice", _listed),
-    "choice_of_steps": ("choice", _listed),
-    "weighted_choice": ("choice", _weighted),
+    "choice": ("choice", _choice_args),
+    "choice_of_steps": ("choice", _choice_args),
+    "weighted_choice": ("choice", _repeated_choice_args),
     "constant": ("constant", lambda p: [copy_if_mutable(p.value)]),
 }
-STAND_INS = {"float": "uniform", "int": "randint", "categorical": "choice"}
+PROXY_WRITERS = {"float": "uniform", "int": "randint", "categorical": "choice"}
 
 
-def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, Any]:
+def write(fields: Sequence[FieldMapping], options: Mapping[str, Any]) -> dict[str, Any]:
     spec: dict[str, Any] = {}
-    for passage in passages:
-        if passage.stand_in is not None:
+    for field in fields:
+        if field.proxy is not None:
             place = spec
-            for part in passage.raw_path[:-1]:
+            for part in field.native_path[:-1]:
                 place = place.setdefault(part, {})
-            call, arguments = WRITERS[passage.written(WRITERS, STAND_INS)]
-            args = value_to_json(arguments(passage.stand_in))
-            place[passage.raw_path[-1]] = {"call": call, "args": args}
+            call, arguments = WRITERS[field.writer_key(WRITERS, PROXY_WRITERS)]
+            args = value_to_json(arguments(field.proxy))
+            place[field.native_path[-1]] = {"call": call, "args": args}
     return spec
 
 
@@ -136,10 +136,10 @@ def to_ray(space: Mapping[str, Any], *, encode: bool = False, searcher: Searcher
     >>> to_ray({"lr": Float(1e-6, 1e-4, log=True)})["lr"].sampler.__class__.__name__
     '_LogUniform'
     """
-    return domains(translate(space, "ray", encode=encode, searcher=searcher).spec)
+    return build_domains(translate(space, "ray", encode=encode, searcher=searcher).spec)
 
 
-def domains(spec: Mapping[str, Any]) -> dict[str, Any]:
+def build_domains(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A form as Ray's own domains; imports Ray."""
     from ray import tune
 
@@ -164,78 +164,80 @@ def _floor(bound: Any, q: Any) -> int:
 
 
 def _ratio(name: str, value: Any) -> Fraction:
-    value = number(name, value)
+    value = parse_number(name, value)
     if not math.isfinite(value):
-        refuse(f"{name} is {value}, which is not finite", "give a number")
+        reject(f"{name} is {value}, which is not finite", "give a number")
     return Fraction(*shortest_decimal_fraction(float(value))) or (
-        refuse("q is 0", "give a q above 0") if name == "q" else Fraction()
+        reject("q is 0", "give a q above 0") if name == "q" else Fraction()
     )
 
 
-def _check_quantised(q: Any, log: bool, searcher: Searcher) -> None:
+def _check_quantized(q: Any, log: bool, searcher: Searcher) -> None:
     """Refuse a quantised domain that is drawn by no law, or by as many as there are search algorithms."""
     if searcher is True:
-        refuse("search algorithms draw quantised domains by different laws", NAME_SEARCHER)
+        reject("search algorithms draw quantised domains by different laws", NAME_SEARCHER)
     if searcher == "optuna" and log and q != 1:
-        refuse("OptunaSearch has no step on a logarithmic scale", "use a domain without q, or leave searcher out")
+        reject("OptunaSearch has no step on a logarithmic scale", "use a domain without q, or leave searcher out")
 
 
-def _quantised_float(lower: Any, upper: Any, q: Any, log: bool, searcher: Searcher) -> Parameter:
+def _quantized_float(lower: Any, upper: Any, q: Any, log: bool, searcher: Searcher) -> Parameter:
     """Multiples of q between the bounds."""
-    _check_quantised(None, log, searcher)
+    _check_quantized(None, log, searcher)
     first, last, step = _ceil(lower, q), _floor(upper, q), _ratio("q", q)
     if step < 0 or last < first:
-        refuse(f"there is no multiple of q={q} from {lower} to {upper}", "widen the bounds")
-    return span(float(first * step), float(last * step), log=log, step=float(q))
+        reject(f"there is no multiple of q={q} from {lower} to {upper}", "widen the bounds")
+    return make_range(float(first * step), float(last * step), log=log, step=float(q))
 
 
-def _quantised_int(lower: Any, upper: Any, q: Any, log: bool, searcher: Searcher) -> Parameter:
-    lower, upper, q = (number(name, x, True) for name, x in (("lower", lower), ("upper", upper), ("q", q)))
+def _quantized_int(lower: Any, upper: Any, q: Any, log: bool, searcher: Searcher) -> Parameter:
+    lower, upper, q = (parse_number(name, x, True) for name, x in (("lower", lower), ("upper", upper), ("q", q)))
     if q < 1:
-        refuse(f"q is {q}", "give a q of 1 or more")
-    _check_quantised(q, log, searcher)
+        reject(f"q is {q}", "give a q of 1 or more")
+    _check_quantized(q, log, searcher)
     if searcher and log:
         return _int(lower, upper, log)
     if searcher:
-        return span(lower, lower + (upper - lower) // q * q, step=q, whole=True)
+        return make_range(lower, lower + (upper - lower) // q * q, step=q, whole=True)
     first, last = -(-lower // q) * q, (upper // q - (q == 1)) * q
     if last < first:
-        refuse(f"there is no multiple of q={q} from {lower} to {upper}", "widen the bounds")
-    return span(first, last, log=log, step=q, whole=True)
+        reject(f"there is no multiple of q={q} from {lower} to {upper}", "widen the bounds")
+    return make_range(first, last, log=log, step=q, whole=True)
 
 
 def _normal(mean: Any = 0.0, sd: Any = 1.0, q: Any = None) -> Parameter:
-    return Normal(number("mean", mean), number("sd", sd), step=None if q is None else float(number("q", q)))
+    return Normal(
+        parse_number("mean", mean), parse_number("sd", sd), step=None if q is None else float(parse_number("q", q))
+    )
 
 
-def _bell(domain: Any, law: Any, q: Any = None) -> Parameter:
+def _read_normal(domain: Any, law: Any, q: Any = None) -> Parameter:
     if math.isfinite(domain.lower) or math.isfinite(domain.upper):
-        refuse(f"Ray draws no normal law between bounds ({domain.lower}, {domain.upper})", "leave them out")
+        reject(f"Ray draws no normal law between bounds ({domain.lower}, {domain.upper})", "leave them out")
     return _normal(law.mean, law.sd, q)
 
 
 def _int(lower: Any, upper: Any, log: bool) -> Parameter:
-    lower, upper = number("lower", lower, True), number("upper", upper, True)
+    lower, upper = parse_number("lower", lower, True), parse_number("upper", upper, True)
     if lower >= upper:
-        refuse(f"lower {lower} is not below upper {upper}, which Ray's ints leave out", "raise upper")
+        reject(f"lower {lower} is not below upper {upper}, which Ray's ints leave out", "raise upper")
     if upper - lower == 1:
         return Constant(lower)
     return Int(lower, upper - 1, log=True) if log else Int(lower, upper - 1)
 
 
 READERS: dict[str, Callable[..., Parameter]] = {
-    "uniform": lambda searcher, lower, upper: span(lower, upper),
-    "loguniform": lambda searcher, lower, upper, base=10: span(lower, upper, log=True),
-    "quniform": lambda searcher, lower, upper, q: _quantised_float(lower, upper, q, False, searcher),
-    "qloguniform": lambda searcher, lower, upper, q, base=10: _quantised_float(lower, upper, q, True, searcher),
+    "uniform": lambda searcher, lower, upper: make_range(lower, upper),
+    "loguniform": lambda searcher, lower, upper, base=10: make_range(lower, upper, log=True),
+    "quniform": lambda searcher, lower, upper, q: _quantized_float(lower, upper, q, False, searcher),
+    "qloguniform": lambda searcher, lower, upper, q, base=10: _quantized_float(lower, upper, q, True, searcher),
     "randint": lambda searcher, lower, upper: _int(lower, upper, False),
     "lograndint": lambda searcher, lower, upper, base=10: _int(lower, upper, True),
-    "qrandint": lambda searcher, lower, upper, q=1: _quantised_int(lower, upper, q, False, searcher),
-    "qlograndint": lambda searcher, lower, upper, q, base=10: _quantised_int(lower, upper, q, True, searcher),
+    "qrandint": lambda searcher, lower, upper, q=1: _quantized_int(lower, upper, q, False, searcher),
+    "qlograndint": lambda searcher, lower, upper, q, base=10: _quantized_int(lower, upper, q, True, searcher),
     "randn": lambda searcher, mean=0.0, sd=1.0: _normal(mean, sd),
     "qrandn": lambda searcher, mean, sd, q: _normal(mean, sd, q),
-    "choice": lambda searcher, categories: choices(categories),
-    "grid_search": lambda searcher, values: choices(values),
+    "choice": lambda searcher, categories: make_categorical(categories),
+    "grid_search": lambda searcher, values: make_categorical(values),
     "constant": lambda searcher, value: Constant(value),
 }
 """By the name of the tune function: its own arguments, after which search algorithm will draw."""
@@ -248,23 +250,23 @@ def read_call(call: Any, args: Any = (), kwargs: Any = None, *, searcher: Search
     (Int(3, 9, step=3), Int(1, 10, step=3))
     """
     if call == "sample_from":
-        refuse("it is computed by a function (sample_from)", "compute it in the training function instead")
+        reject("it is computed by a function (sample_from)", "compute it in the training function instead")
     if not isinstance(call, str) or call not in READERS:
-        refuse(f"{short_repr(call)} is no domain of Ray", f"one of {', '.join(READERS)}")
-    return read_by_call(READERS[call], call, args, kwargs, hint="see Ray's signature", given=(searcher,))
+        reject(f"{short_repr(call)} is no domain of Ray", f"one of {', '.join(READERS)}")
+    return parse_call(READERS[call], call, args, kwargs, hint="see Ray's signature", given=(searcher,))
 
 
 _DOMAINS: dict[tuple[str, str], Callable[[Any, Any], Parameter]] = {
-    ("Float", "_Uniform"): lambda domain, law: span(domain.lower, domain.upper),
-    ("Float", "_LogUniform"): lambda domain, law: span(domain.lower, domain.upper, log=True),
-    ("Float", "_Normal"): lambda domain, law: _bell(domain, law),
-    ("Float", "Normal"): lambda domain, law: _bell(domain, law),
+    ("Float", "_Uniform"): lambda domain, law: make_range(domain.lower, domain.upper),
+    ("Float", "_LogUniform"): lambda domain, law: make_range(domain.lower, domain.upper, log=True),
+    ("Float", "_Normal"): lambda domain, law: _read_normal(domain, law),
+    ("Float", "Normal"): lambda domain, law: _read_normal(domain, law),
     ("Integer", "_Uniform"): lambda domain, law: _int(domain.lower, domain.upper, False),
     ("Integer", "_LogUniform"): lambda domain, law: _int(domain.lower, domain.upper, True),
     ("Categorical", "_Uniform"): lambda domain, law: _choice(domain.categories),
 }
 """How domains are read, by the names of their class and of their law's: Ray need not be imported."""
-_QUANTISED = {
+_QUANTIZED = {
     ("Float", "_Uniform"): "quniform",
     ("Float", "_LogUniform"): "qloguniform",
     ("Integer", "_Uniform"): "qrandint",
@@ -273,13 +275,13 @@ _QUANTISED = {
 
 
 def _choice(categories: Any) -> Parameter:
-    parameter = choices(categories)
-    if not parameter.issues and not SCALARS.issuperset(map(type, categories)) and resolvable(list(categories)):
-        refuse("a choice holds code or a grid for Ray to resolve", "give it a name of its own")
+    parameter = make_categorical(categories)
+    if not parameter.issues and not SCALARS.issuperset(map(type, categories)) and ray_would_resolve(list(categories)):
+        reject("a choice holds code or a grid for Ray to resolve", "give it a name of its own")
     return parameter
 
 
-def _read_rare(domain: Any, searcher: Searcher) -> Parameter:
+def _read_quantized(domain: Any, searcher: Searcher) -> Parameter:
     """A domain that is quantised, or that has no law of its own to start with."""
     kind = type(domain).__name__
     if kind == "Function":
@@ -289,17 +291,17 @@ def _read_rare(domain: Any, searcher: Searcher) -> Parameter:
     try:
         law = domain.sampler or domain.get_sampler()
     except TypeError:
-        refuse(f"{short_repr(domain)} has no sampler", "give it one, or use a function of ray.tune")
+        reject(f"{short_repr(domain)} has no sampler", "give it one, or use a function of ray.tune")
     quantised = type(law).__name__ == "Quantized"
     whole = law.sampler if quantised else law
     drawn = kind, type(whole).__name__
     if drawn not in _DOMAINS:
-        refuse(f"{short_repr(domain)} is drawn by {drawn[1].lstrip('_')}, which no tune function makes")
+        reject(f"{short_repr(domain)} is drawn by {drawn[1].lstrip('_')}, which no tune function makes")
     if not quantised:
         return _DOMAINS[drawn](domain, law)
     if drawn[1].endswith("Normal"):
-        return _bell(domain, whole, law.q)
-    return READERS[_QUANTISED[drawn]](searcher, domain.lower, domain.upper, law.q)
+        return _read_normal(domain, whole, law.q)
+    return READERS[_QUANTIZED[drawn]](searcher, domain.lower, domain.upper, law.q)
 
 
 def _is_domain(thing: Any) -> bool:
@@ -345,23 +347,23 @@ def from_ray(space: Mapping[str, Any], *, searcher: Searcher = None) -> SearchSp
     """
     _check_searcher(searcher)
     if not isinstance(space, Mapping):
-        refuse(f"{short_repr(space)} is no space of Ray", "give the dict that param_space takes")
+        reject(f"{short_repr(space)} is no space of Ray", "give the dict that param_space takes")
     # beside domains a dict with a key "call" is a group like any other
     written = not any(map(_is_domain, nested_entries(space)))
-    return assemble("Ray", _read_group(space, searcher, written, 0))
+    return build_space("Ray", _read_group(space, searcher, written, 0))
 
 
 def _read_group(space: Mapping[str, Any], searcher: Searcher, written: bool, depth: int) -> dict[str, Any]:
     if depth > MAX_DEPTH:
-        refuse_depth()
+        reject_depth()
 
     def read(thing: Any) -> Any:
         law = getattr(thing, "sampler", None)
         if known := _DOMAINS.get((type(thing).__name__, type(law).__name__)):
             return known(thing, law)
-        return _read_rare(thing, searcher) if _is_domain(thing) else _read(thing, searcher, written, depth)
+        return _read_quantized(thing, searcher) if _is_domain(thing) else _read(thing, searcher, written, depth)
 
-    return collect("Ray", read, space.items())
+    return parse_entries("Ray", read, space.items())
 
 
 def _read(thing: Any, searcher: Searcher, written: bool, depth: int) -> Any:
@@ -369,24 +371,24 @@ def _read(thing: Any, searcher: Searcher, written: bool, depth: int) -> Any:
         if thing.keys() == {"grid_search"}:
             return read_call("grid_search", [thing["grid_search"]])
         if thing.keys() == {"eval"}:
-            refuse("it is code for Ray to evaluate", "compute it in the training function instead")
+            reject("it is code for Ray to evaluate", "compute it in the training function instead")
         if written and _is_call(thing):
-            return _read_form(thing, searcher)
+            return _read_spec(thing, searcher)
         return _read_group(thing, searcher, written, depth + 1) or Constant({})
-    if any(map(_is_domain, _inside(thing))):
-        refuse("a list holds domains", "give each of them a name")
+    if any(map(_is_domain, _iter_nested(thing))):
+        reject("a list holds domains", "give each of them a name")
     if callable(thing):
-        refuse("it is a function", "compute it in the training function instead")
+        reject("it is a function", "compute it in the training function instead")
     return Constant(thing)
 
 
-def _read_form(thing: Mapping[str, Any], searcher: Searcher) -> Parameter:
+def _read_spec(thing: Mapping[str, Any], searcher: Searcher) -> Parameter:
     args = json_data("its arguments are", thing.get("args", []), "a list")
     kwargs = json_data("its arguments are", thing.get("kwargs", {}), "a dict by name")
     return read_call(thing["call"], args, kwargs, searcher=searcher)
 
 
-def _inside(thing: Any) -> Iterator[Any]:
+def _iter_nested(thing: Any) -> Iterator[Any]:
     """The items of a list and of the lists in it, those of each once."""
     waiting, seen = [thing], set[int]()
     while waiting:

@@ -20,65 +20,67 @@ from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal,
 from hpcompat.space.tree import Leaf
 from hpcompat.space.values import short_repr, strict_equal
 from hpcompat.translators import literals, names
-from hpcompat.translators.limits import NO_ORDER, Rule, equivalent, native
-from hpcompat.translators.needs import grid_step, literal_texts, texts
-from hpcompat.translators.reading import (
-    assemble,
-    choices,
-    collect,
-    condition,
+from hpcompat.translators.capabilities import NO_ORDER, Rule, equivalent, native
+from hpcompat.translators.parsing import (
+    build_space,
     is_plain,
-    no_options,
-    number,
-    refuse,
-    span,
+    make_categorical,
+    make_range,
+    parse_condition,
+    parse_entries,
+    parse_number,
+    reject,
+    reject_options,
 )
+from hpcompat.translators.predicates import are_sigopt_literals, are_sigopt_strings, even_step
 from hpcompat.translators.settings import DIRECTIONS, Reader, SearchSettings, is_count
-from hpcompat.translators.translation import EMPTY, Passage, translate
+from hpcompat.translators.translation import EMPTY, FieldMapping, translate
 
 NAMES = names.SIGOPT
 NESTED = False
 
 
-def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    return no_options("SigOpt", options)
+def parse_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    return reject_options("SigOpt", options)
 
 
-def column(options: Mapping[str, Any]) -> str:
+def variant(options: Mapping[str, Any]) -> str:
     return "sigopt"
 
 
-def gated(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
+def has_native_condition(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
     """The leaves whose conditions are written natively, and the parents that become conditionals.
 
     One level of conditions, every parent a choice that is written as texts, and something active under each
     of its values.
     """
-    steered = {leaf.name for leaf in space.leaves if leaf.when}
-    if not steered:
+    conditional = {leaf.name for leaf in space.leaves if leaf.when}
+    if not conditional:
         return frozenset(), {}
     leaves = {leaf.name: leaf for leaf in space.leaves}
-    able = {name for name, leaf in leaves.items() if not leaf.when and _is_written_as_texts(leaf.parameter)}
+    able = {name for name, leaf in leaves.items() if not leaf.when and _is_string_coded(leaf.parameter)}
     asked = {parent for leaf in leaves.values() for parent, _ in leaf.when}
     parents = asked & able
     while True:
-        children = {name for name in steered if all(parent in parents for parent, _ in leaves[name].when)}
-        inhabited = {parent for parent in parents if _inhabited(leaves[parent], [leaves[name] for name in children])}
+        children = {name for name in conditional if all(parent in parents for parent, _ in leaves[name].when)}
+        inhabited = {
+            parent for parent in parents if _every_value_has_child(leaves[parent], [leaves[name] for name in children])
+        }
         if inhabited == parents:
             return frozenset(children), {name: _conditional_rule(leaves[name].parameter) for name in parents}
         parents = inhabited
 
 
-def _is_written_as_texts(p: Parameter) -> bool:
-    return isinstance(p, Categorical) and not p.weights and (texts(p) or literal_texts(p))
+def _is_string_coded(p: Parameter) -> bool:
+    return isinstance(p, Categorical) and not p.weights and (are_sigopt_strings(p) or are_sigopt_literals(p))
 
 
 def _conditional_rule(p: Any) -> Rule:
-    form = "conditional" if texts(p) else "conditional literals"
+    form = "conditional" if are_sigopt_strings(p) else "conditional literals"
     return equivalent(form, NO_ORDER) if p.ordered else native(form)
 
 
-def _inhabited(parent: Leaf, children: list[Leaf]) -> bool:
+def _every_value_has_child(parent: Leaf, children: list[Leaf]) -> bool:
     """Whether each value of the parent, on its own, activates a child."""
     conditions = [dict(child.when) for child in children if {name for name, _ in child.when} == {parent.name}]
     return all(
@@ -112,25 +114,27 @@ WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "normal_prior": _prior,
 }
 CONDITIONALS = ("conditional", "conditional literals")
-STAND_INS = {"float": "bounds", "int": "int_bounds", "categorical": "categorical_values"}
+PROXY_WRITERS = {"float": "bounds", "int": "int_bounds", "categorical": "categorical_values"}
 
 
-def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, Any]:
-    by_name = {passage.leaf.name: passage for passage in passages}
+def write(fields: Sequence[FieldMapping], options: Mapping[str, Any]) -> dict[str, Any]:
+    by_name = {field.leaf.name: field for field in fields}
     form: dict[str, Any] = {"parameters": [], "conditionals": []}
-    for passage in passages:
-        if passage.rule.form in CONDITIONALS:
-            values = list(passage.stand_in.choices)  # type: ignore[union-attr]
-            form["conditionals"].append({"name": passage.raw_name, "values": values})
-        elif passage.stand_in is not None:
-            body = WRITERS[passage.written(WRITERS, STAND_INS)](passage.stand_in)
-            entry = {"name": passage.raw_name, **body}
-            if passage.gated:
-                parents = [(by_name[parent], values) for parent, values in passage.leaf.when]
-                entry["conditions"] = {parent.raw_name: list(map(parent.encode, values)) for parent, values in parents}
+    for field in fields:
+        if field.rule.form in CONDITIONALS:
+            values = list(field.proxy.choices)  # type: ignore[union-attr]
+            form["conditionals"].append({"name": field.native_name, "values": values})
+        elif field.proxy is not None:
+            body = WRITERS[field.writer_key(WRITERS, PROXY_WRITERS)](field.proxy)
+            entry = {"name": field.native_name, **body}
+            if field.has_native_condition:
+                parents = [(by_name[parent], values) for parent, values in field.leaf.when]
+                entry["conditions"] = {
+                    parent.native_name: list(map(parent.encode, values)) for parent, values in parents
+                }
             form["parameters"].append(entry)
     if not form["parameters"]:
-        hint = "add a parameter that varies" if passages else EMPTY
+        hint = "add a parameter that varies" if fields else EMPTY
         raise TranslationError(
             "SigOpt needs something to search", [Issue("", "there is no parameter that varies", hint)]
         )
@@ -178,90 +182,90 @@ def _bounds_of(config: Mapping[str, Any], whole: bool) -> tuple[Any, Any]:
     bounds = config.get("bounds")
     # a server's answer adds {"object": "bounds"}
     if not isinstance(bounds, Mapping) or bounds.keys() - {"object"} != {"min", "max"}:
-        refuse(f"its bounds are {short_repr(bounds)}", 'write {"min": …, "max": …}')
-    low, high = (number(name, bounds[name], whole) for name in ("min", "max"))
+        reject(f"its bounds are {short_repr(bounds)}", 'write {"min": …, "max": …}')
+    low, high = (parse_number(name, bounds[name], whole) for name in ("min", "max"))
     return low, high
 
 
-def _low_high(config: Mapping[str, Any], whole: bool) -> tuple[Any, Any]:
+def _parse_bounds(config: Mapping[str, Any], whole: bool) -> tuple[Any, Any]:
     low, high = _bounds_of(config, whole)
     if not whole and not high - low >= 1e-8:
-        refuse(f"min {low} is not at least 1e-8 below max {high}, as SigOpt needs", "widen the bounds")
+        reject(f"min {low} is not at least 1e-8 below max {high}, as SigOpt needs", "widen the bounds")
     return low, high
 
 
 def _is_log(config: Mapping[str, Any]) -> bool:
     transformation = config.get("transformation")
     if transformation is not None and (not isinstance(transformation, str) or transformation not in ("none", "log")):
-        refuse(f"its transformation is {short_repr(transformation)}", 'write "log", or leave it out')
+        reject(f"its transformation is {short_repr(transformation)}", 'write "log", or leave it out')
     return transformation == "log"
 
 
 def _double(config: Mapping[str, Any]) -> Parameter:
     if config.get("grid") is not None:
         return _read_grid(config, float)
-    low, high = _low_high(config, False)
+    low, high = _parse_bounds(config, False)
     log, prior = _is_log(config), config.get("prior")
     if prior is None:
-        return span(low, high, log=log)
+        return make_range(low, high, log=log)
     if not isinstance(prior, Mapping) or prior.get("name") != "normal":
-        refuse(f"its prior is {short_repr(prior)}", "only a normal prior has a counterpart elsewhere")
+        reject(f"its prior is {short_repr(prior)}", "only a normal prior has a counterpart elsewhere")
     if log:
-        refuse("SigOpt has no prior on a logarithmic scale", "leave out the transformation or the prior")
-    mean, std = number("mean", prior.get("mean")), number("scale", prior.get("scale"))
+        reject("SigOpt has no prior on a logarithmic scale", "leave out the transformation or the prior")
+    mean, std = parse_number("mean", prior.get("mean")), parse_number("scale", prior.get("scale"))
     return Normal(mean, std, low=low, high=high)
 
 
 def _int(config: Mapping[str, Any]) -> Parameter:
     for key in ("transformation", "prior"):
         if config.get(key) is not None:
-            refuse(f"an int has no {key} in SigOpt", "leave it out, or use double")
+            reject(f"an int has no {key} in SigOpt", "leave it out, or use double")
     if config.get("grid") is not None:
         return _read_grid(config, int)
-    low, high = _low_high(config, True)
-    parameter = span(low, high, whole=True)
+    low, high = _parse_bounds(config, True)
+    parameter = make_range(low, high, whole=True)
     return (
-        parameter if not isinstance(parameter, Constant) else refuse(f"min and max are both {low}", "widen the bounds")
+        parameter if not isinstance(parameter, Constant) else reject(f"min and max are both {low}", "widen the bounds")
     )
 
 
 def _read_grid(config: Mapping[str, Any], kind: type) -> Parameter:
     grid = config["grid"]
     if not isinstance(grid, (list, tuple)) or len(grid) < 2:
-        refuse(f"its grid is {short_repr(grid)}", "a grid is a list of two or more numbers")
+        reject(f"its grid is {short_repr(grid)}", "a grid is a list of two or more numbers")
     if _is_log(config) or config.get("prior") is not None:
-        refuse("a grid with a transformation or a prior has no counterpart elsewhere", "leave it out")
-    values = tuple(sorted(kind(number("a grid value", value, kind is int)) for value in grid))
-    parameter = choices(values, ordered=True)
+        reject("a grid with a transformation or a prior has no counterpart elsewhere", "leave it out")
+    values = tuple(sorted(kind(parse_number("a grid value", value, kind is int)) for value in grid))
+    parameter = make_categorical(values, ordered=True)
     if parameter.size != len(values):
-        refuse(f"its grid {short_repr(grid)} lists a value twice", "list it once")
+        reject(f"its grid {short_repr(grid)} lists a value twice", "list it once")
     # a server's answer has bounds beside the grid, which are its ends; it takes none of those that are written
     if config.get("bounds") is not None and _bounds_of(config, kind is int) != (values[0], values[-1]):
         ends = f"the grid ends at {short_repr(values[0])} and {short_repr(values[-1])}"
-        refuse(f"its bounds are {short_repr(config['bounds'])}, and {ends}", "leave out the bounds, or the grid")
-    step = grid_step(values)
-    return parameter if step is None else span(values[0], values[-1], step=step, whole=kind is int)
+        reject(f"its bounds are {short_repr(config['bounds'])}, and {ends}", "leave out the bounds, or the grid")
+    step = even_step(values)
+    return parameter if step is None else make_range(values[0], values[-1], step=step, whole=kind is int)
 
 
 def _categorical(config: Mapping[str, Any]) -> Parameter:
     for key in ("bounds", "grid", "transformation", "prior"):
         if config.get(key) is not None:
-            refuse(f"a categorical has no {key} in SigOpt", "leave it out")
+            reject(f"a categorical has no {key} in SigOpt", "leave it out")
     return _categories(config.get("categorical_values"))
 
 
 def _categories(values: Any) -> Parameter:
     if not isinstance(values, (list, tuple)) or len(values) < 2:
-        refuse(f"its values are {short_repr(values)}", "give a list of two or more texts")
+        reject(f"its values are {short_repr(values)}", "give a list of two or more texts")
     names: list[Any] = [value.get("name") if isinstance(value, Mapping) else value for value in values]
     for name in names:
         if not isinstance(name, str) or not 1 <= len(name.strip()) <= 50:
             hint = f"write {short_repr(name)!r}" if isinstance(name, (int, float)) else ""
-            refuse(f"{short_repr(name)} is no category: SigOpt takes texts of 1–50 characters", hint)
+            reject(f"{short_repr(name)} is no category: SigOpt takes texts of 1–50 characters", hint)
     stripped = [name.strip() for name in names]
     if len(set(stripped)) < len(stripped):
-        refuse(f"{short_repr(stripped)} lists a category twice", "list it once")
-    return choices(literals.parse_all(stripped))
+        reject(f"{short_repr(stripped)} lists a category twice", "list it once")
+    return make_categorical(literals.parse_all_or_none(stripped))
 
 
 READERS: dict[str, Callable[[Mapping[str, Any]], Parameter]] = {
@@ -278,14 +282,14 @@ def read_parameter(config: Any) -> Parameter:
     Categorical([16, 32])
     """
     if not isinstance(config, Mapping):
-        refuse(f"{short_repr(config)} is no parameter of SigOpt", 'write {"name": …, "type": …, "bounds": {…}}')
+        reject(f"{short_repr(config)} is no parameter of SigOpt", 'write {"name": …, "type": …, "bounds": {…}}')
     if unknown := [key for key, value in config.items() if key not in _KEYS and value is not None]:
-        refuse(f"it has an unknown {', '.join(map(short_repr, unknown))}", f"its keys are {', '.join(sorted(_KEYS))}")
+        reject(f"it has an unknown {', '.join(map(short_repr, unknown))}", f"its keys are {', '.join(sorted(_KEYS))}")
     if isinstance(config.get("grid"), list) and not config["grid"]:  # as SigOpt Lite answers where there is none
         config = {key: value for key, value in config.items() if key != "grid"}
     kind = config.get("type")
     if not isinstance(kind, str) or kind not in READERS:
-        refuse(f"its type is {short_repr(kind)}", f"one of {', '.join(READERS)}")
+        reject(f"its type is {short_repr(kind)}", f"one of {', '.join(READERS)}")
     return READERS[kind](config)
 
 
@@ -325,24 +329,24 @@ def from_sigopt(thing: Any) -> SearchSpace:
     """
     thing = _as_json(thing)
     if isinstance(thing, Mapping):
-        if _is_given(thing.get("linear_constraints")):
-            refuse(
+        if _is_not_empty(thing.get("linear_constraints")):
+            reject(
                 "linear constraints have no counterpart elsewhere",
                 "sample without them, and fail what breaks them",
             )
         parameters, conditionals = thing.get("parameters"), thing.get("conditionals")
-        conditionals = conditionals if _is_given(conditionals) else []
+        conditionals = conditionals if _is_not_empty(conditionals) else []
     else:
         parameters, conditionals = thing, []
     if not isinstance(parameters, (list, tuple)) or not isinstance(conditionals, (list, tuple)):
-        refuse(f"{short_repr(thing)} is no space of SigOpt", "give the list of parameters")
-    parents = collect("SigOpt", _conditional, [(_name(each), each) for each in conditionals])
+        reject(f"{short_repr(thing)} is no space of SigOpt", "give the list of parameters")
+    parents = parse_entries("SigOpt", _conditional, [(_name(each), each) for each in conditionals])
 
     def read(each: Any) -> Parameter:
         return each if isinstance(each, Parameter) else _with_conditions(each, parents)
 
     children = [(_name(each), each) for each in parameters]
-    return assemble("SigOpt", collect("SigOpt", read, [*parents.items(), *children]))
+    return build_space("SigOpt", parse_entries("SigOpt", read, [*parents.items(), *children]))
 
 
 def is_client_object(thing: Any) -> bool:
@@ -356,7 +360,7 @@ def _as_json(thing: Any) -> Any:
     return thing.to_json() if is_client_object(thing) else thing
 
 
-def _is_given(items: Any) -> bool:
+def _is_not_empty(items: Any) -> bool:
     """Whether there is something: a server writes null or an empty list where there is nothing."""
     return items is not None and not (isinstance(items, (list, tuple, Mapping)) and not items)
 
@@ -380,15 +384,15 @@ def _with_conditions(config: Any, parents: Mapping[str, Any]) -> Parameter:
     if isinstance(when, (list, tuple)):  # as SigOpt Lite writes them
         when = {_name(each): _values(each) for each in when}
     conditions = []
-    for parent, texts_ in condition(when):
+    for parent, texts_ in parse_condition(when):
         if parent not in parents:
-            refuse(f"its conditions name {short_repr(parent)}, which is no conditional", "list it in conditionals")
+            reject(f"its conditions name {short_repr(parent)}, which is no conditional", "list it in conditionals")
         choices_ = parents[parent].choices
         numbers = not all(isinstance(choice, str) for choice in choices_)
         conditions.append(
             (
                 parent,
-                [literals.parse(text)[1] if numbers and isinstance(text, str) else text for text in texts_],
+                [literals.parse_literal(text)[1] if numbers and isinstance(text, str) else text for text in texts_],
             )
         )
     return replace(parameter, when=dict(conditions)) if conditions else parameter  # type: ignore[no-any-return]

@@ -14,8 +14,8 @@ from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Float, Parameter
 from hpcompat.space.tree import MISSING, Leaf, assign_active
 from hpcompat.space.values import copy_if_mutable, short_repr
-from hpcompat.translators import limits
-from hpcompat.translators.encoding import AS_IT_IS, ENCODINGS, receiver
+from hpcompat.translators import capabilities
+from hpcompat.translators.codecs import CODECS, IDENTITY, make_normalizer
 
 DIALECTS = ("optuna", "ray", "sigopt", "wandb")
 # ways out that name arguments: the command line has options for them
@@ -33,7 +33,7 @@ class Level(NamedTuple):
     reason: str
 
 
-class Passage(NamedTuple):
+class FieldMapping(NamedTuple):
     """One parameter on its way: where it stands, what is written for it, and under which name.
 
     `rule`: the table's, or a worse one for the name's or a condition's sake. `raw_path`: the name that the
@@ -43,10 +43,10 @@ class Passage(NamedTuple):
     """
 
     leaf: Leaf
-    rule: limits.Rule
-    raw_path: tuple[str, ...]
-    stand_in: Parameter | None
-    gated: bool
+    rule: capabilities.Rule
+    native_path: tuple[str, ...]
+    proxy: Parameter | None
+    has_native_condition: bool
 
     @property
     def level(self) -> Level:
@@ -54,29 +54,29 @@ class Passage(NamedTuple):
         return Level(self.leaf.name, self.rule.level, self.rule.form, self.rule.reason)
 
     @property
-    def raw_name(self) -> str:
-        return self.raw_path[0] if len(self.raw_path) == 1 else ".".join(self.raw_path)
+    def native_name(self) -> str:
+        return self.native_path[0] if len(self.native_path) == 1 else ".".join(self.native_path)
 
     @property
-    def carried(self) -> bool:
+    def is_stored(self) -> bool:
         """Whether the system stores a value for it."""
-        return self.stand_in is not None and self.rule.form != "returned"
+        return self.proxy is not None and self.rule.form != "returned"
 
-    def written(self, writers: Mapping[str, Any], stand_ins: Mapping[str, str]) -> str:
+    def writer_key(self, writers: Mapping[str, Any], stand_ins: Mapping[str, str]) -> str:
         """The name of the writer: the form's own, or the one for the stand-in of an encoding."""
-        return self.rule.form if self.rule.form in writers else stand_ins[self.stand_in.kind]  # type: ignore[union-attr]
+        return self.rule.form if self.rule.form in writers else stand_ins[self.proxy.kind]  # type: ignore[union-attr]
 
     def encode(self, value: Any) -> Any:
-        return ENCODINGS.get(self.rule.form, AS_IT_IS).encode(self.leaf.parameter, value)
+        return CODECS.get(self.rule.form, IDENTITY).encode(self.leaf.parameter, value)
 
     def decode(self, raw: Any) -> Any:
-        return ENCODINGS.get(self.rule.form, AS_IT_IS).decode(self.leaf.parameter, raw)
+        return CODECS.get(self.rule.form, IDENTITY).decode(self.leaf.parameter, raw)
 
-    def decoder(self) -> Callable[[Any], Any]:
+    def make_decoder(self) -> Callable[[Any], Any]:
         """`decode`, made ready for many values."""
-        if self.rule.form in ENCODINGS:
-            return partial(ENCODINGS[self.rule.form].decode, self.leaf.parameter)
-        return receiver(self.leaf.parameter)
+        if self.rule.form in CODECS:
+            return partial(CODECS[self.rule.form].decode, self.leaf.parameter)
+        return make_normalizer(self.leaf.parameter)
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,12 @@ class Translation:
     dialect: str
     options: Mapping[str, Any]
     spec: Any
-    passages: tuple[Passage, ...]
+    fields: tuple[FieldMapping, ...]
 
     @property
     def levels(self) -> tuple[Level, ...]:
         """Whether each parameter is native, equivalent or encoded, and why."""
-        return tuple(passage.level for passage in self.passages)
+        return tuple(field.level for field in self.fields)
 
     def encode(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Params as the system stores them: raw values by raw name, nested where the dialect nests.
@@ -111,15 +111,15 @@ class Translation:
         self.space.validate(params)
         flat = self.space.flatten(params)
         raw: dict[str, Any] = {}
-        for passage in self.passages:
-            leaf = passage.leaf
-            if not passage.carried or (passage.gated and leaf.name not in flat):
+        for field in self.fields:
+            leaf = field.leaf
+            if not field.is_stored or (field.has_native_condition and leaf.name not in flat):
                 continue
             value = flat[leaf.name] if leaf.name in flat else leaf.parameter.quantile(0.5)
             place = raw
-            for part in passage.raw_path[:-1]:
+            for part in field.native_path[:-1]:
                 place = place.setdefault(part, {})
-            place[passage.raw_path[-1]] = copy_if_mutable(passage.encode(value))
+            place[field.native_path[-1]] = copy_if_mutable(field.encode(value))
         return raw
 
     def decode(self, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,15 +136,15 @@ class Translation:
                 "these are no params", [Issue("", f"{short_repr(raw)} is no dict", "give a dict by name")]
             )
         issues: list[Issue] = []
-        by_name = {passage.leaf.name: passage for passage in self.passages}
+        by_name = {field.leaf.name: field for field in self.fields}
 
         def value_of(leaf: Leaf) -> Any:
-            passage = by_name[leaf.name]
-            found = dig(raw, passage.raw_path) if passage.carried else leaf.parameter.quantile(0.5)
+            field = by_name[leaf.name]
+            found = get_path(raw, field.native_path) if field.is_stored else leaf.parameter.quantile(0.5)
             try:
                 if found is MISSING:
                     raise ParamsError(f"is missing from {short_repr(dict(raw), 120)}")
-                return passage.decode(found)
+                return field.decode(found)
             except ParamsError as error:
                 issues.append(Issue(leaf.name, error.message))
                 return MISSING
@@ -155,7 +155,7 @@ class Translation:
         return self.space.nest(flat)
 
 
-def dig(raw: Any, path: tuple[str, ...]) -> Any:
+def get_path(raw: Any, path: tuple[str, ...]) -> Any:
     """The value at a path: nested, or under the flat name that systems join it to; ABSENT if it is nowhere."""
     place = raw
     for part in path:
@@ -190,26 +190,26 @@ def translate(space: Mapping[str, Any], dialect: str, *, encode: bool = False, *
     >>> translation.decode({"lr": 1e-5, "depth": 0.5})
     {'lr': 1e-05, 'depth': 4.00...}
     """
-    room = room_of(dialect)
+    room = get_dialect(dialect)
     space = space if isinstance(space, SearchSpace) else SearchSpace(space)
     options = room.check_options(options)
-    passages = _passages(space, room, room.column(options))
-    barred = _NO_WAY if encode else _NOT_EXACT
-    if issues := [_refusal(passage) for passage in passages if passage.rule.level in barred]:
+    fields = _map_fields(space, room, room.column(options))
+    barred = _UNSUPPORTED if encode else _INEXACT
+    if issues := [_unsupported_issue(field) for field in fields if field.rule.level in barred]:
         raise TranslationError(f"this space has no exact {dialect} form", issues)
-    spec = room.write(passages, options)
-    return Translation(space, dialect, options, spec, passages)
+    spec = room.write(fields, options)
+    return Translation(space, dialect, options, spec, fields)
 
 
 def levels(space: Mapping[str, Any], dialect: str, **options: Any) -> tuple[Level, ...]:
     """How each parameter would travel, `refused` included: `translate` without writing anything."""
-    room = room_of(dialect)
+    room = get_dialect(dialect)
     space = space if isinstance(space, SearchSpace) else SearchSpace(space)
     column = room.column(room.check_options(options))
-    return tuple(passage.level for passage in _passages(space, room, column))
+    return tuple(field.level for field in _map_fields(space, room, column))
 
 
-def room_of(dialect: str) -> Any:
+def get_dialect(dialect: str) -> Any:
     """The module of a dialect. Raises `TranslationError`, saying which there are."""
     if not isinstance(dialect, str) or dialect not in DIALECTS:
         hint = f"one of {', '.join(DIALECTS)}"
@@ -217,58 +217,60 @@ def room_of(dialect: str) -> Any:
     return import_module(f"hpcompat.translators.{dialect}")
 
 
-_PASSAGE: Callable[[Iterable[Any]], Passage] = partial(tuple.__new__, Passage)  # without its fields' names: faster
-_CHANGED = frozenset(["", *ENCODINGS])  # the forms of what is refused, and of what another parameter stands in for
+_FIELD: Callable[[Iterable[Any]], FieldMapping] = partial(
+    tuple.__new__, FieldMapping
+)  # without its fields' names: faster
+_CHANGED = frozenset(["", *CODECS])  # the forms of what is refused, and of what another parameter stands in for
 EMPTY = "add a parameter that varies; a function that suggests as it runs needs backend='optuna'"
 """The way out for an empty space where the system needs something to search."""
-_NO_WAY = frozenset(["refused"])
-_NOT_EXACT = frozenset(["encoded", "refused"])
+_UNSUPPORTED = frozenset(["refused"])
+_INEXACT = frozenset(["encoded", "refused"])
 
 
-def _refusal(passage: Passage) -> Issue:
-    name, level, _, reason = passage.level
+def _unsupported_issue(field: FieldMapping) -> Issue:
+    name, level, _, reason = field.level
     if level == "encoded":
         return Issue(name, reason, ENCODE)
-    parameter = passage.leaf.parameter
+    parameter = field.leaf.parameter
     stepless = isinstance(parameter, Float) and parameter.step is None  # with a step a normal law is weighted still
     return Issue(name, f"{reason}: {short_repr(parameter, 120)}", STEP_OR_RANDOM if stepless else RANDOM)
 
 
-def _passages(space: SearchSpace, room: Any, column: str) -> tuple[Passage, ...]:
+def _map_fields(space: SearchSpace, room: Any, column: str) -> tuple[FieldMapping, ...]:
     if not (leaves := space.leaves):
         return ()
-    gated, parents = room.gated(space)
+    is_conditional, parents = room.has_native_condition(space)
     paths, names, parameters, whens, _ = zip(*leaves, strict=True)
-    rules = limits.choose_all(parameters, column)
+    rules = capabilities.best_rules(parameters, column)
     as_they_are = not parents and not any(whens) and _CHANGED.isdisjoint([rule.form for rule in rules])
-    if as_they_are and max(map(len, paths)) == 1 and room.NAMES.take_all(names):  # most spaces: made in one go
-        return tuple(map(_PASSAGE, zip(leaves, rules, paths, parameters, repeat(False))))
+    if as_they_are and max(map(len, paths)) == 1 and room.NAMES.accepts_all(names):  # most spaces: made in one go
+        return tuple(map(_FIELD, zip(leaves, rules, paths, parameters, repeat(False))))
     return tuple(
-        _passage(leaf, parents.get(leaf.name, rule), room, column, leaf.name in gated)
+        _map_field(leaf, parents.get(leaf.name, rule), room, column, leaf.name in is_conditional)
         for leaf, rule in zip(leaves, rules, strict=True)
     )
 
 
-def _passage(leaf: Leaf, rule: limits.Rule, room: Any, column: str, gated: bool) -> Passage:
+def _map_field(leaf: Leaf, rule: capabilities.Rule, room: Any, column: str, is_conditional: bool) -> FieldMapping:
     """The passage of a parameter whose name, condition or rule may get in the way."""
     path, name, parameter, when, _ = leaf
-    stand_in: Parameter | None = parameter
-    if rule.form in ENCODINGS:
-        stand_in = ENCODINGS[rule.form].stand_in(parameter)
+    proxy: Parameter | None = parameter
+    if rule.form in CODECS:
+        proxy = CODECS[rule.form].proxy(parameter)
     elif rule.level == "refused":
-        stand_in = None
-    if when and not gated:
-        rule = _worse(rule, limits.CONDITIONS[column])
+        proxy = None
+    if when and not is_conditional:
+        rule = _weaker_rule(rule, capabilities.CONDITIONS[column])
     escape = room.NAMES.escape
-    raw_path = tuple(map(escape, path)) if room.NESTED else (escape(name),)
-    if raw_path != path:
-        renamed = raw_path != (name,)
-        reason = f"{'it does not take the name, which ' * renamed}travels as {'.'.join(raw_path)!r}"
-        rule = _worse(rule, limits.Rule("encoded" if renamed else "equivalent", "", reason))
-    return Passage(leaf, rule, raw_path, stand_in, gated)
+    native_path = tuple(map(escape, path)) if room.NESTED else (escape(name),)
+    if native_path != path:
+        renamed = native_path != (name,)
+        reason = f"{'it does not take the name, which ' * renamed}travels as {'.'.join(native_path)!r}"
+        rule = _weaker_rule(rule, capabilities.Rule("encoded" if renamed else "equivalent", "", reason))
+    return FieldMapping(leaf, rule, native_path, proxy, is_conditional)
 
 
-def _worse(rule: limits.Rule, other: limits.Rule) -> limits.Rule:
+def _weaker_rule(rule: capabilities.Rule, other: capabilities.Rule) -> capabilities.Rule:
     """The rule at the lower of the two levels, for both reasons."""
-    worst = max(rule.level, other.level, key=limits.LEVELS.index)
+    worst = max(rule.level, other.level, key=capabilities.LEVELS.index)
     return rule._replace(level=worst, reason="; ".join(filter(None, (rule.reason, other.reason))))

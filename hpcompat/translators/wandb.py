@@ -24,22 +24,22 @@ from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal,
 from hpcompat.space.tree import MAX_DEPTH
 from hpcompat.space.values import copy_if_mutable, json_issue, short_repr
 from hpcompat.translators import documents, names
-from hpcompat.translators.limits import Rule
-from hpcompat.translators.reading import (
-    assemble,
-    choices,
-    collect,
+from hpcompat.translators.capabilities import Rule
+from hpcompat.translators.parsing import (
+    build_space,
     file_hint,
     is_data,
     is_list,
     is_plain,
-    number,
-    refuse,
-    refuse_depth,
-    span,
+    make_categorical,
+    make_range,
+    parse_entries,
+    parse_number,
+    reject,
+    reject_depth,
 )
 from hpcompat.translators.settings import DIRECTIONS, Reader, SearchSettings, is_count
-from hpcompat.translators.translation import EMPTY, Passage, translate
+from hpcompat.translators.translation import EMPTY, FieldMapping, translate
 
 NAMES = names.WANDB
 NESTED = True
@@ -63,7 +63,7 @@ SWEEP_KEYS = frozenset(
 )
 
 
-def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+def parse_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     """method, metric and goal, and the other keys of a sweep; the defaults filled in."""
     options = {"method": "random", **options}
     issues = [
@@ -99,11 +99,11 @@ def check_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     return options
 
 
-def column(options: Mapping[str, Any]) -> str:
+def variant(options: Mapping[str, Any]) -> str:
     return f"wandb {options['method']}"
 
 
-def gated(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
+def has_native_condition(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
     """A sweep has no conditions: every parameter is always drawn."""
     return frozenset(), {}
 
@@ -116,7 +116,7 @@ def _distribution(name: str, **keys: Any) -> dict[str, Any]:
     return {"distribution": name, **keys}
 
 
-def _widened(p: Float | Int) -> dict[str, Any]:
+def _with_half_step_margin(p: Float | Int) -> dict[str, Any]:
     steps: Any = p.support
     first, last = (2 * (steps.origin + index * steps.step) for index in (int(steps.first), int(steps.last)))
     low, high = ((end + side) / (2 * steps.scale) for end, side in ((first, -steps.step), (last, steps.step)))
@@ -127,7 +127,7 @@ WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "uniform": lambda p: _distribution("uniform", min=p.low, max=p.high),
     "log_uniform_values": lambda p: _distribution("log_uniform_values", min=p.low, max=p.high),
     "int_uniform": lambda p: _distribution("int_uniform", min=p.low, max=p.high),
-    "q_log_uniform_values": _widened,
+    "q_log_uniform_values": _with_half_step_margin,
     "values": lambda p: _distribution("categorical", values=list(p.support)),
     "probabilities": lambda p: _distribution(
         "categorical_w_probabilities", values=list(p.support), probabilities=list(p.weights)
@@ -138,19 +138,19 @@ WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "q_normal": lambda p: _distribution("q_normal", mu=p.mean, sigma=p.std, q=p.step),
     "q_log_normal": lambda p: _distribution("q_log_normal", mu=p.mean, sigma=p.std, q=p.step),
 }
-STAND_INS = {"float": "uniform", "int": "int_uniform", "categorical": "values"}
+PROXY_WRITERS = {"float": "uniform", "int": "int_uniform", "categorical": "values"}
 
 
-def write(passages: Sequence[Passage], options: Mapping[str, Any]) -> dict[str, Any]:
+def write(fields: Sequence[FieldMapping], options: Mapping[str, Any]) -> dict[str, Any]:
     parameters: dict[str, Any] = {}
-    for passage in passages:
-        if passage.stand_in is not None:
+    for field in fields:
+        if field.proxy is not None:
             place = parameters
-            for part in passage.raw_path[:-1]:
+            for part in field.native_path[:-1]:
                 place = place.setdefault(part, {"parameters": {}})["parameters"]
-            place[passage.raw_path[-1]] = WRITERS[passage.written(WRITERS, STAND_INS)](passage.stand_in)
+            place[field.native_path[-1]] = WRITERS[field.writer_key(WRITERS, PROXY_WRITERS)](field.proxy)
     if not parameters or (options["method"] == "bayes" and _constant(parameters)):
-        issue = Issue("", "there is no parameter that varies", VARY_OR_RANDOM if passages else EMPTY)
+        issue = Issue("", "there is no parameter that varies", VARY_OR_RANDOM if fields else EMPTY)
         raise TranslationError("W&B needs something to search", [issue])
     sweep = {"method": options["method"], "parameters": parameters}
     metric = options.get("metric")
@@ -183,75 +183,75 @@ def to_wandb(space: Mapping[str, Any], *, encode: bool = False, **options: Any) 
 # -- reading ----------------------------------------------------------------------------------------
 
 
-def _whole(q: Any) -> bool:
+def _is_integer_step(q: Any) -> bool:
     """The engine draws ints where q is an int."""
     return type(q) is int
 
 
 def _step(q: Any) -> Any:
-    q = number("q", q, _whole(q))
+    q = parse_number("q", q, _is_integer_step(q))
     if not 0 < q < math.inf:
-        refuse(f"q is {short_repr(q)}", "give a q above 0")
+        reject(f"q is {short_repr(q)}", "give a q above 0")
     return q
 
 
-def _rounded(low: Any, high: Any, q: Any, log: bool = False) -> Parameter:
+def _read_quantized(low: Any, high: Any, q: Any, log: bool = False) -> Parameter:
     """The multiples of q that draws between low and high round to.
 
     A bound halfway between two of them is never drawn itself: those inside round to the inner one.
     """
-    low, high, q = number("min", low), number("max", high), _step(q)
+    low, high, q = parse_number("min", low), parse_number("max", high), _step(q)
     if not (math.isfinite(low) and math.isfinite(high)):
-        refuse(f"min {low} and max {high} are not finite", "give numbers")
+        reject(f"min {low} and max {high} are not finite", "give numbers")
     if low > high:
-        refuse(f"min {low} is above max {high}", "swap them")
+        reject(f"min {low} is above max {high}", "swap them")
     lowest, highest, step = (Fraction(*shortest_decimal_fraction(float(x))) for x in (low, high, q))
     near = Fraction(1, 2) + Fraction(1, 10**9)  # a half that was rounded to a float
     first, last = math.floor(lowest / step + near), math.ceil(highest / step - near)
     if last < first:  # both bounds round to one multiple, from its two sides
         last = first
-    if _whole(q):
-        return span(first * q, last * q, log=log, step=q, whole=True)
-    return span(float(first * step), float(last * step), log=log, step=q)
+    if _is_integer_step(q):
+        return make_range(first * q, last * q, log=log, step=q, whole=True)
+    return make_range(float(first * step), float(last * step), log=log, step=q)
 
 
-def _arange(low: Any, high: Any, q: Any) -> Parameter:
+def _read_grid_range(low: Any, high: Any, q: Any) -> Parameter:
     """Under a grid q_uniform is numpy's arange: anchored at min, max left out."""
-    low, high, q = number("min", low), number("max", high), _step(q)
+    low, high, q = parse_number("min", low), parse_number("max", high), _step(q)
     whole = all(type(x) is int for x in (low, high, q))
     count = math.ceil((high - low) / q) if math.isfinite((high - low) / q) else 0
     if count < 1:
-        refuse(f"there is nothing between min {low} and max {high}", "raise max")
+        reject(f"there is nothing between min {low} and max {high}", "raise max")
     if whole:
-        return span(low, low + (count - 1) * q, step=q, whole=True)
-    return span(low, low + (count - 1) * q if count > 1 else low, step=q)
+        return make_range(low, low + (count - 1) * q, step=q, whole=True)
+    return make_range(low, low + (count - 1) * q if count > 1 else low, step=q)
 
 
-def _each_once(values: Any) -> Parameter:
+def _read_grid_values(values: Any) -> Parameter:
     """A grid tries a value that is listed twice once (sweeps 0.2: by the hash of its YAML): it has no weight."""
-    parameter: Any = choices(values)
+    parameter: Any = make_categorical(values)
     return Categorical(parameter.choices) if parameter.weights else parameter
 
 
-def _exponent(name: str, value: Any) -> float:
-    value = number(name, value)
+def _exp_bound(name: str, value: Any) -> float:
+    value = parse_number(name, value)
     if not -700 <= value <= 700:
-        refuse(
+        reject(
             f"{name} is {value}, and log_uniform takes the natural logarithm of a bound",
             "use log_uniform_values",
         )
     return math.exp(value)
 
 
-def _bell(mu: Any, sigma: Any, q: Any = None, log: bool = False) -> Parameter:
+def _read_normal(mu: Any, sigma: Any, q: Any = None, log: bool = False) -> Parameter:
     step = None if q is None else _step(q)
-    return Normal(number("mu", mu), number("sigma", sigma), log=log, step=step)
+    return Normal(parse_number("mu", mu), parse_number("sigma", sigma), log=log, step=step)
 
 
-def _span(low: Any, high: Any, **kind: Any) -> Parameter:
-    parameter = span(low, high, **kind)
+def _make_range(low: Any, high: Any, **kind: Any) -> Parameter:
+    parameter = make_range(low, high, **kind)
     if isinstance(parameter, Constant):
-        refuse(f"min and max are both {low}, which W&B refuses", "use value")
+        reject(f"min and max are both {low}, which W&B refuses", "use value")
     return parameter
 
 
@@ -259,41 +259,41 @@ Keys = Mapping[str, Any]
 READERS: dict[str, tuple[dict[str, Any], Callable[..., Parameter]]] = {
     # distribution: (its keys with their defaults, `...` where there is none; what it draws)
     "constant": ({"value": ...}, lambda value: Constant(value)),
-    "categorical": ({"values": ...}, lambda values: choices(values)),
+    "categorical": ({"values": ...}, lambda values: make_categorical(values)),
     "categorical_w_probabilities": (
         {"values": ..., "probabilities": ...},
-        lambda values, probabilities: choices(values, probabilities),
+        lambda values, probabilities: make_categorical(values, probabilities),
     ),
-    "int_uniform": ({"min": ..., "max": ...}, lambda min, max: _span(min, max, whole=True)),
-    "uniform": ({"min": ..., "max": ...}, lambda min, max: _span(min, max)),
-    "q_uniform": ({"min": ..., "max": ..., "q": 1.0}, lambda min, max, q: _rounded(min, max, q)),
-    "log_uniform_values": ({"min": ..., "max": ...}, lambda min, max: _span(min, max, log=True)),
-    "inv_log_uniform_values": ({"min": ..., "max": ...}, lambda min, max: _span(min, max, log=True)),
+    "int_uniform": ({"min": ..., "max": ...}, lambda min, max: _make_range(min, max, whole=True)),
+    "uniform": ({"min": ..., "max": ...}, lambda min, max: _make_range(min, max)),
+    "q_uniform": ({"min": ..., "max": ..., "q": 1.0}, lambda min, max, q: _read_quantized(min, max, q)),
+    "log_uniform_values": ({"min": ..., "max": ...}, lambda min, max: _make_range(min, max, log=True)),
+    "inv_log_uniform_values": ({"min": ..., "max": ...}, lambda min, max: _make_range(min, max, log=True)),
     "q_log_uniform_values": (
         {"min": ..., "max": ..., "q": 1.0},
-        lambda min, max, q: _rounded(min, max, q, True),
+        lambda min, max, q: _read_quantized(min, max, q, True),
     ),
     "log_uniform": (
         {"min": 0.0, "max": 1.0},
-        lambda min, max: _span(_exponent("min", min), _exponent("max", max), log=True),
+        lambda min, max: _make_range(_exp_bound("min", min), _exp_bound("max", max), log=True),
     ),
     "inv_log_uniform": (  # the inverse of what log_uniform draws
         {"min": 0.0, "max": 1.0},
-        lambda min, max: _span(1 / _exponent("max", max), 1 / _exponent("min", min), log=True),
+        lambda min, max: _make_range(1 / _exp_bound("max", max), 1 / _exp_bound("min", min), log=True),
     ),
     "q_log_uniform": (
         {"min": 0.0, "max": 1.0, "q": 1.0},
-        lambda min, max, q: _rounded(_exponent("min", min), _exponent("max", max), q, True),
+        lambda min, max, q: _read_quantized(_exp_bound("min", min), _exp_bound("max", max), q, True),
     ),
-    "normal": ({"mu": 0.0, "sigma": 1.0}, lambda mu, sigma: _bell(mu, sigma)),
-    "log_normal": ({"mu": 0.0, "sigma": 1.0}, lambda mu, sigma: _bell(mu, sigma, log=True)),
-    "q_normal": ({"mu": 0.0, "sigma": 1.0, "q": 1.0}, lambda mu, sigma, q: _bell(mu, sigma, q)),
-    "q_log_normal": ({"mu": 0.0, "sigma": 1.0, "q": 1.0}, lambda mu, sigma, q: _bell(mu, sigma, q, log=True)),
+    "normal": ({"mu": 0.0, "sigma": 1.0}, lambda mu, sigma: _read_normal(mu, sigma)),
+    "log_normal": ({"mu": 0.0, "sigma": 1.0}, lambda mu, sigma: _read_normal(mu, sigma, log=True)),
+    "q_normal": ({"mu": 0.0, "sigma": 1.0, "q": 1.0}, lambda mu, sigma, q: _read_normal(mu, sigma, q)),
+    "q_log_normal": ({"mu": 0.0, "sigma": 1.0, "q": 1.0}, lambda mu, sigma, q: _read_normal(mu, sigma, q, log=True)),
 }
 
 GRID_READERS: dict[str, Callable[..., Parameter]] = {
-    "categorical": _each_once,
-    "q_uniform": lambda min, max, q: _arange(min, max, q),
+    "categorical": _read_grid_values,
+    "q_uniform": lambda min, max, q: _read_grid_range(min, max, q),
 }
 """What a grid goes through otherwise than the other methods draw."""
 
@@ -305,28 +305,28 @@ def read_parameter(config: Any, method: str = "random") -> Parameter:
     (Int(1, 10), Int(0, 9, step=3))
     """
     if not isinstance(config, Mapping):
-        refuse(
+        reject(
             f"{short_repr(config)} is no parameter of a sweep",
             'write {"value": …}, {"values": […]} or {"min": …, "max": …}',
         )
     distribution = config.get("distribution")
     if distribution is None or (isinstance(distribution, str) and not distribution):
-        distribution = _inferred(config)
+        distribution = _infer_distribution(config)
     if isinstance(distribution, str) and distribution in ("beta", "q_beta"):
-        refuse("a beta distribution has no counterpart elsewhere", "use normal or uniform")
+        reject("a beta distribution has no counterpart elsewhere", "use normal or uniform")
     if not isinstance(distribution, str) or distribution not in READERS:
-        refuse(f"{short_repr(distribution)} is no distribution of W&B", f"one of {', '.join(READERS)}")
+        reject(f"{short_repr(distribution)} is no distribution of W&B", f"one of {', '.join(READERS)}")
     keys, reader = READERS[distribution]
     if method == "grid":
         reader = GRID_READERS.get(distribution, reader)
     if unknown := [key for key in config if key not in keys and key != "distribution"]:
-        refuse(f"{distribution} has no {', '.join(map(repr, unknown))}", f"its keys are {', '.join(keys)}")
+        reject(f"{distribution} has no {', '.join(map(repr, unknown))}", f"its keys are {', '.join(keys)}")
     if missing := [key for key, default in keys.items() if default is ... and key not in config]:
-        refuse(f"{distribution} lacks {', '.join(map(repr, missing))}", f"its keys are {', '.join(keys)}")
+        reject(f"{distribution} lacks {', '.join(map(repr, missing))}", f"its keys are {', '.join(keys)}")
     return reader(**{key: config.get(key, default) for key, default in keys.items()})
 
 
-def _inferred(config: Keys) -> str:
+def _infer_distribution(config: Keys) -> str:
     """The distribution of an entry that names none, as W&B infers it from the keys and types."""
     if "value" in config:
         return "constant"
@@ -336,7 +336,7 @@ def _inferred(config: Keys) -> str:
         return "int_uniform" if type(config["min"]) is type(config["max"]) is int else "uniform"
     if {"mu", "sigma"} & config.keys():
         return "normal"
-    return refuse(f"{short_repr(dict(config))} says nothing of its values", "give value, values, or min and max")
+    return reject(f"{short_repr(dict(config))} says nothing of its values", "give value, values, or min and max")
 
 
 def accepts(source: Any) -> bool:
@@ -390,34 +390,34 @@ def from_wandb(sweep: Any) -> SearchSpace:
         sweep = {"parameters": sweep}
     parameters = sweep["parameters"] if isinstance(sweep.get("parameters"), Mapping) else None
     if parameters is None:
-        refuse("it has no parameters", 'give the sweep: {"method": …, "parameters": {…}}')
+        reject("it has no parameters", 'give the sweep: {"method": …, "parameters": {…}}')
     method = sweep.get("method", "random")
-    return assemble("W&B", _read_group(parameters, method if isinstance(method, str) else "random", 0))
+    return build_space("W&B", _read_group(parameters, method if isinstance(method, str) else "random", 0))
 
 
 def parse(sweep: Any) -> Mapping[str, Any]:
     """A sweep as a dict, from YAML or JSON text too."""
     if isinstance(sweep, (str, bytes)):
-        sweep = documents.load(sweep)
+        sweep = documents.parse_document(sweep)
     if isinstance(sweep, (str, PathLike)):
-        refuse(f"{short_repr(sweep)} is no sweep", file_hint(sweep))
+        reject(f"{short_repr(sweep)} is no sweep", file_hint(sweep))
     if not isinstance(sweep, Mapping):
-        refuse(f"{short_repr(sweep)} is no sweep", 'give {"method": …, "parameters": {…}}')
+        reject(f"{short_repr(sweep)} is no sweep", 'give {"method": …, "parameters": {…}}')
     return sweep
 
 
 def _read_group(parameters: Mapping[str, Any], method: str, depth: int) -> dict[str, Any]:
     if depth > MAX_DEPTH:
-        refuse_depth()
+        reject_depth()
 
     def read(config: Any) -> Any:
         if isinstance(config, Mapping) and isinstance(config.get("parameters"), Mapping):
             if unknown := [key for key in config if key not in ("parameters", "distribution")]:
-                refuse(f"a group has no {', '.join(map(repr, unknown))}", "it holds parameters alone")
+                reject(f"a group has no {', '.join(map(repr, unknown))}", "it holds parameters alone")
             return _read_group(config["parameters"], method, depth + 1)
         return read_parameter(config, method)
 
-    return collect("W&B", read, parameters.items())
+    return parse_entries("W&B", read, parameters.items())
 
 
 # -- beside the space -------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from hpcompat import Translation, to_optuna, translate
-from hpcompat.translators.ray import domains
+from hpcompat.translators.ray import build_domains
 
 Raw = Mapping[str, Any]
 Draws = Callable[[str, str], list[dict[str, Any]]]
@@ -189,7 +189,7 @@ class Column(NamedTuple):
 
     def raws(self, translation: Translation, n: int, seed: int) -> list[Raw]:
         """What the engine draws from a translation, before it is decoded."""
-        form = domains(translation.spec) if self.dialect == "ray" else translation.spec
+        form = build_domains(translation.spec) if self.dialect == "ray" else translation.spec
         return self.draw(form, n, seed)
 
 

@@ -11,8 +11,8 @@ from foreign import FOREIGN, law_of, read
 from verdicts import objection
 
 from hpcompat import Float, Int, from_wandb
-from hpcompat.translators.encoding import receive
-from hpcompat.translators.ray import domains
+from hpcompat.translators.codecs import normalize
+from hpcompat.translators.ray import build_domains
 
 
 @cache
@@ -27,7 +27,7 @@ def raws(column: str) -> list[Raw]:
     elif engine.dialect == "wandb":
         forms = {"method": "random", "parameters": forms}
     else:
-        forms = domains(forms)
+        forms = build_domains(forms)
     return engine.draw(forms, engine.draws, 7)
 
 
@@ -39,7 +39,7 @@ def _function(forms: dict[str, Any]) -> Any:
 @pytest.mark.parametrize(("column", "name"), [(column, name) for column, forms in FOREIGN.items() for name in forms])
 def test_what_is_read_is_what_is_drawn(column: str, name: str) -> None:
     parameter, law = read(column)[name], law_of(column, name)
-    values = [receive(parameter, raw[name]) for raw in raws(column)]
+    values = [normalize(parameter, raw[name]) for raw in raws(column)]
     assert objection(parameter, values, law(parameter) if law else None) == "", parameter
 
 
@@ -49,7 +49,7 @@ def test_what_is_read_is_what_is_drawn(column: str, name: str) -> None:
 )
 def test_the_law_that_is_stated_for_it_is_needed(column: str, name: str) -> None:
     parameter = read(column)[name]
-    values = [receive(parameter, raw[name]) for raw in raws(column)]
+    values = [normalize(parameter, raw[name]) for raw in raws(column)]
     assert "chi-square" in objection(parameter, values)
 
 
@@ -59,4 +59,4 @@ def test_a_grid_takes_q_uniform_for_a_range_without_its_end(keys: tuple[Any, Any
     sweep = {"method": "grid", "parameters": {"x": config}}
     parameter: Any = from_wandb(sweep)["x"]
     assert isinstance(parameter, (Int, Float)) or parameter.size == 1
-    assert [receive(parameter, raw["x"]) for raw in wandb_grid(sweep)] == list(parameter.support)
+    assert [normalize(parameter, raw["x"]) for raw in wandb_grid(sweep)] == list(parameter.support)

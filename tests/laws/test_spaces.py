@@ -12,7 +12,7 @@ from verdicts import objection
 
 from hpcompat import SearchSpace, from_sigopt, to_optuna, translate
 from hpcompat.space.values import strict_key
-from hpcompat.translators import limits
+from hpcompat.translators import capabilities
 
 
 def judge(space: SearchSpace, drawn: list[dict[str, Any]], column: str) -> None:
@@ -21,7 +21,7 @@ def judge(space: SearchSpace, drawn: list[dict[str, Any]], column: str) -> None:
     flat = list(map(space.flatten, drawn))
     for leaf in space.leaves:
         values = [params[leaf.name] for params in flat if leaf.name in params]
-        law = masses(leaf.parameter, column, limits.choose(leaf.parameter, column).form)
+        law = masses(leaf.parameter, column, capabilities.best_rule(leaf.parameter, column).form)
         assert objection(leaf.parameter, values, law) == "", leaf.name
 
 
@@ -33,8 +33,8 @@ def test_a_space_is_drawn_by_its_law(column: str, name: str, draws: Draws) -> No
 
 @pytest.mark.parametrize(("column", "space"), [("optuna", CONDITIONS), ("sigopt", ONE_LEVEL)])
 def test_these_conditions_are_the_systems_own(column: str, space: SearchSpace) -> None:
-    steered = [passage for passage in COLUMNS[column].translate(space).passages if passage.leaf.when]
-    assert steered and all(passage.gated for passage in steered)
+    steered = [passage for passage in COLUMNS[column].translate(space).fields if passage.leaf.when]
+    assert steered and all(passage.has_native_condition for passage in steered)
 
 
 def test_optuna_is_not_asked_for_what_is_not_active() -> None:

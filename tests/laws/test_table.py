@@ -14,20 +14,20 @@ from verdicts import objection
 
 from hpcompat import Categorical, TranslationError, translate
 from hpcompat.space.values import strict_key
-from hpcompat.translators import limits
-from hpcompat.translators.ray import domains
+from hpcompat.translators import capabilities
+from hpcompat.translators.ray import build_domains
 
 
 @pytest.mark.parametrize("shape", CELLS)
-@pytest.mark.parametrize("column", limits.COLUMNS)
+@pytest.mark.parametrize("column", capabilities.VARIANTS)
 def test_each_rule_of_a_cell_is_tried(shape: str, column: str) -> None:
-    tried = {id(limits.choose(parameter, column)) for parameter in CELLS[shape].values()}
-    assert [rule for rule in limits.TABLE[shape][column] if id(rule) not in tried] == []
+    tried = {id(capabilities.best_rule(parameter, column)) for parameter in CELLS[shape].values()}
+    assert [rule for rule in capabilities.TABLE[shape][column] if id(rule) not in tried] == []
 
 
 @pytest.mark.parametrize("shape", CELLS)
 def test_a_parameter_stands_in_the_row_of_its_shape(shape: str) -> None:
-    assert {limits.shape(parameter) for parameter in CELLS[shape].values()} == {shape}
+    assert {capabilities.shape(parameter) for parameter in CELLS[shape].values()} == {shape}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -35,7 +35,7 @@ def test_a_parameter_stands_in_the_row_of_its_shape(shape: str) -> None:
 def test_the_engine_draws_by_the_law(column: str, name: str, draws: Draws) -> None:
     parameter = ALL[name]
     drawn = [params[name] for params in draws(column, "kinds")]
-    form = limits.choose(parameter, column).form
+    form = capabilities.best_rule(parameter, column).form
     assert objection(parameter, drawn, masses(parameter, column, form)) == "", form
 
 
@@ -43,12 +43,12 @@ def test_the_engine_draws_by_the_law(column: str, name: str, draws: Draws) -> No
 def test_a_native_form_hands_out_values_of_the_space(column: str) -> None:
     """Without decode: a list of values, too, is one that the engine gives back as it was."""
     engine = COLUMNS[column]
-    exact = {name: p for name, p in ALL.items() if limits.choose(p, column).level in ("native", "equivalent")}
+    exact = {name: p for name, p in ALL.items() if capabilities.best_rule(p, column).level in ("native", "equivalent")}
     translation = engine.translate(exact)
     outside = {}
     for raw in engine.raws(translation, 400, 1):
-        for passage in translation.passages:
-            value = raw[passage.raw_name]
+        for passage in translation.fields:
+            value = raw[passage.native_name]
             # BayesOptSearch and the sweeps engine hand out NumPy's numbers
             value = value.item() if isinstance(value, np.generic) else value
             if not passage.leaf.parameter.contains(value):
@@ -59,12 +59,14 @@ def test_a_native_form_hands_out_values_of_the_space(column: str) -> None:
 @pytest.mark.parametrize("draw", [ray_bayesopt, ray_hyperopt, ray_searcher])
 def test_every_search_algorithm_draws_by_the_law(draw: Callable[[Any, int, int], list[Raw]]) -> None:
     translation = COLUMNS["ray searcher"].translate(ALL)
-    drawn = [translation.decode(raw) for raw in draw(domains(translation.spec), 250, 2)]
+    drawn = [translation.decode(raw) for raw in draw(build_domains(translation.spec), 250, 2)]
     objections = {name: objection(p, [params[name] for params in drawn]) for name, p in ALL.items()}
     assert objections == dict.fromkeys(ALL, "")
 
 
-REFUSED = [name for name, parameter in ALL.items() if limits.choose(parameter, "wandb grid").level == "refused"]
+REFUSED = [
+    name for name, parameter in ALL.items() if capabilities.best_rule(parameter, "wandb grid").level == "refused"
+]
 FINITE = [name for name, parameter in ALL.items() if name not in REFUSED and parameter.size < 100_000]
 
 

@@ -13,7 +13,7 @@ import hpcompat as hp
 from hpcompat import Categorical, Constant, Float, Int, SearchSpace
 from hpcompat.testing import kinds, spaces
 from hpcompat.translators import translate
-from hpcompat.translators.ray import domains
+from hpcompat.translators.ray import build_domains
 
 READERS: dict[str, Any] = {
     "optuna": hp.from_optuna,
@@ -70,7 +70,7 @@ class TestHostileNames:
         form = translate(space, dialect, encode=True).spec
         forms = [form, json.loads(json.dumps(form))]
         if dialect == "ray":
-            forms.append(domains(form))
+            forms.append(build_domains(form))
         if dialect == "wandb":
             forms.append(form["parameters"])
         for given_form in forms:

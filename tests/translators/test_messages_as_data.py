@@ -9,7 +9,7 @@ import pytest
 import hpcompat as hp
 from hpcompat import Categorical, Float, Int
 from hpcompat.errors import HpcompatError, Issue
-from hpcompat.translators.limits import COLUMNS, choose
+from hpcompat.translators.capabilities import VARIANTS, best_rule
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "laws"))
 from cells import ALL
@@ -17,9 +17,9 @@ from cells import ALL
 
 class TestLevels:
     def test_reworded_issues_change_no_form(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        before = {(name, column): choose(p, column) for name, p in ALL.items() for column in COLUMNS}
+        before = {(name, column): best_rule(p, column) for name, p in ALL.items() for column in VARIANTS}
         monkeypatch.setattr("hpcompat.space.checks.Issue", lambda *text: Issue("", "reworded"))
-        after = {(name, column): choose(p, column) for name, p in ALL.items() for column in COLUMNS}
+        after = {(name, column): best_rule(p, column) for name, p in ALL.items() for column in VARIANTS}
         assert after == before
 
     @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ class TestLevels:
         ],
     )
     def test_log_grid_off_the_multiples_of_its_step_is_not_native(self, parameter: Any, level: str) -> None:
-        assert choose(parameter, "ray").level == choose(parameter, "wandb random").level == level
+        assert best_rule(parameter, "ray").level == best_rule(parameter, "wandb random").level == level
 
 
 class TestCallArguments:

@@ -14,8 +14,8 @@ from hpcompat.errors import BackendError
 from hpcompat.space.values import strict_key
 from hpcompat.translators import Translation, translate
 from hpcompat.translators.optuna import Suggest, to_optuna
-from hpcompat.translators.ray import domains
-from hpcompat.translators.translation import dig
+from hpcompat.translators.ray import build_domains
+from hpcompat.translators.translation import get_path
 from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
 
 Result = Mapping[str, Any]
@@ -119,8 +119,8 @@ def searcher_option(search_alg: Any) -> Literal["optuna", True]:
 def _point(translation: Translation, params: Mapping[str, Any]) -> dict[str, Any]:
     """Params as `add_evaluated_point` takes them: the names of groups joined by "/", and no constants."""
     raw = translation.encode(params)
-    drawn = (each for each in translation.passages if each.stand_in is not None and each.rule.form != "constant")
-    return {"/".join(each.raw_path): dig(raw, each.raw_path) for each in drawn}
+    drawn = (each for each in translation.fields if each.proxy is not None and each.rule.form != "constant")
+    return {"/".join(each.native_path): get_path(raw, each.native_path) for each in drawn}
 
 
 def _native_engine(plan: Plan) -> Engine:
@@ -133,7 +133,7 @@ def _native_engine(plan: Plan) -> Engine:
     one = len(plan.directions) == 1
     mode = plan.directions[0][:3] if one else None
     kind = type(search_alg).__name__
-    space = domains(translation.spec)
+    space = build_domains(translation.spec)
     if not search_alg.set_search_properties(names(1)[0] if one else None, mode, space):
         raise BackendError(f"{kind} has a space already: give it none, it gets that of the search")
     if plan.history and not one:  # add_evaluated_point of ray 2.60 hands Optuna a single value

@@ -21,7 +21,7 @@ from hpcompat.backends.sigopt.server import listed, steadily
 from hpcompat.errors import Issue
 from hpcompat.notes import dump_notes, load_notes
 from hpcompat.space.values import strict_key
-from hpcompat.translators.translation import Passage, Translation
+from hpcompat.translators.translation import FieldMapping, Translation
 from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
 
 _TAG, _HISTORY, _OWNER, _NOTES = "hpcompat", "hpcompat_history", "hpcompat_owner", "hpcompat_notes"
@@ -236,20 +236,20 @@ def without_noise(translation: Translation, assignments: Mapping[str, Any]) -> d
     a grid with an error in its last digits.
     """
     raw = dict(assignments)
-    for passage in translation.passages:
-        if passage.carried and type(raw.get(passage.raw_name)) in (int, float):
-            raw[passage.raw_name] = _nearest(passage, raw[passage.raw_name])
+    for field in translation.fields:
+        if field.is_stored and type(raw.get(field.native_name)) in (int, float):
+            raw[field.native_name] = _nearest(field, raw[field.native_name])
     return raw
 
 
-def _nearest(passage: Passage, raw: Any) -> Any:
-    parameter: Any = passage.stand_in
+def _nearest(field: FieldMapping, raw: Any) -> Any:
+    parameter: Any = field.proxy
     if parameter.kind == "categorical":  # numbers in order
         near = min(parameter.choices, key=lambda choice: abs(choice - raw))
         scale = abs(near)
     elif parameter.support is None:
         near = min(max(raw, parameter.low), parameter.high)
-        scale = abs(near) if passage.rule.form == "log_bounds" else parameter.high - parameter.low
+        scale = abs(near) if field.rule.form == "log_bounds" else parameter.high - parameter.low
     else:
         return raw
     return near if abs(near - raw) <= _NOISE * scale else raw

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hpcompat.backends.generators import Generators, lent_numpy, lent_random
 from hpcompat.errors import MissingBackendError
 from hpcompat.translators import Translation
-from hpcompat.translators.translation import dig
+from hpcompat.translators.translation import get_path
 from hpcompat.trials import Trial
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class SweepEngine:
     def tell(self, trial: Trial) -> None:
         """Take in a finished trial: one that has no value counts as bad as the worst that has."""
         raw = self._translation.encode(trial.params)
-        config = {".".join(path): {"value": dig(raw, path)} for path in self._parameters}
+        config = {".".join(path): {"value": get_path(raw, path)} for path in self._parameters}
         state = "failed" if trial.value is None else "finished"
         summary = {} if trial.value is None else self._logged(trial.value)
         self._runs.append(_engine().SweepRun(state=state, config=config, summaryMetrics=summary))

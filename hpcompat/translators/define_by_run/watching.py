@@ -14,7 +14,7 @@ from typing import Any
 
 from hpcompat.errors import Issue, TranslationError
 from hpcompat.space.values import is_scalar, short_repr
-from hpcompat.translators.reading import MOST_CHOICES
+from hpcompat.translators.parsing import MAX_CHOICES
 
 MOST_LOOKS = 64
 MESSAGE = "no search space can be read from this function"
@@ -104,8 +104,8 @@ def draws_in(value: Any) -> Iterator[str]:
         elif isinstance(value, (list, tuple, dict)):
             waiting += value.values() if isinstance(value, dict) else value
             # counted as printed: a list that holds itself has no end, one of shared lists hardly any
-            if count + len(waiting) > MOST_CHOICES:
-                raise refuse("", f"a {type(value).__name__} holds more than {MOST_CHOICES} values", "make it smaller")
+            if count + len(waiting) > MAX_CHOICES:
+                raise refuse("", f"a {type(value).__name__} holds more than {MAX_CHOICES} values", "make it smaller")
 
 
 def refuse(where: str, reason: str, hint: str) -> TranslationError:

@@ -26,15 +26,15 @@ _TOLERANCE = 1e-9
 _LABEL = 50
 
 
-class Encoding(NamedTuple):
+class Codec(NamedTuple):
     """The stand-in for a parameter, and the way there and back for its values."""
 
-    stand_in: Callable[[Any], Parameter | None]
+    proxy: Callable[[Any], Parameter | None]
     encode: Callable[[Any, Any], Any]
     decode: Callable[[Any, Any], Any]
 
 
-def receive(p: Parameter, raw: Any) -> Any:
+def normalize(p: Parameter, raw: Any) -> Any:
     """A value as an engine hands it back: rounding noise and borrowed number types taken off, nothing else.
 
     Raises `ParamsError` for what the parameter cannot take.
@@ -45,12 +45,12 @@ def receive(p: Parameter, raw: Any) -> Any:
     if p.contains(raw):
         return raw
     if hasattr(raw, "item") and getattr(raw, "shape", None) == ():
-        return receive(p, raw.item())  # a numpy scalar
+        return normalize(p, raw.item())  # a numpy scalar
     if (type(raw) in (int, float) and isinstance(p, (Float, Int))) or (
         p.kind == "normal" and type(raw) in (int, float)
     ):
         try:
-            value = _snap(p, raw)
+            value = _snap_to_domain(p, raw)
         except (OverflowError, ValueError):  # infinite, not a number, or an int that no float holds
             value = None
         if value is not None:
@@ -58,7 +58,7 @@ def receive(p: Parameter, raw: Any) -> Any:
     raise ParamsError(f"{short_repr(raw)} is not in {short_repr(p, 200)}")
 
 
-def receiver(p: Any) -> Callable[[Any], Any]:
+def make_normalizer(p: Any) -> Callable[[Any], Any]:
     """`receive` for many values of one parameter: most are what they should be, which is seen at once.
 
     >>> receiver(Int(1, 8))(3), receiver(Int(1, 8))(4.0)
@@ -66,14 +66,14 @@ def receiver(p: Any) -> Callable[[Any], Any]:
     """
     if p.kind == "categorical" and SCALARS.issuperset(map(type, p.choices)):
         known = {(type(choice), choice) for choice in p.choices}
-        return lambda raw: raw if type(raw) in SCALARS and (type(raw), raw) in known else receive(p, raw)
+        return lambda raw: raw if type(raw) in SCALARS and (type(raw), raw) in known else normalize(p, raw)
     if p.kind in ("float", "int") and p.step == (None if p.kind == "float" else 1):
         kind, low, high = type(p.low), p.low, p.high
-        return lambda raw: raw if type(raw) is kind and low <= raw <= high else receive(p, raw)
-    return partial(receive, p)
+        return lambda raw: raw if type(raw) is kind and low <= raw <= high else normalize(p, raw)
+    return partial(normalize, p)
 
 
-def _snap(p: Any, raw: float) -> Any:
+def _snap_to_domain(p: Any, raw: float) -> Any:
     if p.support is None:
         low, high = p.bounds()
         value = min(max(float(raw), low), high)
@@ -99,7 +99,7 @@ def _to_unit(p: Parameter, value: Any) -> float:
 
 
 def _from_unit(p: Parameter, raw: Any) -> Any:
-    return p.quantile(receive(Float(0.0, 1.0), raw))
+    return p.quantile(normalize(Float(0.0, 1.0), raw))
 
 
 def _to_index(p: Any, value: Any) -> int:
@@ -107,7 +107,7 @@ def _to_index(p: Any, value: Any) -> int:
 
 
 def _from_index(p: Any, raw: Any) -> Any:
-    return p.support[int(receive(_indices(p), raw) + p.support.first)]
+    return p.support[int(normalize(_indices(p), raw) + p.support.first)]
 
 
 def _indices(p: Parameter) -> Int:
@@ -131,23 +131,23 @@ def _from_label(p: Any, raw: Any) -> Any:
 
 
 def _literals(p: Any) -> Categorical:
-    return Categorical([literals.text_of(choice) for choice in p.choices])
+    return Categorical([literals.format_literal(choice) for choice in p.choices])
 
 
 def _from_literal(p: Parameter, raw: Any) -> Any:
-    return receive(p, literals.parse(raw)[1] if isinstance(raw, str) else raw)
+    return normalize(p, literals.parse_literal(raw)[1] if isinstance(raw, str) else raw)
 
 
-ENCODINGS = {
-    "unit": Encoding(lambda p: Float(0.0, 1.0), _to_unit, _from_unit),
-    "index": Encoding(_indices, _to_index, _from_index),
-    "labels": Encoding(
+CODECS = {
+    "unit": Codec(lambda p: Float(0.0, 1.0), _to_unit, _from_unit),
+    "index": Codec(_indices, _to_index, _from_index),
+    "labels": Codec(
         lambda p: Categorical([label(p, index) for index in range(len(p.choices))]),
         lambda p, value: label(p, p.index_of(value)),
         _from_label,
     ),
-    "conditional literals": Encoding(_literals, lambda p, value: literals.text_of(value), _from_literal),
-    "literals": Encoding(_literals, lambda p, value: literals.text_of(value), _from_literal),
-    "absent": Encoding(lambda p: None, lambda p, value: None, lambda p, raw: p.quantile(0.5)),
+    "conditional literals": Codec(_literals, lambda p, value: literals.format_literal(value), _from_literal),
+    "literals": Codec(_literals, lambda p, value: literals.format_literal(value), _from_literal),
+    "absent": Codec(lambda p: None, lambda p, value: None, lambda p, raw: p.quantile(0.5)),
 }
-AS_IT_IS = Encoding(lambda p: p, lambda p, value: value, receive)
+IDENTITY = Codec(lambda p: p, lambda p, value: value, normalize)

@@ -13,36 +13,36 @@ from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal,
 from hpcompat.space.values import SCALARS, strict_key
 from hpcompat.translators import literals
 
-MOST_LISTED = 10_000
+MAX_ENUMERATED = 10_000
 """A grid of more values than this is not written out as a list."""
 
 
-def bounded(p: Float) -> bool:
+def has_finite_width(p: Float) -> bool:
     """The engines draw low + u * (high - low), which must not overflow."""
     return p.high - p.low < math.inf
 
 
-def wide(p: Float | Normal) -> bool:
+def has_min_width(p: Float | Normal) -> bool:
     """SigOpt's narrowest interval."""
-    return bounded(p) and p.high - p.low >= 1e-8  # type: ignore[arg-type, operator]
+    return has_finite_width(p) and p.high - p.low >= 1e-8  # type: ignore[arg-type, operator]
 
 
-def wide_grid(p: Any) -> bool:
+def has_min_width_and_is_enumerable(p: Any) -> bool:
     """Few enough values to write out, the first and the last as far apart as SigOpt's bounds must be."""
     ends = (p.choices[0], p.choices[-1]) if isinstance(p, Categorical) else (p.low, p.high)
-    return listed(p) and ends[1] - ends[0] >= 1e-8
+    return is_enumerable(p) and ends[1] - ends[0] >= 1e-8
 
 
-def exact_ints(p: Int) -> bool:
+def fits_float_exactly(p: Int) -> bool:
     """Ints well inside of what a float holds: the engines draw them as floats, and round."""
     # exp(log(2**44)) is off by a twentieth of one: a draw next to a bound would be rounded beyond it
     most = 2**31 if p.log else 2**44
     return p.low >= -most and p.high <= most
 
 
-def listed(p: Parameter) -> bool:
+def is_enumerable(p: Parameter) -> bool:
     """Few enough values to write out."""
-    return p.size <= MOST_LISTED
+    return p.size <= MAX_ENUMERATED
 
 
 def always(p: Parameter) -> bool:
@@ -50,52 +50,52 @@ def always(p: Parameter) -> bool:
     return True
 
 
-def anchored(p: Float | Int) -> bool:
+def is_multiple_of_step(p: Float | Int) -> bool:
     """The grid's values are multiples of the step."""
     step = p.step or 0
     return multiple_of(p.low, step) is not None and multiple_of(p.high, step) is not None
 
 
-def exact_steps(p: Float | Normal) -> bool:
+def has_exact_step(p: Float | Normal) -> bool:
     """A step whose multiples floats hold exactly: an engine's `round(x / step) * step` is then the grid's value."""
     ends = (p.low, p.step) if isinstance(p, Float) else (p.step,)
     return all(Fraction(x) == Fraction(*shortest_decimal_fraction(x)) for x in ends if isinstance(x, float))
 
 
-def anchored_exactly(p: Float) -> bool:
+def is_exact_multiple_of_step(p: Float) -> bool:
     """The grid's values are multiples of the step, and come out of an engine's arithmetic as themselves."""
-    return exact_steps(p) and anchored(p)
+    return has_exact_step(p) and is_multiple_of_step(p)
 
 
-def anchored_exactly_bounded(p: Float) -> bool:
+def is_exact_multiple_of_step_and_finite(p: Float) -> bool:
     """The same, over a range that floats can measure."""
-    return bounded(p) and anchored_exactly(p)
+    return has_finite_width(p) and is_exact_multiple_of_step(p)
 
 
-def anchored_ints(p: Int) -> bool:
+def is_int_multiple_of_step(p: Int) -> bool:
     """Ray's qrandint: with q=1 it leaves its upper end out."""
-    return p.step >= 2 and exact_ints(p) and anchored(p)
+    return p.step >= 2 and fits_float_exactly(p) and is_multiple_of_step(p)
 
 
-def scalars(p: Categorical) -> bool:
+def has_distinct_scalars(p: Categorical) -> bool:
     """No two choices that an engine comparing by == would confuse."""
     return SCALARS.issuperset(map(type, p.choices)) and len(set(p.choices)) == len(p.choices)
 
 
-def storable(p: Categorical) -> bool:
+def survives_json(p: Categorical) -> bool:
     """Choices that JSON gives back as they were, and that == tells apart."""
     kinds = set(map(type, p.choices))
     if kinds <= SCALARS:
         return len(kinds) == 1 or len(set(p.choices)) == len(p.choices)
-    return not any(map(_holds_tuple, p.choices)) and _apart(p.choices)
+    return not any(map(_contains_tuple, p.choices)) and _are_distinct_untyped(p.choices)
 
 
-def _holds_tuple(value: Any) -> bool:
+def _contains_tuple(value: Any) -> bool:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return isinstance(value, tuple) or any(map(_holds_tuple, inner))
+    return isinstance(value, tuple) or any(map(_contains_tuple, inner))
 
 
-def _apart(values: Sequence[Any]) -> bool:
+def _are_distinct_untyped(values: Sequence[Any]) -> bool:
     # 1 == True at any depth: compare the typed identities with their types taken out
     def untyped(value: Any) -> Any:
         if isinstance(value, (list, tuple)):
@@ -107,13 +107,13 @@ def _apart(values: Sequence[Any]) -> bool:
     return len(set(map(untyped, values))) == len({strict_key(value) for value in values})
 
 
-def plain(p: Categorical | Constant) -> bool:
+def is_inert_in_ray(p: Categorical | Constant) -> bool:
     """Nothing in it that Ray would resolve, and no tuple."""
     values = p.choices if isinstance(p, Categorical) else (p.value,)
-    return not any(map(resolvable, values))
+    return not any(map(ray_would_resolve, values))
 
 
-def resolvable(value: Any) -> bool:
+def ray_would_resolve(value: Any) -> bool:
     """Whether Ray would take a dict inside the value for part of the space: it evaluates {"eval": …}, splits at "/"."""
     if type(value) in SCALARS:
         return False
@@ -121,27 +121,31 @@ def resolvable(value: Any) -> bool:
         return (
             bool({"eval", "grid_search"} & value.keys())
             or any("/" in key for key in value)
-            or any(map(resolvable, value.values()))
+            or any(map(ray_would_resolve, value.values()))
         )
-    return isinstance(value, (list, tuple)) and not SCALARS.issuperset(map(type, value)) and any(map(resolvable, value))
+    return (
+        isinstance(value, (list, tuple))
+        and not SCALARS.issuperset(map(type, value))
+        and any(map(ray_would_resolve, value))
+    )
 
 
-def flat(p: Constant) -> bool:
+def is_inert_and_not_a_dict(p: Constant) -> bool:
     """A dict in a Ray config reads back as a group."""
-    return plain(p) and not (isinstance(p.value, dict) and p.value)
+    return is_inert_in_ray(p) and not (isinstance(p.value, dict) and p.value)
 
 
-def scalar(p: Constant) -> bool:
+def is_scalar_constant(p: Constant) -> bool:
     """A number, a bool or a text."""
     return p.value is not None and type(p.value) in SCALARS
 
 
-def repeats(p: Categorical) -> bool:
+def is_repeatable(p: Categorical) -> bool:
     """Weights whose ratios are small whole numbers, so that listing a choice repeatedly gives them."""
-    return plain(p) and repetitions(p) is not None
+    return is_inert_in_ray(p) and repeat_counts(p) is not None
 
 
-def repetitions(p: Categorical) -> tuple[int, ...] | None:
+def repeat_counts(p: Categorical) -> tuple[int, ...] | None:
     """How often to list each choice for exactly its weight; None if more than 1,000 in all."""
     smallest = min(p.weights or (1.0,))
     for base in range(1, 101):
@@ -154,7 +158,7 @@ def repetitions(p: Categorical) -> tuple[int, ...] | None:
     return None
 
 
-def texts(p: Categorical) -> bool:
+def are_sigopt_strings(p: Categorical) -> bool:
     """SigOpt's categories: two or more texts of 1–50 characters, none with blanks around it, that read as texts."""
     return (
         len(p.choices) >= 2
@@ -162,31 +166,31 @@ def texts(p: Categorical) -> bool:
             isinstance(choice, str) and 1 <= len(choice) <= 50 and choice == choice.strip() and choice.isprintable()
             for choice in p.choices
         )
-        and literals.parse_all(p.choices) == tuple(p.choices)
+        and literals.parse_all_or_none(p.choices) == tuple(p.choices)
     )
 
 
-def literal_texts(p: Categorical) -> bool:
+def are_sigopt_literals(p: Categorical) -> bool:
     """Numbers, true, false and null whose texts say what they are."""
-    written = [literals.text_of(choice) for choice in p.choices]
+    written = [literals.format_literal(choice) for choice in p.choices]
     return len(written) >= 2 and all(text is not None and len(text) <= 50 for text in written)
 
 
-def ascending(p: Categorical) -> bool:
+def is_irregular_scale(p: Categorical) -> bool:
     """An ordered scale of numbers that is no arithmetic grid, which would read back as Int or Float."""
     kinds = {type(choice) for choice in p.choices}
     if not p.ordered or len(p.choices) < 3 or len(kinds) != 1 or not kinds <= {int, float}:
         return False
     ordered = all(a < b for a, b in zip(p.choices, p.choices[1:], strict=False))
-    return ordered and grid_step(p.choices) is None
+    return ordered and even_step(p.choices) is None
 
 
-def ascending_wide(p: Categorical) -> bool:
+def is_wide_irregular_scale(p: Categorical) -> bool:
     """Such a scale, as wide as SigOpt's bounds must be."""
-    return ascending(p) and wide_grid(p)
+    return is_irregular_scale(p) and has_min_width_and_is_enumerable(p)
 
 
-def grid_step(values: Sequence[Any]) -> Any:
+def even_step(values: Sequence[Any]) -> Any:
     """The step of ascending numbers that lie evenly spaced, in decimals; None if they do not."""
     low, second = (Decimal(repr(value)) for value in values[:2])
     step = type(values[0])(second - low)
@@ -196,46 +200,46 @@ def grid_step(values: Sequence[Any]) -> Any:
     return step if even else None
 
 
-def inside(p: Normal) -> bool:
+def has_interior_mean(p: Normal) -> bool:
     """SigOpt's prior: a mean strictly between two bounds."""
-    return p.low is not None and p.high is not None and p.low < p.mean < p.high and wide(p)
+    return p.low is not None and p.high is not None and p.low < p.mean < p.high and has_min_width(p)
 
 
-def unbounded(p: Normal) -> bool:
+def is_untruncated(p: Normal) -> bool:
     """Not truncated."""
     return p.low is None and p.high is None
 
 
-def unbounded_exact(p: Normal) -> bool:
+def is_untruncated_with_exact_step(p: Normal) -> bool:
     """Not truncated, and rounded to values that come out of an engine's arithmetic as themselves."""
-    return unbounded(p) and exact_steps(p)
+    return is_untruncated(p) and has_exact_step(p)
 
 
-def unbounded_fractions(p: Normal) -> bool:
+def is_untruncated_float(p: Normal) -> bool:
     """Not truncated, and rounded to floats."""
-    return unbounded(p) and type(p.step) is float
+    return is_untruncated(p) and type(p.step) is float
 
 
-def unbounded_exact_fractions(p: Normal) -> bool:
+def is_untruncated_float_with_exact_step(p: Normal) -> bool:
     """Not truncated, and rounded to floats that come out of an engine's arithmetic as themselves."""
-    return unbounded_fractions(p) and exact_steps(p)
+    return is_untruncated_float(p) and has_exact_step(p)
 
 
-def unordered(p: Categorical) -> bool:
+def is_unordered(p: Categorical) -> bool:
     """Choices without an order."""
     return not p.ordered
 
 
-def several(p: Categorical) -> bool:
+def has_several_choices(p: Categorical) -> bool:
     """More than one choice."""
     return len(p.choices) > 1
 
 
-def plain_storable(p: Categorical) -> bool:
+def is_inert_and_survives_json(p: Categorical) -> bool:
     """Both of it."""
-    return plain(p) and storable(p)
+    return is_inert_in_ray(p) and survives_json(p)
 
 
-def json_value(p: Constant) -> bool:
+def is_json(p: Constant) -> bool:
     """A value that JSON gives back as it was."""
-    return not _holds_tuple(p.value)
+    return not _contains_tuple(p.value)

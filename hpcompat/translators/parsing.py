@@ -18,27 +18,27 @@ from hpcompat.space.serialization import value_from_json
 from hpcompat.space.tree import MAX_DEPTH
 from hpcompat.space.values import json_issue, length, short_repr, strict_key
 
-MOST_PARAMETERS = 100_000
-MOST_CHOICES = 1_000_000
-_FAR = 2**1023
+MAX_PARAMETERS = 100_000
+MAX_CHOICES = 1_000_000
+_MAX_PLAIN_INT = 2**1023
 
 
-class TooDeep(TranslationError):
+class TooDeepError(TranslationError):
     """Ends the reading: a dict that contains itself twice would be refused in as many places as it unfolds to."""
 
 
-def refuse_depth() -> NoReturn:
+def reject_depth() -> NoReturn:
     """Raise the error of a space that is nested too deeply."""
     reason = f"it is nested more than {MAX_DEPTH} levels deep"
-    raise TooDeep(reason, [Issue("", reason, "flatten it")])
+    raise TooDeepError(reason, [Issue("", reason, "flatten it")])
 
 
-def refuse(reason: str, hint: str = "") -> NoReturn:
+def reject(reason: str, hint: str = "") -> NoReturn:
     """Raise the error of one parameter; whoever reads the space adds its name."""
     raise TranslationError(reason, [Issue("", reason, hint)])
 
 
-def read_by_call(
+def parse_call(
     reader: Callable[..., Parameter], name: str, args: Any, kwargs: Any, *, hint: str, given: tuple[Any, ...] = ()
 ) -> Parameter:
     """Read the call `name(*args, **kwargs)` with a function of the same signature, `given` coming first.
@@ -47,7 +47,7 @@ def read_by_call(
     """
     kwargs = {} if kwargs is None else kwargs
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, Mapping):
-        refuse(f"its arguments are {short_repr(args)} and {short_repr(kwargs)}", "a list, and a dict by name")
+        reject(f"its arguments are {short_repr(args)} and {short_repr(kwargs)}", "a list, and a dict by name")
     try:
         return reader(*given, *args, **kwargs)
     except TypeError:
@@ -55,8 +55,8 @@ def read_by_call(
         try:
             inspect.signature(reader).bind(*given, *args, **kwargs)
         except TypeError as error:
-            refuse(f"{name} does not take these arguments ({error})", hint)
-        refuse(f"{name} does not take the arguments {short_repr(args)} and {short_repr(kwargs)}", hint)
+            reject(f"{name} does not take these arguments ({error})", hint)
+        reject(f"{name} does not take the arguments {short_repr(args)} and {short_repr(kwargs)}", hint)
 
 
 def is_data(value: Any) -> bool:
@@ -111,10 +111,10 @@ def json_data(what: str, data: Any, hint: str) -> Any:
     try:
         return value_from_json(data)
     except (ValueError, TypeError, RecursionError) as error:
-        refuse(f"{what} {short_repr(data)} ({error})", hint)
+        reject(f"{what} {short_repr(data)} ({error})", hint)
 
 
-def no_options(dialect: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+def reject_options(dialect: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """The options of a dialect that has none."""
     if options:
         issue = Issue("", f"{dialect} has no option {', '.join(map(repr, options))}", "leave it out")
@@ -122,12 +122,12 @@ def no_options(dialect: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
     return options
 
 
-def collect(dialect: str, read: Callable[[Any], Any], parts: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+def parse_entries(dialect: str, read: Callable[[Any], Any], parts: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
     """`read` each named part; raise one `TranslationError` with the issues of all that cannot be read."""
     entries: dict[str, Any] = {}
     issues: list[Issue] = []
     coming = iter(parts)
-    for name, part in islice(coming, MOST_PARAMETERS):
+    for name, part in islice(coming, MAX_PARAMETERS):
         if not isinstance(name, str) or not name:
             issues.append(Issue("", f"{short_repr(name)} cannot name a parameter", "names are texts"))
         elif name in entries:
@@ -137,23 +137,23 @@ def collect(dialect: str, read: Callable[[Any], Any], parts: Iterable[tuple[Any,
                 entries[name] = entry = read(part)
                 if found := getattr(entry, "issues", ()):
                     issues += [issue._replace(path=name) for issue in found]
-            except TooDeep:
+            except TooDeepError:
                 raise
             except HpcompatError as error:
                 entries[name] = None
-                issues += [issue._replace(path=_join(name, issue.path)) for issue in error.issues]
+                issues += [issue._replace(path=_join_path(name, issue.path)) for issue in error.issues]
     if any(True for _ in coming):
-        issues.append(Issue("", f"more than {MOST_PARAMETERS} parameters"))
+        issues.append(Issue("", f"more than {MAX_PARAMETERS} parameters"))
     if issues:
         raise TranslationError(f"this cannot be read as a space of {dialect}", issues)
     return entries
 
 
-def _join(name: str, where: str) -> str:
+def _join_path(name: str, where: str) -> str:
     return f"{name}.{where}" if where else name
 
 
-def assemble(dialect: str, entries: Mapping[str, Any]) -> SearchSpace:
+def build_space(dialect: str, entries: Mapping[str, Any]) -> SearchSpace:
     """The space of these entries; what is wrong with it is said in the dialect's name."""
     try:
         return SearchSpace(entries)
@@ -161,9 +161,9 @@ def assemble(dialect: str, entries: Mapping[str, Any]) -> SearchSpace:
         raise TranslationError(f"this cannot be read as a space of {dialect}", error.issues) from None
 
 
-def number(name: str, value: Any, whole: bool = False) -> Any:
+def parse_number(name: str, value: Any, whole: bool = False) -> Any:
     """A bound as an int or a float; a text that reads as one is taken for it, since YAML 1.1 makes a text of 1e-5."""
-    if type(value) is int and -_FAR < value < _FAR:
+    if type(value) is int and -_MAX_PLAIN_INT < value < _MAX_PLAIN_INT:
         return value
     if type(value) is float and not whole:
         return value
@@ -171,27 +171,27 @@ def number(name: str, value: Any, whole: bool = False) -> Any:
         try:
             value = int(value) if whole else float(value)
         except ValueError:
-            refuse(f"{name} is {short_repr(value)}, not a number")
+            reject(f"{name} is {short_repr(value)}, not a number")
     if isinstance(value, bool) or not hasattr(value, "__float__"):
-        refuse(f"{name} is {short_repr(value)}, not a number")
+        reject(f"{name} is {short_repr(value)}, not a number")
     try:
         fraction = float(value)
     except (TypeError, ValueError, OverflowError):  # an array, or an int of 400 digits
-        refuse(f"{name} is {short_repr(value)}, not a number that a float holds", "give a smaller one")
+        reject(f"{name} is {short_repr(value)}, not a number that a float holds", "give a smaller one")
     if not whole:
         return value if isinstance(value, int) else fraction
     if not fraction.is_integer():
-        refuse(f"{name} is {short_repr(value)}, not a whole number", "use whole bounds, or a kind that draws fractions")
+        reject(f"{name} is {short_repr(value)}, not a whole number", "use whole bounds, or a kind that draws fractions")
     return int(value)
 
 
-def span(low: Any, high: Any, *, log: bool = False, step: Any = None, whole: bool = False) -> Parameter:
+def make_range(low: Any, high: Any, *, log: bool = False, step: Any = None, whole: bool = False) -> Parameter:
     """A Float or Int; a Constant where low and high are the same."""
     kind: Callable[..., Parameter] = Int if whole else Float
     if step is None and type(low) is type(high) is (int if whole else float) and low != high:
         return kind(low, high, log=log) if log else kind(low, high)  # a keyword takes a fifth of making it
-    low, high = number("low", low, whole), number("high", high, whole)
-    step = None if step is None else number("step", step, whole)
+    low, high = parse_number("low", low, whole), parse_number("high", high, whole)
+    step = None if step is None else parse_number("step", step, whole)
     if low == high:
         return Constant(low if whole else float(low))
     if step is None:
@@ -199,9 +199,9 @@ def span(low: Any, high: Any, *, log: bool = False, step: Any = None, whole: boo
     return kind(low, high, log=log, step=step)
 
 
-def lowered(low: Any, high: Any, step: Any, whole: bool) -> Any:
+def last_grid_value(low: Any, high: Any, step: Any, whole: bool) -> Any:
     """The last of low, low + step, … that is not above high."""
-    low, high, step = (number(name, x, whole) for name, x in (("low", low), ("high", high), ("step", step)))
+    low, high, step = (parse_number(name, x, whole) for name, x in (("low", low), ("high", high), ("step", step)))
     if whole:
         return high if step <= 0 else low + (high - low) // step * step
     if not all(-1e300 < x < 1e300 for x in (low, high, step)) or step <= 0:
@@ -210,44 +210,46 @@ def lowered(low: Any, high: Any, step: Any, whole: bool) -> Any:
     return float(first + (last - first) // stride * stride)
 
 
-def choices(values: Any, weights: Any = None, ordered: bool = False) -> Parameter:
+def make_categorical(values: Any, weights: Any = None, ordered: bool = False) -> Parameter:
     """A Categorical; a choice listed n times is n times as likely."""
     if hasattr(values, "tolist") and getattr(values, "ndim", 0) == 1:  # an array of numpy's
         values = values.tolist()
-    if weights is None and type(values) in (list, tuple) and len(values) <= MOST_CHOICES:
+    if weights is None and type(values) in (list, tuple) and len(values) <= MAX_CHOICES:
         parameter = Categorical(values, ordered=True) if ordered else Categorical(values)
         if not parameter.issues:
             return parameter
     if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__") or not hasattr(values, "__len__"):
-        refuse(f"its choices are {short_repr(values)}, not a list", "put them in a list")
-    if length(values) > MOST_CHOICES:
-        refuse(f"it lists more than {MOST_CHOICES} choices", "list fewer, or use a range with a step")
+        reject(f"its choices are {short_repr(values)}, not a list", "put them in a list")
+    if length(values) > MAX_CHOICES:
+        reject(f"it lists more than {MAX_CHOICES} choices", "list fewer, or use a range with a step")
     values = list(values)
     for value in values:
         if (why := json_issue(value)) is not None:
-            refuse(*why)
+            reject(*why)
     counts: dict[Hashable, float] = {}
     kept = []
     shares = [1] * len(values) if weights is None else weights
     if not isinstance(shares, (list, tuple)) or len(shares) != len(values):
-        refuse(f"its weights are {short_repr(shares)} for {len(values)} choices", "give one for each choice")
+        reject(f"its weights are {short_repr(shares)} for {len(values)} choices", "give one for each choice")
     for value, share in zip(values, shares, strict=True):
         key = strict_key(value)
         if key not in counts:
             kept.append(value)
-        counts[key] = counts[key] + number("a weight", share) if key in counts else number("a weight", share)
+        counts[key] = (
+            counts[key] + parse_number("a weight", share) if key in counts else parse_number("a weight", share)
+        )
     parameter = Categorical(kept, weights=list(counts.values()) if kept else None, ordered=ordered)
     if parameter.issues:
-        refuse(parameter.issues[0].message, parameter.issues[0].hint)
+        reject(parameter.issues[0].message, parameter.issues[0].hint)
     return parameter
 
 
-def condition(when: Any) -> tuple[Condition, ...]:
+def parse_condition(when: Any) -> tuple[Condition, ...]:
     """`when` as data: a dict of lists by parent."""
     if when is None:
         return ()
     if not isinstance(when, Mapping) or not all(isinstance(name, str) for name in when):
-        refuse(f"its condition is {short_repr(when)}, not a dict by parent")
+        reject(f"its condition is {short_repr(when)}, not a dict by parent")
     return tuple(
         Condition(name, tuple(values) if isinstance(values, list) else (values,)) for name, values in when.items()
     )

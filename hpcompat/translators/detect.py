@@ -15,11 +15,11 @@ from hpcompat.translators import documents, optuna, ray, sigopt, wandb
 from hpcompat.translators.define_by_run.finding import takes_no_trial
 from hpcompat.translators.define_by_run.watching import MESSAGE, brief
 from hpcompat.translators.define_by_run.watching import refuse as refuse_function
-from hpcompat.translators.reading import file_hint, nested_entries
+from hpcompat.translators.parsing import file_hint, nested_entries
 from hpcompat.translators.settings import SearchSettings
 
 _HINT = "give a SearchSpace, a sweep, a list of SigOpt parameters, a dict of Ray domains, or a function of a trial"
-_BESIDE = frozenset({"program", "method", "metric", "metrics", "early_terminate", "observation_budget"})
+_EXPERIMENT_KEYS = frozenset({"program", "method", "metric", "metrics", "early_terminate", "observation_budget"})
 _DIALECTS: Mapping[str, tuple[Callable[[Any], bool], Callable[[Any], SearchSpace]]] = {
     "from_optuna": (optuna.accepts, optuna.from_optuna),
     "from_ray": (ray.accepts, ray.from_ray),
@@ -54,7 +54,7 @@ def as_space(thing: Any) -> SearchSpace:
     if isinstance(thing, SearchSpace):
         return thing
     if isinstance(thing, (str, bytes)):
-        return as_space(_data(thing))
+        return as_space(_parse_text(thing))
     if isinstance(thing, Mapping):
         if not thing:  # a trainer's own functions may suggest everything as the trial runs
             return SearchSpace()
@@ -78,44 +78,44 @@ def _read(thing: Any) -> SearchSpace:
     raise _ambiguous(thing, readers) if readers else _unknown(thing)
 
 
-def _data(text: str | bytes) -> Any:
-    data = documents.load(text)
+def _parse_text(text: str | bytes) -> Any:
+    data = documents.parse_document(text)
     if isinstance(data, (Mapping, list)):
         return data
     raise _unknown(text)
 
 
-class _Touched(Exception):
+class _TrialUsed(Exception):
     pass
 
 
-class _Probe:
+class _ProbeTrial:
     """A trial that only tells whether anyone looks at it."""
 
     def __getattr__(self, name: str) -> Any:
-        raise _Touched(name)
+        raise _TrialUsed(name)
 
     def __getitem__(self, name: str) -> Any:
-        raise _Touched(name)
+        raise _TrialUsed(name)
 
 
 def call_without_trial(function: Any) -> Any:
     """Return what a function gives without its trial; None where it looks at the trial, or gives a function."""
     if takes_no_trial(function):
-        return _called(function)
-    returned = _untouched(function)
+        return _call_without_argument(function)
+    returned = _call_with_probe(function)
     return None if callable(returned) and not isinstance(returned, optuna.Suggest) else returned
 
 
-def _untouched(function: Any) -> Any:
+def _call_with_probe(function: Any) -> Any:
     """What a function of a trial returns without looking at the trial; None if it does look."""
     try:
-        return function(_Probe())
+        return function(_ProbeTrial())
     except Exception:  # whatever it is, reading the function for real will say it better
         return None
 
 
-def _called(function: Any) -> Any:
+def _call_without_argument(function: Any) -> Any:
     """What a function that takes no trial returns: data, for another function could go on like this for ever."""
     try:
         returned = function()
@@ -138,7 +138,7 @@ def _unknown(thing: Any) -> TranslationError:
     issues: Sequence[Issue] = ()
     if isinstance(thing, (str, bytes, PathLike)):
         hint = file_hint(thing)
-    elif isinstance(thing, Mapping) and _BESIDE & thing.keys():
+    elif isinstance(thing, Mapping) and _EXPERIMENT_KEYS & thing.keys():
         hint = 'a sweep has a dict, and an experiment a list, under "parameters"'
     else:
         hint = _HINT
@@ -162,21 +162,21 @@ def _plain_issues(thing: Mapping[str, Any]) -> Sequence[Issue]:
 
 
 @dataclass(frozen=True)
-class Described:
+class SpaceSource:
     """A space, and what stood beside it."""
 
     space: SearchSpace
     settings: SearchSettings = field(default_factory=SearchSettings)
 
 
-def describing(source: Any) -> Any:
+def resolve_source(source: Any) -> Any:
     """The data or the object that describes a space: what is in a text, what a function returns without its trial.
 
     >>> describing(lambda trial: [{"name": "x", "type": "int"}]), describing('{"parameters": {}}')
     ([{'name': 'x', 'type': 'int'}], {'parameters': {}})
     """
     if isinstance(source, (str, bytes)):
-        return documents.load(source)
+        return documents.parse_document(source)
     if type(source).__module__.startswith("sigopt.") and hasattr(source, "to_json"):  # the client's Experiment
         return source.to_json()
     if callable(source) and not isinstance(source, type) and not isinstance(source, Mapping):
