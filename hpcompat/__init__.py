@@ -23,7 +23,7 @@ _HOME = {
     "Normal": "space.parameters",
     "translate": "translators",
     "Translation": "translators",
-    "as_space": "translators.recognise",
+    "as_space": "translators.detect",
     "to_optuna": "translators.optuna",
     "from_optuna": "translators.optuna",
     "to_ray": "translators.ray",

@@ -152,7 +152,7 @@ def parameters(
     if dialect is None:
         return _parameters(None, ())
     room = get_dialect(dialect)
-    return _parameters(room.column(room.check_options(options)), tuple(levels))
+    return _parameters(room.variant(room.parse_options(options)), tuple(levels))
 
 
 @cache  # Hypothesis validates each new strategy, which costs more than drawing from it

@@ -18,7 +18,7 @@ from typing import Any
 
 from hpcompat.errors import HpcompatError, Issue, TranslationError
 from hpcompat.space import SearchSpace
-from hpcompat.translators.define_by_run.finding import takes_no_trial
+from hpcompat.translators.define_by_run.builder import takes_no_trial
 from hpcompat.translators.detect import as_space, beside
 from hpcompat.translators.documents import MAX_BYTES, parse_document, reject_duplicate_keys, reject_size
 from hpcompat.translators.optuna import from_optuna

@@ -39,7 +39,7 @@ def normalize(p: Parameter, raw: Any) -> Any:
 
     Raises `ParamsError` for what the parameter cannot take.
 
-    >>> receive(Float(0, 1, step=0.1), 0.30000000000000004), receive(Int(1, 8), 4.0)
+    >>> normalize(Float(0, 1, step=0.1), 0.30000000000000004), normalize(Int(1, 8), 4.0)
     (0.3, 4)
     """
     if p.contains(raw):
@@ -61,7 +61,7 @@ def normalize(p: Parameter, raw: Any) -> Any:
 def make_normalizer(p: Any) -> Callable[[Any], Any]:
     """`receive` for many values of one parameter: most are what they should be, which is seen at once.
 
-    >>> receiver(Int(1, 8))(3), receiver(Int(1, 8))(4.0)
+    >>> make_normalizer(Int(1, 8))(3), make_normalizer(Int(1, 8))(4.0)
     (3, 4)
     """
     if p.kind == "categorical" and SCALARS.issuperset(map(type, p.choices)):

@@ -12,9 +12,9 @@ from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Parameter
 from hpcompat.space.values import is_scalar, short_repr
 from hpcompat.translators import documents, optuna, ray, sigopt, wandb
-from hpcompat.translators.define_by_run.finding import takes_no_trial
-from hpcompat.translators.define_by_run.watching import MESSAGE, brief
-from hpcompat.translators.define_by_run.watching import refuse as refuse_function
+from hpcompat.translators.define_by_run.builder import takes_no_trial
+from hpcompat.translators.define_by_run.instrumentation import MESSAGE, describe_value
+from hpcompat.translators.define_by_run.instrumentation import unreadable_error as refuse_function
 from hpcompat.translators.parsing import file_hint, nested_entries
 from hpcompat.translators.settings import SearchSettings
 
@@ -122,7 +122,7 @@ def _call_without_argument(function: Any) -> Any:
     except Exception as error:
         raise TranslationError(MESSAGE, [Issue("", f"it raised {type(error).__name__}: {error}")]) from error
     if returned is None or (callable(returned) and not isinstance(returned, optuna.Suggest)):
-        raise refuse_function("", f"it takes no trial and returns {brief(returned)}", "return the space")
+        raise refuse_function("", f"it takes no trial and returns {describe_value(returned)}", "return the space")
     return returned
 
 
@@ -172,7 +172,7 @@ class SpaceSource:
 def resolve_source(source: Any) -> Any:
     """The data or the object that describes a space: what is in a text, what a function returns without its trial.
 
-    >>> describing(lambda trial: [{"name": "x", "type": "int"}]), describing('{"parameters": {}}')
+    >>> resolve_source(lambda trial: [{"name": "x", "type": "int"}]), resolve_source('{"parameters": {}}')
     ([{'name': 'x', 'type': 'int'}], {'parameters': {}})
     """
     if isinstance(source, (str, bytes)):

@@ -14,9 +14,9 @@ _TEXTS = {True: "true", False: "false", None: "null"}
 def parse_literal(text: str) -> tuple[bool, Any]:
     """Whether a text is just how its value is written, and the value: no two texts have one value.
 
-    >>> parse("16"), parse("1e-05"), parse("null"), parse("016"), parse("1e-5"), parse("adamw")
+    >>> parse_literal("16"), parse_literal("1e-05"), parse_literal("null"), parse_literal("016"), parse_literal("1e-5"), parse_literal("adamw")
     ((True, 16), (True, 1e-05), (True, None), (False, '016'), (False, '1e-5'), (False, 'adamw'))
-    >>> parse("true"), parse("True")
+    >>> parse_literal("true"), parse_literal("True")
     ((True, True), (False, 'True'))
     """
     if text in _WORDS:
@@ -34,7 +34,7 @@ def parse_literal(text: str) -> tuple[bool, Any]:
 def parse_all_or_none(texts: Sequence[str]) -> tuple[Any, ...]:
     """The values if every text is a literal, else the texts: one word among numbers makes all of them words.
 
-    >>> parse_all(["16", "32"]), parse_all(["16", "auto"])
+    >>> parse_all_or_none(["16", "32"]), parse_all_or_none(["16", "auto"])
     ((16, 32), ('16', 'auto'))
     """
     parsed = [parse_literal(text) for text in texts]
@@ -44,7 +44,7 @@ def parse_all_or_none(texts: Sequence[str]) -> tuple[Any, ...]:
 def format_literal(value: Any) -> str | None:
     """The text that `parse` reads back as this int, float, bool or None; None for anything else.
 
-    >>> text_of(True), text_of(1e-05), text_of("16")
+    >>> format_literal(True), format_literal(1e-05), format_literal("16")
     ('true', '1e-05', None)
     """
     text = _TEXTS[value] if value is None or value is True or value is False else repr(value)

@@ -20,7 +20,7 @@ class NamePolicy:
     def accepts_all(self, names: Sequence[str]) -> bool:
         """Whether each is an identifier that the system takes, in one look at all of them.
 
-        >>> WANDB.take_all(["lr", "depth"]), WANDB.take_all(["lr", "top/k"])
+        >>> WANDB.accepts_all(["lr", "depth"]), WANDB.accepts_all(["lr", "top/k"])
         (True, False)
         """
         return (

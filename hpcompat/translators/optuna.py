@@ -49,7 +49,7 @@ def variant(options: Mapping[str, Any]) -> str:
     return "optuna"
 
 
-def has_native_condition(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
+def native_conditions(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
     """The leaves whose conditions are written natively, and the parents that travel in another way than the table's."""
     conditional = [leaf for leaf in space.leaves if leaf.when]
     if not conditional:

@@ -72,7 +72,7 @@ def variant(options: Mapping[str, Any]) -> str:
     return "ray optuna" if searcher == "optuna" else "ray searcher" if searcher else "ray"
 
 
-def has_native_condition(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
+def native_conditions(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
     """Domains have no conditions: every parameter is always drawn."""
     return frozenset(), {}
 

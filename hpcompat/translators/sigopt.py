@@ -48,7 +48,7 @@ def variant(options: Mapping[str, Any]) -> str:
     return "sigopt"
 
 
-def has_native_condition(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
+def native_conditions(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
     """The leaves whose conditions are written natively, and the parents that become conditionals.
 
     One level of conditions, every parent a choice that is written as texts, and something active under each

@@ -192,8 +192,8 @@ def translate(space: Mapping[str, Any], dialect: str, *, encode: bool = False, *
     """
     room = get_dialect(dialect)
     space = space if isinstance(space, SearchSpace) else SearchSpace(space)
-    options = room.check_options(options)
-    fields = _map_fields(space, room, room.column(options))
+    options = room.parse_options(options)
+    fields = _map_fields(space, room, room.variant(options))
     barred = _UNSUPPORTED if encode else _INEXACT
     if issues := [_unsupported_issue(field) for field in fields if field.rule.level in barred]:
         raise TranslationError(f"this space has no exact {dialect} form", issues)
@@ -205,7 +205,7 @@ def levels(space: Mapping[str, Any], dialect: str, **options: Any) -> tuple[Leve
     """How each parameter would travel, `refused` included: `translate` without writing anything."""
     room = get_dialect(dialect)
     space = space if isinstance(space, SearchSpace) else SearchSpace(space)
-    column = room.column(room.check_options(options))
+    column = room.variant(room.parse_options(options))
     return tuple(field.level for field in _map_fields(space, room, column))
 
 
@@ -239,7 +239,7 @@ def _unsupported_issue(field: FieldMapping) -> Issue:
 def _map_fields(space: SearchSpace, room: Any, column: str) -> tuple[FieldMapping, ...]:
     if not (leaves := space.leaves):
         return ()
-    is_conditional, parents = room.has_native_condition(space)
+    is_conditional, parents = room.native_conditions(space)
     paths, names, parameters, whens, _ = zip(*leaves, strict=True)
     rules = capabilities.best_rules(parameters, column)
     as_they_are = not parents and not any(whens) and _CHANGED.isdisjoint([rule.form for rule in rules])

@@ -103,7 +103,7 @@ def variant(options: Mapping[str, Any]) -> str:
     return f"wandb {options['method']}"
 
 
-def has_native_condition(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
+def native_conditions(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
     """A sweep has no conditions: every parameter is always drawn."""
     return frozenset(), {}
 

@@ -236,20 +236,20 @@ def without_noise(translation: Translation, assignments: Mapping[str, Any]) -> d
     a grid with an error in its last digits.
     """
     raw = dict(assignments)
-    for field in translation.fields:
-        if field.is_stored and type(raw.get(field.native_name)) in (int, float):
-            raw[field.native_name] = _nearest(field, raw[field.native_name])
+    for mapping in translation.fields:
+        if mapping.is_stored and type(raw.get(mapping.native_name)) in (int, float):
+            raw[mapping.native_name] = _nearest(mapping, raw[mapping.native_name])
     return raw
 
 
-def _nearest(field: FieldMapping, raw: Any) -> Any:
-    parameter: Any = field.proxy
+def _nearest(mapping: FieldMapping, raw: Any) -> Any:
+    parameter: Any = mapping.proxy
     if parameter.kind == "categorical":  # numbers in order
         near = min(parameter.choices, key=lambda choice: abs(choice - raw))
         scale = abs(near)
     elif parameter.support is None:
         near = min(max(raw, parameter.low), parameter.high)
-        scale = abs(near) if field.rule.form == "log_bounds" else parameter.high - parameter.low
+        scale = abs(near) if mapping.rule.form == "log_bounds" else parameter.high - parameter.low
     else:
         return raw
     return near if abs(near - raw) <= _NOISE * scale else raw

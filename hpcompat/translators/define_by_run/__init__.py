@@ -11,6 +11,6 @@
 | `watching` | draws that remember what they are compared with |
 """
 
-from hpcompat.translators.define_by_run.finding import space_of
+from hpcompat.translators.define_by_run.builder import space_of
 
 __all__ = ["space_of"]

@@ -12,21 +12,21 @@ from hpcompat.errors import HpcompatError, Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant
 from hpcompat.space.values import short_repr, strict_key
-from hpcompat.translators.define_by_run.conditions import Gates
-from hpcompat.translators.define_by_run.exploring import Exploration, title
-from hpcompat.translators.define_by_run.returned import Path
-from hpcompat.translators.define_by_run.tracing import Choose
-from hpcompat.translators.define_by_run.watching import (
+from hpcompat.translators.define_by_run.conditions import Conditions
+from hpcompat.translators.define_by_run.explorer import Explorer, entry_name
+from hpcompat.translators.define_by_run.instrumentation import (
     MESSAGE,
     InexpressibleError,
-    UnwatchableError,
-    brief,
-    inexpressible,
-    refuse,
+    InstrumentationError,
+    describe_value,
+    inexpressible_error,
+    unreadable_error,
 )
+from hpcompat.translators.define_by_run.returned_params import Path
+from hpcompat.translators.define_by_run.tracer import Choose
 from hpcompat.translators.optuna import read_call
 
-AS_IT_IS = """\
+SEARCH_AS_IT_IS = """\
 the Optuna backend searches it as it is, with an empty space: an objective that returns numbers by \
 hp.search(objective, {{}}, backend="optuna"), an hp_space by a function trial -> Trainer:
     def make_trainer(trial):
@@ -34,8 +34,8 @@ hp.search(objective, {{}}, backend="optuna"), an hp_space by a function trial ->
         return hp.with_params(trainer, {hp_space}(trial))
     result = hp.search(make_trainer, {{}}, backend="optuna")"""
 """The way out for a function that suggests what no space can say: `args`, `model_init`, … are the caller's own."""
-_CHECKS = 50
-_ANYTHING: frozenset[Any] = frozenset((object(),))  # a subset of no set of values
+N_CHECKS = 50
+_ANY_VALUE: frozenset[Any] = frozenset((object(),))  # a subset of no set of values
 
 
 def space_of(function: Callable[[Any], Any], *, runs: int = 20_000, seed: int = 0) -> SearchSpace:
@@ -69,19 +69,19 @@ def space_of(function: Callable[[Any], Any], *, runs: int = 20_000, seed: int = 
     Int(16, 64, log=True, when={'layers': [2, 3]})
     """
     if not callable(function):
-        raise refuse("", f"{brief(function)} is no function", "give a function of a trial")
+        raise unreadable_error("", f"{describe_value(function)} is no function", "give a function of a trial")
     if takes_no_trial(function):
         hint = "let it take the trial (def hp_space(trial)); as_space calls a function that takes none"
-        raise refuse("", "it takes no trial", hint)
-    watched = Exploration(function, read_call, runs, seed, watching=True)
+        raise unreadable_error("", "it takes no trial", hint)
+    traced = Explorer(function, read_call, runs, seed, instrumented=True)
     try:
         try:
-            return _space(watched, seed)
-        except UnwatchableError:
-            return _space(Exploration(function, read_call, runs - watched.replay.runs, seed, watching=False), seed)
+            return _space(traced, seed)
+        except InstrumentationError:
+            return _space(Explorer(function, read_call, runs - traced.replay.runs, seed, instrumented=False), seed)
     except InexpressibleError as error:
         name = getattr(function, "__name__", "")
-        way_out = AS_IT_IS.format(hp_space=name if name.isidentifier() else "hp_space")
+        way_out = SEARCH_AS_IT_IS.format(hp_space=name if name.isidentifier() else "hp_space")
         raise TranslationError(error.message, [*error.issues, Issue("", way_out)]) from error.__cause__
 
 
@@ -103,21 +103,21 @@ def takes_no_trial(function: Callable[..., Any]) -> bool:
     return False
 
 
-def _space(found: Exploration, seed: int) -> SearchSpace:
+def _space(found: Explorer, seed: int) -> SearchSpace:
     found.explore()
-    found.replay.complete_images()
-    if found.replay.silent and not found.replay.parameters:
-        raise refuse("", "it suggests nothing and returns nothing", "give a function that returns the params")
-    places = _places(found)
-    space = _assembled(found, places)
+    found.replay.complete_derived_values()
+    if found.replay.returns_none and not found.replay.parameters:
+        raise unreadable_error("", "it suggests nothing and returns nothing", "give a function that returns the params")
+    places = _assign_paths(found)
+    space = _build(found, places)
     _check(found, space, places, seed)
     return space
 
 
-def _places(found: Exploration) -> dict[str, Path]:
+def _assign_paths(found: Explorer) -> dict[str, Path]:
     """Where in the space each draw stands: at the key it is returned under, or under its own name."""
     places: dict[str, Path] = {}
-    sources_of = {path: each for path, each in found.replay.sources.items() if path not in found.replay.images}
+    sources_of = {path: each for path, each in found.replay.sources.items() if path not in found.replay.derived_values}
     for path, sources in sorted(sources_of.items(), key=lambda item: len(item[1])):  # the certain first
         draws = sorted(name for name in sources if isinstance(name, str))
         steady = len(draws) < len(sources)  # a constant explains it too: then so does no draw but of a single value
@@ -125,28 +125,28 @@ def _places(found: Exploration) -> dict[str, Path]:
         if free:
             places[path[-1] if path[-1] in free else free[0]] = path
         elif not steady:
-            reason = f"is the same draw as {title(places[draws[0]])!r}"
+            reason = f"is the same draw as {entry_name(places[draws[0]])!r}"
             hint = "return a draw under one key, and copy it where the params are used"
-            raise inexpressible(title(path), reason, hint)
-    for path, image in found.replay.images.items():
+            raise inexpressible_error(entry_name(path), reason, hint)
+    for path, image in found.replay.derived_values.items():
         if image.draw in places:  # it is returned too, or two values are worked out from it
-            raise image.refusal
+            raise image.error
         places[image.draw] = path
     taken = {path[0] for path in found.replay.sources}
     for name in found.replay.parameters:
         if name not in places and name in taken:
             reason = "is suggested and not returned, while something else is returned under its name"
-            raise inexpressible(name, reason, "return it too, or suggest it under another name")
+            raise inexpressible_error(name, reason, "return it too, or suggest it under another name")
         places.setdefault(name, (name,))
     return places
 
 
-def _assembled(found: Exploration, places: Mapping[str, Path]) -> SearchSpace:
-    replay, gates = found.replay, found.beliefs.gates
-    images = {image.draw: image.values for image in replay.images.values()}
-    needs = {name: gates[place if place in replay.sources else name] for name, place in places.items()}
-    leaves: dict[Path, tuple[Any, Gates]] = {
-        places[name]: (_image(parameter, images[name]) if name in images else parameter, needs[name])
+def _build(found: Explorer, places: Mapping[str, Path]) -> SearchSpace:
+    replay, conditions = found.replay, found.model.conditions
+    images = {image.draw: image.values for image in replay.derived_values.values()}
+    needs = {name: conditions[place if place in replay.sources else name] for name, place in places.items()}
+    leaves: dict[Path, tuple[Any, Conditions]] = {
+        places[name]: (_derived_categorical(parameter, images[name]) if name in images else parameter, needs[name])
         for name, parameter in replay.parameters.items()
     }
     groups = {path[:depth] for path in replay.sources for depth in range(1, len(path))}
@@ -154,17 +154,17 @@ def _assembled(found: Exploration, places: Mapping[str, Path]) -> SearchSpace:
         value = replay.first[path].value(path)
         if path in groups and (path in leaves or value != {}):  # {} is a group with nothing in it
             reason = "is a value for some draws and a dict for others"
-            raise inexpressible(title(path), reason, "give one of them a key of its own")
+            raise inexpressible_error(entry_name(path), reason, "give one of them a key of its own")
         if path not in leaves and path not in groups:
-            leaves[path] = Constant(value), gates[path]
+            leaves[path] = Constant(value), conditions[path]
     entries: dict[str, Any] = {}
     for path, (parameter, own) in leaves.items():
         when = {
-            title(places[name]): [
-                value for key, value in images.get(name, replay.supports[name]).items() if key in own[name]
+            entry_name(places[name]): [
+                value for key, value in images.get(name, replay.values_by_key[name]).items() if key in own[name]
             ]
             for name in replay.parameters
-            if name in own and not _follows(name, own, needs)
+            if name in own and not _is_implied(name, own, needs)
         }
         group = entries
         for step in path[:-1]:
@@ -176,41 +176,43 @@ def _assembled(found: Exploration, places: Mapping[str, Path]) -> SearchSpace:
         raise TranslationError(MESSAGE, error.issues) from None
 
 
-def _image(parameter: Any, values: Mapping[Any, Any]) -> Categorical:
+def _derived_categorical(parameter: Any, values: Mapping[Any, Any]) -> Categorical:
     """What is worked out from a draw, in the order of the draws."""
     choices = [values[strict_key(value)] for value in parameter.support]
     return Categorical(choices, ordered=parameter.kind != "categorical")
 
 
-def _follows(name: str, own: Gates, needs: Mapping[str, Gates]) -> bool:
+def _is_implied(name: str, own: Conditions, needs: Mapping[str, Conditions]) -> bool:
     """Whether this gate is open whenever another parent is there at all."""
-    return any(other != name and needs[other].get(name, _ANYTHING) <= own[name] for other in own)
+    return any(other != name and needs[other].get(name, _ANY_VALUE) <= own[name] for other in own)
 
 
-def _check(found: Exploration, space: SearchSpace, places: Mapping[str, Path], seed: int) -> None:
+def _check(found: Explorer, space: SearchSpace, places: Mapping[str, Path], seed: int) -> None:
     """Replay draws of the space through the function."""
     rng = random.Random(f"check {seed}")
     sources = found.replay.sources
     paths = {leaf.name: leaf.path for leaf in space.leaves}
     in_space = frozenset(paths.values())
     behind = {
-        image.draw: {strict_key(image.values[key]): value for key, value in found.replay.supports[image.draw].items()}
-        for image in found.replay.images.values()
+        image.draw: {
+            strict_key(image.values[key]): value for key, value in found.replay.values_by_key[image.draw].items()
+        }
+        for image in found.replay.derived_values.values()
     }
     kept = [name for name, place in places.items() if place not in sources]
-    for _ in range(_CHECKS):
+    for _ in range(N_CHECKS):
         flat = space.flatten(space.sample(rng))
-        drawn = {name: flat[title(place)] for name, place in places.items() if title(place) in flat}
+        drawn = {name: flat[entry_name(place)] for name, place in places.items() if entry_name(place) in flat}
         drawn |= {name: values[strict_key(drawn[name])] for name, values in behind.items() if name in drawn}
-        run = found.replay.run(_as(drawn))
+        run = found.replay.run(_choose_from(drawn))
         expected = {paths[name]: strict_key(value) for name, value in flat.items() if paths[name] in sources}
         returned = {path: key for path, key in (run.params() or {}).items() if path in in_space}
         if expected != returned or any((name in drawn) is not (name in run.values) for name in kept):
-            if found.replay.watching:
-                raise UnwatchableError
+            if found.replay.instrumented:
+                raise InstrumentationError
             reason = f"its conditions cannot be told: what was found does not hold with {short_repr(drawn, 200)}"
-            raise inexpressible("", reason, "make them plainer, or write the SearchSpace down")
+            raise inexpressible_error("", reason, "make them plainer, or write the SearchSpace down")
 
 
-def _as(drawn: Mapping[str, Any]) -> Choose:
+def _choose_from(drawn: Mapping[str, Any]) -> Choose:
     return lambda name, parameter: drawn[name] if name in drawn else parameter.quantile(0.5)

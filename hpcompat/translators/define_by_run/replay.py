@@ -11,18 +11,22 @@ from typing import Any, NoReturn
 from hpcompat.errors import TranslationError
 from hpcompat.space.parameters import Parameter
 from hpcompat.space.values import short_repr, strict_equal, strict_key
-from hpcompat.translators.define_by_run import tracing
-from hpcompat.translators.define_by_run.conditions import Gates, Values
-from hpcompat.translators.define_by_run.returned import Draw, Path
-from hpcompat.translators.define_by_run.tracing import Choose, Entry, Read, Run, two_ranges
-from hpcompat.translators.define_by_run.watching import UnwatchableError, inexpressible, refuse
+from hpcompat.translators.define_by_run import tracer
+from hpcompat.translators.define_by_run.conditions import Conditions, Values
+from hpcompat.translators.define_by_run.instrumentation import (
+    InstrumentationError,
+    inexpressible_error,
+    unreadable_error,
+)
+from hpcompat.translators.define_by_run.returned_params import DrawRef, Path
+from hpcompat.translators.define_by_run.tracer import Choose, Entry, Read, Run, conflicting_ranges_error
 
-MOST_VALUES = 1_000
-_MOST_DRAWS = 5_000_000
+MAX_VALUES = 1_000
+MAX_DRAWS = 5_000_000
 
 
 @dataclass
-class Image:
+class DerivedValue:
     """A returned value that is worked out from one discrete draw: 2 ** trial.suggest_int(…).
 
     `values`: what is returned, by the identity of the drawn value; `refusal`: raised where more than that
@@ -30,16 +34,16 @@ class Image:
     """
 
     draw: str
-    refusal: TranslationError
+    error: TranslationError
     values: dict[Hashable, Any] = field(default_factory=dict)
 
     def add(self, run: Run, path: Path) -> None:
         """Take in what a run returned."""
         if self.draw not in run.values:
-            raise self.refusal
+            raise self.error
         value = run.value(path)
         if not strict_equal(self.values.setdefault(strict_key(run.values[self.draw]), value), value):
-            raise self.refusal
+            raise self.error
 
 
 class Replay:
@@ -50,29 +54,29 @@ class Replay:
     is there; `silent`: it returns None; `runs`: how many so far.
     """
 
-    def __init__(self, function: Callable[[Any], Any], read: Read, budget: int, seed: int, watching: bool) -> None:
+    def __init__(self, function: Callable[[Any], Any], read: Read, budget: int, seed: int, instrumented: bool) -> None:
         self.parameters: dict[str, Parameter] = {}
         self.sources: dict[Path, frozenset[Any]] = {}
-        self.images: dict[Path, Image] = {}
+        self.derived_values: dict[Path, DerivedValue] = {}
         self.first: dict[Entry, Run] = {}
-        self.silent = False
-        self.watching = watching
-        self.supports = _Supports(self.parameters)
-        self._function, self._read, self._budget = function, _cached(read), budget
+        self.returns_none = False
+        self.instrumented = instrumented
+        self.values_by_key = _ValuesByKey(self.parameters)
+        self._function, self._read, self._budget = function, _cache_by_arguments(read), budget
         self.runs = 0
         self._draws = 0
         self._rng = random.Random(seed)
         self._usual: dict[str, Any] = {}
         self._decks: dict[str, list[Any]] = {}
 
-    def run(self, choose: Choose, watching: bool = False) -> Run:
+    def run(self, choose: Choose, instrumented: bool = False) -> Run:
         """Call the function, and see that what it does goes with what it did before."""
-        run = self.call(choose, watching)
+        run = self.call(choose, instrumented)
         if self.runs == 1:
-            self.silent = run.returned is None
-        if (run.returned is None) is not self.silent:
+            self.returns_none = run.returned is None
+        if (run.returned is None) is not self.returns_none:
             reason = "it returns params for some draws and nothing for others"
-            raise refuse("", reason, "return the params every time")
+            raise unreadable_error("", reason, "return the params every time")
         for entry in run.entries:
             self.first.setdefault(entry, run)
         for name, parameter in run.parameters.items():
@@ -80,32 +84,32 @@ class Replay:
                 self._refuse_ranges(name, run)
         for path in run.returned or ():
             before = self.sources.get(path)
-            if path in self.images:
-                self.images[path].add(run, path)
+            if path in self.derived_values:
+                self.derived_values[path].add(run, path)
             elif before is None:
                 self.sources[path] = _sources(path, run)
             elif not (len(before) == 1 and _is_draw(next(iter(before)), path, run)):
                 self.sources[path] = before & _sources(path, run)
                 if not self.sources[path]:
-                    self._work_out(path, before, run)
+                    self._derive(path, before, run)
         return run
 
-    def complete_images(self) -> None:
+    def complete_derived_values(self) -> None:
         """See what is worked out from each value of a draw, twice: beside different other draws."""
-        for path, image in self.images.items():
-            home = self.first[path].values
-            for key, value in self.supports[image.draw].items():
-                self.run(self.at({**home, image.draw: value}))
-                self.run(self.at_random({image.draw: frozenset((key,))}))
+        for path, image in self.derived_values.items():
+            baseline = self.first[path].values
+            for key, value in self.values_by_key[image.draw].items():
+                self.run(self.fixed({**baseline, image.draw: value}))
+                self.run(self.random({image.draw: frozenset((key,))}))
             values = {strict_key(value) for value in image.values.values()}
-            if not len(values) == len(image.values) == len(self.supports[image.draw]):
-                raise image.refusal  # two draws come to one value, or it is not there for each of them
+            if not len(values) == len(image.values) == len(self.values_by_key[image.draw]):
+                raise image.error  # two draws come to one value, or it is not there for each of them
 
-    def call(self, choose: Choose, watching: bool = False) -> Run:
+    def call(self, choose: Choose, instrumented: bool = False) -> Run:
         """Call the function. Raises `TranslationError` when the budget is spent."""
-        if self.runs >= self._budget or self._draws >= _MOST_DRAWS:
+        if self.runs >= self._budget or self._draws >= MAX_DRAWS:
             reason = f"{self.runs} runs with {self._draws} draws do not settle its conditions"
-            raise inexpressible("", reason, "make fewer of them, allow more runs, or write the SearchSpace down")
+            raise inexpressible_error("", reason, "make fewer of them, allow more runs, or write the SearchSpace down")
         self.runs += 1
 
         def choose_known(name: str, parameter: Parameter) -> Any:
@@ -114,11 +118,11 @@ class Replay:
                 return choose(name, parameter)
             return parameter.quantile(0.5)  # another range than before: `run` says so
 
-        run = tracing.call(self._function, self.runs, choose_known, self._read, watching=watching)
+        run = tracer.trace_call(self._function, self.runs, choose_known, self._read, instrumented=instrumented)
         self._draws += len(run.values)
         return run
 
-    def at(self, fixed: Values) -> Choose:
+    def fixed(self, fixed: Values) -> Choose:
         """These draws, and all others always as they were first drawn."""
 
         def choose(name: str, parameter: Parameter) -> Any:
@@ -130,7 +134,7 @@ class Replay:
 
         return choose
 
-    def unusual(self, fixed: Values) -> Hashable:
+    def run_key(self, fixed: Values) -> Hashable:
         """Equal for draws that lead to the same run."""
         return frozenset(
             (name, strict_key(value))
@@ -138,22 +142,24 @@ class Replay:
             if name not in self._usual or not strict_equal(value, self._usual[name])
         )
 
-    def at_random(self, gates: Gates) -> Choose:
+    def random(self, conditions: Conditions) -> Choose:
         """Draws that go through the gates, otherwise dealt: each of a draw's values before one comes again."""
 
         def choose(name: str, parameter: Parameter) -> Any:
-            if name in gates:
-                return self._rng.choice([value for key, value in self.supports[name].items() if key in gates[name]])
-            if parameter.size > MOST_VALUES:
+            if name in conditions:
+                return self._rng.choice(
+                    [value for key, value in self.values_by_key[name].items() if key in conditions[name]]
+                )
+            if parameter.size > MAX_VALUES:
                 return parameter.quantile(self._rng.random())
             if not self._decks.get(name):
-                self._decks[name] = list(self.supports[name].values())
+                self._decks[name] = list(self.values_by_key[name].values())
                 self._rng.shuffle(self._decks[name])
             return self._decks[name].pop()
 
         return choose
 
-    def blame(self, start: Run, end: Run, sign: Callable[[Run], bool]) -> tuple[str, Run, Run]:
+    def bisect(self, start: Run, end: Run, sign: Callable[[Run], bool]) -> tuple[str, Run, Run]:
         """The draw whose step from its value in `start` to that in `end` changes the sign.
 
         With it come the runs before and after that step. The draws are moved one after the other;
@@ -167,12 +173,12 @@ class Replay:
         ]
 
         def between(count: int) -> Run:
-            return self.call(self.at({**start.values, **{name: end.values[name] for name in names[:count]}}))
+            return self.call(self.fixed({**start.values, **{name: end.values[name] for name in names[:count]}}))
 
         low, high = 0, len(names)
         before, after = between(low), between(high)
         if not names or sign(before) is not sign(start) or sign(after) is not sign(end) or sign(start) is sign(end):
-            raise self.unlike(before, between(low))
+            raise self.nondeterminism_error(before, between(low))
         while high - low > 1:
             middle = (low + high) // 2
             run = between(middle)
@@ -182,28 +188,28 @@ class Replay:
                 high, after = middle, run
         return names[low], before, after
 
-    def unlike(self, one: Run, other: Run) -> Exception:
+    def nondeterminism_error(self, one: Run, other: Run) -> Exception:
         """The error of a function that did something else with the same draws; these two runs had plain ones."""
-        if self.watching and one.entries == other.entries and one.params() == other.params():
-            return UnwatchableError()
+        if self.instrumented and one.entries == other.entries and one.params() == other.params():
+            return InstrumentationError()
         reason = "it does not do the same for the same draws"
         hint = "let the draws alone decide: no random numbers, no trial.number, nothing kept from call to call"
-        return inexpressible("", reason, hint)
+        return inexpressible_error("", reason, hint)
 
     def _refuse_ranges(self, name: str, run: Run) -> NoReturn:
         known, other = self.parameters[name], run.parameters[name]
-        cause, before, after = self.blame(self.first[name], run, lambda run: run.parameters.get(name, known) == known)
+        cause, before, after = self.bisect(self.first[name], run, lambda run: run.parameters.get(name, known) == known)
         at = f" where {cause!r} is "
         first = at + short_repr(before.values[cause]) if cause in before.values else ""
-        raise two_ranges(name, known, other, (first, at + short_repr(after.values.get(cause))))
+        raise conflicting_ranges_error(name, known, other, (first, at + short_repr(after.values.get(cause))))
 
-    def _work_out(self, path: Path, before: frozenset[Any], run: Run) -> None:
+    def _derive(self, path: Path, before: frozenset[Any], run: Run) -> None:
         """Begin the image of a path that is neither a draw nor a constant. Raises its refusal where none can be."""
 
         def explained(run: Run) -> bool:
             return path not in (run.returned or ()) or bool(before & _sources(path, run))
 
-        cause, *runs = self.blame(self.first[path], run, explained)
+        cause, *runs = self.bisect(self.first[path], run, explained)
         found = [(run.value(path), run) for run in runs if path in (run.returned or ()) and cause in run.values]
         at = [f"{short_repr(value)} where {cause!r} is {short_repr(run.values[cause])}" for value, run in found]
         draws = {name for value, run in found for name in run.draws_of(value)}
@@ -213,16 +219,16 @@ class Replay:
         else:
             reason = f"is worked out from draws: it is {', '.join(at)}"
             hint = "return the draw itself, and work this out where the params are used"
-        image = Image(cause, inexpressible(".".join(path), reason, hint))
+        image = DerivedValue(cause, inexpressible_error(".".join(path), reason, hint))
         parameter = self.parameters[cause]
-        if parameter.size > MOST_VALUES or getattr(parameter, "log", False):
-            raise image.refusal
+        if parameter.size > MAX_VALUES or getattr(parameter, "log", False):
+            raise image.error
         for each in (self.first[path], run):
             image.add(each, path)
-        self.images[path] = image
+        self.derived_values[path] = image
 
 
-class _Supports(dict[str, dict[Hashable, Any]]):
+class _ValuesByKey(dict[str, dict[Hashable, Any]]):
     """The values of discrete draws, by name, by their identity."""
 
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
@@ -236,17 +242,17 @@ class _Supports(dict[str, dict[Hashable, Any]]):
 def _sources(path: Path, run: Run) -> frozenset[Any]:
     """What a returned value can be: draws of that value, by name, or a constant, by identity in a tuple."""
     value = (run.returned or {})[path]
-    return frozenset((value.name,)) if isinstance(value, Draw) else run.draws_of(value) | {(strict_key(value),)}
+    return frozenset((value.name,)) if isinstance(value, DrawRef) else run.draws_of(value) | {(strict_key(value),)}
 
 
 def _is_draw(source: Any, path: Path, run: Run) -> bool:
     if source not in run.values:
         return False
     value = (run.returned or {})[path]
-    return value.name == source if isinstance(value, Draw) else strict_equal(value, run.values[source])
+    return value.name == source if isinstance(value, DrawRef) else strict_equal(value, run.values[source])
 
 
-def _cached(read: Read) -> Read:
+def _cache_by_arguments(read: Read) -> Read:
     """Reading a call takes longer than the call: the same arguments are read once."""
     known: dict[bytes, Parameter] = {}
 

@@ -16,7 +16,7 @@ from hpcompat.errors import Issue, TranslationError
 from hpcompat.space.values import is_scalar, short_repr
 from hpcompat.translators.parsing import MAX_CHOICES
 
-MOST_LOOKS = 64
+MAX_COMPARISONS = 64
 MESSAGE = "no search space can be read from this function"
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {
@@ -29,12 +29,12 @@ class InexpressibleError(TranslationError):
     """The function runs under Optuna, but no one search space says what it does."""
 
 
-class UnwatchableError(Exception):
+class InstrumentationError(Exception):
     """The function tells watched draws from plain ones: it has to be read with plain ones alone."""
 
 
 @dataclass(frozen=True)
-class Look:
+class Comparison:
     """The draw of this name was compared with a constant; `operation` is the method that was called."""
 
     name: str
@@ -49,14 +49,14 @@ class Look:
             return TypeError
 
 
-def _watched(base: type) -> type:
+def _make_instrumented(base: type) -> type:
     def watch(operation: str) -> Callable[..., Any]:
         plain = getattr(base, operation, None) or (lambda draw: len(draw) > 0)
 
         def method(draw: Any, *other: Any) -> Any:
             # two draws compared say nothing about either alone
-            if len(draw.looks) < MOST_LOOKS and all(map(is_scalar, other)):
-                draw.looks[Look(draw.draw, operation, *(other or (None,)))] = None
+            if len(draw.comparisons) < MAX_COMPARISONS and all(map(is_scalar, other)):
+                draw.comparisons[Comparison(draw.draw, operation, *(other or (None,)))] = None
             return plain(draw, *other)
 
         return method
@@ -71,55 +71,57 @@ def _watched(base: type) -> type:
     return type(base.__name__, (base,), methods)
 
 
-_WATCHED = {base: _watched(base) for base in (int, float, str)}
-_WATCHING = frozenset(_WATCHED.values())
+_INSTRUMENTED = {base: _make_instrumented(base) for base in (int, float, str)}
+_INSTRUMENTED_TYPES = frozenset(_INSTRUMENTED.values())
 
 
-def is_watchable(value: Any) -> bool:
+def can_instrument(value: Any) -> bool:
     """Whether a plain value has a watched form."""
-    return type(value) in _WATCHED
+    return type(value) in _INSTRUMENTED
 
 
-def is_watched(value: Any) -> bool:
+def is_instrumented(value: Any) -> bool:
     """Whether a value is a watched draw; its name is then `value.draw`."""
-    return type(value) in _WATCHING
+    return type(value) in _INSTRUMENTED_TYPES
 
 
-def watched(name: str, value: Any, looks: dict[Look, None]) -> Any:
+def instrument(name: str, value: Any, comparisons: dict[Comparison, None]) -> Any:
     """A watchable value as the draw of this name; what it is compared with goes into `looks`."""
-    value = _WATCHED[type(value)](value)
-    value.draw, value.looks = name, looks
+    value = _INSTRUMENTED[type(value)](value)
+    value.draw, value.comparisons = name, comparisons
     return value
 
 
-def draws_in(value: Any) -> Iterator[str]:
+def find_draws(value: Any) -> Iterator[str]:
     """The names of the watched draws in a value, at any depth."""
     waiting = [value]
     count = 0
     while waiting:
         value = waiting.pop()
         count += 1
-        if type(value) in _WATCHING:
+        if type(value) in _INSTRUMENTED_TYPES:
             yield value.draw
         elif isinstance(value, (list, tuple, dict)):
             waiting += value.values() if isinstance(value, dict) else value
             # counted as printed: a list that holds itself has no end, one of shared lists hardly any
             if count + len(waiting) > MAX_CHOICES:
-                raise refuse("", f"a {type(value).__name__} holds more than {MAX_CHOICES} values", "make it smaller")
+                raise unreadable_error(
+                    "", f"a {type(value).__name__} holds more than {MAX_CHOICES} values", "make it smaller"
+                )
 
 
-def refuse(where: str, reason: str, hint: str) -> TranslationError:
+def unreadable_error(where: str, reason: str, hint: str) -> TranslationError:
     """The error of a function that cannot be read."""
     return TranslationError(MESSAGE, [Issue(where, reason, hint)])
 
 
-def inexpressible(where: str, reason: str, hint: str) -> TranslationError:
+def inexpressible_error(where: str, reason: str, hint: str) -> TranslationError:
     """The error of a function that can be searched as it is, but has no space that could be written down."""
     return InexpressibleError(MESSAGE, [Issue(where, reason, hint)])
 
 
-def brief(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """A scalar as it is written; of anything else the type, since writing it may take for ever."""
-    if is_watched(value):
+    if is_instrumented(value):
         return f"the draw {value.draw!r}"
     return short_repr(value) if is_scalar(value) else f"a {type(value).__name__}"
