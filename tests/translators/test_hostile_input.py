@@ -96,7 +96,7 @@ def test_nothing_is_evaluated(tmp_path: Any) -> None:
             continue
         for dialect in ("optuna", "sigopt", "wandb", "ray"):
             translate(space, dialect, encode=True)
-        hp.translators.ray.domains(translate(space, "ray", encode=True).spec)
+        hp.translators.ray.build_domains(translate(space, "ray", encode=True).spec)
     with pytest.raises(hp.TranslationError):
         hp.from_wandb(f"parameters: {{x: {{value: !!python/object/apply:builtins.exec [{code!r}]}}}}")
     assert not trap.exists()
@@ -111,7 +111,7 @@ def test_a_choice_that_ray_would_evaluate_travels_as_a_label(tmp_path: Any) -> N
         {"x": hp.Categorical([{"eval": code}, {"grid_search": [1]}]), "y": hp.Constant({"eval": code})}
     )
     translation = translate(space, "ray", encode=True)
-    [(_, config)] = list(generate_variants(hp.translators.ray.domains(translation.spec)))
+    [(_, config)] = list(generate_variants(hp.translators.ray.build_domains(translation.spec)))
     assert space.contains(translation.decode(config))
     assert not trap.exists()
 

@@ -18,7 +18,7 @@ from cells import ALL
 class TestLevels:
     def test_reworded_issues_change_no_form(self, monkeypatch: pytest.MonkeyPatch) -> None:
         before = {(name, column): best_rule(p, column) for name, p in ALL.items() for column in VARIANTS}
-        monkeypatch.setattr("hpcompat.space.checks.Issue", lambda *text: Issue("", "reworded"))
+        monkeypatch.setattr("hpcompat.space.validation.Issue", lambda *text: Issue("", "reworded"))
         after = {(name, column): best_rule(p, column) for name, p in ALL.items() for column in VARIANTS}
         assert after == before
 
