@@ -11,7 +11,6 @@ import difflib
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +26,17 @@ from verdicts import canonical
 from hpcompat import Categorical, Int, SearchSpace, translate
 from hpcompat.space.parameters import Parameter
 from hpcompat.space.values import short_repr, strict_key
-from hpcompat.translators import capabilities
+from hpcompat.translators.capabilities import Rule, best_rule
 from hpcompat.translators.codecs import normalize
+from hpcompat.translators.dialect import DIALECTS, get_variants
 from hpcompat.translators.ray import build_domains
 
 PAGE = Path(__file__).with_suffix(".md")
 DRAWS = 20_000
 SEED = 0
 WIDEST = 76
-TITLES = {
-    "optuna": "Optuna",
-    "ray": "Ray Tune",
-    "ray optuna": "Ray Tune under OptunaSearch",
-    "ray searcher": "Ray Tune under any other search algorithm",
-    "sigopt": "SigOpt",
-    "wandb random": "W&B, method random",
-    "wandb bayes": "W&B, method bayes",
-    "wandb grid": "W&B, method grid",
-}
-HEADS = ("Optuna", "Ray", "Ray, OptunaSearch", "Ray, other searcher", "SigOpt", "W&B random", "W&B bayes", "W&B grid")
+VARIANTS = get_variants()
+TITLES = {name: variant.title for name, variant in VARIANTS.items()}
 CONDITION = SearchSpace(
     {
         "optim": Categorical(["adamw", "sgd"]),
@@ -54,8 +45,7 @@ CONDITION = SearchSpace(
     }
 )
 OPTIONS = {
-    **{name: (column.dialect, column.options) for name, column in COLUMNS.items()},
-    "wandb grid": ("wandb", {"method": "grid"}),
+    name: (dialect.name, variant.options) for dialect in DIALECTS.values() for name, variant in dialect.variants.items()
 }
 
 TOP = """\
@@ -126,11 +116,11 @@ def code(text: object) -> str:
 
 def glance() -> str:
     def cell(shape: str, column: str) -> str:
-        levels = dict.fromkeys(rule.level for rule in capabilities.TABLE[shape][column])
+        levels = dict.fromkeys(rule.level for rule in VARIANTS[column].capabilities[shape])
         return ", ".join(levels)
 
     return table(
-        ("kind", *HEADS), [[shape, *(cell(shape, column) for column in capabilities.VARIANTS)] for shape in CELLS]
+        ("kind", *TITLES.values()), [[shape, *(cell(shape, column) for column in VARIANTS)] for shape in CELLS]
     )
 
 
@@ -139,15 +129,15 @@ def forms(column: str) -> str:
 
     def rows() -> Iterator[Sequence[str]]:
         for shape, cells in CELLS.items():
-            for rule in capabilities.TABLE[shape][column]:
-                example = next((p for p in cells.values() if capabilities.best_rule(p, column) is rule), None)
+            for rule in VARIANTS[column].capabilities[shape]:
+                example = next((p for p in cells.values() if best_rule(p, VARIANTS[column].capabilities) is rule), None)
                 if example is not None:
                     yield code(short_repr(example, WIDEST)), rule.level, spec_code(example, column, rule), rule.reason
 
     return table(("for example", "level", "written as", "because"), rows())
 
 
-def spec_code(p: Parameter, column: str, rule: capabilities.Rule) -> str:
+def spec_code(p: Parameter, column: str, rule: Rule) -> str:
     """What a system is given for a parameter, as short as it can be shown."""
     if rule.level == "refused":
         return "–"
@@ -173,10 +163,10 @@ def groups() -> str:
     def rows() -> Iterator[Sequence[str]]:
         for column, title in TITLES.items():
             dialect, options = OPTIONS[column]
-            nested = import_module(f"hpcompat.translators.{dialect}").NESTED
+            nested = DIALECTS[dialect].is_nested
             passages = translate(CONDITION, dialect, encode=True, **options).fields
             native = "native; else " if any(passage.has_native_condition for passage in passages) else ""
-            condition = f"{native}encoded: {capabilities.CONDITIONS[column].reason}"
+            condition = f"{native}encoded: {VARIANTS[column].conditions.reason}"
             yield title, "nested" if nested else "under names with dots", condition
 
     return table(("system", "a group", "a condition"), rows())
@@ -185,7 +175,9 @@ def groups() -> str:
 def measured_forms() -> str:
     """The written forms whose bins are the engine's own, drawn."""
     found = {
-        (column, form): next(p for p in ALL.values() if capabilities.best_rule(p, column).form == form and p.size <= 20)
+        (column, form): next(
+            p for p in ALL.values() if best_rule(p, VARIANTS[column].capabilities).form == form and p.size <= 20
+        )
         for column, form in WRITTEN
     }
     rows = []
@@ -242,7 +234,7 @@ def measured(p: Any, values: Sequence[Any], law: EngineLaw) -> Iterator[str]:
 def page() -> str:
     """The whole page."""
     parts = [TOP, glance(), "## What is written\n"]
-    parts += [part for column in capabilities.VARIANTS for part in (f"### {TITLES[column]}\n", forms(column))]
+    parts += [part for column in VARIANTS for part in (f"### {TITLES[column]}\n", forms(column))]
     parts += [GROUPS_TOP, groups(), WRITTEN_TOP.format(draws=DRAWS), measured_forms(), READ_TOP, read_forms()]
     return "\n".join(parts)
 

@@ -22,8 +22,8 @@ from hpcompat.errors import Issue, SpaceError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal, Parameter
 from hpcompat.space.tree import assign_active
-from hpcompat.translators.capabilities import LEVELS, TABLE, best_rule
-from hpcompat.translators.translation import get_dialect
+from hpcompat.translators.capabilities import LEVELS, best_rule
+from hpcompat.translators.dialect import Variant, get_dialect
 from hpcompat.translators.translation import levels as levels_of
 
 TRAVELLING = LEVELS[:-1]
@@ -150,23 +150,25 @@ def parameters(
         issue = Issue("", f"there is no {', '.join(map(repr, unknown))}", f"of {', '.join(LEVELS)}")
         raise TranslationError("unknown level", [issue])
     if dialect is None:
-        return _parameters(None, ())
-    room = get_dialect(dialect)
-    return _parameters(room.variant(room.parse_options(options)), tuple(levels))
+        return _parameters("", None, ())
+    found = get_dialect(dialect)
+    return _parameters(found.variant(found.parse_options(options)).name, dialect, tuple(levels))
 
 
 @cache  # Hypothesis validates each new strategy, which costs more than drawing from it
-def _parameters(column: str | None, levels: tuple[str, ...]) -> st.SearchStrategy[Parameter]:
-    def fits(parameter: Parameter) -> bool:
-        return not parameter.issues and (column is None or best_rule(parameter, column).level in levels)
+def _parameters(variant_name: str, dialect: str | None, levels: tuple[str, ...]) -> st.SearchStrategy[Parameter]:
+    variant = get_dialect(dialect).variants[variant_name] if dialect else None
 
-    # of a kind that never travels so, a filter would only reject
-    able = [kind for name, kind in kinds.items() if column is None or _able(name, column, levels)]
-    return st.one_of(*(kind.filter(fits) for kind in able))
+    def is_wanted(parameter: Parameter) -> bool:
+        return not parameter.issues and (variant is None or best_rule(parameter, variant.capabilities).level in levels)
+
+    # of a kind that is never represented so, a filter would only reject
+    possible = [kind for name, kind in kinds.items() if variant is None or _is_representable(name, variant, levels)]
+    return st.one_of(*(kind.filter(is_wanted) for kind in possible))
 
 
-def _able(name: str, column: str, levels: tuple[str, ...]) -> bool:
-    return any(rule.level in levels for shape in SHAPES[name] for rule in TABLE[shape][column])
+def _is_representable(name: str, variant: Variant, levels: tuple[str, ...]) -> bool:
+    return any(rule.level in levels for shape in SHAPES[name] for rule in variant.capabilities[shape])
 
 
 _booleans = st.booleans()

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from hpcompat import __version__
 from hpcompat.cli import convert, show
-from hpcompat.cli.given import DIALECTS, NothingThere
+from hpcompat.cli.given import SOURCES, NothingThere
 from hpcompat.errors import HpcompatError
 from hpcompat.translators import ray, translation, wandb
 
@@ -97,7 +97,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=convert.run, wrong=_wrong)
     add("file", metavar="FILE", help=_FILE)
     add("--to", required=True, choices=convert.TARGETS, help="what to write")
-    add("--from", dest="source", choices=DIALECTS, help="whose space FILE holds (default: recognised)")
+    add("--from", dest="source", choices=SOURCES, help="whose space FILE holds (default: recognised)")
     add("--encode", action="store_true", help="let travel, encoded, what the system has no form for")
     add(
         "--searcher",
@@ -126,7 +126,7 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=show.run, wrong=lambda arguments: None, output="-")
     parser.add_argument("file", metavar="FILE", help=_FILE)
     parser.add_argument("--to", choices=("optuna", "ray", "sigopt", "wandb"), help="one system alone")
-    parser.add_argument("--from", dest="source", choices=DIALECTS, help="whose space FILE holds")
+    parser.add_argument("--from", dest="source", choices=SOURCES, help="whose space FILE holds")
 
 
 # -- what is said, what is written --------------------------------------------------------------------

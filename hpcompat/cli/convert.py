@@ -13,10 +13,11 @@ from hpcompat.cli.texts import json_text, literal, one_line, yaml_text
 from hpcompat.errors import Issue, TranslationError
 from hpcompat.space import values
 from hpcompat.translators import Translation, translate
+from hpcompat.translators.dialect import DIALECTS
 from hpcompat.translators.settings import brief
 from hpcompat.translators.wandb import SWEEP_KEYS
 
-TARGETS = ("optuna", "ray", "sigopt", "wandb", "json", "python")
+TARGETS = (*DIALECTS, "json", "python")
 _FIRST = ("name", "description", "project", "entity", "program", "method", "metric")
 
 
@@ -46,7 +47,9 @@ def _text(translation: Translation, output: str) -> tuple[str, list[str]]:
     notes, spec = list(_notes(translation)), translation.spec
     if translation.dialect == "wandb":
         return _sweep(spec, notes, output), notes
-    return json_text(spec) if spec["conditionals"] else json_text(spec["parameters"], tall=1), notes
+    if translation.dialect == "sigopt" and not spec["conditionals"]:
+        return json_text(spec["parameters"], tall=1), notes
+    return json_text(spec), notes
 
 
 def _sweep(sweep: Mapping[str, Any], notes: Sequence[str], output: str) -> str:

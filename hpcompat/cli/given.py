@@ -20,14 +20,12 @@ from hpcompat.errors import HpcompatError, Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.translators.define_by_run.builder import takes_no_trial
 from hpcompat.translators.detect import as_space, beside
+from hpcompat.translators.dialect import DIALECTS, get_dialect
 from hpcompat.translators.documents import MAX_BYTES, parse_document, reject_duplicate_keys, reject_size
-from hpcompat.translators.optuna import from_optuna
 from hpcompat.translators.parsing import reject
 from hpcompat.translators.ray import Searcher, from_ray
-from hpcompat.translators.sigopt import from_sigopt
-from hpcompat.translators.wandb import from_wandb
 
-DIALECTS = ("optuna", "ray", "sigopt", "wandb", "json")
+SOURCES = (*DIALECTS, "json")
 
 
 class NothingThere(Exception):
@@ -77,14 +75,11 @@ def _guests() -> Iterator[None]:
 def _space(thing: Any, dialect: str | None, searcher: Searcher) -> SearchSpace:
     readers: dict[str | None, Callable[[Any], SearchSpace]] = {
         None: as_space,
-        "optuna": from_optuna,
-        "ray": partial(from_ray, searcher=searcher),
-        "sigopt": from_sigopt,
-        "wandb": from_wandb,
         "json": SearchSpace.from_dict,
+        "ray": partial(from_ray, searcher=searcher),
     }
     try:
-        return readers[dialect](thing)
+        return readers[dialect](thing) if dialect in readers else get_dialect(str(dialect)).read(thing)
     except SystemExit as error:
         reject(f"it is a function that exits with {error.code!r}", "give one that returns params")
 

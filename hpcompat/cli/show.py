@@ -17,17 +17,9 @@ from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant, Int, Parameter
 from hpcompat.space.tree import Leaf
 from hpcompat.space.values import short_repr as shown
-from hpcompat.translators.capabilities import VARIANTS
+from hpcompat.translators.dialect import DIALECTS
 from hpcompat.translators.translation import Level, levels
 
-OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "ray optuna": {"searcher": "optuna"},
-    "ray searcher": {"searcher": True},
-    "wandb random": {"method": "random"},
-    "wandb bayes": {"method": "bayes", "metric": "objective"},
-    "wandb grid": {"method": "grid"},
-}
-"""How `translate` is asked for a column of the capability table."""
 _SHORT = {"equivalent": "equiv."}
 _NAMED = 4
 _BOUNDS = ("min", "max", "mu", "sigma", "q")
@@ -42,8 +34,12 @@ def run(arguments: argparse.Namespace) -> tuple[str, list[str]]:
 def overview(given: Given, width: int, dialect: str | None = None) -> str:
     """The whole page, at most `width` columns wide where names allow it."""
     space = given.space
-    columns = [column for column in VARIANTS if dialect in (None, column.split()[0])]
-    found = {column: levels(space, column.split()[0], **OPTIONS.get(column, {})) for column in columns}
+    found = {
+        variant.name: levels(space, name, **variant.options)
+        for name in DIALECTS
+        if dialect in (None, name)
+        for variant in DIALECTS[name].variants.values()
+    }
     parts = [_heading(space), _parameters(space, width), _matrix(found, width), _reasons(found, width)]
     said = (line for hint in hints(given) for line in _paragraph(hint, width))
     return "\n\n".join(filter(None, map("\n".join, (*parts, said)))) + "\n"

@@ -1,9 +1,8 @@
-"""Translators between the canonical space and the four dialects, one room each, the same names in each.
+"""Translators between the canonical space and the dialects of other systems.
 
-`optuna`, `ray`, `sigopt`, `wandb`: `to_X(space)`, `from_X(thing)`, and what `translate` needs of them:
-`COLUMN`, `NAMES`, `NESTED`, `gated`, `write`, `read`. `limits` is the table of what each can express,
-`encoding` is how the rest travels, `define_by_run` finds the space inside a function, `recognise`
-tells whose space a thing is.
+`dialect` says what a dialect is, and which there are; each is one file (`optuna`, `ray`, `sigopt`, `wandb`) with its
+capability table, its writer and its reader. `translate` writes a space in any of them, `detect.as_space` reads any of
+them. `codecs` is how values travel that a system cannot store, `define_by_run` finds the space inside a function.
 """
 
 from hpcompat.translators.translation import Level, Translation, translate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
@@ -11,22 +11,16 @@ from hpcompat.errors import Issue, SpaceError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Parameter
 from hpcompat.space.values import is_scalar, short_repr
-from hpcompat.translators import documents, optuna, ray, sigopt, wandb
+from hpcompat.translators import documents
 from hpcompat.translators.define_by_run.builder import takes_no_trial
 from hpcompat.translators.define_by_run.instrumentation import MESSAGE, describe_value
 from hpcompat.translators.define_by_run.instrumentation import unreadable_error as refuse_function
+from hpcompat.translators.dialect import BUILT_IN, DIALECTS, Dialect
 from hpcompat.translators.parsing import file_hint, nested_entries
 from hpcompat.translators.settings import SearchSettings
 
 _HINT = "give a SearchSpace, a sweep, a list of SigOpt parameters, a dict of Ray domains, or a function of a trial"
 _EXPERIMENT_KEYS = frozenset({"program", "method", "metric", "metrics", "early_terminate", "observation_budget"})
-_DIALECTS: Mapping[str, tuple[Callable[[Any], bool], Callable[[Any], SearchSpace]]] = {
-    "from_optuna": (optuna.accepts, optuna.from_optuna),
-    "from_ray": (ray.accepts, ray.from_ray),
-    "from_sigopt": (sigopt.accepts, sigopt.from_sigopt),
-    "from_wandb": (wandb.accepts, wandb.from_wandb),
-}
-"""The reader of each dialect, and whether a search space is one that it reads."""
 
 
 def as_space(thing: Any) -> SearchSpace:
@@ -70,12 +64,16 @@ def as_space(thing: Any) -> SearchSpace:
 
 
 def _read(thing: Any) -> SearchSpace:
-    """Read what exactly one dialect accepts."""
-    readers = {name: read for name, (accepts, read) in _DIALECTS.items() if accepts(thing)}
-    if len(readers) == 1:
-        (read,) = readers.values()
-        return read(thing)
-    raise _ambiguous(thing, readers) if readers else _unknown(thing)
+    """Read what exactly one dialect accepts; those of other packages are asked if no built-in one does."""
+    dialects = _accepting(thing)
+    if len(dialects) == 1:
+        return dialects[0].read(thing)
+    raise _ambiguous(thing, dialects) if dialects else _unknown(thing)
+
+
+def _accepting(thing: Any) -> list[Dialect]:
+    built_in = [DIALECTS[name] for name in BUILT_IN if DIALECTS[name].accepts(thing)]
+    return built_in or [DIALECTS[name] for name in DIALECTS if name not in BUILT_IN and DIALECTS[name].accepts(thing)]
 
 
 def _parse_text(text: str | bytes) -> Any:
@@ -104,7 +102,7 @@ def call_without_trial(function: Any) -> Any:
     if takes_no_trial(function):
         return _call_without_argument(function)
     returned = _call_with_probe(function)
-    return None if callable(returned) and not isinstance(returned, optuna.Suggest) else returned
+    return None if callable(returned) and not _is_suggest_function(returned) else returned
 
 
 def _call_with_probe(function: Any) -> Any:
@@ -121,13 +119,18 @@ def _call_without_argument(function: Any) -> Any:
         returned = function()
     except Exception as error:
         raise TranslationError(MESSAGE, [Issue("", f"it raised {type(error).__name__}: {error}")]) from error
-    if returned is None or (callable(returned) and not isinstance(returned, optuna.Suggest)):
+    if returned is None or (callable(returned) and not _is_suggest_function(returned)):
         raise refuse_function("", f"it takes no trial and returns {describe_value(returned)}", "return the space")
     return returned
 
 
-def _ambiguous(thing: Any, readers: Iterable[str]) -> TranslationError:
-    names = " and ".join(readers)
+def _is_suggest_function(value: Any) -> bool:
+    """Return whether this is what `to_optuna` returns, which is read without calling it."""
+    return hasattr(value, "spec") and hasattr(value, "translation")
+
+
+def _ambiguous(thing: Any, dialects: Iterable[Dialect]) -> TranslationError:
+    names = " and ".join(f"from_{dialect.name}" for dialect in dialects)
     reason = f"expected a search space of one system, got {short_repr(thing)}, which {names} accept"
     return TranslationError(
         "the system of this search space is ambiguous", [Issue("", reason, "call the one you mean")]
@@ -186,38 +189,36 @@ def resolve_source(source: Any) -> Any:
 
 
 def beside(document: Any, dialect: str | None = None) -> tuple[dict[str, Any], str]:
-    """What stands beside the parameters in a sweep or an experiment, and whose it is: "wandb", "sigopt" or "".
+    """Return what stands beside the parameters in a dialect's own object, and the dialect's name; "" if nothing can.
 
-    `dialect`: that of the document, where it is known.
+    Args:
+        document: A sweep, an experiment, …
+        dialect: The name of its dialect, where that is known.
 
     >>> beside({"method": "grid", "parameters": {"x": {"values": [1, 2]}}})
     ({'method': 'grid'}, 'wandb')
     """
-    if not isinstance(document, Mapping) or isinstance(document, SearchSpace):
+    if isinstance(document, SearchSpace):
         return {}, ""
-    if dialect in (None, "wandb") and wandb.is_sweep(document):
-        return {name: value for name, value in document.items() if name != "parameters"}, "wandb"
-    if dialect in (None, "sigopt") and sigopt.accepts(document):
-        own = ("parameters", "conditionals", "linear_constraints")
-        return {name: value for name, value in document.items() if name not in own and value}, "sigopt"
+    names = [*DIALECTS] if dialect is None else [dialect]
+    for name in names if dialect is None or dialect in DIALECTS else ():
+        if extra := DIALECTS[name].extra_settings(document):
+            return extra, name
     return {}, ""
 
 
 def settings_of(document: Any) -> SearchSettings:
-    """The settings that stand beside a space in what it was read from, see `describing`.
+    """Return the settings that stand beside a space in what it was read from, see `resolve_source`.
 
-    Raises `TranslationError` for those that cannot be what the object's own system takes them for.
+    Raises:
+        TranslationError: The object's own system would not take them as they are meant.
 
     >>> sweep = {"method": "grid", "metric": {"name": "acc", "goal": "maximize"}, "parameters": {"x": {"values": [1]}}}
     >>> settings = settings_of(sweep)
     >>> settings.sampler, settings.directions, settings.metrics
     ('grid', ('maximize',), ('acc',))
     """
-    found, dialect = beside(document)
-    if dialect == "wandb":
-        return wandb.read_settings(found)
-    if dialect == "sigopt":
-        return sigopt.read_settings(found)
-    if hasattr(document, "trials") and hasattr(document, "directions"):
-        return optuna.read_settings(document)
-    return SearchSettings()
+    if isinstance(document, SearchSpace):
+        return SearchSettings()
+    found = (dialect.read_settings(document) for dialect in DIALECTS.values())
+    return next((settings for settings in found if settings.dialect), SearchSettings())

@@ -14,8 +14,10 @@ _TEXTS = {True: "true", False: "false", None: "null"}
 def parse_literal(text: str) -> tuple[bool, Any]:
     """Whether a text is just how its value is written, and the value: no two texts have one value.
 
-    >>> parse_literal("16"), parse_literal("1e-05"), parse_literal("null"), parse_literal("016"), parse_literal("1e-5"), parse_literal("adamw")
-    ((True, 16), (True, 1e-05), (True, None), (False, '016'), (False, '1e-5'), (False, 'adamw'))
+    >>> parse_literal("16"), parse_literal("1e-05"), parse_literal("null")
+    ((True, 16), (True, 1e-05), (True, None))
+    >>> parse_literal("016"), parse_literal("1e-5"), parse_literal("adamw")
+    ((False, '016'), (False, '1e-5'), (False, 'adamw'))
     >>> parse_literal("true"), parse_literal("True")
     ((True, True), (False, 'True'))
     """

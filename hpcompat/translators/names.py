@@ -57,7 +57,7 @@ class NamePolicy:
 
 
 _ESCAPE = re.compile(r"_x[0-9a-f]+_")
-OPTUNA = NamePolicy(re.compile(r".*", re.DOTALL))
+ANY_NAME = NamePolicy(re.compile(r".*", re.DOTALL))
 RAY = NamePolicy(re.compile(r"[^/]*"), reserved=frozenset({"eval", "grid_search"}))
 SIGOPT = NamePolicy(re.compile(r"\S|\S.*\S"), max_length=100)
 WANDB = NamePolicy(re.compile(r"[A-Za-z_][\w.-]*", re.ASCII))

@@ -6,7 +6,7 @@ The spec is a list of calls, parents first, as a person would write them:
     {"name": "momentum", "call": "suggest_float", "kwargs": {…}, "when": {"optim": ["sgd"]}}
 
 A constant is a call "constant", which asks the trial nothing. Conditions are native: the function
-leaves out what is not active. Groups travel under dotted names, and the function nests them again.
+leaves out what is not active. Groups have dotted names, and the function nests them again.
 """
 
 from __future__ import annotations
@@ -14,54 +14,119 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from hpcompat.errors import Issue, ParamsError
 from hpcompat.space import SearchSpace
-from hpcompat.space.parameters import Constant, Float, Int, Parameter
+from hpcompat.space.parameters import Float, Int, Parameter
 from hpcompat.space.serialization import value_to_json
 from hpcompat.space.values import copy_list_if_mutable, short_repr
-from hpcompat.translators import names, parsing
-from hpcompat.translators.capabilities import Rule, best_rule
-from hpcompat.translators.parsing import (
-    build_space,
-    json_data,
-    last_grid_value,
-    make_range,
-    parse_call,
-    parse_condition,
-    parse_entries,
-    reject,
-    reject_options,
+from hpcompat.translators.capabilities import (
+    INDEX_LARGE,
+    LABELS,
+    NO_ORDER,
+    UNIT_LARGE,
+    UNIT_LOG_STEP,
+    UNIT_NORMAL,
+    UNIT_WEIGHTS,
+    UNIT_WIDE,
+    best_rule,
+    encoded,
+    equivalent,
+    fits_float_exactly,
+    has_finite_width,
+    native,
+    survives_json,
 )
+from hpcompat.translators.dialect import Dialect, NativeConditions, Variant
+from hpcompat.translators.parsing import build_space, json_data, parse_condition, parse_entries, reject
 from hpcompat.translators.settings import SearchSettings
+from hpcompat.translators.suggest_calls import READERS, read_call
 from hpcompat.translators.translation import FieldMapping, Translation, translate
 
-NAMES = names.OPTUNA
-NESTED = False
+_NORMAL = (UNIT_NORMAL,)
+CAPABILITIES = {
+    "float": (native("suggest_float", has_finite_width), UNIT_WIDE),
+    "float log": (native("suggest_float"),),
+    "float step": (native("suggest_float", has_finite_width), encoded("index", "the range is wider than a float")),
+    "float log step": (UNIT_LOG_STEP,),
+    "int": (native("suggest_int", fits_float_exactly), INDEX_LARGE),
+    "int log": (native("suggest_int", fits_float_exactly), UNIT_LARGE),
+    "int step": (native("suggest_int", fits_float_exactly), INDEX_LARGE),
+    "int log step": (UNIT_LOG_STEP,),
+    "categorical": (native("suggest_categorical", survives_json), LABELS),
+    "categorical ordered": (equivalent("suggest_categorical", NO_ORDER, survives_json), LABELS),
+    "categorical weights": (UNIT_WEIGHTS,),
+    "constant": (native("returned"),),
+    "normal": _NORMAL,
+    "normal log": _NORMAL,
+    "normal step": _NORMAL,
+    "normal log step": _NORMAL,
+}
+_UNIT_PARENT = encoded("", "its parent travels as a unit float, which no condition can name")
 
 
-def parse_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    return reject_options("Optuna", options)
+class OptunaDialect(Dialect):
+    """The suggest calls of Optuna."""
+
+    name = "optuna"
+    title = "Optuna"
+    noun = "study"
+    variants: ClassVar[Mapping[str, Variant]] = {"optuna": Variant("optuna", "Optuna", CAPABILITIES, {}, _UNIT_PARENT)}
+
+    def native_conditions(self, space: SearchSpace) -> NativeConditions:
+        """Return the parameters whose parents all travel as values that a condition can name."""
+        conditional = [leaf for leaf in space.leaves if leaf.when]
+        if not conditional:
+            return NativeConditions()
+        named = {leaf.name for leaf in space.leaves if best_rule(leaf.parameter, CAPABILITIES).form != "unit"}
+        return NativeConditions(
+            frozenset(leaf.name for leaf in conditional if all(parent in named for parent, _ in leaf.when))
+        )
+
+    def write(self, fields: Sequence[FieldMapping], options: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the suggest calls, parents first."""
+        by_name = {field.leaf.name: field for field in fields}
+        calls = []
+        for field in fields:
+            if field.proxy is not None:
+                name, arguments = WRITERS[field.proxy.kind]
+                call = {"name": field.native_name, "call": name, "kwargs": arguments(field.proxy)}
+                if field.has_native_condition:
+                    parents = [(by_name[parent], values) for parent, values in field.leaf.when]
+                    call["when"] = {
+                        parent.native_name: [value_to_json(parent.encode(value)) for value in values]
+                        for parent, values in parents
+                    }
+                calls.append(call)
+        return calls
+
+    def accepts(self, source: Any) -> bool:
+        """Return whether this is Optuna's.
+
+        That is a function of a trial, a list of suggest calls, a dict of distributions alone, or a study or a
+        trial, which have distributions to show.
+        """
+        if isinstance(source, (list, tuple)):
+            return any(isinstance(call, Mapping) and isinstance(call.get("call"), str) for call in source)
+        if isinstance(source, Mapping):
+            return bool(source) and all(map(_is_distribution, source.values()))
+        if isinstance(source, type):
+            return False
+        has_distributions = isinstance(getattr(source, "distributions", None), Mapping)
+        return has_distributions or hasattr(source, "get_trials") or callable(source)
+
+    def read(self, source: Any) -> SearchSpace:
+        """See `from_optuna`."""
+        return from_optuna(source)
+
+    def read_settings(self, source: Any) -> SearchSettings:
+        """Return the settings of a study."""
+        is_study = hasattr(source, "trials") and hasattr(source, "directions")
+        return _read_settings(source) if is_study else SearchSettings()
 
 
-def variant(options: Mapping[str, Any]) -> str:
-    return "optuna"
-
-
-def native_conditions(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
-    """The leaves whose conditions are written natively, and the parents that travel in another way than the table's."""
-    conditional = [leaf for leaf in space.leaves if leaf.when]
-    if not conditional:
-        return frozenset(), {}
-    parents = {parent for leaf in conditional for parent, _ in leaf.when}
-    told = {
-        leaf.name
-        for leaf in space.leaves
-        if leaf.name in parents and best_rule(leaf.parameter, "optuna").form != "unit"
-    }
-    native_conditions = (leaf.name for leaf in conditional if all(parent in told for parent, _ in leaf.when))
-    return frozenset(native_conditions), {}
+OPTUNA = OptunaDialect()
 
 
 # -- writing ----------------------------------------------------------------------------------------
@@ -85,25 +150,6 @@ WRITERS: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     "categorical": ("suggest_categorical", lambda p: {"choices": copy_list_if_mutable(p.choices)}),
     "constant": ("constant", lambda p: {"value": value_to_json(p.value)}),
 }
-
-
-def write(fields: Sequence[FieldMapping], options: Mapping[str, Any]) -> list[dict[str, Any]]:
-    calls, conditional = [], []
-    for field in fields:
-        leaf, _, (native_name,), proxy, native_conditions = field
-        if proxy is not None:
-            name, arguments = WRITERS[proxy.kind]
-            call = {"name": native_name, "call": name, "kwargs": arguments(proxy)}
-            calls.append(call)
-            if native_conditions:
-                conditional.append((call, leaf))
-    by_name = {field.leaf.name: field for field in fields} if conditional else {}
-    for call, leaf in conditional:
-        parents = [(by_name[parent], values) for parent, values in leaf.when]
-        call["when"] = {
-            parent.native_name: [value_to_json(parent.encode(value)) for value in values] for parent, values in parents
-        }
-    return calls
 
 
 @dataclass(frozen=True)
@@ -165,10 +211,15 @@ def _out_of_space_error(name: str, error: ParamsError) -> ParamsError:
 
 
 def to_optuna(space: Mapping[str, Any], *, encode: bool = False) -> Suggest:
-    """A function `trial -> params` for `study.optimize`, `trial.suggest_*` calls and all.
+    """Return a function `trial -> params` for `study.optimize`, `trial.suggest_*` calls and all.
 
-    `encode=True` lets travel what Optuna has no form for (weights, normal laws, log with step, …).
-    Raises `TranslationError` for what has no exact form.
+    Args:
+        space: A SearchSpace, or a dict of parameters.
+        encode: Whether to let what Optuna has no form for (weights, normal distributions, log with step, …) travel
+            encoded; the function decodes it.
+
+    Raises:
+        TranslationError: A parameter has no exact form.
 
     >>> suggest = to_optuna({"lr": Float(1e-6, 1e-4, log=True)})
     >>> suggest.spec
@@ -178,56 +229,6 @@ def to_optuna(space: Mapping[str, Any], *, encode: bool = False) -> Suggest:
 
 
 # -- reading ----------------------------------------------------------------------------------------
-
-
-def _read_float(low: Any, high: Any, step: Any = None, log: Any = False, *, q: Any = None) -> Parameter:
-    step = q if step is None else step
-    if step is not None and log:
-        reject("Optuna has no step on a logarithmic scale", "leave out step or log")
-    if step is None:
-        return make_range(low, high, log=bool(log))
-    return make_range(low, last_grid_value(low, high, step, False), step=step)
-
-
-def _read_int(low: Any, high: Any, step: Any = 1, log: Any = False) -> Parameter:
-    if log and step != 1:
-        reject("Optuna has no step on a logarithmic scale", "leave out step or log")
-    return make_range(low, last_grid_value(low, high, step, True), log=bool(log), step=step, whole=True)
-
-
-def _read_choices(choices: Any) -> Parameter:
-    return parsing.make_categorical(choices)
-
-
-READERS: dict[str, Callable[..., Parameter]] = {
-    "suggest_float": _read_float,
-    "suggest_int": _read_int,
-    "suggest_categorical": _read_choices,
-    "suggest_uniform": lambda low, high: _read_float(low, high),
-    "suggest_loguniform": lambda low, high: _read_float(low, high, log=True),
-    "suggest_discrete_uniform": lambda low, high, q: _read_float(low, high, q),
-    "constant": lambda value: Constant(json_data("its value is", value, "a JSON value")),
-    "FloatDistribution": lambda low, high, log=False, step=None: _read_float(low, high, step, log),
-    "IntDistribution": lambda low, high, log=False, step=1: _read_int(low, high, step, log),
-    "CategoricalDistribution": _read_choices,
-    "UniformDistribution": lambda low, high: _read_float(low, high),
-    "LogUniformDistribution": lambda low, high: _read_float(low, high, log=True),
-    "DiscreteUniformDistribution": lambda low, high, q: _read_float(low, high, q),
-    "IntUniformDistribution": lambda low, high, step=1: _read_int(low, high, step),
-    "IntLogUniformDistribution": lambda low, high, step=1: _read_int(low, high, step, True),
-}
-
-
-def read_call(call: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Parameter:
-    """The parameter that a suggest call draws, its name left out.
-
-    >>> read_call("suggest_float", (1e-6, 1e-4), {"log": True})
-    Float(1e-06, 0.0001, log=True)
-    """
-    reader = READERS.get(call) if isinstance(call, str) else None
-    if reader is None:
-        reject(f"{short_repr(call)} is no suggest call of Optuna", f"one of {', '.join(sorted(READERS))}")
-    return parse_call(reader, call, args, kwargs, hint="see Optuna's signature")
 
 
 def read(calls: Sequence[Any]) -> SearchSpace:
@@ -301,22 +302,6 @@ def read_study(study: Any) -> SearchSpace:
     return build_space("Optuna", parse_entries("Optuna", one, [(name, name) for name in found]))
 
 
-def accepts(source: Any) -> bool:
-    """Whether a search space is Optuna's.
-
-    It is a function of a trial, a list of suggest calls, a dict of distributions alone, or a study or a
-    trial, which have distributions to show.
-    """
-    if isinstance(source, (list, tuple)):
-        return any(isinstance(each, Mapping) and isinstance(each.get("call"), str) for each in source)
-    if isinstance(source, Mapping):
-        return bool(source) and all(map(_is_distribution, source.values()))
-    if isinstance(source, type):
-        return False
-    has_distributions = isinstance(getattr(source, "distributions", None), Mapping)
-    return has_distributions or hasattr(source, "get_trials") or callable(source)
-
-
 def _is_distribution(value: Any) -> bool:
     return type(value).__name__ in READERS and hasattr(value, "_asdict")
 
@@ -349,7 +334,7 @@ def from_optuna(thing: Any) -> SearchSpace:
             reject("the trial has drawn nothing yet", "give one that is finished, or the function that suggests")
         return read_distributions(thing.distributions)
     if callable(thing):
-        from hpcompat.translators.define_by_run import space_of
+        from hpcompat.translators.define_by_run import space_of  # half of the time that importing this module takes
 
         return space_of(thing)
     reject(
@@ -362,13 +347,14 @@ _DEFAULTS = ("TPESampler", "NSGAIISampler", "MedianPruner", "NopPruner")
 """What a study has where nobody has said otherwise, and what a search without a pruner has."""
 
 
-def read_settings(study: Any) -> SearchSettings:
+def _read_settings(study: Any) -> SearchSettings:
     """What a study says besides its trials. Every study has a sampler and a pruner: the usual ones say nothing."""
     directions = tuple(direction.name.lower() for direction in study.directions)
     sampler, pruner = (type(getattr(study, name, None)).__name__ for name in ("sampler", "pruner"))
     unused = {"sampler": sampler, "pruner": pruner}
     return SearchSettings(
         dialect="optuna",
+        noun=OptunaDialect.noun,
         # of a single objective it is create_study's default
         directions=() if directions == ("minimize",) else directions,
         metrics=tuple(getattr(study, "metric_names", None) or ()),

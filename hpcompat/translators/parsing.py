@@ -114,14 +114,6 @@ def json_data(what: str, data: Any, hint: str) -> Any:
         reject(f"{what} {short_repr(data)} ({error})", hint)
 
 
-def reject_options(dialect: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The options of a dialect that has none."""
-    if options:
-        issue = Issue("", f"{dialect} has no option {', '.join(map(repr, options))}", "leave it out")
-        raise TranslationError("unknown option", [issue])
-    return options
-
-
 def parse_entries(dialect: str, read: Callable[[Any], Any], parts: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
     """`read` each named part; raise one `TranslationError` with the issues of all that cannot be read."""
     entries: dict[str, Any] = {}

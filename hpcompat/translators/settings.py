@@ -19,13 +19,14 @@ DIRECTIONS = ("minimize", "maximize")
 class SearchSettings:
     """The settings of a search that an object states; what it leaves open is empty, or None.
 
-    `dialect`: whose object it is. `directions`: one for each objective, None where the object does not say, which
-    means `default` there. `metrics`: the names of the objectives. `options`: those of the dialect's own backend.
-    `terms`: what the object calls a setting, by the name that `search` has for it. `unused`: what it says that has no
+    `dialect`: whose object it is; `noun`: what it is called. `directions`: one for each objective, None where the object
+    does not say, which means `default` there. `metrics`: the names of the objectives. `options`: those of the dialect's
+    own backend. `terms`: what the object calls a setting, by the name that `search` has for it. `unused`: what it says that has no
     counterpart in any search.
     """
 
     dialect: str = ""
+    noun: str = "space"
     directions: tuple[str | None, ...] = ()
     default: str = "minimize"
     metrics: tuple[str, ...] = ()
@@ -35,11 +36,6 @@ class SearchSettings:
     options: Mapping[str, Any] = field(default_factory=dict)
     terms: Mapping[str, str] = field(default_factory=dict)
     unused: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def noun(self) -> str:
-        """What the object is called."""
-        return {"wandb": "sweep", "sigopt": "experiment", "optuna": "study"}.get(self.dialect, "space")
 
 
 class Reader:

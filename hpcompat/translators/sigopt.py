@@ -3,16 +3,17 @@
     {"parameters": [{"name": "lr", "type": "double", "bounds": {"min": 1e-06, "max": 0.0001}, "transformation": "log"}],
      "conditionals": []}
 
-Categories are always texts: numbers, true, false and null are written as the text that reads back as
-them, other things as labels. Groups travel under dotted names. A condition is native where its parents
-are unconditional choices that are written as such texts; such a parent is a conditional and no parameter.
+Categories are always strings: numbers, true, false and null are written as the string that reads back as
+them, other things as labels. Groups have dotted names. A condition is native where its parents are
+unconditional choices that are written as such strings; such a parent is a conditional, and not a parameter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from decimal import Decimal
+from typing import Any, ClassVar
 
 from hpcompat.errors import Issue, TranslationError
 from hpcompat.space import SearchSpace
@@ -20,7 +21,24 @@ from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal,
 from hpcompat.space.tree import Leaf
 from hpcompat.space.values import short_repr, strict_equal
 from hpcompat.translators import literals, names
-from hpcompat.translators.capabilities import NO_ORDER, Rule, equivalent, native
+from hpcompat.translators.capabilities import (
+    INDEX_LARGE,
+    INDEX_LONG,
+    NO_LOG_NORMAL,
+    NO_ORDER,
+    UNIT_LOG_STEP,
+    UNIT_NARROW,
+    UNIT_WEIGHTS,
+    Rule,
+    all_of,
+    encoded,
+    equivalent,
+    fits_float_exactly,
+    has_min_width,
+    is_enumerable,
+    native,
+)
+from hpcompat.translators.dialect import Dialect, NativeConditions, Variant
 from hpcompat.translators.parsing import (
     build_space,
     is_plain,
@@ -30,53 +48,216 @@ from hpcompat.translators.parsing import (
     parse_entries,
     parse_number,
     reject,
-    reject_options,
 )
-from hpcompat.translators.predicates import are_sigopt_literals, are_sigopt_strings, even_step
 from hpcompat.translators.settings import DIRECTIONS, Reader, SearchSettings, is_count
 from hpcompat.translators.translation import EMPTY, FieldMapping, translate
 
-NAMES = names.SIGOPT
-NESTED = False
+MIN_WIDTH = 1e-8
+"""The narrowest bounds that a SigOpt server takes."""
+
+# -- what an experiment can express ---------------------------------------------------------------------
 
 
-def parse_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    return reject_options("SigOpt", options)
+def has_wide_grid(p: Any) -> bool:
+    """Return whether the first and the last value are as far apart as bounds must be."""
+    ends = (p.choices[0], p.choices[-1]) if isinstance(p, Categorical) else (p.low, p.high)
+    return bool(ends[1] - ends[0] >= MIN_WIDTH)
 
 
-def variant(options: Mapping[str, Any]) -> str:
-    return "sigopt"
+def are_strings(p: Categorical) -> bool:
+    """Return whether the choices are categories: two or more strings of 1–50 characters that read as strings."""
+    return (
+        len(p.choices) >= 2
+        and all(
+            isinstance(choice, str) and 1 <= len(choice) <= 50 and choice == choice.strip() and choice.isprintable()
+            for choice in p.choices
+        )
+        and literals.parse_all_or_none(p.choices) == tuple(p.choices)
+    )
 
 
-def native_conditions(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
-    """The leaves whose conditions are written natively, and the parents that become conditionals.
+def are_literals(p: Categorical) -> bool:
+    """Return whether the choices are numbers, true, false and null whose strings say what they are."""
+    written = [literals.format_literal(choice) for choice in p.choices]
+    return len(written) >= 2 and all(text is not None and len(text) <= 50 for text in written)
 
-    One level of conditions, every parent a choice that is written as texts, and something active under each
-    of its values.
-    """
-    conditional = {leaf.name for leaf in space.leaves if leaf.when}
-    if not conditional:
-        return frozenset(), {}
-    leaves = {leaf.name: leaf for leaf in space.leaves}
-    able = {name for name, leaf in leaves.items() if not leaf.when and _is_string_coded(leaf.parameter)}
-    asked = {parent for leaf in leaves.values() for parent, _ in leaf.when}
-    parents = asked & able
-    while True:
-        children = {name for name in conditional if all(parent in parents for parent, _ in leaves[name].when)}
-        inhabited = {
-            parent for parent in parents if _every_value_has_child(leaves[parent], [leaves[name] for name in children])
-        }
-        if inhabited == parents:
-            return frozenset(children), {name: _conditional_rule(leaves[name].parameter) for name in parents}
-        parents = inhabited
+
+def is_irregular_scale(p: Categorical) -> bool:
+    """Return whether the choices are an ordered scale of numbers that does not read back as Int or Float."""
+    types = {type(choice) for choice in p.choices}
+    if not p.ordered or len(p.choices) < 3 or len(types) != 1 or not types <= {int, float}:
+        return False
+    is_ascending = all(a < b for a, b in zip(p.choices, p.choices[1:], strict=False))
+    return is_ascending and even_step(p.choices) is None
+
+
+def even_step(values: Sequence[Any]) -> Any:
+    """Return the step of ascending numbers that are evenly spaced, in decimals; None if they are not."""
+    low, second = (Decimal(repr(value)) for value in values[:2])
+    step = type(values[0])(second - low)
+    make: Any = Int if type(values[0]) is int else Float
+    grid = make(values[0], values[-1], step=step)
+    is_even = not grid.issues and grid.size == len(values) and all(map(grid.contains, values))
+    return step if is_even else None
+
+
+def has_interior_mean(p: Normal) -> bool:
+    """Return whether the mean lies strictly between two bounds, as SigOpt's prior needs."""
+    return p.low is not None and p.high is not None and p.low < p.mean < p.high and has_min_width(p)
+
+
+def has_several_choices(p: Categorical) -> bool:
+    """Return whether there is more than one choice."""
+    return len(p.choices) > 1
+
+
+_LABELS = encoded("labels", "its categories are two or more texts that read as nothing else", has_several_choices)
+_ABSENT = encoded("absent", "it needs two values")
+
+CAPABILITIES = {
+    "float": (native("bounds", has_min_width), UNIT_NARROW),
+    "float log": (native("log_bounds", has_min_width), UNIT_NARROW),
+    "float step": (
+        native("grid", all_of(is_enumerable, has_wide_grid)),
+        encoded("index", "its bounds must lie at least 1e-8 apart", is_enumerable),
+        INDEX_LONG,
+    ),
+    "float log step": (UNIT_LOG_STEP,),
+    "int": (native("int_bounds", fits_float_exactly), INDEX_LARGE),
+    "int log": (encoded("unit", "it has no logarithmic ints"),),
+    "int step": (native("grid", is_enumerable), INDEX_LONG),
+    "int log step": (UNIT_LOG_STEP,),
+    "categorical": (
+        native("categorical_values", are_strings),
+        native("literals", are_literals, "stored as texts; decode reads them"),
+        _LABELS,
+        _ABSENT,
+    ),
+    "categorical ordered": (
+        native("grid", all_of(is_irregular_scale, is_enumerable, has_wide_grid)),
+        equivalent("categorical_values", NO_ORDER, are_strings),
+        equivalent("literals", NO_ORDER, are_literals),
+        _LABELS,
+        _ABSENT,
+    ),
+    "categorical weights": (UNIT_WEIGHTS,),
+    "constant": (encoded("absent", "it has no constants; decode brings them back"),),
+    "normal": (
+        native("normal_prior", has_interior_mean),
+        encoded("unit", "its prior needs two bounds around the mean"),
+    ),
+    "normal log": (encoded("unit", NO_LOG_NORMAL),),
+    "normal step": (encoded("unit", "it has no rounded normal distribution"),),
+    "normal log step": (encoded("unit", NO_LOG_NORMAL),),
+}
+_NO_CONDITIONS = encoded(
+    "", "its conditions need parents without any, written as texts, whose values each activate something"
+)
+
+
+class SigoptDialect(Dialect):
+    """The parameters and conditionals of a SigOpt experiment."""
+
+    name = "sigopt"
+    title = "SigOpt"
+    noun = "experiment"
+    names = names.SIGOPT
+    variants: ClassVar[Mapping[str, Variant]] = {
+        "sigopt": Variant("sigopt", "SigOpt", CAPABILITIES, {}, _NO_CONDITIONS)
+    }
+
+    def native_conditions(self, space: SearchSpace) -> NativeConditions:
+        """Return the parameters whose conditions are native, and the parents that become conditionals.
+
+        One level of conditions, every parent a choice that is written as strings, and something active under each
+        of its values.
+        """
+        leaves = {leaf.name: leaf for leaf in space.leaves}
+        conditional = {name for name, leaf in leaves.items() if leaf.when}
+        if not conditional:
+            return NativeConditions()
+        possible = {name for name, leaf in leaves.items() if not leaf.when and _is_string_coded(leaf.parameter)}
+        parents = possible & {parent for leaf in leaves.values() for parent, _ in leaf.when}
+        while True:
+            children = {name for name in conditional if all(parent in parents for parent, _ in leaves[name].when)}
+            remaining = {
+                parent
+                for parent in parents
+                if _every_value_has_child(leaves[parent], [leaves[name] for name in children])
+            }
+            if remaining == parents:
+                rules = {name: _conditional_rule(leaves[name].parameter) for name in parents}
+                return NativeConditions(frozenset(children), rules)
+            parents = remaining
+
+    def write(self, fields: Sequence[FieldMapping], options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters and conditionals of an experiment."""
+        by_name = {field.leaf.name: field for field in fields}
+        spec: dict[str, Any] = {"parameters": [], "conditionals": []}
+        for field in fields:
+            if field.rule.form in CONDITIONALS:
+                values = list(field.proxy.choices)  # type: ignore[union-attr]
+                spec["conditionals"].append({"name": field.native_name, "values": values})
+            elif field.proxy is not None:
+                entry = {"name": field.native_name, **WRITERS[field.writer_key(WRITERS, PROXY_WRITERS)](field.proxy)}
+                if field.has_native_condition:
+                    parents = [(by_name[parent], values) for parent, values in field.leaf.when]
+                    entry["conditions"] = {
+                        parent.native_name: list(map(parent.encode, values)) for parent, values in parents
+                    }
+                spec["parameters"].append(entry)
+        if not spec["parameters"]:
+            hint = "add a parameter that varies" if fields else EMPTY
+            issue = Issue("", "there is no parameter that varies", hint)
+            raise TranslationError("SigOpt needs something to search", [issue])
+        return spec
+
+    def accepts(self, source: Any) -> bool:
+        """Return whether this is a list of parameters, or an experiment that has one.
+
+        A parameter is a dict that states its type, or the values that it draws from. The objects of SigOpt's client
+        are what they are as JSON.
+        """
+        source = _as_json(source)
+        if isinstance(source, Mapping):
+            parameters = source.get("parameters")
+            is_listed = isinstance(parameters, (list, tuple)) and (not parameters or self.accepts(parameters))
+            return is_listed and all(map(is_plain, source.values()))
+        return isinstance(source, (list, tuple)) and any(map(_is_parameter, source))
+
+    def read(self, source: Any) -> SearchSpace:
+        """See `from_sigopt`."""
+        return from_sigopt(source)
+
+    def extra_settings(self, source: Any) -> dict[str, Any]:
+        """Return the keys of an experiment other than its parameters."""
+        if not isinstance(source, Mapping) or not self.accepts(source):
+            return {}
+        own = ("parameters", "conditionals", "linear_constraints")
+        return {name: value for name, value in source.items() if name not in own and value}
+
+    def read_settings(self, source: Any) -> SearchSettings:
+        """Return the settings of an experiment. Raises `TranslationError`.
+
+        >>> metrics = [{"name": "acc", "objective": "maximize"}]
+        >>> settings = SIGOPT.read_settings({"parameters": [], "metrics": metrics, "observation_budget": 30})
+        >>> settings.directions, settings.n_trials
+        (('maximize',), 30)
+        """
+        if not isinstance(source, Mapping) or not self.accepts(source):
+            return SearchSettings()
+        return _read_settings(self.extra_settings(source))
+
+
+SIGOPT = SigoptDialect()
 
 
 def _is_string_coded(p: Parameter) -> bool:
-    return isinstance(p, Categorical) and not p.weights and (are_sigopt_strings(p) or are_sigopt_literals(p))
+    return isinstance(p, Categorical) and not p.weights and (are_strings(p) or are_literals(p))
 
 
 def _conditional_rule(p: Any) -> Rule:
-    form = "conditional" if are_sigopt_strings(p) else "conditional literals"
+    form = "conditional" if are_strings(p) else "conditional literals"
     return equivalent(form, NO_ORDER) if p.ordered else native(form)
 
 
@@ -117,46 +298,27 @@ CONDITIONALS = ("conditional", "conditional literals")
 PROXY_WRITERS = {"float": "bounds", "int": "int_bounds", "categorical": "categorical_values"}
 
 
-def write(fields: Sequence[FieldMapping], options: Mapping[str, Any]) -> dict[str, Any]:
-    by_name = {field.leaf.name: field for field in fields}
-    form: dict[str, Any] = {"parameters": [], "conditionals": []}
-    for field in fields:
-        if field.rule.form in CONDITIONALS:
-            values = list(field.proxy.choices)  # type: ignore[union-attr]
-            form["conditionals"].append({"name": field.native_name, "values": values})
-        elif field.proxy is not None:
-            body = WRITERS[field.writer_key(WRITERS, PROXY_WRITERS)](field.proxy)
-            entry = {"name": field.native_name, **body}
-            if field.has_native_condition:
-                parents = [(by_name[parent], values) for parent, values in field.leaf.when]
-                entry["conditions"] = {
-                    parent.native_name: list(map(parent.encode, values)) for parent, values in parents
-                }
-            form["parameters"].append(entry)
-    if not form["parameters"]:
-        hint = "add a parameter that varies" if fields else EMPTY
-        raise TranslationError(
-            "SigOpt needs something to search", [Issue("", "there is no parameter that varies", hint)]
-        )
-    return form
-
-
 def to_sigopt(space: Mapping[str, Any], *, encode: bool = False) -> list[dict[str, Any]]:
-    """The parameters of `conn.experiments().create(parameters=…)`.
+    """Return the parameters of `conn.experiments().create(parameters=…)`.
 
-    With `encode=True`, decode what comes back with `translate(space, "sigopt", encode=True).decode`.
-    Conditions need the experiment's `conditionals` too: `translate(space, "sigopt").spec` has both.
-    Raises `TranslationError` for what has no exact form.
+    Args:
+        space: A SearchSpace, or a dict of parameters.
+        encode: Whether to let what has no exact form travel encoded. Decode what comes back with
+            `translate(space, "sigopt", encode=True).decode`.
+
+    Raises:
+        TranslationError: A parameter has no exact form; or there are conditions, which need the experiment's
+            `conditionals` too: `translate(space, "sigopt").spec` has both.
 
     >>> to_sigopt({"batch": Categorical([16, 32])})
     [{'name': 'batch', 'type': 'categorical', 'categorical_values': ['16', '32']}]
     """
-    form = translate(space, "sigopt", encode=encode).spec
-    if form["conditionals"]:
-        names = [Issue(each["name"], "is a conditional of the experiment") for each in form["conditionals"]]
+    spec = translate(space, "sigopt", encode=encode).spec
+    if spec["conditionals"]:
+        issues = [Issue(entry["name"], "is a conditional of the experiment") for entry in spec["conditionals"]]
         hint = 'translate(space, "sigopt").spec has both parameters and conditionals'
-        raise TranslationError(f"a list of parameters cannot hold conditions: {hint}", names)
-    return form["parameters"]  # type: ignore[no-any-return]
+        raise TranslationError(f"a list of parameters cannot hold conditions: {hint}", issues)
+    return spec["parameters"]  # type: ignore[no-any-return]
 
 
 # -- reading ----------------------------------------------------------------------------------------
@@ -293,20 +455,6 @@ def read_parameter(config: Any) -> Parameter:
     return READERS[kind](config)
 
 
-def accepts(source: Any) -> bool:
-    """Whether a search space is SigOpt's: a list of its parameters, or an experiment that has one.
-
-    A parameter is a dict that states its type, or the values that it draws from. The objects of SigOpt's client
-    are what they are as JSON.
-    """
-    source = _as_json(source)
-    if isinstance(source, Mapping):
-        parameters = source.get("parameters")
-        listed = isinstance(parameters, (list, tuple)) and (not parameters or accepts(parameters))
-        return listed and all(map(is_plain, source.values()))
-    return isinstance(source, (list, tuple)) and any(map(_is_parameter, source))
-
-
 def _is_parameter(config: Any) -> bool:
     return isinstance(config, Mapping) and (
         isinstance(config.get("type"), str)
@@ -316,7 +464,7 @@ def _is_parameter(config: Any) -> bool:
 
 
 def from_sigopt(thing: Any) -> SearchSpace:
-    """Read a list of SigOpt parameters, or an experiment: a dict with `parameters` and `conditionals`.
+    """Return the space of a list of SigOpt parameters, or of an experiment (`parameters` and `conditionals`).
 
     The objects of SigOpt's client (an Experiment, its parameters) are read as they are, too.
     Categories that are all numbers, true, false or null, written as here, are read as such: ["16", "32"]
@@ -410,13 +558,7 @@ _CREATED_WITH = ("metadata", "num_solutions", "parallel_bandwidth", "project")
 _SAMPLERS = {"offline": "bayes", "random": "random", "grid": "grid"}
 
 
-def read_settings(found: Mapping[str, Any]) -> SearchSettings:
-    """What an experiment says besides its parameters. Raises `TranslationError`.
-
-    >>> settings = read_settings({"metrics": [{"name": "acc", "objective": "maximize"}], "observation_budget": 30})
-    >>> settings.directions, settings.n_trials
-    (('maximize',), 30)
-    """
+def _read_settings(found: Mapping[str, Any]) -> SearchSettings:
     reader = Reader(found)
     kind = reader.one_of("type", tuple(_SAMPLERS))
     budget = reader.take("observation_budget", is_count, "an int of at least 1")
@@ -438,6 +580,7 @@ def read_settings(found: Mapping[str, Any]) -> SearchSettings:
             unused[f"metrics[{index}].threshold"] = each.left["threshold"]
     return SearchSettings(
         dialect="sigopt",
+        noun=SigoptDialect.noun,
         directions=goals,
         default="maximize",
         metrics=tuple(names) if all(names) else (),

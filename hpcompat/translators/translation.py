@@ -1,11 +1,10 @@
-"""`translate`: a space in a dialect, with the way there and back for its params."""
+"""`translate`: a space in a dialect, and the params of the space in the dialect and back."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -14,18 +13,20 @@ from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Float, Parameter
 from hpcompat.space.tree import MISSING, Leaf, assign_active
 from hpcompat.space.values import copy_if_mutable, short_repr
-from hpcompat.translators import capabilities
+from hpcompat.translators.capabilities import LEVELS, Rule, best_rules
 from hpcompat.translators.codecs import CODECS, IDENTITY, make_normalizer
+from hpcompat.translators.dialect import Dialect, Variant, get_dialect
 
-DIALECTS = ("optuna", "ray", "sigopt", "wandb")
-# ways out that name arguments: the command line has options for them
+# hints that name arguments: the command line has options for them
 ENCODE = "translate(…, encode=True) lets it travel; its decode brings the values back"
 RANDOM = "use method='random'"
 STEP_OR_RANDOM = "give it a step, or use method='random'"
+EMPTY = "add a parameter that varies; a function that suggests as it runs needs backend='optuna'"
+"""The hint for an empty space where the system needs something to search."""
 
 
 class Level(NamedTuple):
-    """How one parameter travels: its dotted name, the level, the form used, and why it is no better."""
+    """How one parameter is represented: its dotted name, the level, the form, and why it is not a better one."""
 
     name: str
     level: str
@@ -34,46 +35,51 @@ class Level(NamedTuple):
 
 
 class FieldMapping(NamedTuple):
-    """One parameter on its way: where it stands, what is written for it, and under which name.
+    """How one parameter of a space is written, and under which name.
 
-    `rule`: the table's, or a worse one for the name's or a condition's sake. `raw_path`: the name that the
-    system knows it by; more than one part only where groups are nested. `stand_in`: the parameter that is
-    written: itself, or what `encoding` puts in its place; None if nothing is. `gated`: whether the system
-    itself leaves the parameter out where it is not active.
+    Attributes:
+        leaf: The parameter and its place.
+        rule: The capability table's, or a weaker one because of its name or a condition.
+        native_path: The name that the system has for it; more than one part only where groups are nested.
+        proxy: The parameter that is written: itself, or what a codec puts in its place; None if nothing is.
+        has_native_condition: Whether the system itself leaves the parameter out where it is not active.
     """
 
     leaf: Leaf
-    rule: capabilities.Rule
+    rule: Rule
     native_path: tuple[str, ...]
     proxy: Parameter | None
     has_native_condition: bool
 
     @property
     def level(self) -> Level:
-        """How it travels."""
+        """How the parameter is represented."""
         return Level(self.leaf.name, self.rule.level, self.rule.form, self.rule.reason)
 
     @property
     def native_name(self) -> str:
+        """The native path with dots."""
         return self.native_path[0] if len(self.native_path) == 1 else ".".join(self.native_path)
 
     @property
     def is_stored(self) -> bool:
-        """Whether the system stores a value for it."""
+        """Whether the system stores a value for the parameter."""
         return self.proxy is not None and self.rule.form != "returned"
 
-    def writer_key(self, writers: Mapping[str, Any], stand_ins: Mapping[str, str]) -> str:
-        """The name of the writer: the form's own, or the one for the stand-in of an encoding."""
-        return self.rule.form if self.rule.form in writers else stand_ins[self.proxy.kind]  # type: ignore[union-attr]
+    def writer_key(self, writers: Mapping[str, Any], proxy_writers: Mapping[str, str]) -> str:
+        """Return the name of the writer: the form's own, or that of a codec's proxy, by its kind."""
+        return self.rule.form if self.rule.form in writers else proxy_writers[self.proxy.kind]  # type: ignore[union-attr]
 
     def encode(self, value: Any) -> Any:
+        """Return what the system stores for a value."""
         return CODECS.get(self.rule.form, IDENTITY).encode(self.leaf.parameter, value)
 
-    def decode(self, raw: Any) -> Any:
-        return CODECS.get(self.rule.form, IDENTITY).decode(self.leaf.parameter, raw)
+    def decode(self, native: Any) -> Any:
+        """Return the value of what the system stores."""
+        return CODECS.get(self.rule.form, IDENTITY).decode(self.leaf.parameter, native)
 
     def make_decoder(self) -> Callable[[Any], Any]:
-        """`decode`, made ready for many values."""
+        """Return `decode`, prepared for many values."""
         if self.rule.form in CODECS:
             return partial(CODECS[self.rule.form].decode, self.leaf.parameter)
         return make_normalizer(self.leaf.parameter)
@@ -133,7 +139,7 @@ class Translation:
         """
         if not hasattr(raw, "keys"):
             raise ParamsError(
-                "these are no params", [Issue("", f"{short_repr(raw)} is no dict", "give a dict by name")]
+                "invalid params", [Issue("", f"expected a dict, got {short_repr(raw)}", "give a dict by name")]
             )
         issues: list[Issue] = []
         by_name = {field.leaf.name: field for field in self.fields}
@@ -151,7 +157,7 @@ class Translation:
 
         flat = assign_active(self.space.leaves, value_of)
         if issues:
-            raise ParamsError(f"these are no params of the space in its {self.dialect} form", issues)
+            raise ParamsError(f"these params are not in the space, as {self.dialect} stores it", issues)
         return self.space.nest(flat)
 
 
@@ -172,7 +178,7 @@ def _has(place: Any, name: str) -> bool:
 
 
 def translate(space: Mapping[str, Any], dialect: str, *, encode: bool = False, **options: Any) -> Translation:
-    """A space in a dialect: "optuna", "ray", "sigopt" or "wandb".
+    """Return a space in a dialect: "optuna", "ray", "sigopt", "wandb", or one that a package has registered.
 
     Without `encode` every parameter has a native or an equivalent form, or `TranslationError` lists
     those that have none, with the reason and the way out. With `encode=True` everything travels, and
@@ -190,39 +196,27 @@ def translate(space: Mapping[str, Any], dialect: str, *, encode: bool = False, *
     >>> translation.decode({"lr": 1e-5, "depth": 0.5})
     {'lr': 1e-05, 'depth': 4.00...}
     """
-    room = get_dialect(dialect)
+    found = get_dialect(dialect)
     space = space if isinstance(space, SearchSpace) else SearchSpace(space)
-    options = room.parse_options(options)
-    fields = _map_fields(space, room, room.variant(options))
-    barred = _UNSUPPORTED if encode else _INEXACT
-    if issues := [_unsupported_issue(field) for field in fields if field.rule.level in barred]:
-        raise TranslationError(f"this space has no exact {dialect} form", issues)
-    spec = room.write(fields, options)
-    return Translation(space, dialect, options, spec, fields)
+    parsed = found.parse_options(options)
+    fields = _map_fields(space, found, found.variant(parsed))
+    rejected = _UNSUPPORTED if encode else _INEXACT
+    if issues := [_unsupported_issue(field) for field in fields if field.rule.level in rejected]:
+        raise TranslationError(f"this space cannot be represented exactly in {found.title}", issues)
+    spec = found.write(fields, parsed)
+    return Translation(space, dialect, parsed, spec, fields)
 
 
 def levels(space: Mapping[str, Any], dialect: str, **options: Any) -> tuple[Level, ...]:
-    """How each parameter would travel, `refused` included: `translate` without writing anything."""
-    room = get_dialect(dialect)
+    """Return how each parameter would be represented, "refused" included: `translate` without writing anything."""
+    found = get_dialect(dialect)
     space = space if isinstance(space, SearchSpace) else SearchSpace(space)
-    column = room.variant(room.parse_options(options))
-    return tuple(field.level for field in _map_fields(space, room, column))
+    variant = found.variant(found.parse_options(options))
+    return tuple(field.level for field in _map_fields(space, found, variant))
 
 
-def get_dialect(dialect: str) -> Any:
-    """The module of a dialect. Raises `TranslationError`, saying which there are."""
-    if not isinstance(dialect, str) or dialect not in DIALECTS:
-        hint = f"one of {', '.join(DIALECTS)}"
-        raise TranslationError("unknown dialect", [Issue("", f"{short_repr(dialect)} is no dialect", hint)])
-    return import_module(f"hpcompat.translators.{dialect}")
-
-
-_FIELD: Callable[[Iterable[Any]], FieldMapping] = partial(
-    tuple.__new__, FieldMapping
-)  # without its fields' names: faster
-_CHANGED = frozenset(["", *CODECS])  # the forms of what is refused, and of what another parameter stands in for
-EMPTY = "add a parameter that varies; a function that suggests as it runs needs backend='optuna'"
-"""The way out for an empty space where the system needs something to search."""
+_FIELD: Callable[[Iterable[Any]], FieldMapping] = partial(tuple.__new__, FieldMapping)  # without field names: faster
+_CHANGED = frozenset(["", *CODECS])  # the forms of what cannot be represented, and of what a proxy stands for
 _UNSUPPORTED = frozenset(["refused"])
 _INEXACT = frozenset(["encoded", "refused"])
 
@@ -232,45 +226,47 @@ def _unsupported_issue(field: FieldMapping) -> Issue:
     if level == "encoded":
         return Issue(name, reason, ENCODE)
     parameter = field.leaf.parameter
-    stepless = isinstance(parameter, Float) and parameter.step is None  # with a step a normal law is weighted still
-    return Issue(name, f"{reason}: {short_repr(parameter, 120)}", STEP_OR_RANDOM if stepless else RANDOM)
+    # with a step a normal distribution is still weighted
+    is_stepless = isinstance(parameter, Float) and parameter.step is None
+    return Issue(name, f"{reason}: {short_repr(parameter, 120)}", STEP_OR_RANDOM if is_stepless else RANDOM)
 
 
-def _map_fields(space: SearchSpace, room: Any, column: str) -> tuple[FieldMapping, ...]:
-    if not (leaves := space.leaves):
+def _map_fields(space: SearchSpace, dialect: Dialect, variant: Variant) -> tuple[FieldMapping, ...]:
+    leaves = space.leaves
+    if not leaves:
         return ()
-    is_conditional, parents = room.native_conditions(space)
+    conditions = dialect.native_conditions(space)
     paths, names, parameters, whens, _ = zip(*leaves, strict=True)
-    rules = capabilities.best_rules(parameters, column)
-    as_they_are = not parents and not any(whens) and _CHANGED.isdisjoint([rule.form for rule in rules])
-    if as_they_are and max(map(len, paths)) == 1 and room.NAMES.accepts_all(names):  # most spaces: made in one go
+    rules = best_rules(parameters, variant.capabilities)
+    are_plain = not conditions.parents and not any(whens) and _CHANGED.isdisjoint([rule.form for rule in rules])
+    if are_plain and max(map(len, paths)) == 1 and dialect.names.accepts_all(names):
+        # most spaces; to_optuna takes half the time
         return tuple(map(_FIELD, zip(leaves, rules, paths, parameters, repeat(False))))
     return tuple(
-        _map_field(leaf, parents.get(leaf.name, rule), room, column, leaf.name in is_conditional)
+        _map_field(leaf, conditions.parents.get(leaf.name, rule), dialect, variant, leaf.name in conditions.children)
         for leaf, rule in zip(leaves, rules, strict=True)
     )
 
 
-def _map_field(leaf: Leaf, rule: capabilities.Rule, room: Any, column: str, is_conditional: bool) -> FieldMapping:
-    """The passage of a parameter whose name, condition or rule may get in the way."""
-    path, name, parameter, when, _ = leaf
-    proxy: Parameter | None = parameter
+def _map_field(leaf: Leaf, rule: Rule, dialect: Dialect, variant: Variant, has_native_condition: bool) -> FieldMapping:
+    proxy: Parameter | None = leaf.parameter
     if rule.form in CODECS:
-        proxy = CODECS[rule.form].proxy(parameter)
+        proxy = CODECS[rule.form].proxy(leaf.parameter)
     elif rule.level == "refused":
         proxy = None
-    if when and not is_conditional:
-        rule = _weaker_rule(rule, capabilities.CONDITIONS[column])
-    escape = room.NAMES.escape
-    native_path = tuple(map(escape, path)) if room.NESTED else (escape(name),)
-    if native_path != path:
-        renamed = native_path != (name,)
-        reason = f"{'it does not take the name, which ' * renamed}travels as {'.'.join(native_path)!r}"
-        rule = _weaker_rule(rule, capabilities.Rule("encoded" if renamed else "equivalent", "", reason))
-    return FieldMapping(leaf, rule, native_path, proxy, is_conditional)
+    if leaf.when and not has_native_condition:
+        rule = _weaker_rule(rule, variant.conditions)
+    escape = dialect.names.escape
+    native_path = tuple(map(escape, leaf.path)) if dialect.is_nested else (escape(leaf.name),)
+    if native_path != leaf.path:
+        is_renamed = native_path != (leaf.name,)
+        prefix = "it does not take the name, which " if is_renamed else ""
+        reason = f"{prefix}travels as {'.'.join(native_path)!r}"
+        rule = _weaker_rule(rule, Rule("encoded" if is_renamed else "equivalent", "", reason))
+    return FieldMapping(leaf, rule, native_path, proxy, has_native_condition)
 
 
-def _weaker_rule(rule: capabilities.Rule, other: capabilities.Rule) -> capabilities.Rule:
-    """The rule at the lower of the two levels, for both reasons."""
-    worst = max(rule.level, other.level, key=capabilities.LEVELS.index)
-    return rule._replace(level=worst, reason="; ".join(filter(None, (rule.reason, other.reason))))
+def _weaker_rule(rule: Rule, other: Rule) -> Rule:
+    """Return the rule at the lower of the two levels, for both reasons."""
+    level = max(rule.level, other.level, key=LEVELS.index)
+    return rule._replace(level=level, reason="; ".join(filter(None, (rule.reason, other.reason))))

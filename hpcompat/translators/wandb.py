@@ -4,18 +4,19 @@
      "parameters": {"lr": {"distribution": "log_uniform_values", "min": 1e-06, "max": 0.0001}}}
 
 Groups are nested under "parameters". What a distribution draws depends on the method: a grid goes
-through values and takes no continuous or weighted kind. The q_ kinds round to multiples of q, half to
-even, and so leave their bounds by up to q/2; to draw low, low + q, …, high alike, their bounds are
-written half a step wider.
+through values and takes nothing continuous or weighted. The q_ distributions round to multiples of q, half to
+even, and so leave their bounds by up to q/2; to draw low, low + q, …, high with the right probabilities, their
+bounds are written half a step wider.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 from hpcompat.errors import Issue, TranslationError
 from hpcompat.space import SearchSpace
@@ -24,7 +25,36 @@ from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal,
 from hpcompat.space.tree import MAX_DEPTH
 from hpcompat.space.values import copy_if_mutable, json_issue, short_repr
 from hpcompat.translators import documents, names
-from hpcompat.translators.capabilities import Rule
+from hpcompat.translators.capabilities import (
+    AMBIGUOUS_CHOICES,
+    FLOAT_NOISE,
+    INDEX_LARGE,
+    INDEX_LONG,
+    LABELS,
+    NO_ORDER,
+    UNIT_LARGE,
+    UNIT_NOISE,
+    UNIT_NOT_MULTIPLES,
+    UNIT_TRUNCATED,
+    UNIT_WEIGHTS,
+    UNIT_WIDE,
+    all_of,
+    encoded,
+    equivalent,
+    fits_float_exactly,
+    has_exact_step,
+    has_finite_width,
+    is_enumerable,
+    is_int_multiple_of_step,
+    is_json,
+    is_multiple_of_step,
+    is_unordered,
+    is_untruncated,
+    native,
+    survives_json,
+    unsupported,
+)
+from hpcompat.translators.dialect import Dialect, Variant
 from hpcompat.translators.parsing import (
     build_space,
     file_hint,
@@ -41,143 +71,358 @@ from hpcompat.translators.parsing import (
 from hpcompat.translators.settings import DIRECTIONS, Reader, SearchSettings, is_count
 from hpcompat.translators.translation import EMPTY, FieldMapping, translate
 
-NAMES = names.WANDB
-NESTED = True
 METHODS = ("random", "bayes", "grid")
 METRIC = "metric='eval_loss', say"
 VARY_OR_RANDOM = "add a parameter that varies, or use method='random'"
 SWEEP_KEYS = frozenset(
-    [
-        "name",
-        "description",
-        "program",
-        "command",
-        "project",
-        "entity",
-        "controller",
-        "early_terminate",
-        "run_cap",
-        "job",
-        "image_uri",
-    ]
-)
-
-
-def parse_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """method, metric and goal, and the other keys of a sweep; the defaults filled in."""
-    options = {"method": "random", **options}
-    issues = [
-        Issue(
-            "",
-            f"a sweep has no key {name!r}",
-            f"its keys are method, metric, goal, {', '.join(sorted(SWEEP_KEYS))}",
-        )
-        for name in options
-        if name not in SWEEP_KEYS | {"method", "metric", "goal"}
-    ]
-    issues += [
-        Issue(name, *why)
-        for name, value in options.items()
-        if name in SWEEP_KEYS and (why := json_issue(value)) is not None
-    ]
-    method = options["method"] if isinstance(options["method"], str) else None
-    if method not in METHODS:
-        issues.append(Issue("method", f"is {short_repr(options['method'])}", f"one of {', '.join(METHODS)}"))
-    metric = options.get("metric")
-    named = metric.get("name") if isinstance(metric, Mapping) else metric
-    goal = options.get("goal", "minimize")
-    goal = metric.get("goal", goal) if isinstance(metric, Mapping) else goal
-    if metric is not None and not (isinstance(named, str) and named):
-        issues.append(Issue("metric", f"is {short_repr(metric)}", "give the name of a logged metric"))
-    if metric is None and method == "bayes":
-        issues.append(Issue("metric", "is missing, and method='bayes' needs one", METRIC))
-    # the engine silently takes any other text for minimize
-    if not isinstance(goal, str) or goal not in ("minimize", "maximize"):
-        issues.append(Issue("goal", f"is {short_repr(goal)}", "minimize or maximize"))
-    if issues:
-        raise TranslationError("these options make no sweep", issues)
-    return options
-
-
-def variant(options: Mapping[str, Any]) -> str:
-    return f"wandb {options['method']}"
-
-
-def native_conditions(space: SearchSpace) -> tuple[frozenset[str], Mapping[str, Rule]]:
-    """A sweep has no conditions: every parameter is always drawn."""
-    return frozenset(), {}
-
-
-# -- writing ----------------------------------------------------------------------------------------
-
-
-def _distribution(name: str, **keys: Any) -> dict[str, Any]:
-    # always by name: what W&B infers from the types of the bounds differs between its parts
-    return {"distribution": name, **keys}
-
-
-def _with_half_step_margin(p: Float | Int) -> dict[str, Any]:
-    steps: Any = p.support
-    first, last = (2 * (steps.origin + index * steps.step) for index in (int(steps.first), int(steps.last)))
-    low, high = ((end + side) / (2 * steps.scale) for end, side in ((first, -steps.step), (last, steps.step)))
-    return _distribution("q_log_uniform_values", min=low, max=high, q=p.step)
-
-
-WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "uniform": lambda p: _distribution("uniform", min=p.low, max=p.high),
-    "log_uniform_values": lambda p: _distribution("log_uniform_values", min=p.low, max=p.high),
-    "int_uniform": lambda p: _distribution("int_uniform", min=p.low, max=p.high),
-    "q_log_uniform_values": _with_half_step_margin,
-    "values": lambda p: _distribution("categorical", values=list(p.support)),
-    "probabilities": lambda p: _distribution(
-        "categorical_w_probabilities", values=list(p.support), probabilities=list(p.weights)
-    ),
-    "value": lambda p: _distribution("constant", value=copy_if_mutable(p.value)),
-    "normal": lambda p: _distribution("normal", mu=p.mean, sigma=p.std),
-    "log_normal": lambda p: _distribution("log_normal", mu=p.mean, sigma=p.std),
-    "q_normal": lambda p: _distribution("q_normal", mu=p.mean, sigma=p.std, q=p.step),
-    "q_log_normal": lambda p: _distribution("q_log_normal", mu=p.mean, sigma=p.std, q=p.step),
-}
-PROXY_WRITERS = {"float": "uniform", "int": "int_uniform", "categorical": "values"}
-
-
-def write(fields: Sequence[FieldMapping], options: Mapping[str, Any]) -> dict[str, Any]:
-    parameters: dict[str, Any] = {}
-    for field in fields:
-        if field.proxy is not None:
-            place = parameters
-            for part in field.native_path[:-1]:
-                place = place.setdefault(part, {"parameters": {}})["parameters"]
-            place[field.native_path[-1]] = WRITERS[field.writer_key(WRITERS, PROXY_WRITERS)](field.proxy)
-    if not parameters or (options["method"] == "bayes" and _constant(parameters)):
-        issue = Issue("", "there is no parameter that varies", VARY_OR_RANDOM if fields else EMPTY)
-        raise TranslationError("W&B needs something to search", [issue])
-    sweep = {"method": options["method"], "parameters": parameters}
-    metric = options.get("metric")
-    if metric is not None:
-        named = {"name": metric} if isinstance(metric, str) else dict(metric)
-        sweep["metric"] = {"goal": options.get("goal", "minimize"), **named}
-    return sweep | {key: copy_if_mutable(value) for key, value in options.items() if key in SWEEP_KEYS}
-
-
-def _constant(parameters: Mapping[str, Any]) -> bool:
-    return all(
-        _constant(each["parameters"]) if "parameters" in each else each["distribution"] == "constant"
-        for each in parameters.values()
+    (
+        *("name", "description", "program", "command", "project", "entity", "controller"),
+        *("early_terminate", "run_cap", "job", "image_uri"),
     )
+)
+"""The keys of a sweep besides method, metric and parameters."""
+
+# -- what a sweep can express -------------------------------------------------------------------------
+
+_LIST = (equivalent("categorical", "a list of the values", is_enumerable), INDEX_LONG)
+_LIST_WITHOUT_SCALE = (encoded("categorical", "a list of the values, which has no scale", is_enumerable), INDEX_LONG)
+_NOT_IN_A_GRID = (unsupported("a grid needs values to go through"),)
+_NOT_WEIGHTED = (unsupported("a grid goes through every value alike, and cannot weight them"),)
+
+RANDOM = {
+    "float": (native("uniform", has_finite_width), UNIT_WIDE),
+    "float log": (native("log_uniform_values"),),
+    "float step": _LIST,
+    "float log step": (
+        native("q_log_uniform_values", all_of(has_exact_step, is_multiple_of_step)),
+        UNIT_NOISE,
+        UNIT_NOT_MULTIPLES,
+    ),
+    "int": (native("int_uniform", fits_float_exactly), INDEX_LARGE),
+    "int log": (native("q_log_uniform_values", fits_float_exactly), UNIT_LARGE),
+    "int step": _LIST,
+    "int log step": (native("q_log_uniform_values", is_int_multiple_of_step), UNIT_NOT_MULTIPLES),
+    "categorical": (native("categorical", survives_json), LABELS),
+    "categorical ordered": (equivalent("categorical", NO_ORDER, survives_json), LABELS),
+    "categorical weights": (
+        native("categorical_w_probabilities", all_of(survives_json, is_unordered)),
+        equivalent("categorical_w_probabilities", NO_ORDER, survives_json),
+        encoded("unit", AMBIGUOUS_CHOICES),
+    ),
+    "constant": (native("constant", is_json), encoded("absent", "JSON turns a tuple into a list")),
+    "normal": (native("normal", is_untruncated), UNIT_TRUNCATED),
+    "normal log": (native("log_normal", is_untruncated), UNIT_TRUNCATED),
+    "normal step": (
+        native("q_normal", all_of(is_untruncated, has_exact_step)),
+        encoded("unit", FLOAT_NOISE, is_untruncated),
+        UNIT_TRUNCATED,
+    ),
+    "normal log step": (
+        native("q_log_normal", all_of(is_untruncated, has_exact_step)),
+        encoded("unit", FLOAT_NOISE, is_untruncated),
+        UNIT_TRUNCATED,
+    ),
+}
+BAYES = {**RANDOM, "categorical weights": (UNIT_WEIGHTS,)}
+GRID = {
+    **RANDOM,
+    "float": _NOT_IN_A_GRID,
+    "float log": _NOT_IN_A_GRID,
+    "float log step": _LIST_WITHOUT_SCALE,
+    "int log": _LIST_WITHOUT_SCALE,
+    "int log step": _LIST_WITHOUT_SCALE,
+    "categorical weights": _NOT_WEIGHTED,
+    "normal": _NOT_IN_A_GRID,
+    "normal log": _NOT_IN_A_GRID,
+    "normal step": _NOT_WEIGHTED,
+    "normal log step": _NOT_WEIGHTED,
+}
+_NO_CONDITIONS = encoded("", "a sweep has no conditions")
+
+
+class WandbDialect(Dialect):
+    """A sweep of Weights & Biases."""
+
+    name = "wandb"
+    title = "W&B"
+    noun = "sweep"
+    names = names.WANDB
+    is_nested = True
+    variants: ClassVar[Mapping[str, Variant]] = {
+        f"wandb {method}": Variant(
+            f"wandb {method}", f"W&B, method {method}", capabilities, {"method": method, **more}, _NO_CONDITIONS
+        )
+        for method, capabilities, more in (
+            ("random", RANDOM, {}),
+            ("bayes", BAYES, {"metric": "objective"}),
+            ("grid", GRID, {}),
+        )
+    }
+
+    def parse_options(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return method, metric, goal and the other keys of a sweep, the method filled in."""
+        options = {"method": "random", **options}
+        issues = list(_option_issues(options))
+        if issues:
+            raise TranslationError("these options do not make a sweep", issues)
+        return options
+
+    def variant(self, options: Mapping[str, Any]) -> Variant:
+        """Return the variant of the method."""
+        return self.variants[f"wandb {options['method']}"]
+
+    def write(self, fields: Sequence[FieldMapping], options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the sweep."""
+        parameters: dict[str, Any] = {}
+        for field in fields:
+            if field.proxy is not None:
+                group = parameters
+                for part in field.native_path[:-1]:
+                    group = group.setdefault(part, {"parameters": {}})["parameters"]
+                group[field.native_path[-1]] = _write_parameter(field)
+        if not parameters or (options["method"] == "bayes" and _are_constant(parameters)):
+            issue = Issue("", "there is no parameter that varies", VARY_OR_RANDOM if fields else EMPTY)
+            raise TranslationError("W&B needs something to search", [issue])
+        sweep = {"method": options["method"], "parameters": parameters}
+        metric = options.get("metric")
+        if metric is not None:
+            named = {"name": metric} if isinstance(metric, str) else dict(metric)
+            sweep["metric"] = {"goal": options.get("goal", "minimize"), **named}
+        return sweep | {key: copy_if_mutable(value) for key, value in options.items() if key in SWEEP_KEYS}
+
+    def accepts(self, source: Any) -> bool:
+        """Return whether this is a sweep, or a dict of its parameters alone."""
+        return is_sweep(source) or _is_parameters(source)
+
+    def read(self, source: Any) -> SearchSpace:
+        """See `from_wandb`."""
+        sweep = _parse_sweep(source)
+        if not is_sweep(sweep) and _is_parameters(sweep):
+            sweep = {"parameters": sweep}
+        parameters = sweep["parameters"] if isinstance(sweep.get("parameters"), Mapping) else None
+        if parameters is None:
+            reject("it has no parameters", 'give the sweep: {"method": …, "parameters": {…}}')
+        method = sweep.get("method", "random")
+        return build_space("W&B", _read_group(parameters, method if isinstance(method, str) else "random", 0))
+
+    def extra_settings(self, source: Any) -> dict[str, Any]:
+        """Return the keys of a sweep other than its parameters."""
+        return {key: value for key, value in source.items() if key != "parameters"} if is_sweep(source) else {}
+
+    def read_settings(self, source: Any) -> SearchSettings:
+        """Return the settings of a sweep. Raises `TranslationError` for what W&B itself would not take as meant.
+
+        >>> sweep = {"method": "grid", "metric": {"name": "acc", "goal": "maximize"}, "program": "train.py"}
+        >>> WANDB.read_settings({**sweep, "parameters": {"x": {"value": 1}}}).unused
+        {'program': 'train.py'}
+        """
+        return _read_settings(self.extra_settings(source)) if is_sweep(source) else SearchSettings()
+
+
+WANDB = WandbDialect()
 
 
 def to_wandb(space: Mapping[str, Any], *, encode: bool = False, **options: Any) -> dict[str, Any]:
-    """A sweep for `wandb.sweep`: `method` ("random", "bayes", "grid"), `metric`, `goal` ("minimize", "maximize").
+    """Return a sweep for `wandb.sweep`.
 
-    Any other key of a sweep is carried along. With `encode=True`, decode what comes back with
-    `translate(space, "wandb", encode=True, **options).decode(wandb.config)`. Raises `TranslationError`
-    for what has no exact form.
+    Args:
+        space: A SearchSpace, or a dict of parameters.
+        encode: Whether to let what has no exact form travel encoded. Decode what comes back with
+            `translate(space, "wandb", encode=True, **options).decode(wandb.config)`.
+        options: `method` ("random", "bayes", "grid"), `metric`, `goal` ("minimize", "maximize"), and any
+            other key of a sweep.
+
+    Raises:
+        TranslationError: A parameter has no exact form, or an option is invalid.
 
     >>> to_wandb({"lr": Float(1e-6, 1e-4, log=True)}, method="bayes", metric="eval_loss")["metric"]
     {'goal': 'minimize', 'name': 'eval_loss'}
     """
     return translate(space, "wandb", encode=encode, **options).spec  # type: ignore[no-any-return]
+
+
+def from_wandb(sweep: Any) -> SearchSpace:
+    """Return the space of a sweep.
+
+    Every distribution that W&B draws but beta is read, inferred ones too. Bounds that YAML 1.1 made strings
+    ("1e-5") are read as numbers. The method decides what q_uniform draws; metric, early_terminate and the like are
+    not part of the space.
+
+    Args:
+        sweep: Its dict, its parameters alone, or the text of its YAML or JSON file (needs PyYAML).
+
+    Raises:
+        TranslationError: It cannot be read; with the reason for each parameter.
+
+    >>> from_wandb({"parameters": {"lr": {"distribution": "log_uniform_values", "min": "1e-5", "max": 0.1}}})
+    SearchSpace({'lr': Float(1e-05, 0.1, log=True)})
+    """
+    return WANDB.read(sweep)
+
+
+def _option_issues(options: Mapping[str, Any]) -> list[Issue]:
+    known = SWEEP_KEYS | {"method", "metric", "goal"}
+    hint = f"its keys are method, metric, goal, {', '.join(sorted(SWEEP_KEYS))}"
+    issues = [Issue("", f"a sweep has no key {name!r}", hint) for name in options if name not in known]
+    issues += [
+        Issue(name, *issue)
+        for name, value in options.items()
+        if name in SWEEP_KEYS and (issue := json_issue(value)) is not None
+    ]
+    method = options["method"] if isinstance(options["method"], str) else None
+    if method not in METHODS:
+        issues.append(Issue("method", f"is {short_repr(options['method'])}", f"one of {', '.join(METHODS)}"))
+    metric = options.get("metric")
+    metric_name = metric.get("name") if isinstance(metric, Mapping) else metric
+    goal = options.get("goal", "minimize")
+    goal = metric.get("goal", goal) if isinstance(metric, Mapping) else goal
+    if metric is not None and not (isinstance(metric_name, str) and metric_name):
+        issues.append(Issue("metric", f"is {short_repr(metric)}", "give the name of a logged metric"))
+    if metric is None and method == "bayes":
+        issues.append(Issue("metric", "is missing, and method='bayes' needs one", METRIC))
+    # the engine silently takes any other string for minimize
+    if not isinstance(goal, str) or goal not in DIRECTIONS:
+        issues.append(Issue("goal", f"is {short_repr(goal)}", "minimize or maximize"))
+    return issues
+
+
+# -- the distributions: each row writes and reads one --------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Form:
+    """A distribution of W&B.
+
+    Attributes:
+        keys: Its keys with their defaults, `...` where there is none.
+        read: The values of the keys -> the parameter that it draws.
+        write: A parameter -> the values of the keys; None for what is only read.
+        read_grid: The same as `read`, where a grid goes through other values than the other methods draw.
+    """
+
+    keys: Mapping[str, Any]
+    read: Callable[..., Parameter]
+    write: Callable[[Any], dict[str, Any]] | None = None
+    read_grid: Callable[..., Parameter] | None = None
+
+
+_BOUNDS: Mapping[str, Any] = {"min": ..., "max": ...}
+_MOMENTS: Mapping[str, Any] = {"mu": 0.0, "sigma": 1.0}
+_EXPONENTS: Mapping[str, Any] = {"min": 0.0, "max": 1.0}
+_Q: Mapping[str, Any] = {"q": 1.0}
+
+
+def _write_bounds(p: Any) -> dict[str, Any]:
+    return {"min": p.low, "max": p.high}
+
+
+def _write_moments(p: Any) -> dict[str, Any]:
+    return {"mu": p.mean, "sigma": p.std}
+
+
+def _write_quantized_moments(p: Any) -> dict[str, Any]:
+    return {"mu": p.mean, "sigma": p.std, "q": p.step}
+
+
+FORMS: dict[str, Form] = {
+    "constant": Form(
+        {"value": ...},
+        read=lambda value: Constant(value),
+        write=lambda p: {"value": copy_if_mutable(p.value)},
+    ),
+    "categorical": Form(
+        {"values": ...},
+        read=lambda values: make_categorical(values),
+        write=lambda p: {"values": list(p.support)},
+        read_grid=lambda values: _read_grid_values(values),
+    ),
+    "categorical_w_probabilities": Form(
+        {"values": ..., "probabilities": ...},
+        read=lambda values, probabilities: make_categorical(values, probabilities),
+        write=lambda p: {"values": list(p.support), "probabilities": list(p.weights)},
+    ),
+    "int_uniform": Form(
+        _BOUNDS,
+        read=lambda min, max: _make_range(min, max, whole=True),
+        write=_write_bounds,
+    ),
+    "uniform": Form(
+        _BOUNDS,
+        read=lambda min, max: _make_range(min, max),
+        write=_write_bounds,
+    ),
+    "log_uniform_values": Form(
+        _BOUNDS,
+        read=lambda min, max: _make_range(min, max, log=True),
+        write=_write_bounds,
+    ),
+    "q_log_uniform_values": Form(
+        {**_BOUNDS, **_Q},
+        read=lambda min, max, q: _read_quantized(min, max, q, log=True),
+        write=lambda p: _with_half_step_margin(p),
+    ),
+    "normal": Form(
+        _MOMENTS,
+        read=lambda mu, sigma: _read_normal(mu, sigma),
+        write=_write_moments,
+    ),
+    "log_normal": Form(
+        _MOMENTS,
+        read=lambda mu, sigma: _read_normal(mu, sigma, log=True),
+        write=_write_moments,
+    ),
+    "q_normal": Form(
+        {**_MOMENTS, **_Q},
+        read=lambda mu, sigma, q: _read_normal(mu, sigma, q),
+        write=_write_quantized_moments,
+    ),
+    "q_log_normal": Form(
+        {**_MOMENTS, **_Q},
+        read=lambda mu, sigma, q: _read_normal(mu, sigma, q, log=True),
+        write=_write_quantized_moments,
+    ),
+    # read, and never written
+    "q_uniform": Form(
+        {**_BOUNDS, **_Q},
+        read=lambda min, max, q: _read_quantized(min, max, q),
+        read_grid=lambda min, max, q: _read_grid_range(min, max, q),
+    ),
+    "inv_log_uniform_values": Form(_BOUNDS, read=lambda min, max: _make_range(min, max, log=True)),
+    "log_uniform": Form(
+        _EXPONENTS,
+        read=lambda min, max: _make_range(_exp_bound("min", min), _exp_bound("max", max), log=True),
+    ),
+    "inv_log_uniform": Form(  # the inverse of what log_uniform draws
+        _EXPONENTS,
+        read=lambda min, max: _make_range(1 / _exp_bound("max", max), 1 / _exp_bound("min", min), log=True),
+    ),
+    "q_log_uniform": Form(
+        {**_EXPONENTS, **_Q},
+        read=lambda min, max, q: _read_quantized(_exp_bound("min", min), _exp_bound("max", max), q, log=True),
+    ),
+}
+PROXY_FORMS = {"float": "uniform", "int": "int_uniform", "categorical": "categorical"}
+
+
+def _write_parameter(field: FieldMapping) -> dict[str, Any]:
+    name = field.writer_key(FORMS, PROXY_FORMS)
+    write: Any = FORMS[name].write
+    # always by name: what W&B infers from the types of the bounds differs between its parts
+    return {"distribution": name, **write(field.proxy)}
+
+
+def _with_half_step_margin(p: Float | Int) -> dict[str, Any]:
+    grid: Any = p.support
+    first, last = (2 * (grid.origin + index * grid.step) for index in (int(grid.first), int(grid.last)))
+    low, high = ((end + side) / (2 * grid.scale) for end, side in ((first, -grid.step), (last, grid.step)))
+    return {"min": low, "max": high, "q": p.step}
+
+
+def _are_constant(parameters: Mapping[str, Any]) -> bool:
+    return all(
+        _are_constant(entry["parameters"]) if "parameters" in entry else entry["distribution"] == "constant"
+        for entry in parameters.values()
+    )
 
 
 # -- reading ----------------------------------------------------------------------------------------
@@ -255,58 +500,15 @@ def _make_range(low: Any, high: Any, **kind: Any) -> Parameter:
     return parameter
 
 
-Keys = Mapping[str, Any]
-READERS: dict[str, tuple[dict[str, Any], Callable[..., Parameter]]] = {
-    # distribution: (its keys with their defaults, `...` where there is none; what it draws)
-    "constant": ({"value": ...}, lambda value: Constant(value)),
-    "categorical": ({"values": ...}, lambda values: make_categorical(values)),
-    "categorical_w_probabilities": (
-        {"values": ..., "probabilities": ...},
-        lambda values, probabilities: make_categorical(values, probabilities),
-    ),
-    "int_uniform": ({"min": ..., "max": ...}, lambda min, max: _make_range(min, max, whole=True)),
-    "uniform": ({"min": ..., "max": ...}, lambda min, max: _make_range(min, max)),
-    "q_uniform": ({"min": ..., "max": ..., "q": 1.0}, lambda min, max, q: _read_quantized(min, max, q)),
-    "log_uniform_values": ({"min": ..., "max": ...}, lambda min, max: _make_range(min, max, log=True)),
-    "inv_log_uniform_values": ({"min": ..., "max": ...}, lambda min, max: _make_range(min, max, log=True)),
-    "q_log_uniform_values": (
-        {"min": ..., "max": ..., "q": 1.0},
-        lambda min, max, q: _read_quantized(min, max, q, True),
-    ),
-    "log_uniform": (
-        {"min": 0.0, "max": 1.0},
-        lambda min, max: _make_range(_exp_bound("min", min), _exp_bound("max", max), log=True),
-    ),
-    "inv_log_uniform": (  # the inverse of what log_uniform draws
-        {"min": 0.0, "max": 1.0},
-        lambda min, max: _make_range(1 / _exp_bound("max", max), 1 / _exp_bound("min", min), log=True),
-    ),
-    "q_log_uniform": (
-        {"min": 0.0, "max": 1.0, "q": 1.0},
-        lambda min, max, q: _read_quantized(_exp_bound("min", min), _exp_bound("max", max), q, True),
-    ),
-    "normal": ({"mu": 0.0, "sigma": 1.0}, lambda mu, sigma: _read_normal(mu, sigma)),
-    "log_normal": ({"mu": 0.0, "sigma": 1.0}, lambda mu, sigma: _read_normal(mu, sigma, log=True)),
-    "q_normal": ({"mu": 0.0, "sigma": 1.0, "q": 1.0}, lambda mu, sigma, q: _read_normal(mu, sigma, q)),
-    "q_log_normal": ({"mu": 0.0, "sigma": 1.0, "q": 1.0}, lambda mu, sigma, q: _read_normal(mu, sigma, q, log=True)),
-}
-
-GRID_READERS: dict[str, Callable[..., Parameter]] = {
-    "categorical": _read_grid_values,
-    "q_uniform": lambda min, max, q: _read_grid_range(min, max, q),
-}
-"""What a grid goes through otherwise than the other methods draw."""
-
-
 def read_parameter(config: Any, method: str = "random") -> Parameter:
-    """The parameter that one entry of a sweep draws.
+    """Return the parameter that one entry of a sweep draws.
 
     >>> read_parameter({"min": 1, "max": 10}), read_parameter({"min": 1, "max": 9, "distribution": "q_uniform", "q": 3})
     (Int(1, 10), Int(0, 9, step=3))
     """
     if not isinstance(config, Mapping):
         reject(
-            f"{short_repr(config)} is no parameter of a sweep",
+            f"expected a parameter of a sweep, got {short_repr(config)}",
             'write {"value": …}, {"values": […]} or {"min": …, "max": …}',
         )
     distribution = config.get("distribution")
@@ -314,20 +516,19 @@ def read_parameter(config: Any, method: str = "random") -> Parameter:
         distribution = _infer_distribution(config)
     if isinstance(distribution, str) and distribution in ("beta", "q_beta"):
         reject("a beta distribution has no counterpart elsewhere", "use normal or uniform")
-    if not isinstance(distribution, str) or distribution not in READERS:
-        reject(f"{short_repr(distribution)} is no distribution of W&B", f"one of {', '.join(READERS)}")
-    keys, reader = READERS[distribution]
-    if method == "grid":
-        reader = GRID_READERS.get(distribution, reader)
-    if unknown := [key for key in config if key not in keys and key != "distribution"]:
-        reject(f"{distribution} has no {', '.join(map(repr, unknown))}", f"its keys are {', '.join(keys)}")
-    if missing := [key for key, default in keys.items() if default is ... and key not in config]:
-        reject(f"{distribution} lacks {', '.join(map(repr, missing))}", f"its keys are {', '.join(keys)}")
-    return reader(**{key: config.get(key, default) for key, default in keys.items()})
+    if not isinstance(distribution, str) or distribution not in FORMS:
+        reject(f"unknown distribution {short_repr(distribution)}", f"one of {', '.join(FORMS)}")
+    form = FORMS[distribution]
+    if unknown := [key for key in config if key not in form.keys and key != "distribution"]:
+        reject(f"{distribution} has no {', '.join(map(repr, unknown))}", f"its keys are {', '.join(form.keys)}")
+    if missing := [key for key, default in form.keys.items() if default is ... and key not in config]:
+        reject(f"{distribution} lacks {', '.join(map(repr, missing))}", f"its keys are {', '.join(form.keys)}")
+    read = form.read_grid if method == "grid" and form.read_grid else form.read
+    return read(**{key: config.get(key, default) for key, default in form.keys.items()})
 
 
-def _infer_distribution(config: Keys) -> str:
-    """The distribution of an entry that names none, as W&B infers it from the keys and types."""
+def _infer_distribution(config: Mapping[str, Any]) -> str:
+    """Return the distribution of an entry that names none, as W&B infers it from the keys and types."""
     if "value" in config:
         return "constant"
     if "values" in config:
@@ -336,12 +537,7 @@ def _infer_distribution(config: Keys) -> str:
         return "int_uniform" if type(config["min"]) is type(config["max"]) is int else "uniform"
     if {"mu", "sigma"} & config.keys():
         return "normal"
-    return reject(f"{short_repr(dict(config))} says nothing of its values", "give value, values, or min and max")
-
-
-def accepts(source: Any) -> bool:
-    """Whether a search space is W&B's: a sweep, or a dict of its parameters alone."""
-    return is_sweep(source) or _is_parameters(source)
+    reject(f"{short_repr(dict(config))} says nothing of its values", "give value, values, or min and max")
 
 
 def is_sweep(source: Any) -> bool:
@@ -375,34 +571,14 @@ def _is_parameter(config: Any, depth: int = 0) -> bool:
     )
 
 
-def from_wandb(sweep: Any) -> SearchSpace:
-    """The space of a sweep: its dict, its parameters alone, or the text of its YAML or JSON file (needs PyYAML).
-
-    Reads every distribution that W&B draws but beta, inferred ones too. Bounds that YAML 1.1 made texts
-    ("1e-5") are read as numbers. The method decides what q_uniform draws; metric, early_terminate and
-    the like are no part of the space. Raises `TranslationError`.
-
-    >>> from_wandb({"parameters": {"lr": {"distribution": "log_uniform_values", "min": "1e-5", "max": 0.1}}})
-    SearchSpace({'lr': Float(1e-05, 0.1, log=True)})
-    """
-    sweep = parse(sweep)
-    if not is_sweep(sweep) and _is_parameters(sweep):
-        sweep = {"parameters": sweep}
-    parameters = sweep["parameters"] if isinstance(sweep.get("parameters"), Mapping) else None
-    if parameters is None:
-        reject("it has no parameters", 'give the sweep: {"method": …, "parameters": {…}}')
-    method = sweep.get("method", "random")
-    return build_space("W&B", _read_group(parameters, method if isinstance(method, str) else "random", 0))
-
-
-def parse(sweep: Any) -> Mapping[str, Any]:
-    """A sweep as a dict, from YAML or JSON text too."""
+def _parse_sweep(sweep: Any) -> Mapping[str, Any]:
+    """Return a sweep as a dict, from YAML or JSON text too."""
     if isinstance(sweep, (str, bytes)):
         sweep = documents.parse_document(sweep)
     if isinstance(sweep, (str, PathLike)):
-        reject(f"{short_repr(sweep)} is no sweep", file_hint(sweep))
+        reject(f"{short_repr(sweep)} is not a sweep", file_hint(sweep))
     if not isinstance(sweep, Mapping):
-        reject(f"{short_repr(sweep)} is no sweep", 'give {"method": …, "parameters": {…}}')
+        reject(f"{short_repr(sweep)} is not a sweep", 'give {"method": …, "parameters": {…}}')
     return sweep
 
 
@@ -431,12 +607,7 @@ _TERMS = {
 }
 
 
-def read_settings(found: Mapping[str, Any]) -> SearchSettings:
-    """What a sweep says besides its parameters. Raises `TranslationError` for what W&B itself would not take as meant.
-
-    >>> read_settings({"method": "grid", "metric": {"name": "acc", "goal": "maximize"}, "program": "train.py"}).unused
-    {'program': 'train.py'}
-    """
+def _read_settings(found: Mapping[str, Any]) -> SearchSettings:
     reader = Reader(found)
     # a sweep of method "custom" is decided by a program of the user's own
     method = None if found.get("method") == "custom" else reader.one_of("method", METHODS)
@@ -452,6 +623,7 @@ def read_settings(found: Mapping[str, Any]) -> SearchSettings:
     unused = reader.finish("sweep") | {f"metric.{key}": value for key, value in inner.left.items()}
     return SearchSettings(
         dialect="wandb",
+        noun=WandbDialect.noun,
         directions=(goal,) if metric else (),
         metrics=(name,) if name else (),
         sampler=method,

@@ -9,6 +9,10 @@ from collections.abc import Iterator
 
 from hpcompat import Categorical, Constant, Float, Int, Normal
 from hpcompat.space.parameters import Parameter
+from hpcompat.translators.capabilities import Rule, best_rule
+from hpcompat.translators.dialect import get_variants
+
+VARIANTS = get_variants()
 
 EVALUATED = {"eval": "1 + 1"}
 CELLS: dict[str, dict[str, Parameter]] = {
@@ -122,3 +126,8 @@ ALL: dict[str, Parameter] = {name: parameter for row in CELLS.values() for name,
 def rows() -> Iterator[tuple[str, str, Parameter]]:
     """Shape, name and parameter of each."""
     return ((shape, name, parameter) for shape, row in CELLS.items() for name, parameter in row.items())
+
+
+def rule_of(parameter: Parameter, variant: str) -> Rule:
+    """The rule of the capability table by which a parameter is written."""
+    return best_rule(parameter, VARIANTS[variant].capabilities)

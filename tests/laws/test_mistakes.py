@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from cells import ALL
+from cells import ALL, rule_of
 from engine_laws import WRITTEN, EngineLaw
 from engines import COLUMNS, Draws
 from mistakes import RIGHT, WRONG
 from verdicts import objection
-
-from hpcompat.translators import capabilities
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -22,7 +20,7 @@ def test_a_mistake_is_noticed(column: str, name: str, draws: Draws) -> None:
 @pytest.mark.parametrize(("column", "form"), WRITTEN)
 def test_an_engine_law_is_not_the_parameters_own(column: str, form: str, draws: Draws) -> None:
     """Each row of the table of engine laws is needed: without it the law does not hold."""
-    concerned = {name: p for name, p in ALL.items() if capabilities.best_rule(p, column).form == form and p.size <= 20}
+    concerned = {name: p for name, p in ALL.items() if rule_of(p, column).form == form and p.size <= 20}
     assert concerned
     for name, parameter in concerned.items():
         drawn = [params[name] for params in draws(column, "kinds")]
@@ -33,5 +31,5 @@ def test_an_engine_law_is_a_law() -> None:
     for (column, form), law in WRITTEN.items():
         assert isinstance(law, EngineLaw)
         for parameter in ALL.values():
-            if capabilities.best_rule(parameter, column).form == form:
+            if rule_of(parameter, column).form == form:
                 assert sum(law.masses(parameter)) == pytest.approx(1.0)

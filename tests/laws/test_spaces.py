@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cells import rule_of
 from engine_laws import masses
 from engines import COLUMNS, Draws, optuna, ray_searcher, sigopt, wandb_grid
 from spaces import CONDITIONS, FINITE, ONE_LEVEL, SPACES
@@ -12,7 +13,6 @@ from verdicts import objection
 
 from hpcompat import SearchSpace, from_sigopt, to_optuna, translate
 from hpcompat.space.values import strict_key
-from hpcompat.translators import capabilities
 
 
 def judge(space: SearchSpace, drawn: list[dict[str, Any]], column: str) -> None:
@@ -21,7 +21,7 @@ def judge(space: SearchSpace, drawn: list[dict[str, Any]], column: str) -> None:
     flat = list(map(space.flatten, drawn))
     for leaf in space.leaves:
         values = [params[leaf.name] for params in flat if leaf.name in params]
-        law = masses(leaf.parameter, column, capabilities.best_rule(leaf.parameter, column).form)
+        law = masses(leaf.parameter, column, rule_of(leaf.parameter, column).form)
         assert objection(leaf.parameter, values, law) == "", leaf.name
 
 

@@ -7,27 +7,27 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cells import ALL, CELLS
+from cells import ALL, CELLS, VARIANTS, rule_of
 from engine_laws import masses
 from engines import COLUMNS, Draws, Raw, ray_bayesopt, ray_hyperopt, ray_searcher, wandb_grid
 from verdicts import objection
 
 from hpcompat import Categorical, TranslationError, translate
 from hpcompat.space.values import strict_key
-from hpcompat.translators import capabilities
+from hpcompat.translators.capabilities import shape as shape_of
 from hpcompat.translators.ray import build_domains
 
 
 @pytest.mark.parametrize("shape", CELLS)
-@pytest.mark.parametrize("column", capabilities.VARIANTS)
+@pytest.mark.parametrize("column", VARIANTS)
 def test_each_rule_of_a_cell_is_tried(shape: str, column: str) -> None:
-    tried = {id(capabilities.best_rule(parameter, column)) for parameter in CELLS[shape].values()}
-    assert [rule for rule in capabilities.TABLE[shape][column] if id(rule) not in tried] == []
+    tried = {id(rule_of(parameter, column)) for parameter in CELLS[shape].values()}
+    assert [rule for rule in VARIANTS[column].capabilities[shape] if id(rule) not in tried] == []
 
 
 @pytest.mark.parametrize("shape", CELLS)
 def test_a_parameter_stands_in_the_row_of_its_shape(shape: str) -> None:
-    assert {capabilities.shape(parameter) for parameter in CELLS[shape].values()} == {shape}
+    assert {shape_of(parameter) for parameter in CELLS[shape].values()} == {shape}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -35,7 +35,7 @@ def test_a_parameter_stands_in_the_row_of_its_shape(shape: str) -> None:
 def test_the_engine_draws_by_the_law(column: str, name: str, draws: Draws) -> None:
     parameter = ALL[name]
     drawn = [params[name] for params in draws(column, "kinds")]
-    form = capabilities.best_rule(parameter, column).form
+    form = rule_of(parameter, column).form
     assert objection(parameter, drawn, masses(parameter, column, form)) == "", form
 
 
@@ -43,7 +43,7 @@ def test_the_engine_draws_by_the_law(column: str, name: str, draws: Draws) -> No
 def test_a_native_form_hands_out_values_of_the_space(column: str) -> None:
     """Without decode: a list of values, too, is one that the engine gives back as it was."""
     engine = COLUMNS[column]
-    exact = {name: p for name, p in ALL.items() if capabilities.best_rule(p, column).level in ("native", "equivalent")}
+    exact = {name: p for name, p in ALL.items() if rule_of(p, column).level in ("native", "equivalent")}
     translation = engine.translate(exact)
     outside = {}
     for raw in engine.raws(translation, 400, 1):
@@ -64,9 +64,7 @@ def test_every_search_algorithm_draws_by_the_law(draw: Callable[[Any, int, int],
     assert objections == dict.fromkeys(ALL, "")
 
 
-REFUSED = [
-    name for name, parameter in ALL.items() if capabilities.best_rule(parameter, "wandb grid").level == "refused"
-]
+REFUSED = [name for name, parameter in ALL.items() if rule_of(parameter, "wandb grid").level == "refused"]
 FINITE = [name for name, parameter in ALL.items() if name not in REFUSED and parameter.size < 100_000]
 
 

@@ -9,17 +9,16 @@ import pytest
 import hpcompat as hp
 from hpcompat import Categorical, Float, Int
 from hpcompat.errors import HpcompatError, Issue
-from hpcompat.translators.capabilities import VARIANTS, best_rule
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "laws"))
-from cells import ALL
+from cells import ALL, VARIANTS, rule_of
 
 
 class TestLevels:
     def test_reworded_issues_change_no_form(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        before = {(name, column): best_rule(p, column) for name, p in ALL.items() for column in VARIANTS}
+        before = {(name, column): rule_of(p, column) for name, p in ALL.items() for column in VARIANTS}
         monkeypatch.setattr("hpcompat.space.validation.Issue", lambda *text: Issue("", "reworded"))
-        after = {(name, column): best_rule(p, column) for name, p in ALL.items() for column in VARIANTS}
+        after = {(name, column): rule_of(p, column) for name, p in ALL.items() for column in VARIANTS}
         assert after == before
 
     @pytest.mark.parametrize(
@@ -31,7 +30,7 @@ class TestLevels:
         ],
     )
     def test_log_grid_off_the_multiples_of_its_step_is_not_native(self, parameter: Any, level: str) -> None:
-        assert best_rule(parameter, "ray").level == best_rule(parameter, "wandb random").level == level
+        assert rule_of(parameter, "ray").level == rule_of(parameter, "wandb random").level == level
 
 
 class TestCallArguments:

@@ -24,7 +24,7 @@ from hpcompat.translators.define_by_run.instrumentation import (
 )
 from hpcompat.translators.define_by_run.returned_params import Path
 from hpcompat.translators.define_by_run.tracer import Choose
-from hpcompat.translators.optuna import read_call
+from hpcompat.translators.suggest_calls import read_call
 
 SEARCH_AS_IT_IS = """\
 the Optuna backend searches it as it is, with an empty space: an objective that returns numbers by \
