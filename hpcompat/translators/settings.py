@@ -19,10 +19,10 @@ DIRECTIONS = ("minimize", "maximize")
 class SearchSettings:
     """The settings of a search that an object states; what it leaves open is empty, or None.
 
-    `dialect`: whose object it is; `noun`: what it is called. `directions`: one for each objective, None where the object
-    does not say, which means `default` there. `metrics`: the names of the objectives. `options`: those of the dialect's
-    own backend. `terms`: what the object calls a setting, by the name that `search` has for it. `unused`: what it says that has no
-    counterpart in any search.
+    `dialect`: whose object it is; `noun`: what it is called. `directions`: one for each objective, None where the
+    object does not say, which means `default` there. `metrics`: the names of the objectives. `options`: those of the
+    dialect's own backend. `terms`: what the object calls a setting, by the name that `search` has for it. `unused`:
+    what it says that has no counterpart in any search.
     """
 
     dialect: str = ""
