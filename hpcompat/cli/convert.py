@@ -93,7 +93,7 @@ def _metric(metric: Any, name: str | None, goal: str | None) -> dict[str, Any]:
         return {}
     if not isinstance(changed.get("name"), str):
         issue = Issue("metric", f"has no name: {values.short_repr(metric)}", "--metric NAME")
-        raise TranslationError("these options make no sweep", [issue])
+        raise TranslationError("these options do not make a sweep", [issue])
     goal = changed.pop("goal", None)
     return {"metric": changed} | ({} if goal is None else {"goal": goal})
 

@@ -13,9 +13,11 @@ completeness page and the conformance tests.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -147,6 +149,11 @@ class _Dialects(Mapping[str, Dialect]):
 
 
 def _entry_points() -> dict[str, Any]:
+    return _entry_points_on(tuple(sys.path))
+
+
+@cache  # looking through all that is installed takes milliseconds
+def _entry_points_on(path: tuple[str, ...]) -> dict[str, Any]:
     from importlib.metadata import entry_points
 
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}

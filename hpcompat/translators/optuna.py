@@ -242,7 +242,7 @@ def _name(call: Any) -> Any:
 
 def _read_entry(call: Any) -> Parameter:
     if not isinstance(call, Mapping):
-        reject(f"{short_repr(call)} is no suggest call", 'write {"name": …, "call": "suggest_float", "kwargs": {…}}')
+        reject(f"{short_repr(call)} is not a suggest call", 'write {"name": …, "call": "suggest_float", "kwargs": {…}}')
     parameter: Any = read_call(call.get("call", ""), call.get("args", ()), call.get("kwargs"))
     if "when" not in call:
         return parameter  # type: ignore[no-any-return]
@@ -260,7 +260,7 @@ def read_distributions(distributions: Mapping[str, Any]) -> SearchSpace:
 
 def _read_distribution(distribution: Any) -> Parameter:
     if not _is_distribution(distribution):
-        reject(f"{short_repr(distribution)} is no distribution of Optuna")
+        reject(f"{short_repr(distribution)} is not a distribution of Optuna")
     return read_call(type(distribution).__name__, (), distribution._asdict())
 
 
@@ -338,7 +338,7 @@ def from_optuna(thing: Any) -> SearchSpace:
 
         return space_of(thing)
     reject(
-        f"{short_repr(thing)} is no space of Optuna",
+        f"{short_repr(thing)} is not a space of Optuna",
         "give a function, a list of calls, distributions, a study or a trial",
     )
 

@@ -552,7 +552,7 @@ def from_ray(space: Mapping[str, Any], *, searcher: Searcher = None) -> SearchSp
     """The space of a dict of Ray domains, or of a form; Ray is not imported.
 
     Dicts are groups, {"grid_search": […]} is a Categorical, everything else a constant; a choice listed
-    n times weighs n times as much. Calls, as a form has them, stand in no dict with domains. Quantised
+    n times weighs n times as much. Calls, as a spec has them, stand in no dict with domains. Quantized
     domains are read as Ray draws them, or with `searcher="optuna"` as its OptunaSearch does; with
     `searcher=True`, any other search algorithm, they have no meaning that all of these share. Raises
     `TranslationError` for them, for sample_from, {"eval": …} and domains inside lists too.
@@ -562,7 +562,7 @@ def from_ray(space: Mapping[str, Any], *, searcher: Searcher = None) -> SearchSp
     """
     _validate_searcher(searcher)
     if not isinstance(space, Mapping):
-        reject(f"{short_repr(space)} is no space of Ray", "give the dict that param_space takes")
+        reject(f"{short_repr(space)} is not a space of Ray", "give the dict that param_space takes")
     # beside domains a dict with a key "call" is a group like any other
     written = not any(map(_is_domain, nested_entries(space)))
     return build_space("Ray", _read_group(space, searcher, written, 0))

@@ -444,7 +444,8 @@ def read_parameter(config: Any) -> Parameter:
     Categorical([16, 32])
     """
     if not isinstance(config, Mapping):
-        reject(f"{short_repr(config)} is no parameter of SigOpt", 'write {"name": …, "type": …, "bounds": {…}}')
+        hint = 'write {"name": …, "type": …, "bounds": {…}}'
+        reject(f"expected a parameter of SigOpt, got {short_repr(config)}", hint)
     if unknown := [key for key, value in config.items() if key not in _KEYS and value is not None]:
         reject(f"it has an unknown {', '.join(map(short_repr, unknown))}", f"its keys are {', '.join(sorted(_KEYS))}")
     if isinstance(config.get("grid"), list) and not config["grid"]:  # as SigOpt Lite answers where there is none
@@ -487,7 +488,7 @@ def from_sigopt(thing: Any) -> SearchSpace:
     else:
         parameters, conditionals = thing, []
     if not isinstance(parameters, (list, tuple)) or not isinstance(conditionals, (list, tuple)):
-        reject(f"{short_repr(thing)} is no space of SigOpt", "give the list of parameters")
+        reject(f"{short_repr(thing)} is not a space of SigOpt", "give the list of parameters")
     parents = parse_entries("SigOpt", _conditional, [(_name(each), each) for each in conditionals])
 
     def read(each: Any) -> Parameter:

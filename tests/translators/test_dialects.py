@@ -110,7 +110,7 @@ def test_a_suggest_call_is_read(call: str, args: Any, kwargs: Any, parameter: An
         ("suggest_int", (0.5, 3), {}, "not a whole number"),
         ("suggest_categorical", ("abc",), {}, "'abc', not a list"),
         ("suggest_categorical", ([],), {}, "no choices"),
-        ("suggest_gamma", (1, 2), {}, "no suggest call"),
+        ("suggest_gamma", (1, 2), {}, "not a suggest call"),
         ("suggest_float", (0, 1, 2, 3, 4), {}, "does not take these arguments"),
     ],
 )
@@ -455,7 +455,7 @@ def test_under_a_grid_q_uniform_is_anchored_at_min_and_leaves_max_out() -> None:
     ("config", "reason"),
     [
         ({"distribution": "beta", "a": 1, "b": 1}, "beta distribution has no counterpart"),
-        ({"distribution": "unifrom", "min": 0, "max": 1}, "'unifrom' is no distribution"),
+        ({"distribution": "unifrom", "min": 0, "max": 1}, "unknown distribution 'unifrom'"),
         ({"min": 0, "max": 1, "step": 0.1}, "has no 'step'"),
         ({"min": 0}, "says nothing of its values"),
         ({"min": 1, "max": 1}, "both 1"),
@@ -579,7 +579,7 @@ def test_a_grid_offers_no_step_where_none_helps() -> None:
 
 
 def test_strategies_of_unknown_dialects_and_levels_are_refused() -> None:
-    with pytest.raises(hp.TranslationError, match="'wanb' is no dialect"):
+    with pytest.raises(hp.TranslationError, match="unknown dialect 'wanb'"):
         parameters("wanb")
     with pytest.raises(hp.TranslationError, match="there is no 'nativ'"):
         parameters("wandb", levels=["nativ"])
@@ -618,5 +618,5 @@ def test_a_trial_that_has_drawn_nothing_is_no_space() -> None:
 
 
 def test_what_is_no_dict_is_no_params() -> None:
-    with pytest.raises(hp.ParamsError, match="None is no dict"):
+    with pytest.raises(hp.ParamsError, match="expected a dict, got None"):
         hp.translate({"x": Float(0, 1)}, "wandb", method="random").decode(None)  # type: ignore[arg-type]
