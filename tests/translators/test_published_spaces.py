@@ -24,7 +24,7 @@ TARGETS: list[tuple[str, dict[str, Any]]] = [
     ("wandb", {"method": "bayes", "metric": "loss"}),
 ]
 REFUSED = {
-    "scheduler: expected a parameter of a sweep, got None": "a lost indentation: the sweep's own keys became parameters",
+    "scheduler: expected a parameter of a sweep, got None": "a lost indentation made the sweep's keys parameters",
     "it has no parameters": "a sweep without parameters",
     "has no 'type'": "a key that W&B does not know",
     "its choices are 3, not a list": "values: 3",

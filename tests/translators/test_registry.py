@@ -1,0 +1,104 @@
+"""A dialect of another package: one file, registered by an entry point, and everything knows it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hpcompat as hp
+from hpcompat.errors import TranslationError
+from hpcompat.testing import params_in, spaces
+from hpcompat.translators.dialect import DIALECTS, get_variants
+
+SPACE = hp.SearchSpace({"lr": hp.Float(0.0, 1.0), "n": hp.Int(1, 9), "optim": hp.Categorical(["adamw", "sgd"])})
+EXPERIMENT = [
+    {"name": "lr", "parameterType": "double", "feasibleSpace": {"min": 0.0, "max": 1.0}},
+    {"name": "n", "parameterType": "int", "feasibleSpace": {"min": 1, "max": 9}},
+    {"name": "optim", "parameterType": "categorical", "feasibleSpace": {"list": ["adamw", "sgd"]}},
+]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the installed package."""
+    root: Path = tmp_path_factory.mktemp("site")
+    source = Path(__file__).with_name("katib_dialect.py").read_text()
+    (root / "hpcompat_katib.py").write_text(source)
+    info = root / "hpcompat_katib-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hpcompat-katib\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[hpcompat.dialects]\nkatib = hpcompat_katib:KATIB\n")
+    return root
+
+
+@pytest.fixture(autouse=True, scope="module")
+def installed(site: Path) -> Iterator[None]:
+    sys.path.insert(0, str(site))
+    importlib.invalidate_caches()
+    yield
+    sys.path.remove(str(site))
+    sys.modules.pop("hpcompat_katib", None)
+
+
+class TestDialectOfAnotherPackage:
+    def test_it_is_listed_after_the_built_in_ones(self) -> None:
+        assert list(DIALECTS) == ["optuna", "ray", "sigopt", "wandb", "katib"]
+        assert list(get_variants())[-1] == "katib"
+
+    def test_translate_writes_it(self) -> None:
+        translation = hp.translate(SPACE, "katib")
+        assert translation.spec == EXPERIMENT
+        assert {level.level for level in translation.levels} == {"native"}
+
+    def test_what_it_cannot_express_is_refused_with_the_reason(self) -> None:
+        with pytest.raises(TranslationError, match=r"cannot be represented exactly in Katib\n  x: it has uniform"):
+            hp.translate({"x": hp.Normal(0.0, 1.0)}, "katib")
+
+    def test_as_space_reads_it(self) -> None:
+        assert hp.as_space(EXPERIMENT) == SPACE
+
+    def test_search_takes_it_for_a_space(self) -> None:
+        result = hp.search(lambda trial: trial["lr"], EXPERIMENT, n_trials=2, seed=0, progress=False)
+        assert result.space == SPACE
+
+    @given(st.data())
+    def test_the_strategies_draw_what_it_can_express(self, data: st.DataObject) -> None:
+        space = data.draw(spaces("katib", levels=("native",), groups=False, conditions=False))
+        assert DIALECTS["katib"].read(hp.translate(space, "katib").spec) == space
+
+    @given(st.data())
+    def test_params_round_trip(self, data: st.DataObject) -> None:
+        space = data.draw(spaces("katib"))
+        params = data.draw(params_in(space))
+        translation = hp.translate(space, "katib", encode=True)
+        decoded = translation.decode(translation.encode(params))
+        assert space.flatten(decoded).keys() == space.flatten(params).keys()
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [(["show", "experiment.json"], "katib"), (["convert", "experiment.json", "--to", "katib"], "parameterType")],
+    )
+    def test_the_command_line_knows_it(self, site: Path, tmp_path: Path, arguments: list[str], expected: str) -> None:
+        (tmp_path / "experiment.json").write_text(json.dumps(EXPERIMENT))
+        code = f"import sys; sys.path.insert(0, {str(site)!r}); from hpcompat.cli import main; sys.exit(main())"
+        ran = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        assert expected in ran.stdout
+
+
+def test_an_entry_point_that_is_not_a_dialect_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "bad-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[hpcompat.dialects]\nbad = json:dumps\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(TranslationError, match=r"the entry point 'bad' of hpcompat.dialects is .*, not a Dialect"):
+        hp.translate(SPACE, "bad")
