@@ -202,7 +202,7 @@ def beside(document: Any, dialect: str | None = None) -> tuple[dict[str, Any], s
         return {}, ""
     names = [*DIALECTS] if dialect is None else [dialect]
     for name in names if dialect is None or dialect in DIALECTS else ():
-        if extra := DIALECTS[name].extra_settings(document):
+        if (extra := DIALECTS[name].extra_settings(document)) is not None:
             return extra, name
     return {}, ""
 

@@ -119,9 +119,9 @@ class Dialect(ABC):
     def read(self, source: Any) -> SearchSpace:
         """Return the space of what the dialect accepts, a spec included. Raises `TranslationError`."""
 
-    def extra_settings(self, source: Any) -> dict[str, Any]:
-        """Return what stands beside the parameters in the system's own object, by key: method, metric, …"""
-        return {}
+    def extra_settings(self, source: Any) -> dict[str, Any] | None:
+        """Return what stands beside the parameters in an object of the system, by key; None for anything else."""
+        return None
 
     def read_settings(self, source: Any) -> SearchSettings:
         """Return what the system's own object says of a search besides its space. Raises `TranslationError`."""

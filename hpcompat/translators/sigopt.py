@@ -229,10 +229,10 @@ class SigoptDialect(Dialect):
         """See `from_sigopt`."""
         return from_sigopt(source)
 
-    def extra_settings(self, source: Any) -> dict[str, Any]:
+    def extra_settings(self, source: Any) -> dict[str, Any] | None:
         """Return the keys of an experiment other than its parameters."""
         if not isinstance(source, Mapping) or not self.accepts(source):
-            return {}
+            return None
         own = ("parameters", "conditionals", "linear_constraints")
         return {name: value for name, value in source.items() if name not in own and value}
 
@@ -244,9 +244,8 @@ class SigoptDialect(Dialect):
         >>> settings.directions, settings.n_trials
         (('maximize',), 30)
         """
-        if not isinstance(source, Mapping) or not self.accepts(source):
-            return SearchSettings()
-        return _read_settings(self.extra_settings(source))
+        found = self.extra_settings(source)
+        return SearchSettings() if found is None else _read_settings(found)
 
 
 SIGOPT = SigoptDialect()

@@ -205,9 +205,9 @@ class WandbDialect(Dialect):
         method = sweep.get("method", "random")
         return build_space("W&B", _read_group(parameters, method if isinstance(method, str) else "random", 0))
 
-    def extra_settings(self, source: Any) -> dict[str, Any]:
+    def extra_settings(self, source: Any) -> dict[str, Any] | None:
         """Return the keys of a sweep other than its parameters."""
-        return {key: value for key, value in source.items() if key != "parameters"} if is_sweep(source) else {}
+        return {key: value for key, value in source.items() if key != "parameters"} if is_sweep(source) else None
 
     def read_settings(self, source: Any) -> SearchSettings:
         """Return the settings of a sweep. Raises `TranslationError` for what W&B itself would not take as meant.
@@ -216,7 +216,8 @@ class WandbDialect(Dialect):
         >>> WANDB.read_settings({**sweep, "parameters": {"x": {"value": 1}}}).unused
         {'program': 'train.py'}
         """
-        return _read_settings(self.extra_settings(source)) if is_sweep(source) else SearchSettings()
+        found = self.extra_settings(source)
+        return SearchSettings() if found is None else _read_settings(found)
 
 
 WANDB = WandbDialect()

@@ -12,6 +12,7 @@ import yaml
 
 import hpcompat as hp
 from hpcompat.space.values import strict_equal
+from hpcompat.translators.dialect import DIALECTS
 from tests.cli.helpers import Run, drawn, executed, written
 from tests.translators.laws import same_law
 
@@ -380,7 +381,7 @@ def test_what_has_no_form_is_refused_with_the_way_out(run: Run, to: str) -> None
     ran = run("convert", written(ENCODED.to_dict()), "--to", to)
     assert (ran.code, ran.out) == (1, "")
     first, *issues = ran.err.splitlines()
-    assert first == f"hpcompat: given.json: this space has no exact {to} form"
+    assert first == f"hpcompat: given.json: this space cannot be represented exactly in {DIALECTS[to].title}"
     assert any(issue.startswith("  warmup: ") for issue in issues)
     assert all(issue.endswith("(--encode lets it travel)") for issue in issues)
 

@@ -216,7 +216,7 @@ def test_a_grid_that_optuna_search_hands_out_with_rounding_noise_is_not_native()
     noisy, exact = Float(0.0, 1.0, step=0.1), Float(0.0, 1.0, step=0.25)  # 0.30000000000000004 of quniform(0, 1, 0.1)
     translation = hp.translate({"noisy": noisy, "exact": exact}, "ray", searcher="optuna")
     assert [(level.level, level.form) for level in translation.levels] == [
-        ("equivalent", "choice_of_steps"),
+        ("equivalent", "choice"),
         ("native", "quniform"),
     ]
 

@@ -9,6 +9,7 @@ import pytest
 import hpcompat as hp
 from hpcompat import Categorical, Float, Int
 from hpcompat.errors import HpcompatError, Issue
+from hpcompat.translators.ray import Form
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "laws"))
 from cells import ALL, VARIANTS, rule_of
@@ -53,7 +54,10 @@ class TestCallArguments:
 
     @pytest.mark.parametrize(
         ("call", "reader"),
-        [("suggest_float", "hpcompat.translators.optuna.READERS"), ("uniform", "hpcompat.translators.ray.READERS")],
+        [
+            ("suggest_float", "hpcompat.translators.suggest_calls.READERS"),
+            ("uniform", "hpcompat.translators.ray.FORMS"),
+        ],
     )
     def test_type_error_from_within_a_reader_blames_no_signature(
         self, call: str, reader: str, monkeypatch: pytest.MonkeyPatch
@@ -61,7 +65,8 @@ class TestCallArguments:
         def fails(*args: Any, **kwargs: Any) -> Any:
             raise TypeError("inside() got something else")
 
-        monkeypatch.setitem(__import__("pkgutil").resolve_name(reader), call, fails)
+        failing = fails if call == "suggest_float" else Form(fails)
+        monkeypatch.setitem(__import__("pkgutil").resolve_name(reader), call, failing)
         with pytest.raises(hp.TranslationError) as refusal:
             if call == "uniform":
                 hp.from_ray({"x": {"call": call, "args": [0, 1]}})
