@@ -456,7 +456,7 @@ def _normal(mean: Any = 0.0, sd: Any = 1.0, q: Any = None) -> Parameter:
 
 def _read_normal(domain: Any, law: Any, q: Any = None) -> Parameter:
     if math.isfinite(domain.lower) or math.isfinite(domain.upper):
-        reject(f"Ray draws no normal law between bounds ({domain.lower}, {domain.upper})", "leave them out")
+        reject(f"Ray draws no normal distribution between bounds ({domain.lower}, {domain.upper})", "leave them out")
     return _normal(law.mean, law.sd, q)
 
 
