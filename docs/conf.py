@@ -11,7 +11,7 @@ author = "the hpcompat authors"
 copyright = author
 version = release = hpcompat.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["deflist"]
 default_role = "code"  # in docstrings `name` is code, as everywhere else
 autodoc_member_order = "bysource"
