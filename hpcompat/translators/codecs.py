@@ -1,11 +1,11 @@
-"""How what a system has no form for travels: as a stand-in parameter that every system has.
+"""Codecs: how a parameter is stored in a system that has no form for it, as a proxy that every system has.
 
-| encoding | stand-in | carries |
+| codec | proxy | stores |
 |---|---|---|
-| unit | Float(0, 1) | the share of draws below the value: any law at all |
-| index | Int(0, n - 1) | the place of the value on a grid |
-| labels | Categorical of texts | one readable label for each choice, starting with its place |
-| literals | Categorical of texts | the text of a number, true, false or null |
+| unit | Float(0, 1) | the share of draws below the value: any distribution |
+| index | Int(0, n - 1) | the index of the value on a grid |
+| labels | Categorical of strings | a readable label for each choice, starting with its index |
+| literals | Categorical of strings | a number, true, false or null as a string |
 | absent | nothing | a value that is always the same |
 """
 
@@ -27,7 +27,7 @@ _LABEL = 50
 
 
 class Codec(NamedTuple):
-    """The stand-in for a parameter, and the way there and back for its values."""
+    """The proxy for a parameter, and its values as those of the proxy and back."""
 
     proxy: Callable[[Any], Parameter | None]
     encode: Callable[[Any, Any], Any]
@@ -35,7 +35,7 @@ class Codec(NamedTuple):
 
 
 def normalize(p: Parameter, raw: Any) -> Any:
-    """A value as an engine hands it back: rounding noise and borrowed number types taken off, nothing else.
+    """Return the value behind what an engine hands back: without rounding noise and foreign number types, no more.
 
     Raises `ParamsError` for what the parameter cannot take.
 
@@ -59,7 +59,7 @@ def normalize(p: Parameter, raw: Any) -> Any:
 
 
 def make_normalizer(p: Any) -> Callable[[Any], Any]:
-    """`receive` for many values of one parameter: most are what they should be, which is seen at once.
+    """Return `normalize` for many values of one parameter; most are valid as they are, which is tested first.
 
     >>> make_normalizer(Int(1, 8))(3), make_normalizer(Int(1, 8))(4.0)
     (3, 4)
@@ -115,7 +115,7 @@ def _indices(p: Parameter) -> Int:
 
 
 def label(p: Any, index: int) -> str:
-    """A text of at most 50 characters that starts with the place of a choice.
+    """Return a string of at most 50 characters that starts with the index of a choice.
 
     >>> label(Categorical([(1, 2), None]), 0)
     '0: [1, 2]'

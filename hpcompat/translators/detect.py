@@ -1,4 +1,4 @@
-"""Whose space is it? `as_space` reads whatever any of the four readers reads."""
+"""`as_space`: read a search space of any dialect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EXPERIMENT_KEYS = frozenset({"program", "method", "metric", "metrics", "early_t
 
 
 def as_space(thing: Any) -> SearchSpace:
-    """The canonical space of anything that describes one, whoever's it is.
+    """Return the canonical space of anything that describes one.
 
     | given | read as |
     |---|---|
@@ -88,7 +88,7 @@ class _TrialUsed(Exception):
 
 
 class _ProbeTrial:
-    """A trial that only tells whether anyone looks at it."""
+    """A trial that raises when it is used."""
 
     def __getattr__(self, name: str) -> Any:
         raise _TrialUsed(name)
@@ -106,7 +106,7 @@ def call_without_trial(function: Any) -> Any:
 
 
 def _call_with_probe(function: Any) -> Any:
-    """What a function of a trial returns without looking at the trial; None if it does look."""
+    """Return what a function of a trial returns without using the trial; None if it does use it."""
     try:
         return function(_ProbeTrial())
     except Exception:  # whatever it is, reading the function for real will say it better
@@ -114,7 +114,7 @@ def _call_with_probe(function: Any) -> Any:
 
 
 def _call_without_argument(function: Any) -> Any:
-    """What a function that takes no trial returns: data, for another function could go on like this for ever."""
+    """Return what a function without a trial returns: data, for functions that return functions may never end."""
     try:
         returned = function()
     except Exception as error:
@@ -152,7 +152,7 @@ def _unknown(thing: Any) -> TranslationError:
 
 
 def _plain_issues(thing: Mapping[str, Any]) -> Sequence[Issue]:
-    """What to write instead of plain lists and values, where there is nothing else."""
+    """Return what to write instead of plain lists and values, where there is nothing else."""
     plain = all(isinstance(value, (list, tuple)) or is_scalar(value) for value in thing.values())
     try:
         SearchSpace(thing if plain else {})
@@ -166,14 +166,14 @@ def _plain_issues(thing: Mapping[str, Any]) -> Sequence[Issue]:
 
 @dataclass(frozen=True)
 class SpaceSource:
-    """A space, and what stood beside it."""
+    """A space, and the settings that stood beside it."""
 
     space: SearchSpace
     settings: SearchSettings = field(default_factory=SearchSettings)
 
 
 def resolve_source(source: Any) -> Any:
-    """The data or the object that describes a space: what is in a text, what a function returns without its trial.
+    """Return the data or the object that describes a space: parsed text, or what a function returns.
 
     >>> resolve_source(lambda trial: [{"name": "x", "type": "int"}]), resolve_source('{"parameters": {}}')
     ([{'name': 'x', 'type': 'int'}], {'parameters': {}})

@@ -1,4 +1,4 @@
-"""Data from the text of a JSON or YAML file that nobody vouches for."""
+"""Data from the text of an untrusted JSON or YAML file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_DIGITS = 400
 
 
 def parse_document(text: str | bytes) -> Any:
-    """The data of a JSON or, with PyYAML, a YAML text. Raises `TranslationError`."""
+    """Return the data of a JSON or, with PyYAML, a YAML text. Raises `TranslationError`."""
     text = bytes(text) if isinstance(text, bytes) else str(text)  # PyYAML takes no subclass of either
     if len(text) > MAX_BYTES:
         reject_size()
@@ -55,7 +55,7 @@ def reject_size() -> NoReturn:
 
 
 def reject_duplicate_keys(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
-    """The dict of an object in JSON: Python would keep the last of two entries of one name."""
+    """Return the dict of an object in JSON; Python itself would keep the last of two entries of one name."""
     entries = dict(pairs)
     if len(entries) < len(pairs):
         _raise_duplicate_key([name for name, _ in pairs])
@@ -69,7 +69,7 @@ def _raise_duplicate_key(names: Sequence[Any]) -> NoReturn:
 
 
 def _construct(yaml: Any, loader: Any) -> Any:
-    """The data of the one document, in which no mapping has a key twice."""
+    """Return the data of the one document, in which no mapping has a key twice."""
     try:
         root = loader.get_single_node()
         seen, waiting, mappings = set(), [root], []
@@ -102,7 +102,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 def _merged_size(yaml: Any, mappings: Iterable[Any]) -> int:
-    """How many entries all mappings have together, once those they merge in are written out."""
+    """Return the number of entries of all mappings together, once what they merge in is written out."""
 
     def bases(mapping: Any) -> list[Any]:
         values = [value for key, value in mapping.value if key.tag == _MERGE]
@@ -129,7 +129,7 @@ def _merged_size(yaml: Any, mappings: Iterable[Any]) -> int:
 
 
 def _pick_loader(yaml: Any, text: str | bytes) -> Any:
-    """The loader that is made in C and some times as quick, where PyYAML has it.
+    """Return the loader that is written in C, which is several times as fast, where PyYAML has it.
 
     Raises `TranslationError` for what nests deeper than its stack.
     """
@@ -143,7 +143,7 @@ def _pick_loader(yaml: Any, text: str | bytes) -> Any:
 
 
 def _check_expansion(data: Any) -> Any:
-    """The data, refused where its aliases stand for more than a person could have written."""
+    """Return the data. Raises `TranslationError` where its aliases expand to more than anyone writes."""
     count, waiting = 0, [data]
     while waiting:
         node = waiting.pop()

@@ -1,4 +1,4 @@
-"""Texts that stand for numbers, true, false and null: SigOpt's categories are always texts."""
+"""Strings that stand for numbers, true, false and null: SigOpt's categories are always strings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TEXTS = {True: "true", False: "false", None: "null"}
 
 
 def parse_literal(text: str) -> tuple[bool, Any]:
-    """Whether a text is just how its value is written, and the value: no two texts have one value.
+    """Return whether a string is the canonical form of its value, and the value; no two strings have one value.
 
     >>> parse_literal("16"), parse_literal("1e-05"), parse_literal("null")
     ((True, 16), (True, 1e-05), (True, None))
@@ -34,7 +34,7 @@ def parse_literal(text: str) -> tuple[bool, Any]:
 
 
 def parse_all_or_none(texts: Sequence[str]) -> tuple[Any, ...]:
-    """The values if every text is a literal, else the texts: one word among numbers makes all of them words.
+    """Return the values if every string is a literal, else the strings.
 
     >>> parse_all_or_none(["16", "32"]), parse_all_or_none(["16", "auto"])
     ((16, 32), ('16', 'auto'))
@@ -44,7 +44,7 @@ def parse_all_or_none(texts: Sequence[str]) -> tuple[Any, ...]:
 
 
 def format_literal(value: Any) -> str | None:
-    """The text that `parse` reads back as this int, float, bool or None; None for anything else.
+    """Return the string that `parse_literal` reads back as this int, float, bool or None; None for other values.
 
     >>> format_literal(True), format_literal(1e-05), format_literal("16")
     ('true', '1e-05', None)

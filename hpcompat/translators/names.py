@@ -11,14 +11,14 @@ _ENDLESS = float("inf")
 
 @dataclass(frozen=True)
 class NamePolicy:
-    """The names that a system takes, and an escape for the others under which no two become one."""
+    """The names that a system takes for a parameter, and an escape for others under which names stay distinct."""
 
     pattern: re.Pattern[str]
     reserved: frozenset[str] = frozenset()
     max_length: float = _ENDLESS
 
     def accepts_all(self, names: Sequence[str]) -> bool:
-        """Whether each is an identifier that the system takes, in one look at all of them.
+        """Return whether all names are identifiers that the system takes.
 
         >>> WANDB.accepts_all(["lr", "depth"]), WANDB.accepts_all(["lr", "top/k"])
         (True, False)
@@ -32,7 +32,7 @@ class NamePolicy:
         )
 
     def escape(self, name: str) -> str:
-        """The name itself where the system takes it.
+        """Return the name where the system takes it, else an escaped one.
 
         >>> WANDB.escape("lr"), WANDB.escape("top/k")
         ('lr', 'top_x2f_k')

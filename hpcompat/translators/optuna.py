@@ -160,12 +160,12 @@ class Suggest:
 
     @property
     def spec(self) -> list[dict[str, Any]]:
-        """The calls that it makes."""
+        """The suggest calls that the function makes."""
         return self.translation.spec  # type: ignore[no-any-return]
 
     @cached_property
     def _calls(self) -> list[tuple[str, str, str, dict[str, Any], Callable[[Any], Any]]]:
-        """Each parameter's name, the call to make (method, name, arguments), and the decoder of what it returns."""
+        """For each parameter its name, the call (method, name, arguments), and the decoder of what that returns."""
         return [
             (field.leaf.name, call["call"], call["name"], call["kwargs"], field.make_decoder())
             for field, call in zip(self.translation.fields, self.spec, strict=True)
@@ -232,7 +232,7 @@ def to_optuna(space: Mapping[str, Any], *, encode: bool = False) -> Suggest:
 
 
 def read(calls: Sequence[Any]) -> SearchSpace:
-    """The space of a list of calls, as a spec has them; `args` may stand beside `kwargs`."""
+    """Return the space of a list of calls, as a spec has them; `args` may stand beside `kwargs`."""
     return build_space("Optuna", parse_entries("Optuna", _read_entry, [(_name(call), call) for call in calls]))
 
 
@@ -254,7 +254,7 @@ def _read_entry(call: Any) -> Parameter:
 
 
 def read_distributions(distributions: Mapping[str, Any]) -> SearchSpace:
-    """The space of a dict of Optuna distributions."""
+    """Return the space of a dict of Optuna distributions."""
     return build_space("Optuna", parse_entries("Optuna", _read_distribution, distributions.items()))
 
 
@@ -269,7 +269,7 @@ SPACE = "hpcompat: space"
 
 
 def read_study(study: Any) -> SearchSpace:
-    """The space that every trial of a study was drawn from.
+    """Return the space that every trial of a study was drawn from.
 
     Raises `TranslationError` where trials differ: what made a parameter active is not recorded.
     """
@@ -307,7 +307,7 @@ def _is_distribution(value: Any) -> bool:
 
 
 def from_optuna(thing: Any) -> SearchSpace:
-    """The space of a define-by-run function, a list of calls, a dict of distributions, a Study or a trial.
+    """Return the space of a define-by-run function, a list of calls, a dict of distributions, a Study or a trial.
 
     A function is read by running it some hundred times on trials of our own: see `define_by_run.space_of`.
     A range that the step does not divide ends where Optuna ends it, at the last step inside. Raises
@@ -348,7 +348,7 @@ _DEFAULTS = ("TPESampler", "NSGAIISampler", "MedianPruner", "NopPruner")
 
 
 def _read_settings(study: Any) -> SearchSettings:
-    """What a study says besides its trials. Every study has a sampler and a pruner: the usual ones say nothing."""
+    """Return the settings of a study. Every study has a sampler and a pruner: the default ones say nothing."""
     directions = tuple(direction.name.lower() for direction in study.directions)
     sampler, pruner = (type(getattr(study, name, None)).__name__ for name in ("sampler", "pruner"))
     unused = {"sampler": sampler, "pruner": pruner}

@@ -1,4 +1,4 @@
-"""What every reader needs: to refuse with a reason, to read repeated choices as weights, to collect all issues."""
+"""What every reader needs: to reject with a reason, to parse numbers and choices, to collect all issues."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAX_PLAIN_INT = 2**1023
 
 
 class TooDeepError(TranslationError):
-    """Ends the reading: a dict that contains itself twice would be refused in as many places as it unfolds to."""
+    """Ends the reading: a dict that contains itself twice would be rejected in as many places as it unfolds to."""
 
 
 def reject_depth() -> NoReturn:
@@ -34,7 +34,7 @@ def reject_depth() -> NoReturn:
 
 
 def reject(reason: str, hint: str = "") -> NoReturn:
-    """Raise the error of one parameter; whoever reads the space adds its name."""
+    """Raise the error of one parameter; `parse_entries` adds its name."""
     raise TranslationError(reason, [Issue("", reason, hint)])
 
 
@@ -60,7 +60,7 @@ def parse_call(
 
 
 def is_data(value: Any) -> bool:
-    """Whether a value is data, as JSON and numpy have it, rather than an object that means something to a library.
+    """Return whether a value is data, as JSON and numpy have it, not an object of some library.
 
     >>> is_data({"a": [1, None]}), is_data({"a": [is_data]})
     (True, False)
@@ -78,7 +78,7 @@ def is_data(value: Any) -> bool:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value is a scalar or a container of JSON or numpy, whatever it contains."""
+    """Return whether a value is a scalar or a container of JSON or numpy, whatever it contains."""
     return (
         value is None
         or isinstance(value, (str, int, float, Mapping, list, tuple))
@@ -87,12 +87,12 @@ def is_plain(value: Any) -> bool:
 
 
 def is_list(value: Any) -> bool:
-    """Whether a value is a list, a tuple, or an array of numpy's with one dimension."""
+    """Return whether a value is a list, a tuple, or an array of numpy's with one dimension."""
     return isinstance(value, (list, tuple)) or (is_plain(value) and getattr(value, "ndim", 0) == 1)
 
 
 def nested_entries(mapping: Mapping[Any, Any]) -> Iterator[Any]:
-    """Every value of a dict and of the dicts inside it; those of one that is there twice, or inside itself, once.
+    """Yield every value of a dict and of the dicts inside it; those of a dict that is there twice only once.
 
     >>> list(nested_entries({"lr": 0.1, "model": {"layers": 3}}))
     [0.1, {'layers': 3}, 3]
@@ -107,7 +107,7 @@ def nested_entries(mapping: Mapping[Any, Any]) -> Iterator[Any]:
 
 
 def json_data(what: str, data: Any, hint: str) -> Any:
-    """The value of tagged JSON data, as `write_value` wrote it. Raises `TranslationError` for other tags."""
+    """Return the value that `value_to_json` wrote. Raises `TranslationError` for unknown tags."""
     try:
         return value_from_json(data)
     except (ValueError, TypeError, RecursionError) as error:
@@ -115,7 +115,7 @@ def json_data(what: str, data: Any, hint: str) -> Any:
 
 
 def parse_entries(dialect: str, read: Callable[[Any], Any], parts: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
-    """`read` each named part; raise one `TranslationError` with the issues of all that cannot be read."""
+    """Return what `read` makes of each named part. Raises one `TranslationError` with all issues."""
     entries: dict[str, Any] = {}
     issues: list[Issue] = []
     coming = iter(parts)
@@ -146,7 +146,7 @@ def _join_path(name: str, where: str) -> str:
 
 
 def build_space(dialect: str, entries: Mapping[str, Any]) -> SearchSpace:
-    """The space of these entries; what is wrong with it is said in the dialect's name."""
+    """Return the space of these entries. Raises `TranslationError` for an invalid one."""
     try:
         return SearchSpace(entries)
     except HpcompatError as error:
@@ -154,7 +154,7 @@ def build_space(dialect: str, entries: Mapping[str, Any]) -> SearchSpace:
 
 
 def parse_number(name: str, value: Any, whole: bool = False) -> Any:
-    """A bound as an int or a float; a text that reads as one is taken for it, since YAML 1.1 makes a text of 1e-5."""
+    """Return a bound as an int or a float, parsed from a string if need be: YAML 1.1 makes a string of 1e-5."""
     if type(value) is int and -_MAX_PLAIN_INT < value < _MAX_PLAIN_INT:
         return value
     if type(value) is float and not whole:
@@ -178,7 +178,7 @@ def parse_number(name: str, value: Any, whole: bool = False) -> Any:
 
 
 def make_range(low: Any, high: Any, *, log: bool = False, step: Any = None, whole: bool = False) -> Parameter:
-    """A Float or Int; a Constant where low and high are the same."""
+    """Return a Float or Int; a Constant where low and high are the same."""
     kind: Callable[..., Parameter] = Int if whole else Float
     if step is None and type(low) is type(high) is (int if whole else float) and low != high:
         return kind(low, high, log=log) if log else kind(low, high)  # a keyword takes a fifth of making it
@@ -192,7 +192,13 @@ def make_range(low: Any, high: Any, *, log: bool = False, step: Any = None, whol
 
 
 def last_grid_value(low: Any, high: Any, step: Any, whole: bool) -> Any:
-    """The last of low, low + step, … that is not above high."""
+    """Return the largest low + k * step that does not exceed high, in exact decimals.
+
+    Optuna silently lowers high to it, and so does a reader of what Optuna draws.
+
+    >>> last_grid_value(0.0, 1.0, 0.3, False)
+    0.9
+    """
     low, high, step = (parse_number(name, x, whole) for name, x in (("low", low), ("high", high), ("step", step)))
     if whole:
         return high if step <= 0 else low + (high - low) // step * step
@@ -203,7 +209,7 @@ def last_grid_value(low: Any, high: Any, step: Any, whole: bool) -> Any:
 
 
 def make_categorical(values: Any, weights: Any = None, ordered: bool = False) -> Parameter:
-    """A Categorical; a choice listed n times is n times as likely."""
+    """Return a Categorical; a choice that is listed n times is n times as likely."""
     if hasattr(values, "tolist") and getattr(values, "ndim", 0) == 1:  # an array of numpy's
         values = values.tolist()
     if weights is None and type(values) in (list, tuple) and len(values) <= MAX_CHOICES:
@@ -237,7 +243,7 @@ def make_categorical(values: Any, weights: Any = None, ordered: bool = False) ->
 
 
 def parse_condition(when: Any) -> tuple[Condition, ...]:
-    """`when` as data: a dict of lists by parent."""
+    """Return the conditions of a dict of values by parent."""
     if when is None:
         return ()
     if not isinstance(when, Mapping) or not all(isinstance(name, str) for name in when):
@@ -248,7 +254,7 @@ def parse_condition(when: Any) -> tuple[Condition, ...]:
 
 
 def file_hint(given: Any) -> str:
-    """How to give what a path may lead to: a text is never taken for a path, for it may come from anywhere."""
+    """Return the hint for what may be a path: a string is never opened as a file, for it may come from anywhere."""
     path = os.fsdecode(given) if isinstance(given, os.PathLike) else given
     named = isinstance(path, str) and "\n" not in path and path.lower().endswith((".yaml", ".yml", ".json"))
     return f"give the text of {f'the file: Path({path!r})' if named else 'a file itself: Path(…)'}.read_text()"

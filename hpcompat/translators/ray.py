@@ -417,7 +417,7 @@ def _ratio(name: str, value: Any) -> Fraction:
 
 
 def _check_quantized(q: Any, log: bool, searcher: Searcher) -> None:
-    """Refuse a quantised domain that is drawn by no law, or by as many as there are search algorithms."""
+    """Reject a quantized domain that search algorithms draw from different distributions, or do not draw."""
     if searcher is True:
         reject("search algorithms draw quantised domains by different laws", NAME_SEARCHER)
     if searcher == "optuna" and log and q != 1:
@@ -425,7 +425,7 @@ def _check_quantized(q: Any, log: bool, searcher: Searcher) -> None:
 
 
 def _quantized_float(lower: Any, upper: Any, q: Any, log: bool, searcher: Searcher) -> Parameter:
-    """Multiples of q between the bounds."""
+    """Return the multiples of q between the bounds."""
     _check_quantized(None, log, searcher)
     first, last, step = _ceil(lower, q), _floor(upper, q), _ratio("q", q)
     if step < 0 or last < first:
@@ -470,7 +470,7 @@ def _int(lower: Any, upper: Any, log: bool) -> Parameter:
 
 
 def read_call(call: Any, args: Any = (), kwargs: Any = None, *, searcher: Searcher = None) -> Parameter:
-    """The parameter that a `tune.<call>(*args, **kwargs)` draws.
+    """Return the parameter that a `tune.<call>(*args, **kwargs)` draws.
 
     >>> read_call("qrandint", [1, 10, 3]), read_call("qrandint", [1, 10, 3], searcher="optuna")
     (Int(3, 9, step=3), Int(1, 10, step=3))
@@ -508,7 +508,7 @@ def _choice(categories: Any) -> Parameter:
 
 
 def _read_quantized(domain: Any, searcher: Searcher) -> Parameter:
-    """A domain that is quantised, or that has no law of its own to start with."""
+    """Read a domain that is quantized, or that has no sampler of its own."""
     kind = type(domain).__name__
     if kind == "Function":
         return read_call("sample_from")
@@ -549,7 +549,7 @@ def _is_drawn(thing: Mapping[str, Any]) -> bool:
 
 
 def from_ray(space: Mapping[str, Any], *, searcher: Searcher = None) -> SearchSpace:
-    """The space of a dict of Ray domains, or of a form; Ray is not imported.
+    """Return the space of a dict of Ray domains, or of a spec; Ray is not imported.
 
     Dicts are groups, {"grid_search": […]} is a Categorical, everything else a constant; a choice listed
     n times weighs n times as much. Calls, as a spec has them, stand in no dict with domains. Quantized
@@ -604,7 +604,7 @@ def _read_spec(thing: Mapping[str, Any], searcher: Searcher) -> Parameter:
 
 
 def _iter_nested(thing: Any) -> Iterator[Any]:
-    """The items of a list and of the lists in it, those of each once."""
+    """Yield the items of a list and of the lists in it, those of each list once."""
     waiting, seen = [thing], set[int]()
     while waiting:
         items = waiting.pop()

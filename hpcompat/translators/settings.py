@@ -39,14 +39,14 @@ class SearchSettings:
 
 
 class Reader:
-    """Reads values one after the other, and notes what is wrong with them."""
+    """Reads values by name, and collects what is wrong with them."""
 
     def __init__(self, found: Mapping[str, Any]) -> None:
         self.left = dict(found)
         self.issues: list[Issue] = []
 
     def take(self, name: str, fits: Callable[[Any], bool], hint: str) -> Any:
-        """The value of that name, if there is one that fits."""
+        """Return the value of that name, if there is one that fits; else add an issue."""
         value = self.left.pop(name, None)
         if value is None or fits(value):
             return value
@@ -54,18 +54,18 @@ class Reader:
         return None
 
     def one_of(self, name: str, values: Sequence[str]) -> Any:
-        """The value of that name, which is one of several texts."""
+        """Return the value of that name, which has to be one of several strings."""
         return self.take(name, lambda value: isinstance(value, str) and value in values, f"one of {', '.join(values)}")
 
     def finish(self, what: str) -> dict[str, Any]:
-        """What was not taken. Raises `TranslationError` for everything that did not fit."""
+        """Return what was not taken. Raises `TranslationError` for all that did not fit."""
         if self.issues:
             raise TranslationError(f"these settings of the {what} cannot be read", self.issues)
         return self.left
 
 
 def is_count(value: Any) -> bool:
-    """Whether a value is an int of at least 1.
+    """Return whether a value is an int of at least 1.
 
     >>> is_count(3), is_count(True), is_count(0), is_count("3")
     (True, False, False, False)
@@ -74,7 +74,7 @@ def is_count(value: Any) -> bool:
 
 
 def brief(unused: Mapping[str, Any]) -> Iterator[str]:
-    """The names of settings, with their values where those are short.
+    """Yield the names of settings, with their values where those are short.
 
     >>> list(brief({"method": "bayes", "metric": {"goal": "minimize", "name": "loss"}, "command": ["python"]}))
     ['method (bayes)', 'metric (minimize loss)', 'command']

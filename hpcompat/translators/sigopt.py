@@ -261,7 +261,7 @@ def _conditional_rule(p: Any) -> Rule:
 
 
 def _every_value_has_child(parent: Leaf, children: list[Leaf]) -> bool:
-    """Whether each value of the parent, on its own, activates a child."""
+    """Return whether each value of the parent, on its own, activates a child."""
     conditions = [dict(child.when) for child in children if {name for name, _ in child.when} == {parent.name}]
     return all(
         any(strict_equal(value, accepted) for when in conditions for accepted in when[parent.name])
@@ -437,7 +437,7 @@ READERS: dict[str, Callable[[Mapping[str, Any]], Parameter]] = {
 
 
 def read_parameter(config: Any) -> Parameter:
-    """The parameter that one entry of the list describes, its name and conditions left out.
+    """Return the parameter that one entry of the list describes, its name and conditions left out.
 
     >>> read_parameter({"type": "categorical", "categorical_values": ["16", "32"]})
     Categorical([16, 32])
@@ -498,7 +498,7 @@ def from_sigopt(thing: Any) -> SearchSpace:
 
 
 def is_client_object(thing: Any) -> bool:
-    """Whether this is an object of SigOpt's client, such as an Experiment; asked without loading the client."""
+    """Return whether this is an object of SigOpt's client, such as an Experiment, without loading the client."""
     return type(thing).__module__.partition(".")[0] == "sigopt" and callable(getattr(thing, "to_json", None))
 
 
@@ -509,7 +509,7 @@ def _as_json(thing: Any) -> Any:
 
 
 def _is_not_empty(items: Any) -> bool:
-    """Whether there is something: a server writes null or an empty list where there is nothing."""
+    """Return whether there is something: a server writes null or an empty list where there is nothing."""
     return items is not None and not (isinstance(items, (list, tuple, Mapping)) and not items)
 
 

@@ -430,7 +430,7 @@ def _are_constant(parameters: Mapping[str, Any]) -> bool:
 
 
 def _is_integer_step(q: Any) -> bool:
-    """The engine draws ints where q is an int."""
+    """Return whether the engine draws ints, as it does where q is an int."""
     return type(q) is int
 
 
@@ -442,7 +442,7 @@ def _step(q: Any) -> Any:
 
 
 def _read_quantized(low: Any, high: Any, q: Any, log: bool = False) -> Parameter:
-    """The multiples of q that draws between low and high round to.
+    """Return the multiples of q that draws between low and high round to.
 
     A bound halfway between two of them is never drawn itself: those inside round to the inner one.
     """
@@ -462,7 +462,7 @@ def _read_quantized(low: Any, high: Any, q: Any, log: bool = False) -> Parameter
 
 
 def _read_grid_range(low: Any, high: Any, q: Any) -> Parameter:
-    """Under a grid q_uniform is numpy's arange: anchored at min, max left out."""
+    """Return what q_uniform is in a grid: numpy's arange, from min, max left out."""
     low, high, q = parse_number("min", low), parse_number("max", high), _step(q)
     whole = all(type(x) is int for x in (low, high, q))
     count = math.ceil((high - low) / q) if math.isfinite((high - low) / q) else 0
@@ -474,7 +474,7 @@ def _read_grid_range(low: Any, high: Any, q: Any) -> Parameter:
 
 
 def _read_grid_values(values: Any) -> Parameter:
-    """A grid tries a value that is listed twice once (sweeps 0.2: by the hash of its YAML): it has no weight."""
+    """Return the values of a grid, without weights: sweeps 0.2 tries a value that is listed twice once."""
     parameter: Any = make_categorical(values)
     return Categorical(parameter.choices) if parameter.weights else parameter
 
@@ -542,7 +542,7 @@ def _infer_distribution(config: Mapping[str, Any]) -> str:
 
 
 def is_sweep(source: Any) -> bool:
-    """Whether it is a dict that has parameters of W&B's under "parameters", and nothing but data beside them."""
+    """Return whether this is a dict with parameters of W&B under "parameters", and nothing but data beside them."""
     parameters = source.get("parameters") if isinstance(source, Mapping) else None
     return (
         isinstance(parameters, Mapping)
@@ -556,7 +556,7 @@ def _is_parameters(source: Any) -> bool:
 
 
 def _is_parameter(config: Any, depth: int = 0) -> bool:
-    """Whether a dict states what is drawn: a group, a distribution, values, or bounds, each of the type it has."""
+    """Return whether a dict states what is drawn: a group, a distribution, values, or bounds, of the right types."""
     if not isinstance(config, Mapping) or not all(map(is_plain, config.values())):
         return False
     if isinstance(config.get("parameters"), Mapping) and config.keys() <= {"parameters", "distribution"}:
