@@ -341,9 +341,9 @@ def _differences(
     theirs: SearchSpace, their_directions: tuple[str, ...], ours: SearchSpace, directions: tuple[str, ...]
 ) -> Iterator[Issue]:
     if their_directions != directions:
-        yield Issue(
-            "direction", f"is {short_repr(list(their_directions))} there, and {short_repr(list(directions))} here"
-        )
+        stored = short_repr(list(their_directions))
+        message = f"is {stored} there, and {short_repr(list(directions))} here"
+        yield Issue("direction", message, f"direction={stored} goes on with it")
     if theirs != ours:
         for name in sorted({*theirs, *ours}):
             if theirs.get(name) != ours.get(name):

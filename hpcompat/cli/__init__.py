@@ -125,7 +125,7 @@ def _wrong(arguments: argparse.Namespace) -> str | None:
 def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=show.run, wrong=lambda arguments: None, output="-")
     parser.add_argument("file", metavar="FILE", help=_FILE)
-    parser.add_argument("--to", choices=("optuna", "ray", "sigopt", "wandb"), help="one system alone")
+    parser.add_argument("--to", choices=SOURCES[:-1], help="one system alone")
     parser.add_argument("--from", dest="source", choices=SOURCES, help="whose space FILE holds")
 
 

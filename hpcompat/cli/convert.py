@@ -113,5 +113,5 @@ def _notes(translation: Translation) -> Iterator[str]:
     if found or texts:
         named = [f", {name}={one_line(literal(options[name]))}" for name in ("method", "metric") if name in options]
         given = "".join(named) + ", encode=True" * bool(found)
-        raw = "wandb.config" if dialect == "wandb" else "assignments"
-        yield f'hp.translate(space, "{dialect}"{given}).decode({raw}) gives the params back'
+        stored = {"wandb": "wandb.config", "sigopt": "assignments"}.get(dialect, "params")
+        yield f'hp.translate(space, "{dialect}"{given}).decode({stored}) gives the params back'

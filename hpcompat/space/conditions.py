@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
-from hpcompat.space.values import strict_key
+from hpcompat.space.values import copy_if_valid, strict_key
 
 
 class Condition(NamedTuple):
@@ -29,7 +29,8 @@ def parse_when(when: When) -> tuple[Condition, ...]:
     if not isinstance(when, Mapping):
         return (Condition("", (when,)),)
     return tuple(
-        Condition(parent, tuple(values) if isinstance(values, list) else (values,)) for parent, values in when.items()
+        Condition(parent, tuple(map(copy_if_valid, values if isinstance(values, list) else [values])))
+        for parent, values in when.items()
     )
 
 

@@ -17,6 +17,7 @@ them together, by name.
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, MISSING, dataclass, fields
@@ -38,7 +39,7 @@ from hpcompat.space.distributions import (
     range_distribution,
 )
 from hpcompat.space.domains import ChoiceDomain, Grid, multiple_of
-from hpcompat.space.values import short_repr, strict_equal, strict_key
+from hpcompat.space.values import copy_list_if_mutable, short_repr, strict_equal, strict_key
 
 
 class Argument(NamedTuple):
@@ -72,7 +73,7 @@ class Parameter(ABC):
 
     def __post_init__(self) -> None:
         values, issues = self._validate()
-        if self.when != ():
+        if type(self.when) is not tuple or self.when:
             values = {**values, "when": parse_when(self.when)}
         if issues:
             values = {**values, "issues": issues}
@@ -212,12 +213,12 @@ class Parameter(ABC):
         >>> Float(1, 2, log=True).arguments(), Categorical(("a", "b")).arguments()
         ({'low': 1.0, 'high': 2.0, 'log': True}, {'choices': ['a', 'b']})
         """
-        found = {argument.name: getattr(self, argument.name) for argument in arguments_of(type(self))}
-        return {
-            argument.name: found[argument.name]
-            for argument in arguments_of(type(self))
-            if argument.is_required or not strict_equal(found[argument.name], argument.default)
-        }
+        found = {}
+        for name, default in arguments_of(type(self)):
+            value = getattr(self, name)
+            if value is not default and not strict_equal(value, default):
+                found[name] = value
+        return found
 
     def __eq__(self, other: object) -> bool:
         # by type and value: to Python, Categorical([1]) and Categorical([True]) hold equal lists
@@ -234,8 +235,10 @@ class Parameter(ABC):
 
     def __repr__(self) -> str:
         required = {argument.name for argument in arguments_of(type(self)) if argument.is_required}
-        shown = [f"{value!r}" if name in required else f"{name}={value!r}" for name, value in self.arguments().items()]
-        shown += [f"when={when_dict(self.when)!r}"] if self.when else []
+        arguments = {**self.arguments(), **({"when": when_dict(self.when)} if self.when else {})}
+        # an int of 5,000 digits, which is an issue, has no repr
+        texts = {name: short_repr(value, sys.maxsize) for name, value in arguments.items()}
+        shown = [text if name in required else f"{name}={text}" for name, text in texts.items()]
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -351,7 +354,7 @@ class Categorical(Parameter):
     def arguments(self) -> dict[str, Any]:
         """Return what the parameter was made with; choices and weights as lists."""
         arguments = super().arguments()
-        lists = {name: list(value) for name, value in arguments.items() if type(value) is tuple}
+        lists = {name: copy_list_if_mutable(value) for name, value in arguments.items() if type(value) is tuple}
         return {**arguments, **lists}
 
 

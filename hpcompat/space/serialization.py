@@ -36,7 +36,7 @@ def _entry_to_json(entry: Any) -> dict[str, Any]:
     if isinstance(entry, Parameter):
         data: dict[str, Any] = {"kind": entry.kind}
         for name, value in entry.arguments().items():
-            data[name] = value_to_json(value)
+            data[name] = value if type(value) in SCALARS else value_to_json(value)
     else:
         data = {"kind": "group", "space": _group_to_json(entry)}
     if entry.when:

@@ -145,11 +145,12 @@ def _condition_issues(leaf: Leaf, leaves: Mapping[str, Leaf]) -> Iterator[Issue]
             for value in values:
                 if issue := json_issue(value):
                     message = f"when names {short_repr(value)}, which {parent!r} cannot take"
-                    is_set = hasattr(value, "__iter__")  # most likely
+                    is_set = hasattr(value, "__iter__") and not isinstance(value, (str, bytes))
                     yield Issue(leaf.name, message, "several values are a list" if is_set else issue[1])
                 elif not parameter.contains(value):
                     message = f"when names {short_repr(value)}, which {parent!r} never is"
-                    yield Issue(leaf.name, message, f"it is a {short_repr(parameter, 120)}")
+                    hint = "; several values are a list" if isinstance(value, tuple) else ""
+                    yield Issue(leaf.name, message, f"it is a {short_repr(parameter, 120)}{hint}")
 
 
 _PARENT_NAMES = "parents are named by their dotted path from the outermost space"

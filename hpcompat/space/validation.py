@@ -9,7 +9,6 @@ early return for arguments that are canonical and valid already. It makes readin
 
 from __future__ import annotations
 
-import copy
 import math
 import sys
 from collections.abc import Iterable, Mapping
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 from hpcompat.errors import Issue
 from hpcompat.space.distributions import normal_distribution
 from hpcompat.space.domains import ChoiceDomain, Grid, multiple_of
-from hpcompat.space.values import MAX_BITS, is_scalar, json_issue, length, short_repr
+from hpcompat.space.values import MAX_BITS, copy_if_valid, is_scalar, json_issue, length, short_repr
 
 MAX_CHOICES = 1_000_000
 """More choices than anyone lists: a range is not written out."""
@@ -109,14 +108,14 @@ def _are_plain_choices(choices: Any) -> bool:
 
 def validate_constant(value: Any) -> Validated:
     """Validate the argument of a Constant."""
-    return Validated({}, validate_values([value]))
+    return Validated({"value": copy_if_valid(value)}, validate_values([value]))
 
 
 def validate_normal(mean: Any, std: Any, low: Any, high: Any, log: Any, step: Any) -> Validated:
     """Validate the arguments of a Normal; an int step makes it one of ints."""
     issues: list[Issue] = []
     mean, std = to_float("mean", mean, issues), to_float("std", std, issues)
-    to_number = to_int if type(step) is int else to_float
+    to_number = to_int if hasattr(step, "__index__") and not isinstance(step, bool) else to_float
     low, high, step = (
         None if value is None else to_number(name, value, issues)
         for name, value in (("low", low), ("high", high), ("step", step))
@@ -344,7 +343,7 @@ def to_tuple(name: str, values: Any, issues: list[Issue]) -> Any:
         issues.append(Issue("", f"{name} is a set, whose order changes from run to run", "give a list"))
         return values
     if isinstance(values, Mapping):
-        hint = "give a list of its keys; how likely each one is goes to weights"
+        hint = "give a list of its keys; how likely each one is goes to weights" if name == "choices" else "give a list"
         issues.append(Issue("", f"{name} is a {type(values).__name__}, whose values would be lost", hint))
         return values
     if hasattr(values, "tolist") and getattr(values, "ndim", 0) == 1:  # an array of numpy's, a column of pandas'
@@ -355,6 +354,4 @@ def to_tuple(name: str, values: Any, issues: list[Issue]) -> Any:
     if length(values) > MAX_CHOICES:
         issues.append(Issue("", f"{name} has more than {MAX_CHOICES} items", "use Int or Float with a step"))
         return values
-    # the caller's own lists and dicts may change later; those inside a space may not. What is not a JSON value is
-    # an issue, and left as it is: copying it may do anything
-    return tuple([value if is_scalar(value) or json_issue(value) else copy.deepcopy(value) for value in list(values)])
+    return tuple(map(copy_if_valid, list(values)))

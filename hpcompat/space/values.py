@@ -98,6 +98,14 @@ def copy_if_mutable(value: Any) -> Any:
     return value if type(value) in SCALARS else copy.deepcopy(value)
 
 
+def copy_if_valid(value: Any) -> Any:
+    """Return a copy of a value that a parameter can take: the caller's own lists may change later, its values may not.
+
+    What is not a JSON value is returned as it is: it is an issue, and copying it may do anything.
+    """
+    return value if type(value) in SCALARS or json_issue(value) else copy.deepcopy(value)
+
+
 def copy_list_if_mutable(values: Sequence[Any]) -> list[Any]:
     """Return a list of the values, mutable ones copied."""
     return list(values) if SCALARS.issuperset(map(type, values)) else list(map(copy_if_mutable, values))

@@ -54,7 +54,7 @@ def as_space(thing: Any) -> SearchSpace:
             return SearchSpace()
         if type(thing.get("hpcompat")) is int and isinstance(thing.get("space"), Mapping):
             return SearchSpace.from_dict(thing)
-        if any(isinstance(entry, (Parameter, SearchSpace)) for entry in nested_entries(thing)):
+        if _has_parameters(thing):
             return SearchSpace(thing)
     elif callable(thing) and not isinstance(thing, type):
         returned = call_without_trial(thing)
@@ -73,7 +73,15 @@ def _read(thing: Any) -> SearchSpace:
 
 def _accepting(thing: Any) -> list[Dialect]:
     built_in = [DIALECTS[name] for name in BUILT_IN if DIALECTS[name].accepts(thing)]
-    return built_in or [DIALECTS[name] for name in DIALECTS if name not in BUILT_IN and DIALECTS[name].accepts(thing)]
+    return built_in or [DIALECTS[name] for name in DIALECTS if name not in BUILT_IN and _accepts(DIALECTS[name], thing)]
+
+
+def _accepts(dialect: Dialect, thing: Any) -> bool:
+    try:
+        return dialect.accepts(thing)
+    except Exception as error:
+        message = f"the dialect {dialect.name!r} failed: {type(error).__name__}: {error}"
+        raise TranslationError(message, [Issue("", f"its accepts() raised for {short_repr(thing)}")]) from error
 
 
 def _parse_text(text: str | bytes) -> Any:
@@ -130,7 +138,8 @@ def _is_suggest_function(value: Any) -> bool:
 
 
 def _ambiguous(thing: Any, dialects: Iterable[Dialect]) -> TranslationError:
-    names = " and ".join(f"from_{dialect.name}" for dialect in dialects)
+    readers = [f"from_{each.name}" if each.name in BUILT_IN else f"DIALECTS[{each.name!r}].read" for each in dialects]
+    names = " and ".join(readers)
     reason = f"expected a search space of one system, got {short_repr(thing)}, which {names} accept"
     return TranslationError(
         "the system of this search space is ambiguous", [Issue("", reason, "call the one you mean")]
@@ -218,7 +227,15 @@ def settings_of(document: Any) -> SearchSettings:
     >>> settings.sampler, settings.directions, settings.metrics
     ('grid', ('maximize',), ('acc',))
     """
-    if isinstance(document, SearchSpace):
+    if isinstance(document, Mapping) and _has_parameters(document):
         return SearchSettings()
-    found = (dialect.read_settings(document) for dialect in DIALECTS.values())
-    return next((settings for settings in found if settings.dialect), SearchSettings())
+    for name in BUILT_IN:
+        if (settings := DIALECTS[name].read_settings(document)).dialect:
+            return settings
+    others = [dialect for dialect in _accepting(document) if dialect.name not in BUILT_IN]
+    return others[0].read_settings(document) if others else SearchSettings()
+
+
+def _has_parameters(mapping: Mapping[Any, Any]) -> bool:
+    """Return whether this is a dict of parameters of ours, groups included."""
+    return any(isinstance(entry, (Parameter, SearchSpace)) for entry in nested_entries(mapping))

@@ -14,6 +14,7 @@ completeness page and the conformance tests.
 from __future__ import annotations
 
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hpcompat.errors import Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.values import short_repr
-from hpcompat.translators.capabilities import Capabilities, Rule, encoded
+from hpcompat.translators.capabilities import SHAPES, Capabilities, Rule, always, encoded
 from hpcompat.translators.names import ANY_NAME, NamePolicy
 from hpcompat.translators.settings import SearchSettings
 
@@ -39,6 +40,8 @@ BUILT_IN = {
     "sigopt": "hpcompat.translators.sigopt:SIGOPT",
     "wandb": "hpcompat.translators.wandb:WANDB",
 }
+RESERVED = (*BUILT_IN, "json", "python")
+"""Names that no other package can register: `hpcompat convert` writes JSON and Python, too."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,16 @@ class Dialect(ABC):
     is_nested: ClassVar[bool] = False
     variants: ClassVar[Mapping[str, Variant]]
 
+    def __init_subclass__(cls) -> None:
+        for name, variant in getattr(cls, "variants", {}).items():
+            missing = [shape for shape in SHAPES if not variant.capabilities.get(shape)]
+            if missing:
+                raise TypeError(f"{name}: the capability table lacks {', '.join(map(repr, missing))}")
+            partial = [shape for shape in SHAPES if variant.capabilities[shape][-1].applies is not always]
+            if partial:
+                listed = ", ".join(map(repr, partial))
+                raise TypeError(f"{name}: the last rule has to apply to all parameters, and does not for {listed}")
+
     def parse_options(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the options of `translate`, defaults filled in. Raises `TranslationError` for invalid ones."""
         if options:
@@ -101,7 +114,7 @@ class Dialect(ABC):
 
     def variant(self, options: Mapping[str, Any]) -> Variant:
         """Return the variant that parsed options choose."""
-        return self.variants[self.name]
+        return next(iter(self.variants.values()))
 
     def native_conditions(self, space: SearchSpace) -> NativeConditions:
         """Return the conditions of the space that are written natively."""
@@ -129,34 +142,72 @@ class Dialect(ABC):
 
 
 class _Dialects(Mapping[str, Dialect]):
-    """The dialects by name, the built-in ones first; each is loaded when it is first asked for."""
+    """The dialects by name, the built-in ones first; each is loaded when it is first asked for.
+
+    Iterating leaves out those of other packages that cannot be loaded, with a warning; asking for one by its name
+    raises `TranslationError` with the cause.
+    """
 
     def __getitem__(self, name: str) -> Dialect:
-        module, _, attribute = BUILT_IN[name].partition(":") if name in BUILT_IN else ("", "", "")
-        dialect = getattr(import_module(module), attribute) if module else _entry_points()[name].load()
-        if not isinstance(dialect, Dialect):
-            raise TranslationError(
-                f"the entry point {name!r} of {ENTRY_POINTS} is {short_repr(dialect)}, not a Dialect"
-            )
-        return dialect
+        if name in BUILT_IN:
+            module, _, attribute = BUILT_IN[name].partition(":")
+            dialect: Dialect = getattr(import_module(module), attribute)
+            return dialect
+        return _load(name, _entry_points()[name])
 
     def __iter__(self) -> Iterator[str]:
         yield from BUILT_IN
-        yield from (name for name in _entry_points() if name not in BUILT_IN)
+        for name, points in _entry_points().items():
+            try:
+                _load(name, points)
+            except TranslationError as error:
+                warnings.warn(str(error), stacklevel=2)
+            else:
+                yield name
+
+    def __contains__(self, name: object) -> bool:
+        return name in BUILT_IN or name in _entry_points()
 
     def __len__(self) -> int:
         return len(list(iter(self)))
 
 
-def _entry_points() -> dict[str, Any]:
+def _load(name: str, points: Sequence[Any]) -> Dialect:
+    """Return the dialect of an entry point. Raises `TranslationError` for one that is not valid."""
+    where = f"the dialect {name!r}, which {' and '.join(sorted(_package(point) for point in points))} registers,"
+    if len(points) > 1:
+        raise TranslationError(f"{where} is there twice: uninstall one")
+    try:
+        dialect = points[0].load()
+    except Exception as error:
+        raise TranslationError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(dialect, Dialect):
+        raise TranslationError(f"{where} must be an instance of Dialect, got {short_repr(dialect)}")
+    if dialect.name != name:
+        raise TranslationError(f"{where} must have that name, and is called {dialect.name!r}")
+    return dialect
+
+
+def _package(point: Any) -> str:
+    return str(point.dist.name) if point.dist else "a package"
+
+
+def _entry_points() -> dict[str, tuple[Any, ...]]:
     return _entry_points_on(tuple(sys.path))
 
 
 @cache  # looking through all that is installed takes milliseconds
-def _entry_points_on(path: tuple[str, ...]) -> dict[str, Any]:
+def _entry_points_on(path: tuple[str, ...]) -> dict[str, tuple[Any, ...]]:
+    """Return the entry points by name, those with the name of a built-in dialect left out."""
     from importlib.metadata import entry_points
 
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    found: dict[str, tuple[Any, ...]] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name in RESERVED:
+            warnings.warn(f"{_package(point)} registers a dialect {point.name!r}, which is reserved", stacklevel=2)
+        else:
+            found[point.name] = (*found.get(point.name, ()), point)
+    return found
 
 
 DIALECTS: Mapping[str, Dialect] = _Dialects()

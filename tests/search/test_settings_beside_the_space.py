@@ -202,6 +202,10 @@ class TestDirectionOfWhatIsJoined:
         with pytest.raises(hp.BackendError, match=r"has directions \('maximize',\), and the search \('minimize',\)"):
             ours(never, X, direction="minimize", storage=storage, study_name="s", resume=True)
 
+    def test_one_without_a_name_cannot_be_gone_on_with(self, ours, storage):
+        with pytest.raises(hp.BackendError, match="study_name: resume=True goes on with a study of the storage: name"):
+            ours(never, X, storage=storage, resume=True)
+
     def test_a_new_study_is_minimized(self, ours, storage):
         assert ours(value, X, n_trials=1, storage=storage, study_name="s").directions == ("minimize",)
 

@@ -9,11 +9,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcompat import Categorical, Constant, Float, Int, Normal, ParamsError, SpaceError
+from hpcompat import Categorical, Constant, Float, Int, Normal, ParamsError, SearchSpace, SpaceError
 from hpcompat.testing import parameters
 
 units = st.floats(0.0, 1.0)
@@ -201,3 +202,35 @@ def test_a_value_outside_is_no_value() -> None:
         assert not parameter.contains(value)
         with pytest.raises(ParamsError, match="is not in"):
             parameter.to_unit(value)
+
+
+class TestValuesOfTheCaller:
+    def test_a_constant_does_not_change_with_the_list_that_it_was_made_of(self) -> None:
+        mine = [0]
+        space = SearchSpace({"c": Constant(mine)})
+        mine.append(1)
+        assert space.sample(0) == {"c": [0]}
+        assert space == SearchSpace({"c": Constant([0])})
+
+    def test_conditions_do_not_change_with_the_lists_that_they_were_made_of(self) -> None:
+        mine = [0]
+        space = SearchSpace({"p": Categorical([[0], [1]]), "x": Float(0, 1, when={"p": [mine]})})
+        mine.append(1)
+        assert SearchSpace.from_dict(space.to_dict()) == space
+
+    def test_arguments_are_copies(self) -> None:
+        parameter = Categorical([[1], [2]])
+        parameter.arguments()["choices"][0].append(4)
+        assert parameter == Categorical([[1], [2]])
+
+    @pytest.mark.parametrize("step", [np.int64(1), np.int32(2)])
+    def test_a_normal_with_an_int_of_numpy_for_step_draws_ints(self, step: Any) -> None:
+        assert Normal(0.0, 5.0, step=step) == Normal(0.0, 5.0, step=int(step))
+
+    @pytest.mark.parametrize("when", [np.array([1, 2]), np.int64(1), [1, 2], "a"])
+    def test_what_is_no_condition_is_an_issue_of_the_space(self, when: Any) -> None:
+        with pytest.raises(SpaceError, match=r"x: when is .*write when="):
+            SearchSpace({"x": Float(0, 1, when=when)})
+
+    def test_an_invalid_parameter_has_a_repr(self) -> None:
+        assert repr(Float(0, 10**5000)).startswith("Float(0")

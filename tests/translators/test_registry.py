@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 import hpcompat as hp
 from hpcompat.errors import TranslationError
 from hpcompat.testing import params_in, spaces
-from hpcompat.translators.dialect import DIALECTS, get_variants
+from hpcompat.translators.capabilities import native
+from hpcompat.translators.dialect import DIALECTS, Variant, get_variants
 
 SPACE = hp.SearchSpace({"lr": hp.Float(0.0, 1.0), "n": hp.Int(1, 9), "optim": hp.Categorical(["adamw", "sgd"])})
 EXPERIMENT = [
@@ -84,7 +86,11 @@ class TestDialectOfAnotherPackage:
 
     @pytest.mark.parametrize(
         ("arguments", "expected"),
-        [(["show", "experiment.json"], "katib"), (["convert", "experiment.json", "--to", "katib"], "parameterType")],
+        [
+            (["show", "experiment.json"], "katib"),
+            (["show", "experiment.json", "--to", "katib"], "native"),
+            (["convert", "experiment.json", "--to", "katib"], "parameterType"),
+        ],
     )
     def test_the_command_line_knows_it(self, site: Path, tmp_path: Path, arguments: list[str], expected: str) -> None:
         (tmp_path / "experiment.json").write_text(json.dumps(EXPERIMENT))
@@ -94,11 +100,67 @@ class TestDialectOfAnotherPackage:
         assert expected in ran.stdout
 
 
-def test_an_entry_point_that_is_not_a_dialect_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    info = tmp_path / "bad-1.0.dist-info"
+def install(root: Path, package: str, entry_points: str, module: str = "") -> None:
+    info = root / f"{package}-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[hpcompat.dialects]\nbad = json:dumps\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(TranslationError, match=r"the entry point 'bad' of hpcompat.dialects is .*, not a Dialect"):
-        hp.translate(SPACE, "bad")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[hpcompat.dialects]\n{entry_points}\n")
+    (root / f"{package}_module.py").write_text(module)
+
+
+RENAMED = "from hpcompat_katib import KatibDialect\nclass Other(KatibDialect):\n    name = 'other'\nOTHER = Other()\n"
+
+
+class TestBrokenDialect:
+    @pytest.mark.parametrize(
+        ("entry_point", "module", "cause"),
+        [
+            ("bad = bad_module:BAD", "raise RuntimeError('boom')", "cannot be loaded: RuntimeError: boom"),
+            ("bad = nowhere:BAD", "", "cannot be loaded: ModuleNotFoundError"),
+            ("bad = json:dumps", "", "must be an instance of Dialect, got <function dumps"),
+            ("bad = bad_module:OTHER", RENAMED, "must have that name, and is called 'other'"),
+        ],
+    )
+    def test_it_is_left_out_with_a_warning_and_refused_by_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry_point: str, module: str, cause: str
+    ) -> None:
+        install(tmp_path, "bad", entry_point, module)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "bad_module", raising=False)
+        with pytest.warns(UserWarning, match="the dialect 'bad', which bad registers, ") as told:
+            assert "bad" not in list(DIALECTS)
+        assert cause in str(told[0].message)
+        with pytest.raises(TranslationError, match="the dialect 'bad', which bad registers, "):
+            hp.translate(SPACE, "bad")
+        result = hp.search(lambda trial: trial["lr"], {"lr": hp.Float(0.0, 1.0)}, n_trials=1, progress=False)
+        assert len(result.trials) == 1  # nothing asks for it
+
+    def test_one_name_of_two_packages_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for package in ("one", "two"):
+            install(tmp_path, package, "twice = hpcompat_katib:KATIB")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        with pytest.raises(TranslationError, match="'twice', which one and two registers, is there twice"):
+            hp.translate(SPACE, "twice")
+
+    @pytest.mark.parametrize("name", ["wandb", "json"])
+    def test_reserved_names_are_left_out_with_a_warning(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        install(tmp_path, "bad", f"{name} = hpcompat_katib:KATIB")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        with pytest.warns(UserWarning, match=f"bad registers a dialect '{name}', which is reserved"):
+            assert "katib" in list(DIALECTS)
+        assert DIALECTS["wandb"].title == "W&B"
+
+    def test_a_table_that_lacks_a_shape_is_refused_when_the_class_is_made(self) -> None:
+        with pytest.raises(TypeError, match="own: the capability table lacks 'float', "):
+
+            class Lacking(type(DIALECTS["katib"])):  # type: ignore[misc]
+                variants: ClassVar[Any] = {"own": Variant("own", "Own", {})}
+
+    def test_a_last_rule_that_does_not_apply_to_all_is_refused(self) -> None:
+        table = {**DIALECTS["katib"].variants["katib"].capabilities, "int": (native("int", lambda p: False),)}
+        with pytest.raises(TypeError, match=r"own: the last rule has to apply to all parameters, .* for 'int'"):
+
+            class Partial(type(DIALECTS["katib"])):  # type: ignore[misc]
+                variants: ClassVar[Any] = {"own": Variant("own", "Own", table)}

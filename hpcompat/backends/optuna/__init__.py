@@ -242,6 +242,8 @@ def _check(plan: Plan, optuna: Any) -> None:
         if not isinstance(given, (kind, *others, type(None))):
             expected = "the URL of a database, or a storage of Optuna's" if others else f"a {kind.__name__}"
             raise BackendError(f"{name}={short_repr(given)}: expected {expected}")
+    if plan.resume and "storage" in plan.options and plan.options.get("study_name") is None:
+        raise BackendError("study_name: resume=True goes on with a study of the storage: name it")
     if "study" in plan.options:
         if not isinstance(plan.options["study"], optuna.Study):
             given = short_repr(plan.options["study"])
@@ -317,7 +319,7 @@ def _steadily(make: Callable[[], T]) -> T:
         try:
             return make()
         except Exception as error:
-            if not _is_database_error(error):
+            if not _is_transient(error):
                 raise
             time.sleep(pause)
     return make()
@@ -325,3 +327,8 @@ def _steadily(make: Callable[[], T]) -> T:
 
 def _is_database_error(error: Exception) -> bool:
     return type(error).__module__.startswith("sqlalchemy.")
+
+
+def _is_transient(error: Exception) -> bool:
+    """Return whether the database itself has refused; an invalid URL is refused before."""
+    return _is_database_error(error) and getattr(error, "orig", None) is not None
