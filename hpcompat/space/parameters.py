@@ -18,10 +18,9 @@ from __future__ import annotations
 
 import math
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, MISSING, dataclass, fields
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from hpcompat.errors import Issue, ParamsError, SpaceError
@@ -54,20 +53,29 @@ class Argument(NamedTuple):
         return self.default is MISSING
 
 
-@cache
-def arguments_of(kind: type[Parameter]) -> tuple[Argument, ...]:
+_ARGUMENTS: dict[Any, tuple[Argument, ...]] = {}
+
+
+def arguments_of(kind: Any) -> tuple[Argument, ...]:
     """Return the arguments of a type of parameter, `when` left out.
 
     >>> [argument.name for argument in arguments_of(Float)]
     ['low', 'high', 'log', 'step']
     """
-    return tuple(Argument(field.name, field.default) for field in fields(kind) if field.name != "when")  # type: ignore[arg-type]
+    if kind not in _ARGUMENTS:
+        _ARGUMENTS[kind] = tuple(Argument(field.name, field.default) for field in fields(kind) if field.name != "when")
+    return _ARGUMENTS[kind]
 
 
-class Parameter(ABC):
-    """What all parameters can do. Make one of the subclasses, which are all that there are."""
+class Parameter:
+    """What all parameters can do. Make one of the subclasses, which are all that there are.
+
+    It is no ABC: `isinstance` takes three times as long with one, and is asked of every entry of a space.
+    """
 
     kind: ClassVar[str]
+    _list_names: ClassVar[tuple[str, ...]] = ()
+    """The arguments that are lists: stored as tuples, shown as lists."""
     when: When
     issues: tuple[Issue, ...] = ()
 
@@ -80,17 +88,17 @@ class Parameter(ABC):
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    @abstractmethod
     def _validate(self) -> validation.Validated:
         """Return the arguments in canonical form, and what is wrong with them."""
+        raise NotImplementedError
 
-    @abstractmethod
     def _make_support(self) -> Grid | ChoiceDomain | None:
         """Return the values of a discrete parameter, None for a continuous one."""
+        raise NotImplementedError
 
-    @abstractmethod
     def _make_distribution(self) -> Any:
         """Return the distribution: of the index of a value if there is a support, else of the value."""
+        raise NotImplementedError
 
     @cached_property
     def support(self) -> Grid | ChoiceDomain | None:
@@ -213,11 +221,12 @@ class Parameter(ABC):
         >>> Float(1, 2, log=True).arguments(), Categorical(("a", "b")).arguments()
         ({'low': 1.0, 'high': 2.0, 'log': True}, {'choices': ['a', 'b']})
         """
-        found = {}
+        found, values = {}, self.__dict__
         for name, default in arguments_of(type(self)):
-            value = getattr(self, name)
-            if value is not default and not strict_equal(value, default):
-                found[name] = value
+            value = values[name]
+            if value is not default and (default is MISSING or not strict_equal(value, default)):
+                is_list = type(value) is tuple and name in self._list_names
+                found[name] = copy_list_if_mutable(value) if is_list else value
         return found
 
     def __eq__(self, other: object) -> bool:
@@ -336,6 +345,7 @@ class Categorical(Parameter):
     """
 
     kind: ClassVar[str] = "categorical"
+    _list_names = ("choices", "weights")
     choices: Sequence[Any]
     _: KW_ONLY
     weights: Sequence[float] | None = None
@@ -350,12 +360,6 @@ class Categorical(Parameter):
 
     def _make_distribution(self) -> Any:
         return DiscreteUniform(len(self.choices)) if self.weights is None else WeightedDiscrete(tuple(self.weights))
-
-    def arguments(self) -> dict[str, Any]:
-        """Return what the parameter was made with; choices and weights as lists."""
-        arguments = super().arguments()
-        lists = {name: copy_list_if_mutable(value) for name, value in arguments.items() if type(value) is tuple}
-        return {**arguments, **lists}
 
 
 @dataclass(frozen=True, eq=False, repr=False)

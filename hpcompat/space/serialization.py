@@ -51,7 +51,7 @@ def value_to_json(value: Any) -> Any:
     if isinstance(value, tuple):
         return {"$tuple": [value_to_json(item) for item in value]}
     if isinstance(value, list):
-        return [value_to_json(item) for item in value]
+        return list(value) if SCALARS.issuperset(map(type, value)) else [value_to_json(item) for item in value]
     if isinstance(value, dict):
         if any(key.startswith("$") for key in value):
             return {"$dict": [[key, value_to_json(item)] for key, item in value.items()]}
