@@ -13,9 +13,8 @@ from ray import tune
 
 import hpcompat as hp
 from hpcompat import Categorical, Constant, Float, Int, Normal, SearchSpace
-from hpcompat.translators import optuna as optuna_dialect
 from hpcompat.translators import ray as ray_dialect
-from hpcompat.translators import translate, wandb
+from hpcompat.translators import suggest_calls, translate, wandb
 from hpcompat.translators.translation import levels
 
 EXAMPLES = 4_000
@@ -124,18 +123,18 @@ class Source:
         value, some = self.value, self.some
         pair = [value(), value()]
         config = value(
-            some(distribution=value(*wandb.READERS), min=value(0, 0.1), max=value(1, 2.0), q=value(1, 0.5)),
+            some(distribution=value(*wandb.FORMS), min=value(0, 0.1), max=value(1, 2.0), q=value(1, 0.5)),
             some(values=value(pair), probabilities=value([0.5, 0.5], pair)),
             some(distribution=value("normal", "q_log_normal"), mu=value(0), sigma=value(1), q=value(1)),
             {"value": value()}, {"parameters": {"z": value()}},
         )  # fmt: skip
         suggest = some(
-            name=value("x"), call=value(*optuna_dialect.READERS), args=value([], pair, [1, value()]),
+            name=value("x"), call=value(*suggest_calls.READERS), args=value([], pair, [1, value()]),
             kwargs=value({"low": value(), "high": value()}, {"step": value()}, {"choices": value()}, {"log": value()}),
             when=value({"c": value()}),
         )  # fmt: skip
         call = value(
-            some(call=value(*ray_dialect.READERS), args=value(pair, [1, *pair], [value()]), kwargs={"q": value()}),
+            some(call=value(*ray_dialect.FORMS), args=value(pair, [1, *pair], [value()]), kwargs={"q": value()}),
             {"grid_search": value()}, {"eval": value()}, [value()], tune.choice([1, value()]),
         )  # fmt: skip
         double = some(
