@@ -18,7 +18,8 @@ from hpcompat.space.parameters import Categorical, Constant, Int, Parameter
 from hpcompat.space.tree import Leaf
 from hpcompat.space.values import short_repr as shown
 from hpcompat.translators.dialect import DIALECTS
-from hpcompat.translators.translation import Level, levels
+from hpcompat.translators.fields import Level
+from hpcompat.translators.translation import levels
 
 _SHORT = {"equivalent": "equiv."}
 _NAMED = 4

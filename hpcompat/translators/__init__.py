@@ -5,6 +5,7 @@ capability table, its writer and its reader. `translate` writes a space in any o
 them. `codecs` is how values travel that a system cannot store, `define_by_run` finds the space inside a function.
 """
 
-from hpcompat.translators.translation import Level, Translation, translate
+from hpcompat.translators.fields import Level
+from hpcompat.translators.translation import Translation, translate
 
 __all__ = ["Level", "Translation", "translate"]

@@ -34,6 +34,9 @@ SHAPES = (
 MAX_ENUMERATED = 10_000
 """A grid of more values than this is not written out as a list."""
 
+MIN_WIDTH = 1e-8
+"""The narrowest bounds that a SigOpt server takes."""
+
 Predicate = Callable[[Any], bool]
 
 
@@ -122,7 +125,7 @@ def has_finite_width(p: Float) -> bool:
 
 def has_min_width(p: Float | Normal) -> bool:
     """Return whether the range is as wide as SigOpt's bounds must be, and finite."""
-    return has_finite_width(p) and p.high - p.low >= 1e-8  # type: ignore[arg-type, operator]
+    return has_finite_width(p) and p.high - p.low >= MIN_WIDTH  # type: ignore[arg-type, operator]
 
 
 def fits_float_exactly(p: Int) -> bool:

@@ -20,17 +20,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from hpcompat.errors import Issue, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.values import short_repr
 from hpcompat.translators.capabilities import SHAPES, Capabilities, Rule, always, encoded
+from hpcompat.translators.fields import FieldMapping
 from hpcompat.translators.names import ANY_NAME, NamePolicy
 from hpcompat.translators.settings import SearchSettings
-
-if TYPE_CHECKING:
-    from hpcompat.translators.translation import FieldMapping
 
 NO_CONDITIONS = encoded("", "it has no conditions")
 ENTRY_POINTS = "hpcompat.dialects"

@@ -33,10 +33,10 @@ def parse_literal(text: str) -> tuple[bool, Any]:
     return (True, number) if repr(number) == text != "-0.0" and number - number == 0 else (False, text)
 
 
-def parse_all_or_none(texts: Sequence[str]) -> tuple[Any, ...]:
+def parse_literals(texts: Sequence[str]) -> tuple[Any, ...]:
     """Return the values if every string is a literal, else the strings.
 
-    >>> parse_all_or_none(["16", "32"]), parse_all_or_none(["16", "auto"])
+    >>> parse_literals(["16", "32"]), parse_literals(["16", "auto"])
     ((16, 32), ('16', 'auto'))
     """
     parsed = [parse_literal(text) for text in texts]

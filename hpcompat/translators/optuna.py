@@ -39,10 +39,11 @@ from hpcompat.translators.capabilities import (
     survives_json,
 )
 from hpcompat.translators.dialect import Dialect, NativeConditions, Variant
+from hpcompat.translators.fields import FieldMapping
 from hpcompat.translators.parsing import build_space, json_data, parse_condition, parse_entries, reject
 from hpcompat.translators.settings import SearchSettings
 from hpcompat.translators.suggest_calls import READERS, read_call
-from hpcompat.translators.translation import FieldMapping, Translation, translate
+from hpcompat.translators.translation import Translation, translate
 
 _NORMAL = (UNIT_NORMAL,)
 CAPABILITIES = {

@@ -61,6 +61,7 @@ from hpcompat.translators.capabilities import (
     survives_json,
 )
 from hpcompat.translators.dialect import Dialect, Variant
+from hpcompat.translators.fields import FieldMapping
 from hpcompat.translators.parsing import (
     build_space,
     json_data,
@@ -73,7 +74,7 @@ from hpcompat.translators.parsing import (
     reject,
     reject_depth,
 )
-from hpcompat.translators.translation import FieldMapping, translate
+from hpcompat.translators.translation import translate
 
 NAME_SEARCHER = "use searcher='optuna' for OptunaSearch, or leave searcher out for Ray's own sampling"
 Searcher: TypeAlias = Literal["optuna"] | bool | None

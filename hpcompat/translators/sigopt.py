@@ -24,6 +24,7 @@ from hpcompat.translators import literals, names
 from hpcompat.translators.capabilities import (
     INDEX_LARGE,
     INDEX_LONG,
+    MIN_WIDTH,
     NO_LOG_NORMAL,
     NO_ORDER,
     UNIT_LOG_STEP,
@@ -39,6 +40,7 @@ from hpcompat.translators.capabilities import (
     native,
 )
 from hpcompat.translators.dialect import Dialect, NativeConditions, Variant
+from hpcompat.translators.fields import FieldMapping
 from hpcompat.translators.parsing import (
     build_space,
     is_plain,
@@ -50,10 +52,7 @@ from hpcompat.translators.parsing import (
     reject,
 )
 from hpcompat.translators.settings import DIRECTIONS, Reader, SearchSettings, is_count
-from hpcompat.translators.translation import EMPTY, FieldMapping, translate
-
-MIN_WIDTH = 1e-8
-"""The narrowest bounds that a SigOpt server takes."""
+from hpcompat.translators.translation import EMPTY, translate
 
 # -- what an experiment can express ---------------------------------------------------------------------
 
@@ -72,7 +71,7 @@ def are_strings(p: Categorical) -> bool:
             isinstance(choice, str) and 1 <= len(choice) <= 50 and choice == choice.strip() and choice.isprintable()
             for choice in p.choices
         )
-        and literals.parse_all_or_none(p.choices) == tuple(p.choices)
+        and literals.parse_literals(p.choices) == tuple(p.choices)
     )
 
 
@@ -350,7 +349,7 @@ def _bounds_of(config: Mapping[str, Any], whole: bool) -> tuple[Any, Any]:
 
 def _parse_bounds(config: Mapping[str, Any], whole: bool) -> tuple[Any, Any]:
     low, high = _bounds_of(config, whole)
-    if not whole and not high - low >= 1e-8:
+    if not whole and not high - low >= MIN_WIDTH:
         reject(f"min {low} is not at least 1e-8 below max {high}, as SigOpt needs", "widen the bounds")
     return low, high
 
@@ -426,7 +425,7 @@ def _categories(values: Any) -> Parameter:
     stripped = [name.strip() for name in names]
     if len(set(stripped)) < len(stripped):
         reject(f"{short_repr(stripped)} lists a category twice", "list it once")
-    return make_categorical(literals.parse_all_or_none(stripped))
+    return make_categorical(literals.parse_literals(stripped))
 
 
 READERS: dict[str, Callable[[Mapping[str, Any]], Parameter]] = {

@@ -55,6 +55,7 @@ from hpcompat.translators.capabilities import (
     unsupported,
 )
 from hpcompat.translators.dialect import Dialect, Variant
+from hpcompat.translators.fields import FieldMapping
 from hpcompat.translators.parsing import (
     build_space,
     file_hint,
@@ -69,7 +70,7 @@ from hpcompat.translators.parsing import (
     reject_depth,
 )
 from hpcompat.translators.settings import DIRECTIONS, Reader, SearchSettings, is_count
-from hpcompat.translators.translation import EMPTY, FieldMapping, translate
+from hpcompat.translators.translation import EMPTY, translate
 
 METHODS = ("random", "bayes", "grid")
 METRIC = "metric='eval_loss', say"

@@ -16,8 +16,8 @@ from hpcompat.translators.capabilities import (
     native,
 )
 from hpcompat.translators.dialect import Dialect, Variant
+from hpcompat.translators.fields import FieldMapping
 from hpcompat.translators.parsing import build_space, make_categorical, make_range, parse_entries, reject
-from hpcompat.translators.translation import FieldMapping
 
 _LIST = (equivalent("discrete", "a list of the values", is_enumerable), encoded("index", "it has too many values"))
 _STRINGS = encoded("labels", "its categories are strings")

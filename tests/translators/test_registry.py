@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import hpcompat as hp
 from hpcompat.errors import TranslationError
+from hpcompat.space.values import strict_equal
 from hpcompat.testing import params_in, spaces
 from hpcompat.translators.capabilities import native
 from hpcompat.translators.dialect import DIALECTS, Variant, get_variants
@@ -81,8 +82,14 @@ class TestDialectOfAnotherPackage:
         space = data.draw(spaces("katib"))
         params = data.draw(params_in(space))
         translation = hp.translate(space, "katib", encode=True)
-        decoded = translation.decode(translation.encode(params))
-        assert space.flatten(decoded).keys() == space.flatten(params).keys()
+        decoded = space.flatten(translation.decode(translation.encode(params)))
+        flat = space.flatten(params)
+        assert decoded.keys() == flat.keys()
+        for leaf in space.leaves:
+            if leaf.name in flat and leaf.parameter.support is not None:
+                assert strict_equal(decoded[leaf.name], flat[leaf.name])
+            elif leaf.name in flat:
+                assert decoded[leaf.name] == pytest.approx(flat[leaf.name], rel=1e-6, abs=1e-6)
 
     @pytest.mark.parametrize(
         ("arguments", "expected"),

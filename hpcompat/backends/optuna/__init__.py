@@ -133,16 +133,14 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
             if exits:
                 raise
             interrupted = True
-        others = (
-            [frozen_trial for frozen_trial in shared.finished() if frozen_trial.number not in begun] if shared else []
-        )
-        thawed = [
+        others = [
             studies.from_frozen_trial(frozen_trial, suggest.translation, queue.number(frozen_trial))
-            for frozen_trial in others
+            for frozen_trial in (shared.finished() if shared else ())
+            if frozen_trial.number not in begun
         ]
-    if interrupted and not (own or thawed):
+    if interrupted and not (own or others):
         raise KeyboardInterrupt
-    return Run(tuple(sorted([*own, *thawed], key=lambda trial: trial.number)), study, interrupted)
+    return Run(tuple(sorted([*own, *others], key=lambda trial: trial.number)), study, interrupted)
 
 
 @dataclass

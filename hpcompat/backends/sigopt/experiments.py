@@ -21,7 +21,8 @@ from hpcompat.backends.sigopt.server import listed, steadily
 from hpcompat.errors import Issue
 from hpcompat.notes import dump_notes, load_notes
 from hpcompat.space.values import strict_key
-from hpcompat.translators.translation import FieldMapping, Translation
+from hpcompat.translators.fields import FieldMapping
+from hpcompat.translators.translation import Translation
 from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
 
 _TAG, _HISTORY, _OWNER, _NOTES = "hpcompat", "hpcompat_history", "hpcompat_owner", "hpcompat_notes"

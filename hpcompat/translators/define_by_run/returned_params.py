@@ -80,7 +80,7 @@ def _constant_value(path: Path, value: Any) -> Any:
 
 def _not_params_error(result: Any) -> TranslationError:
     if hasattr(result, "close") and hasattr(result, "cr_frame"):
-        result.close()  # a coroutine that nobody awaits would warn later
+        result.close()  # a coroutine that is never awaited would warn later
     items = result if isinstance(result, (list, tuple)) else [result]
     if items and all(hasattr(item, "__float__") for item in items):
         return unreadable_error("", f"it returns {describe_value(result)}: {OBJECTIVE[0]}", OBJECTIVE[1])
