@@ -36,6 +36,7 @@ lint: $(INSTALLED)
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
+	@mkdir -p build; $(BIN)/lint-imports --no-cache --no-logo > build/imports.txt || { cat build/imports.txt; exit 1; }
 	@$(BIN)/python docs/completeness.py --check
 
 docs: $(INSTALLED)  ## the documentation, into build/docs

@@ -35,8 +35,8 @@ _HOME = {
     "search": "tuning",
     "hyperparameter_search": "tuning",
     "with_params": "tuning",
-    "SearchResult": "trials",
-    "Trial": "trials",
+    "SearchResult": "trials.result",
+    "Trial": "trials.trial",
     "HpcompatError": "errors",
     "SpaceError": "errors",
     "ParamsError": "errors",
@@ -74,8 +74,8 @@ if TYPE_CHECKING:
     from hpcompat.translators.sigopt import to_sigopt as to_sigopt
     from hpcompat.translators.wandb import from_wandb as from_wandb
     from hpcompat.translators.wandb import to_wandb as to_wandb
-    from hpcompat.trials import SearchResult as SearchResult
-    from hpcompat.trials import Trial as Trial
+    from hpcompat.trials.result import SearchResult as SearchResult
+    from hpcompat.trials.trial import Trial as Trial
     from hpcompat.tuning import hyperparameter_search as hyperparameter_search
     from hpcompat.tuning import search as search
     from hpcompat.tuning import with_params as with_params

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hpcompat.backends import Evaluate, Suggestion
-from hpcompat.objectives.attempts import Attempt, Setting, conduct
-from hpcompat.objectives.directories import writable
-from hpcompat.objectives.models import collect, references
-from hpcompat.objectives.scores import Values
+from hpcompat.objectives.metrics import Values
+from hpcompat.objectives.model import collect, references
 from hpcompat.objectives.trainer import made_trainer
-from hpcompat.objectives.view import TrialView
-from hpcompat.trials import Trial
+from hpcompat.objectives.trial_context import Attempt, Setting, conduct
+from hpcompat.objectives.trial_view import TrialView
+from hpcompat.trials.config import Evaluate, Suggestion
+from hpcompat.trials.run_dirs import writable
+from hpcompat.trials.trial import Trial
 
 
 def is_trainer(thing: Any) -> bool:

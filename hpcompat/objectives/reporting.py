@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from hpcompat.objectives.arguments import takes
+from hpcompat.objectives.training_arguments import takes
 
 
 def open_wandb_run() -> Any:

@@ -17,20 +17,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from hpcompat.backends import Evaluate, Suggestion
-from hpcompat.backends.turns import turn
 from hpcompat.errors import Issue, SearchError
-from hpcompat.objectives.arguments import applied, takes
-from hpcompat.objectives.attempts import Attempt, Setting, conduct
-from hpcompat.objectives.checks import deciding_metric, deciding_metrics
-from hpcompat.objectives.directories import last_checkpoint, writable
-from hpcompat.objectives.given import bring_back, reset, set_aside
-from hpcompat.objectives.models import at_rest, collect, label_smoother, made, references, remade, unbound
+from hpcompat.objectives.metrics import Undecided, Values, candidates, numbers
+from hpcompat.objectives.model import at_rest, collect, label_smoother, made, references, remade, unbound
 from hpcompat.objectives.reporting import close_reports, log_params, reports_to_wandb, trial_run
-from hpcompat.objectives.scores import Undecided, Values, candidates, numbers
 from hpcompat.objectives.shared_state import SharedState
+from hpcompat.objectives.trainer_snapshot import bring_back, reset, set_aside
+from hpcompat.objectives.trainer_validation import deciding_metric, deciding_metrics
+from hpcompat.objectives.training_arguments import applied, takes
+from hpcompat.objectives.trial_context import Attempt, Setting, conduct
 from hpcompat.objectives.unused import unused_fields
-from hpcompat.trials import Trial
+from hpcompat.trials.config import Evaluate, Suggestion
+from hpcompat.trials.exclusive import turn
+from hpcompat.trials.run_dirs import last_checkpoint, writable
+from hpcompat.trials.trial import Trial
 
 # what they print would drown the search's own line a trial
 _DISPLAYS = ("ProgressCallback", "PrinterCallback", "NotebookProgressCallback")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-from hpcompat.objectives.arguments import applied
 from hpcompat.objectives.shared_state import is_users
+from hpcompat.objectives.training_arguments import applied
 from hpcompat.space import SearchSpace
 
 _ADAM = ("adam_beta1", "adam_beta2", "adam_epsilon")

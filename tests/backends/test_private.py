@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcompat.backends.private import OWNER, PREFIX, private_directory
-from hpcompat.backends.processes import this_process
+from hpcompat.backends.temp_dirs import OWNER, PREFIX, private_directory
+from hpcompat.trials.processes import this_process
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_what_is_no_note_of_ours_is_left_alone(root, tmp_path, kind):
     code = (
         "import tempfile, sys\n"
         "tempfile.tempdir = sys.argv[1]\n"
-        "from hpcompat.backends.private import private_directory\n"
+        "from hpcompat.backends.temp_dirs import private_directory\n"
         "with private_directory(): pass"
     )
     subprocess.run([sys.executable, "-c", code, str(root)], check=True, timeout=300)

@@ -19,7 +19,7 @@ import psutil
 from killed import MARK
 from patience import Patience, wait_for
 
-from hpcompat.backends.private import PREFIX
+from hpcompat.backends.temp_dirs import PREFIX
 
 
 @dataclass

@@ -10,7 +10,7 @@ from tiny import bert, left
 from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback
 
 import hpcompat as hp
-from hpcompat.objectives.directories import MARK
+from hpcompat.trials.run_dirs import MARK
 
 LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
 

@@ -24,7 +24,7 @@ import pytest
 from patience import Patience
 
 import hpcompat as hp
-from hpcompat.journal import FILE
+from hpcompat.trials.journal import FILE
 
 BACKENDS = ("optuna", "ray", "sigopt", "wandb")
 X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
@@ -432,7 +432,7 @@ import psutil
 import wandb  # which makes two temporary directories that go with the process; Ray imports it too
 from tiny import Net, a_trainer
 import hpcompat as hp
-from hpcompat.journal import FILE
+from hpcompat.trials.journal import FILE
 
 PLACES = ("HOME", "TMPDIR", "WORK", "OUT")
 

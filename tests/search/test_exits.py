@@ -11,7 +11,7 @@ import pytest
 
 import hpcompat as hp
 from hpcompat.backends import BACKENDS
-from hpcompat.journal import FILE, opened
+from hpcompat.trials.journal import FILE, opened
 
 SPACE = hp.SearchSpace({"x": hp.Float(0, 4)})
 IN_PROCESS = [backend for backend in BACKENDS if backend != "ray"]  # whose workers die without the search

@@ -8,8 +8,8 @@ MODULES = (
     "hpcompat.tuning",
     "hpcompat.backends.optuna",
     "hpcompat.objectives.trainer",
-    "hpcompat.plots",
-    "hpcompat.studies",
+    "hpcompat.trials.plots",
+    "hpcompat.trials.optuna_trials",
 )
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import hpcompat as hp
 from hpcompat import testing
-from hpcompat.journal import FILE, opened
-from hpcompat.trials import COMPLETE, FAILED, PRUNED
+from hpcompat.trials.journal import FILE, opened
+from hpcompat.trials.trial import COMPLETE, FAILED, PRUNED
 
 X = hp.SearchSpace({"x": hp.Float(0, 4), "kind": hp.Categorical([(1, 2), True, 1, None, "1"])})
 

@@ -19,7 +19,7 @@ from patience import wait_for
 from tiny import left
 
 from hpcompat.backends import BACKENDS
-from hpcompat.journal import FILE
+from hpcompat.trials.journal import FILE
 
 KILLS = int(os.environ.get("HPCOMPAT_KILLS", "2"))
 SOAKS = "HPCOMPAT_KILLS" in os.environ  # Ray's workers end in the middle of a trial then, and Ctrl-C comes between

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 import hpcompat as hp
-from hpcompat.journal import FILE, opened
+from hpcompat.trials.journal import FILE, opened
 
 SPACE = hp.SearchSpace({"x": hp.Float(0, 4)})
 IN_USE = "another search is writing the journal"
@@ -104,7 +104,7 @@ class TestLock:
     @pytest.mark.parametrize("flocks", [False, True])
     def test_threads_are_kept_out_where_there_are_no_locks(self, out, monkeypatch, flocks):
         if not flocks:
-            monkeypatch.setattr("hpcompat.locking.fcntl", None)  # as on Windows
+            monkeypatch.setattr("hpcompat.trials.locking.fcntl", None)  # as on Windows
         begun, resumed = (opened(out, SPACE, ["minimize"], resume=resume) for resume in (False, True))
         with begun, pytest.raises(hp.SearchError, match=IN_USE), resumed:
             pass

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 import hpcompat as hp
-from hpcompat.backends.optuna import sharing
+from hpcompat.backends.optuna import shared_study
 
 X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
 EVERY_KIND = hp.SearchSpace(
@@ -200,7 +200,7 @@ class Interrupted(optuna.storages.InMemoryStorage):
     "method", ["get_trial", "set_trial_param", "set_trial_user_attr", "set_trial_state_values", "get_all_trials"]
 )
 def test_ctrl_c_while_optuna_stores_a_trial_loses_nothing(ours, monkeypatch, method, at, after):
-    monkeypatch.setattr(sharing, "PATIENCE", 0.2)  # for a trial that Optuna has begun, and nobody has heard of
+    monkeypatch.setattr(shared_study, "PATIENCE", 0.2)  # for a trial that Optuna has begun, and nobody has heard of
     storage, study = Interrupted(), {"study_name": "x", "resume": True}
     try:
         first = ours(parabola, X, n_trials=5, storage=storage.press(method, at, after), **study).trials

@@ -14,8 +14,8 @@ from legs import Moment
 from tiny import a_trainer, left
 
 import hpcompat as hp
-from hpcompat.journal import FILE
-from hpcompat.objectives.directories import MARK, Runs
+from hpcompat.trials.journal import FILE
+from hpcompat.trials.run_dirs import MARK, Runs
 
 LR = hp.SearchSpace({"learning_rate": hp.Float(1e-4, 1e-1, log=True)})
 ORDER = {"backend": "optuna", "sampler": "random", "seed": 0, "trains": True}

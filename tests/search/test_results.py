@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hpcompat as hp
-from hpcompat import progress
-from hpcompat.trials import pareto_front
+from hpcompat.trials import progress
+from hpcompat.trials.pareto import pareto_front
 
 SPACE = hp.SearchSpace(
     {

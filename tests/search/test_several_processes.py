@@ -11,8 +11,8 @@ import pytest
 from together import GRID, LINE, together
 
 import hpcompat as hp
-from hpcompat.backends.optuna import sharing
-from hpcompat.backends.processes import this_process
+from hpcompat.backends.optuna import shared_study
+from hpcompat.trials.processes import this_process
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_a_trial_that_comes_too_late_is_not_run_and_nobody_counts_it(ours, study
 
 
 def test_a_trial_that_never_got_its_params_is_none(ours, study, monkeypatch):
-    monkeypatch.setattr(sharing, "PATIENCE", 0.0)
+    monkeypatch.setattr(shared_study, "PATIENCE", 0.0)
     study.ask()  # and its process dies: nobody can know
     gone = running(study, started="another time")
     result = ours(lambda trial: 0.0, LINE, study=study, n_trials=3, seed=None)
@@ -169,7 +169,7 @@ def test_a_trial_that_is_about_to_begin_is_waited_for(ours, study, monkeypatch):
     def named(seconds):
         late.set_user_attr("hpcompat: owner", {**this_process(), "host": "elsewhere"})
 
-    monkeypatch.setattr(sharing.time, "sleep", named)
+    monkeypatch.setattr(shared_study.time, "sleep", named)
     result = ours(lambda trial: 0.0, LINE, study=study, n_trials=2, seed=None)
     assert [trial.number for trial in result.trials] == [1]
 

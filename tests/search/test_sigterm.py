@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 
 import hpcompat as hp
 from hpcompat.backends import BACKENDS
-from hpcompat.journal import FILE
+from hpcompat.trials.journal import FILE
 
 SPACE = hp.SearchSpace({"x": hp.Float(0, 4)})
 # they try for a minute to tell Ray's head that their node has died, and it is dead as well

@@ -12,7 +12,7 @@ from tiny import Net, accuracy, bert, left, only
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 import hpcompat as hp
-from hpcompat.journal import FILE
+from hpcompat.trials.journal import FILE
 
 LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
 
@@ -185,9 +185,9 @@ def test_nothing_is_printed_unless_asked_for(make_trainer, ours, capsys):
 
 
 def test_no_search_package_is_needed_to_train_a_trial(make_trainer, monkeypatch):
-    from hpcompat.backends import Suggestion
-    from hpcompat.objectives.attempts import Setting
     from hpcompat.objectives.trainer import trainer_objective
+    from hpcompat.objectives.trial_context import Setting
+    from hpcompat.trials.config import Suggestion
 
     for package in ("optuna", "ray", "wandb", "sigopt"):
         monkeypatch.setitem(sys.modules, package, None)

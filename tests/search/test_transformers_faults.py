@@ -16,7 +16,7 @@ from tiny import Net, bert, only
 from transformers import TrainerCallback
 
 import hpcompat as hp
-from hpcompat.journal import FILE
+from hpcompat.trials.journal import FILE
 
 
 class Seen(TrainerCallback):

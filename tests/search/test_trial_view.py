@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import hpcompat as hp
-from hpcompat.backends import Suggestion
-from hpcompat.objectives.arguments import applied, typed
-from hpcompat.objectives.view import TrialView
+from hpcompat.objectives.training_arguments import applied, typed
+from hpcompat.objectives.trial_view import TrialView
+from hpcompat.trials.config import Suggestion
 
 SPACE = hp.SearchSpace(
     {

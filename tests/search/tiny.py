@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
 import hpcompat as hp
-from hpcompat.journal import FILE
+from hpcompat.trials.journal import FILE
 
 torch.set_num_threads(1)  # tiny matrices: threads would only wait for each other
 IMAGES, LABELS = load_digits(return_X_y=True)

@@ -21,16 +21,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from hpcompat import studies
-from hpcompat.backends import Evaluate, Plan, Run, Suggestion, check_options
-from hpcompat.backends.grid import configurations
+from hpcompat.backends import check_options
 from hpcompat.backends.optuna import samplers
-from hpcompat.backends.optuna.sharing import HISTORY, SURPLUS, Shared
+from hpcompat.backends.optuna.shared_study import HISTORY, SURPLUS, Shared
 from hpcompat.errors import BackendError, Issue, SearchError
-from hpcompat.notes import Notes
 from hpcompat.space.values import short_repr, strict_key
 from hpcompat.translators.optuna import Suggest, to_optuna
-from hpcompat.trials import COMPLETE, PRUNED, Trial
+from hpcompat.trials import optuna_trials
+from hpcompat.trials.config import Evaluate, Plan, Run, Suggestion
+from hpcompat.trials.grid import configurations
+from hpcompat.trials.notes import Notes
+from hpcompat.trials.trial import COMPLETE, PRUNED, Trial
 
 T = TypeVar("T")
 
@@ -55,7 +56,7 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
     over: list[tuple[int, Trial]] = []
     own: list[Trial] = []
     ended = interrupted = False
-    with studies.quiet_optuna():
+    with optuna_trials.quiet_optuna():
         study = _study(plan, optuna)
         _tell_history(study, plan, suggest)
         hand_out = study.sampler if grid is not None else None
@@ -77,7 +78,7 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
                     report=trial.report,
                     should_prune=trial.should_prune,
                     native=trial,
-                    notes=studies.notes_of(trial) if shared else Notes(),  # one that was enqueued may have some
+                    notes=optuna_trials.notes_of(trial) if shared else Notes(),  # one that was enqueued may have some
                     set_user_attr=trial.set_user_attr,
                     set_constraint=trial.set_constraint,
                 )
@@ -87,7 +88,7 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
             try:
                 done = evaluate(suggestion)
             except (KeyboardInterrupt, SystemExit) as error:
-                trial.set_user_attr(studies.ERROR, f"{type(error).__name__}: the search was interrupted")
+                trial.set_user_attr(optuna_trials.ERROR, f"{type(error).__name__}: the search was interrupted")
                 raise
             over.append((trial.number, done))
             try:
@@ -105,7 +106,7 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
             frozen_trials = study.get_trials(deepcopy=False) if is_given else ()
             for number, done in over[len(own) :]:
                 if is_given:
-                    done = replace(done, constraints=studies.notes_of(frozen_trials[number]).constraints)
+                    done = replace(done, constraints=optuna_trials.notes_of(frozen_trials[number]).constraints)
                 enough = take(done) or enough
             return enough
 
@@ -134,7 +135,7 @@ def run(plan: Plan, evaluate: Evaluate) -> Run:
                 raise
             interrupted = True
         others = [
-            studies.from_frozen_trial(frozen_trial, suggest.translation, queue.number(frozen_trial))
+            optuna_trials.from_frozen_trial(frozen_trial, suggest.translation, queue.number(frozen_trial))
             for frozen_trial in (shared.finished() if shared else ())
             if frozen_trial.number not in begun
         ]
@@ -174,7 +175,7 @@ class _Alone:
 
 
 def _note(trial: Any, done: Trial) -> None:
-    for name, value in studies.attributes(done).items():
+    for name, value in optuna_trials.attributes(done).items():
         trial.set_user_attr(name, value)
 
 
@@ -184,9 +185,9 @@ def _put_away(study: Any, begun: Container[int], over: Mapping[int, Trial], optu
     for frozen_trial in study.get_trials(deepcopy=False):
         if frozen_trial.number in begun and not frozen_trial.state.is_finished():
             done = over.get(frozen_trial.number)
-            if done is None and studies.ERROR not in frozen_trial.user_attrs:
+            if done is None and optuna_trials.ERROR not in frozen_trial.user_attrs:
                 optuna.trial.Trial(study, frozen_trial._trial_id).set_user_attr(SURPLUS, True)
-            state = states[studies.STATES[done.state]] if done else states.FAIL
+            state = states[optuna_trials.STATES[done.state]] if done else states.FAIL
             with suppress(RuntimeError):  # a sampler that stops an optimize: there is none now
                 study.tell(frozen_trial.number, done.values if done and done.state == COMPLETE else None, state)
 
@@ -218,7 +219,7 @@ def _tell_history(study: Any, plan: Plan, suggest: Suggest) -> None:
     if plan.history and study.get_trials(deepcopy=False):
         raise BackendError("history= is for a new study, and this one already has trials of its own")
     for trial in plan.history:
-        study.add_trial(studies.frozen(trial, suggest.translation, **{HISTORY: True}))
+        study.add_trial(optuna_trials.frozen(trial, suggest.translation, **{HISTORY: True}))
 
 
 def _check(plan: Plan, optuna: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpcompat.backends import Plan, leg_seed
+from hpcompat.trials.config import Plan, leg_seed
 
 
 def sampler(plan: Plan, replayed: int, shared: bool) -> Any:

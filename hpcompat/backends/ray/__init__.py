@@ -28,20 +28,20 @@ from pathlib import Path
 from typing import Any
 
 from hpcompat import backends
-from hpcompat.backends import Evaluate, Plan, Run
 from hpcompat.backends.generators import Generators, lent_numpy
 from hpcompat.backends.ray.cluster import Cluster, connected
-from hpcompat.backends.ray.course import Course
+from hpcompat.backends.ray.driver import Course
 from hpcompat.backends.ray.engines import Exhausted, engine
-from hpcompat.backends.ray.errands import Errand
 from hpcompat.backends.ray.nodes import capacity, known, node_died, resources_of_cluster, whereabouts
-from hpcompat.backends.ray.shipping import packed, root
+from hpcompat.backends.ray.pickling import packed, root
 from hpcompat.backends.ray.trainable import names, trainable
-from hpcompat.backends.turns import turn
+from hpcompat.backends.ray.worker_context import Errand
 from hpcompat.errors import BackendError, Issue
 from hpcompat.objectives import is_trainer
-from hpcompat.objectives.diary import read_notes
 from hpcompat.space.values import short_repr
+from hpcompat.trials.config import Evaluate, Plan, Run
+from hpcompat.trials.exclusive import turn
+from hpcompat.trials.run_dir_log import read_notes
 
 OPTIONS = (
     *("resources_per_trial", "workers_per_trial", "resources_per_worker", "max_concurrent_trials"),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcompat.backends.private import private_directory
+from hpcompat.backends.temp_dirs import private_directory
 from hpcompat.errors import BackendError
 
 _ENVIRONMENT = {

@@ -6,9 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from hpcompat import studies
-from hpcompat.backends import Plan, leg_seed
-from hpcompat.backends.grid import configurations
 from hpcompat.backends.ray.trainable import names
 from hpcompat.errors import BackendError
 from hpcompat.space.values import strict_key
@@ -16,7 +13,10 @@ from hpcompat.translators import Translation, translate
 from hpcompat.translators.optuna import Suggest, to_optuna
 from hpcompat.translators.ray import build_domains
 from hpcompat.translators.translation import get_path
-from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
+from hpcompat.trials import optuna_trials
+from hpcompat.trials.config import Plan, leg_seed
+from hpcompat.trials.grid import configurations
+from hpcompat.trials.trial import COMPLETE, FAILED, PRUNED, Trial
 
 Result = Mapping[str, Any]
 
@@ -44,7 +44,7 @@ def engine(plan: Plan) -> Engine:
     from ray.tune.search import Searcher
 
     make = _native_engine if isinstance(plan.sampler, Searcher) else _study_engine
-    with studies.quiet_optuna():  # a study says that it was created
+    with optuna_trials.quiet_optuna():  # a study says that it was created
         return make(plan)
 
 
@@ -69,7 +69,7 @@ def _study_engine(plan: Plan) -> Engine:
     queue = _Queue(configurations(plan.space)) if plan.sampler == "grid" else None
     study = optuna.create_study(study_name="hpcompat", directions=plan.directions, sampler=_sampler(plan, optuna))  # type: ignore[arg-type]
     for trial in plan.history:
-        study.add_trial(studies.frozen(trial, suggest.translation))
+        study.add_trial(optuna_trials.frozen(trial, suggest.translation))
         if queue:
             queue.seen.add(strict_key(dict(trial.params)))
     asked: dict[str, Any] = {}
@@ -84,14 +84,14 @@ def _study_engine(plan: Plan) -> Engine:
         asked[key].report(value, step)
 
     def tell(key: str, trial: Trial, result: Result | None) -> Trial:
-        state = optuna.trial.TrialState[studies.STATES[trial.state]]
+        state = optuna.trial.TrialState[optuna_trials.STATES[trial.state]]
         values = list(trial.values or ()) if trial.state == COMPLETE else None
         live = asked.pop(key)
         for name, attr in trial.user_attrs.items():
             live.set_user_attr(name, attr)
         for name, violation in trial.constraints.items():
             live.set_constraint(name, violation)
-        return replace(trial, constraints=studies.notes_of(study.tell(live, values, state)).constraints)
+        return replace(trial, constraints=optuna_trials.notes_of(study.tell(live, values, state)).constraints)
 
     return Engine(ask, report, tell)
 

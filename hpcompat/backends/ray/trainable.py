@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from hpcompat.backends import Evaluate, Suggestion
-from hpcompat.backends.ray.errands import Errand, settle
-from hpcompat.backends.ray.group import Group
 from hpcompat.backends.ray.nodes import NodeLost
-from hpcompat.backends.ray.shipping import unpacked
+from hpcompat.backends.ray.pickling import unpacked
+from hpcompat.backends.ray.worker_context import Errand, settle
+from hpcompat.backends.ray.worker_group import Group
 from hpcompat.errors import HpcompatError, TrialPruned
-from hpcompat.notes import Notes
-from hpcompat.objectives.diary import Diary
-from hpcompat.trials import FAILED, Trial
+from hpcompat.trials.config import Evaluate, Suggestion
+from hpcompat.trials.notes import Notes
+from hpcompat.trials.run_dir_log import Diary
+from hpcompat.trials.trial import FAILED, Trial
 
 # keys of what a trial reports beside its objectives
 TRIAL, FATAL, REPORT, LOST = "trial", "fatal", "report", "lost"

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from hpcompat.backends import Suggestion
-from hpcompat.backends.ray.errands import Errand, settle
-from hpcompat.backends.ray.shipping import unpacked
+from hpcompat.backends.ray.pickling import unpacked
+from hpcompat.backends.ray.worker_context import Errand, settle
 from hpcompat.errors import HpcompatError, TrialPruned
-from hpcompat.notes import Notes
-from hpcompat.objectives.diary import Diary
-from hpcompat.trials import Trial
+from hpcompat.trials.config import Suggestion
+from hpcompat.trials.notes import Notes
+from hpcompat.trials.run_dir_log import Diary
+from hpcompat.trials.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,13 @@ class Worker:
         settle(errand)
         import torch.distributed
 
-        from hpcompat.objectives import ranks
+        from hpcompat import distributed
 
         rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
         host, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
         store = self.store if rank == 0 else torch.distributed.TCPStore(host, port)  # type: ignore[attr-defined]
         torch.distributed.init_process_group(store=store, rank=rank, world_size=size)
-        crew = self.group.enter_context(ranks.crew())
+        crew = self.group.enter_context(distributed.crew())
         assert crew is not None
         self.crew = crew
         self.crew.record = self._end

@@ -36,16 +36,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, islice
 from typing import Any
 
-from hpcompat.backends import BACKENDS, Evaluate, Plan, Run, Suggestion, known, leg_seed, option_hint
-from hpcompat.backends.grid import configurations
+from hpcompat.backends import BACKENDS, known, option_hint
 from hpcompat.backends.sigopt import joining
-from hpcompat.backends.sigopt.experiments import Experiment, NoSuggestion
+from hpcompat.backends.sigopt.client import URL, server_connection
+from hpcompat.backends.sigopt.experiment import Experiment, NoSuggestion
 from hpcompat.backends.sigopt.lite import INSTALL, client, lite_connection, lite_driver
-from hpcompat.backends.sigopt.server import URL, server_connection
 from hpcompat.errors import BackendError, Issue, MissingBackendError, ParamsError, SearchError
 from hpcompat.space.values import short_repr, strict_key
 from hpcompat.translators import translate
-from hpcompat.trials import Trial
+from hpcompat.trials.config import Evaluate, Plan, Run, Suggestion, leg_seed
+from hpcompat.trials.grid import configurations
+from hpcompat.trials.trial import Trial
 
 DRIVERS = ("lite", "server")
 ON_SERVERS = ("project", "parallel_bandwidth", "experiment_id")

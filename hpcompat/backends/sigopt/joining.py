@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hpcompat.backends import Plan
-from hpcompat.backends.sigopt.experiments import Experiment
-from hpcompat.backends.sigopt.server import HASTY, PAUSES, URL, ensure_project, steadily
+from hpcompat.backends.sigopt.client import HASTY, PAUSES, URL, ensure_project, steadily
+from hpcompat.backends.sigopt.experiment import Experiment
 from hpcompat.errors import BackendError, Issue, SearchError
-from hpcompat.objectives.scores import LABEL, is_same_metric
+from hpcompat.objectives.metrics import LABEL, is_same_metric
 from hpcompat.space.values import short_repr
 from hpcompat.translators.translation import Translation
+from hpcompat.trials.config import Plan
 
 TYPES = {None: "offline", "bayes": "offline", "random": "random", "grid": "offline"}
 """The type of experiment for each sampler; a grid chooses for itself."""

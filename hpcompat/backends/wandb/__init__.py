@@ -24,16 +24,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hpcompat.backends import Evaluate, Plan, Run, check_options, known
-from hpcompat.backends.turns import turn
+from hpcompat.backends import check_options, known
 from hpcompat.backends.wandb.embedded import embedded
 from hpcompat.backends.wandb.engine import violations
 from hpcompat.backends.wandb.runs import METRIC, Source, alone, conducted, record
 from hpcompat.backends.wandb.server import goal, logged_in, on_server
-from hpcompat.backends.wandb.sharing import Shared
+from hpcompat.backends.wandb.shared_sweep import Shared
 from hpcompat.errors import BackendError, Issue, SearchError
 from hpcompat.space.values import short_repr
-from hpcompat.trials import Trial
+from hpcompat.trials.config import Evaluate, Plan, Run
+from hpcompat.trials.exclusive import turn
+from hpcompat.trials.trial import Trial
 
 SOURCES = {"embedded": embedded, "server": on_server}
 OPTIONS = ("driver", "project", "entity", "name", "settings", "mode", "sweep_id")

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hpcompat.backends import Plan, leg_seed
-from hpcompat.backends.grid import configurations
 from hpcompat.backends.wandb.engine import SweepEngine
 from hpcompat.backends.wandb.runs import METRIC, Offer, Source, metrics, opened, served
 from hpcompat.space.values import strict_key
 from hpcompat.translators import translate
+from hpcompat.trials.config import Plan, leg_seed
+from hpcompat.trials.grid import configurations
 
 INIT = ("project", "entity", "settings")
 

@@ -17,7 +17,7 @@ from hpcompat.backends.generators import Generators, lent_numpy, lent_random
 from hpcompat.errors import MissingBackendError
 from hpcompat.translators import Translation
 from hpcompat.translators.translation import get_path
-from hpcompat.trials import Trial
+from hpcompat.trials.trial import Trial
 
 if TYPE_CHECKING:
     from sweeps import SweepRun

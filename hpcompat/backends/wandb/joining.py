@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from hpcompat.backends import Plan
 from hpcompat.errors import BackendError, HpcompatError, Issue, ParamsError, SearchError
-from hpcompat.notes import load_notes
 from hpcompat.objectives import is_trainer
-from hpcompat.objectives.checks import deciding_metric
-from hpcompat.objectives.scores import LABEL, is_same_metric
+from hpcompat.objectives.metrics import LABEL, is_same_metric
+from hpcompat.objectives.trainer_validation import deciding_metric
 from hpcompat.space import SearchSpace
 from hpcompat.translators import Translation, translate
 from hpcompat.translators.wandb import METHODS, from_wandb
-from hpcompat.trials import COMPLETE, FAILED, PRUNED, Trial
+from hpcompat.trials.config import Plan
+from hpcompat.trials.notes import load_notes
+from hpcompat.trials.trial import COMPLETE, FAILED, PRUNED, Trial
 
 PROJECT = "uncategorized"
 """Where W&B puts a sweep for which no project is named."""

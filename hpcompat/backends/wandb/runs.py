@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcompat.backends import Evaluate, Suggestion, stored_text
-from hpcompat.backends.private import private_directory
+from hpcompat.backends import stored_text
+from hpcompat.backends.temp_dirs import private_directory
 from hpcompat.backends.wandb.joining import NOTES
-from hpcompat.backends.wandb.sharing import Shared
+from hpcompat.backends.wandb.shared_sweep import Shared
 from hpcompat.errors import BackendError, Issue, SearchError
-from hpcompat.notes import dump_notes
-from hpcompat.objectives.directories import writable
-from hpcompat.trials import FAILED, Trial
+from hpcompat.trials.config import Evaluate, Suggestion
+from hpcompat.trials.notes import dump_notes
+from hpcompat.trials.run_dirs import writable
+from hpcompat.trials.trial import FAILED, Trial
 
 METRIC = "objective"
 # what would make a run another one, or belongs to a single run

@@ -10,15 +10,15 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from typing import Any
 
-from hpcompat.backends import Plan
 from hpcompat.backends.wandb.agent import Fetcher
 from hpcompat.backends.wandb.joining import SURPLUS, fetched, joined
 from hpcompat.backends.wandb.runs import Offer, Source, metrics, opened, record, served
-from hpcompat.backends.wandb.sharing import Shared, asked, meet
+from hpcompat.backends.wandb.shared_sweep import Shared, asked, meet
 from hpcompat.errors import Issue, SearchError
 from hpcompat.space.values import strict_key
 from hpcompat.translators import Translation, translate
-from hpcompat.trials import Trial
+from hpcompat.trials.config import Plan
+from hpcompat.trials.trial import Trial
 
 _PATIENCE = 300.0
 """Seconds that a run may take to tell W&B of its end."""

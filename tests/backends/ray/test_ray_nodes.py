@@ -14,10 +14,10 @@ import ray
 from patience import Patience
 
 import hpcompat as hp
-from hpcompat.backends import Plan
-from hpcompat.backends.ray.course import Course
+from hpcompat.backends.ray.driver import Course
 from hpcompat.backends.ray.engines import Engine, Exhausted
 from hpcompat.backends.ray.nodes import capacity
+from hpcompat.trials.config import Plan
 
 X = {"x": hp.Float(0.0, 4.0)}
 SEAT = {"cpu": 0, "seat": 1}

@@ -13,8 +13,8 @@ import pytest
 from sigopt_double import TOKEN, Double, serving
 
 import hpcompat as hp
+from hpcompat.backends.sigopt import client as asking
 from hpcompat.backends.sigopt import joining
-from hpcompat.backends.sigopt import server as asking
 
 sys.path.append(str(Path(__file__).parents[2] / "search"))  # for tiny
 

@@ -14,7 +14,7 @@ import pytest
 from sigopt_cases import EVERY_KIND, SIX, X, all_of, parabola, types
 
 import hpcompat as hp
-from hpcompat.backends.sigopt.experiments import without_noise
+from hpcompat.backends.sigopt.experiment import without_noise
 from hpcompat.backends.sigopt.lite import lite_connection
 
 ROOT = Path(hp.__file__).parent.parent

@@ -12,9 +12,9 @@ from sigopt_double import TOKEN, Issue
 from together import GRID, LINE, together
 
 import hpcompat as hp
-from hpcompat.backends.processes import this_process
-from hpcompat.backends.sigopt import experiments
-from hpcompat.backends.sigopt import server as sigopt_server
+from hpcompat.backends.sigopt import client as sigopt_server
+from hpcompat.backends.sigopt import experiment as experiments
+from hpcompat.trials.processes import this_process
 
 
 def suggestions(server):

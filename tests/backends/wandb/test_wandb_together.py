@@ -10,7 +10,7 @@ import pytest
 from together import LINE, together
 
 import hpcompat as hp
-from hpcompat.backends.wandb import agent, sharing
+from hpcompat.backends.wandb import agent, shared_sweep
 from hpcompat.backends.wandb import server as wandb_server
 from hpcompat.backends.wandb.runs import alone
 
@@ -66,14 +66,14 @@ def test_a_run_that_was_handed_out_and_never_begun_takes_nobodys_place(ours, ser
 
 def test_who_comes_too_late_for_the_last_trial_is_surplus(ours, server, monkeypatch):
     path = by_hand()
-    opened = sharing.Shared.begun
+    opened = shared_sweep.Shared.begun
 
     def too_late(shared, besides=None):
         # between this process's look and its run another one has begun the last trial
         return opened(shared, besides) + [None] * (besides is not None)
 
-    monkeypatch.setattr(sharing.Shared, "begun", too_late)
-    monkeypatch.setattr(sharing.Shared, "wants", lambda shared: not counted_all(shared))
+    monkeypatch.setattr(shared_sweep.Shared, "begun", too_late)
+    monkeypatch.setattr(shared_sweep.Shared, "wants", lambda shared: not counted_all(shared))
 
     def counted_all(shared):
         return len(shared.runs()) > 1
@@ -114,7 +114,7 @@ class Outage:
     def begin(self, operation, how):
         self.server.fail(operation, how=how, times=999)
         self.settings["init_timeout"] = 5.0
-        self.patch.setattr(sharing, "PAUSES", (0.0,))
+        self.patch.setattr(shared_sweep, "PAUSES", (0.0,))
         self.patch.setattr(agent, "PROBE", 2.0)
         self.patch.setattr(agent, "PROBES", 2)
 
@@ -162,7 +162,7 @@ def test_a_server_that_is_gone_for_good_ends_the_search_and_loses_nothing(ours, 
 @pytest.mark.parametrize("how", [500, "hang"])
 def test_what_a_server_was_not_told_is_in_the_result_and_said(ours, server, outage, monkeypatch, how):
     monkeypatch.setattr(wandb_server, "_PATIENCE", 3.0)  # with the only run, which never comes to its end
-    monkeypatch.setattr(sharing, "_LAG", (0.0,))
+    monkeypatch.setattr(shared_sweep, "_LAG", (0.0,))
     monkeypatch.setenv("WANDB__FILE_STREAM_RETRY_MAX", "1")
 
     def function(trial):

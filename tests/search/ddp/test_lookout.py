@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import pytest
 from torch.distributed import DistNetworkError, HashStore
 
-from hpcompat.backends import Suggestion
-from hpcompat.backends.processes import this_process
+from hpcompat.distributed import store_channel as lines
+from hpcompat.distributed.active_trial import Course, Stand
+from hpcompat.distributed.coordinator import Crew
+from hpcompat.distributed.store_channel import Line
+from hpcompat.distributed.watchdog import SILENT_BEATS
 from hpcompat.errors import SearchError
-from hpcompat.objectives.ranks import line as lines
-from hpcompat.objectives.ranks.course import Course, Stand
-from hpcompat.objectives.ranks.crew import Crew
-from hpcompat.objectives.ranks.line import Line
-from hpcompat.objectives.ranks.lookout import SILENT_BEATS
+from hpcompat.trials.config import Suggestion
+from hpcompat.trials.processes import this_process
 
 HERE = this_process()
 ENDED = {**HERE, "started": "before the pid was given to another"}

@@ -1,0 +1,1 @@
+"""What a search does and finds: its configuration, its trials, its loop, its journal and its run directories."""
