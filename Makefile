@@ -25,7 +25,7 @@ properties: $(INSTALLED)  ## every property, on 20,000 new spaces each: hours
 
 soak: $(INSTALLED)  ## nonsense for each reader, and kill -9 of searches on each backend [KILLS=20]
 	@HPCOMPAT_HOSTILE=200000 $(BIN)/python -m pytest -q -n 2 -o timeout=7200 tests/translators/test_hostile_input.py
-	@HPCOMPAT_KILLS=$(KILLS) $(BIN)/python -m pytest -q -o timeout=0 tests/search/test_killed.py
+	@HPCOMPAT_KILLS=$(KILLS) $(BIN)/python -m pytest -q -o timeout=0 tests/tuning/test_killed.py
 
 bench: $(BENCH)  ## measure against the alternatives, into docs/benchmarks.md [ITEMS="imports sampling"]: half an hour
 	@.venv-bench/bin/python -m benchmarks $(ITEMS)

@@ -14,38 +14,38 @@ from benchmarks import page
 
 
 def main() -> None:
-    """Measure what is asked for, one module after the other."""
+    """Measure the requested benchmarks, one module after the other."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which (default: all): {', '.join(page.NAMES)}")
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs; nothing is kept")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs; no results are saved")
     options = parser.parse_args()
     if unknown := set(options.names) - set(page.NAMES):
-        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+        parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
     names = options.names or page.NAMES
     if len(names) > 1 and not options.smoke:
-        # each in a process of its own: the garbage collector goes through all that a process has loaded
+        # one process for each, because the garbage collector goes through all that a process has loaded
         for name in names:
             subprocess.run([sys.executable, "-m", "benchmarks", name], check=True)
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    warnings.simplefilter("ignore")  # the peers' own
-    compileall.compile_dir(page.ROOT / "hpcompat", quiet=1)  # as the peers are: pip does so where it installs
-    smoke = {}
+    warnings.simplefilter("ignore")  # those of the peers
+    compileall.compile_dir(page.ROOT / "hpcompat", quiet=1)  # as pip compiles the peers when it installs them
+    results = {}
     for name in names:
         module = import_module(f"benchmarks.{name}")
         print(f"\n{module.TITLE}\n", flush=True)
         rows = []
-        for row in module.rows(options.smoke):
+        for row in module.measure(options.smoke):
             rows.append(row)
-            print(page.table([row]).splitlines()[-1], flush=True)
+            print(page.render_table([row]).splitlines()[-1], flush=True)
         if options.smoke:
-            smoke[name] = page.result(rows)
+            results[name] = page.to_result(rows)
         else:
-            page.keep(name, rows)
+            page.save_rows(name, rows)
     if options.smoke:
-        print(page.page(smoke))
-    elif page.write():
-        print(f"\n{page.PAGE.relative_to(page.ROOT)}")
+        print(page.render_page(results))
+    elif page.write_page():
+        print(f"\n{page.PAGE_PATH.relative_to(page.ROOT)}")
 
 
 if __name__ == "__main__":

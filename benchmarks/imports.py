@@ -1,30 +1,34 @@
-"""What `import hpcompat` costs: whole processes, by their CPU time."""
+"""What `import hpcompat` costs: the CPU time of whole processes."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
 
-from benchmarks.timing import Row, children, in_turn, process, row
+from benchmarks.timing import Row, children_cpu_time, make_row, measure_in_turn, python_process
 
 TITLE = "Importing"
 NOTE = """
-Whole processes, `python -c`. `import hpcompat` loads nothing before it is asked for; `from hpcompat import *` loads
+Whole processes, `python -c`. `import hpcompat` loads a name when it is first used; `from hpcompat import *` loads
 every public name, the search too.
 """
 BARE = "import dataclasses, json, typing"
-OURS = "import hpcompat"
+LAZY = "import hpcompat"
 WHOLE = "from hpcompat import *"  # every public name, the search too
 PEERS = ("optuna", "wandb", "ray.tune", "ConfigSpace", "syne_tune.config_space", "vizier.pyvizier")
 
 
-def rows(smoke: bool) -> Iterator[Row]:
-    """`import hpcompat` beside the standard library's modules, and beside the peers."""
-    for code, most in ((OURS, 1.5), (WHOLE, None)):
-        ours, bare = in_turn(process("-c", code), process("-c", BARE), rounds=2 if smoke else 21, clock=children)
-        yield row(f"`{code}`", f"`{BARE}`", most, ours, bare)
+def measure(smoke: bool) -> Iterator[Row]:
+    """Compare `import hpcompat` with modules of the standard library, and with the peers."""
+    for code, max_ratio in ((LAZY, 1.5), (WHOLE, None)):
+        seconds, baseline = measure_in_turn(
+            python_process("-c", code), python_process("-c", BARE), rounds=2 if smoke else 21, clock=children_cpu_time
+        )
+        yield make_row(f"`{code}`", f"`{BARE}`", max_ratio, seconds, baseline)
     for name in PEERS:
         if importlib.util.find_spec(name.partition(".")[0]) and not smoke:
             code = f"import {name}"
-            ours, theirs = in_turn(process("-c", WHOLE), process("-c", code), rounds=5, clock=children)
-            yield row(f"`{WHOLE}`", f"`{code}`", 1.0, ours, theirs)
+            seconds, baseline = measure_in_turn(
+                python_process("-c", WHOLE), python_process("-c", code), rounds=5, clock=children_cpu_time
+            )
+            yield make_row(f"`{WHOLE}`", f"`{code}`", 1.0, seconds, baseline)

@@ -1,4 +1,4 @@
-"""What `search` adds to the engine's own loop: random trials of an empty function of ten parameters."""
+"""What `search` adds to the engine's own loop: trials of an empty function of ten parameters."""
 
 from __future__ import annotations
 
@@ -11,74 +11,87 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hpcompat as hp
-from benchmarks.spaces import mixed, suggest
-from benchmarks.timing import Row, in_turn, row, shown
+from benchmarks.spaces import mixed_space, suggest_params
+from benchmarks.timing import Row, format_seconds, make_row, measure_in_turn
 
 TITLE = "Searching"
 NOTE = """
-An empty function of ten parameters, so that nothing but the loop is measured; W&B and Ray by the clock on the wall, for
-they work in other processes. A random trial of Optuna takes its engine a fifth of a millisecond, of which 5 % are
-eleven microseconds. In ours each value is also checked on its way back, and the trial is made a record with its times,
-told of, and compared with the front. A run of W&B is also told how its trial ended: a message more. Beside any other
-engine, or a training, that is little. The share late in a search shows that nothing in the loop goes through the trials
-before.
+An empty function of ten parameters, so that only the loop is measured; wall time for W&B and Ray, which work in other
+processes. A random trial of Optuna takes its engine a fifth of a millisecond, of which 5 % are eleven microseconds.
+hpcompat also checks every value that it decodes, records the trial with its times, reports it, and compares it with the
+Pareto front. It also tells a run of W&B how its trial ended: one more message. Compared with any other engine, or with
+a training, that is little. The share late in a search shows that nothing in the loop goes through all earlier trials.
 """
-SPACE = mixed(10)
+SPACE = mixed_space(10)
 EARLY, LATE, WINDOW, ROUNDS = 100, 10_000, 20, 15
-MOST = 1.05
-Loop = Callable[[], Any]
+MAX_RATIO = 1.05
+Loop = Callable[[], object]
 
 
-def rows(smoke: bool) -> Iterator[Row]:
-    """A loop for each engine, and what a trial costs us early and late in a search."""
-    yield from loops(smoke, ray=not smoke)
-    yield own_share(*((2, 8, 2) if smoke else (EARLY, LATE, WINDOW)))
+class Comparison(NamedTuple):
+    """Two loops to compare: hpcompat's, and the engine's own."""
+
+    title: str
+    make_loops: Callable[[int, str], tuple[Loop, Loop]]
+    """A function of the number of trials and a directory."""
+    n_trials: int
+    rounds: int
+    clock: Callable[[], float]
 
 
-def loops(smoke: bool, ray: bool) -> Iterator[Row]:
-    """Each engine's loop written by hand, and ours; Ray takes its time to start."""
-    for what, make, count, rounds, clock in ENGINES:
-        count, rounds = (3, 1) if smoke else (count, rounds)
+def measure(smoke: bool) -> Iterator[Row]:
+    """Compare the loops of all engines, and what a trial costs hpcompat early and late in a search."""
+    yield from compare_loops(smoke, ray=not smoke)
+    yield measure_own_share(*((2, 8, 2) if smoke else (EARLY, LATE, WINDOW)))
+
+
+def compare_loops(smoke: bool, ray: bool) -> Iterator[Row]:
+    """Compare `search` with a loop written by hand for each engine; Ray is optional, because it starts slowly."""
+    for comparison in COMPARISONS:
+        count, rounds = (3, 1) if smoke else (comparison.n_trials, comparison.rounds)
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-            taken = in_turn(*make(count, directory), rounds=rounds, clock=clock)
-        yield row(f"`search`, {what}: a trial", "the bare loop", MOST, *taken, per=count)
+            loops = comparison.make_loops(count, directory)
+            seconds = measure_in_turn(*loops, rounds=rounds, clock=comparison.clock)
+        subject = f"`search`, {comparison.title}: a trial"
+        yield make_row(subject, "the bare loop", MAX_RATIO, *seconds, per=count)
     if ray:
         count, rounds = 100, 3
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, started():
-            taken = in_turn(*ray_loops(count, directory), rounds=rounds, clock=time.perf_counter)
-        yield row("`search`, Ray, random: a trial", "`Tuner.fit` with `reuse_actors=True`", MOST, *taken, per=count)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, ray_runtime():
+            seconds = measure_in_turn(*make_ray_loops(count, directory), rounds=rounds, clock=time.perf_counter)
+        baseline = "`Tuner.fit` with `reuse_actors=True`"
+        yield make_row("`search`, Ray, random: a trial", baseline, MAX_RATIO, *seconds, per=count)
 
 
 def objective(trial: Any) -> float:
-    """As good as nothing."""
+    """Return a parameter, which costs almost no time."""
     return float(trial["p0"])
 
 
-def ours(backend: str, count: int, **options: Any) -> Loop:
-    """A search of so many trials."""
+def hpcompat_loop(backend: str, count: int, **options: Any) -> Loop:
+    """Return a call that searches so many trials."""
     return lambda: hp.search(objective, SPACE, backend, n_trials=count, seed=0, progress=False, **options)
 
 
-def optuna_loops(count: int, sampler: str) -> tuple[Loop, Loop]:
-    """Ours, and a study whose objective makes the suggest calls."""
+def make_optuna_loops(count: int, sampler: str) -> tuple[Loop, Loop]:
+    """Return a search, and a study whose objective makes the suggest calls."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    kind = optuna.samplers.RandomSampler if sampler == "random" else optuna.samplers.TPESampler
+    sampler_class = optuna.samplers.RandomSampler if sampler == "random" else optuna.samplers.TPESampler
 
     def bare() -> None:
-        study = optuna.create_study(sampler=kind(seed=0))
-        study.optimize(lambda trial: float(suggest(trial, SPACE)["p0"]), n_trials=count)
+        study = optuna.create_study(sampler=sampler_class(seed=0))
+        study.optimize(lambda trial: float(suggest_params(trial, SPACE)["p0"]), n_trials=count)
 
-    return ours("optuna", count, sampler=sampler), bare
+    return hpcompat_loop("optuna", count, sampler=sampler), bare
 
 
-def sigopt_loops(count: int) -> tuple[Loop, Loop]:
-    """Ours, and a loop of suggestions and observations."""
-    from hpcompat.backends.sigopt.lite import lite_connection
+def make_sigopt_loops(count: int) -> tuple[Loop, Loop]:
+    """Return a search, and a loop of suggestions and observations."""
+    from hpcompat.backends.sigopt.client import lite_connection
 
     def bare() -> None:
         connection = lite_connection(seed=0)
@@ -95,11 +108,11 @@ def sigopt_loops(count: int) -> tuple[Loop, Loop]:
             value = float(suggestion.assignments["p0"])
             resource.observations().create(suggestion=suggestion.id, values=[{"name": "objective", "value": value}])
 
-    return ours("sigopt", count, sampler="random"), bare
+    return hpcompat_loop("sigopt", count, sampler="random"), bare
 
 
-def wandb_loops(count: int, directory: str) -> tuple[Loop, Loop]:
-    """Ours, and a loop of configurations and runs, with the same settings."""
+def make_wandb_loops(count: int, directory: str) -> tuple[Loop, Loop]:
+    """Return a search, and a loop of configurations and runs with the same settings."""
     import sweeps
     import wandb
 
@@ -120,13 +133,13 @@ def wandb_loops(count: int, directory: str) -> tuple[Loop, Loop]:
         wandb.teardown()
 
     def search() -> None:
-        ours("wandb", count, sampler="random", output_dir=tempfile.mkdtemp(dir=directory))()
+        hpcompat_loop("wandb", count, sampler="random", output_dir=tempfile.mkdtemp(dir=directory))()
 
     return search, bare
 
 
-def ray_loops(count: int, directory: str) -> tuple[Loop, Loop]:
-    """Ours, and a Tuner."""
+def make_ray_loops(count: int, directory: str) -> tuple[Loop, Loop]:
+    """Return a search, and a `Tuner.fit`."""
     from ray import tune
 
     def trainable(config: dict[str, Any]) -> None:
@@ -140,12 +153,12 @@ def ray_loops(count: int, directory: str) -> tuple[Loop, Loop]:
             run_config=tune.RunConfig(storage_path=directory, verbose=0),
         ).fit()
 
-    return ours("ray", count, sampler="random"), bare
+    return hpcompat_loop("ray", count, sampler="random"), bare
 
 
 @contextmanager
-def started() -> Iterator[None]:
-    """Ray on this machine, for both loops."""
+def ray_runtime() -> Iterator[None]:
+    """Start Ray on this machine, and stop it at the end."""
     import logging
 
     import ray
@@ -158,32 +171,33 @@ def started() -> Iterator[None]:
         ray.shutdown()
 
 
-ENGINES: tuple[tuple[str, Callable[[int, str], tuple[Loop, Loop]], int, int, Callable[[], float]], ...] = (
-    ("Optuna, random", lambda count, _: optuna_loops(count, "random"), 1_000, 15, time.process_time),
-    ("Optuna, TPE", lambda count, _: optuna_loops(count, "bayes"), 300, 5, time.process_time),
-    ("SigOpt Lite, random", lambda count, _: sigopt_loops(count), 1_000, 3, time.process_time),
-    ("W&B, random, an offline run a trial", wandb_loops, 200, 5, time.perf_counter),
+COMPARISONS = (
+    Comparison("Optuna, random", lambda count, _: make_optuna_loops(count, "random"), 1_000, 15, time.process_time),
+    Comparison("Optuna, TPE", lambda count, _: make_optuna_loops(count, "bayes"), 300, 5, time.process_time),
+    Comparison("SigOpt Lite, random", lambda count, _: make_sigopt_loops(count), 1_000, 3, time.process_time),
+    Comparison("W&B, random, an offline run a trial", make_wandb_loops, 200, 5, time.perf_counter),
 )
-"""What it is called, its two loops, how many trials and rounds, and the clock: W&B works in another process."""
+"""Measured by CPU time; W&B, which works in another process, by wall time."""
 
 
-def own_share(early: int, late: int, window: int) -> Row:
-    """What of a trial's CPU time is spent in hpcompat itself, late against early; the engine's part is left out.
+def measure_own_share(early: int, late: int, window: int) -> Row:
+    """Compare the CPU time that hpcompat itself spends on a late trial with that on an early one.
 
-    By cProfile over some trials at a time, the garbage collector at rest: it looks at what all trials keep.
+    Measured with cProfile over `window` trials at a time. The garbage collector is disabled, because it goes through
+    all trials.
     """
     shares: dict[int, list[float]] = {early: [], late: []}
     profile: cProfile.Profile | None = None
 
-    def watched(trial: Any) -> float:
+    def profiled(trial: Any) -> float:
         nonlocal profile
-        for start, taken in shares.items():
+        for start, seconds in shares.items():
             number = trial.number - start
             if 0 <= number <= ROUNDS * window and number % window == 0:
                 if profile is not None:
                     profile.disable()
                     gc.enable()
-                    taken.append(in_hpcompat(profile) / window)
+                    seconds.append(seconds_in_hpcompat(profile) / window)
                     profile = None
                 if number < ROUNDS * window:
                     gc.disable()
@@ -191,16 +205,17 @@ def own_share(early: int, late: int, window: int) -> Row:
                     profile.enable()
         return objective(trial)
 
-    hp.search(watched, SPACE, n_trials=late + ROUNDS * window + 1, sampler="random", seed=0, progress=False)
-    one, other = statistics.median(shares[late]), statistics.median(shares[early])
-    what = f"hpcompat's own share of a trial, under a profiler: trial {late:,}"
-    return Row(what, f"trial {early:,}", one / other, 1.2, shown(one), shown(other))
+    hp.search(profiled, SPACE, n_trials=late + ROUNDS * window + 1, sampler="random", seed=0, progress=False)
+    on_late, on_early = statistics.median(shares[late]), statistics.median(shares[early])
+    subject = f"hpcompat's own share of a trial, under a profiler: trial {late:,}"
+    values = format_seconds(on_late), format_seconds(on_early)
+    return Row(subject, f"trial {early:,}", on_late / on_early, 1.2, *values)
 
 
-def in_hpcompat(profile: cProfile.Profile) -> float:
-    """The seconds that were spent in functions of hpcompat, and in built-in ones that these called."""
-    home = str(Path(hp.__file__).parent)
+def seconds_in_hpcompat(profile: cProfile.Profile) -> float:
+    """Return the seconds in functions of hpcompat, and in built-in functions that they call."""
+    package = str(Path(hp.__file__).parent)
     stats: Any = profile.getstats()
-    own = [entry for entry in stats if not isinstance(entry.code, str) and entry.code.co_filename.startswith(home)]
+    own = [entry for entry in stats if not isinstance(entry.code, str) and entry.code.co_filename.startswith(package)]
     called = [call for entry in own for call in entry.calls or () if isinstance(call.code, str)]
-    return float(sum(each.inlinetime for each in (*own, *called)))
+    return float(sum(entry.inlinetime for entry in (*own, *called)))

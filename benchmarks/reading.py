@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import hpcompat as hp
-from benchmarks.spaces import mixed, peer
-from benchmarks.timing import Row, children, in_turn, process, row, shown
+from benchmarks.spaces import import_peer, mixed_space
+from benchmarks.timing import Row, children_cpu_time, format_seconds, make_row, measure_in_turn, python_process
 
 TITLE = "Reading"
 NOTE = """
-A function of 1,024 paths, in two shapes: ten switches that are always there, and a tree in which each choice decides
-which one comes next, so that every path has parameters of its own. The command line is measured as a whole process.
+A function of 1,024 paths, in two shapes: ten switches that are always suggested, and a tree in which a choice decides
+which one comes next, so that every path has its own parameters. The command line is measured as a whole process.
 """
 
+SuggestFunction = Callable[[Any], dict[str, Any]]
 
-def rows(smoke: bool) -> Iterator[Row]:
-    """1,024 conditional paths, as ten switches and as one tree; a sweep of 500 parameters."""
+
+def measure(smoke: bool) -> Iterator[Row]:
+    """Read 1,024 conditional paths, as ten switches and as one tree, and a sweep of 500 parameters."""
     levels, rounds = (3, 1) if smoke else (10, 5)
-    paths = {"ten switches, each with a parameter of its own": switches, "a tree of 1,023 choices": tree}
-    for what, function in paths.items():
-        (seconds,) = in_turn(partial(hp.from_optuna, function(levels)), rounds=rounds)
-        middle = statistics.median(seconds)
-        yield Row(f"`from_optuna`: {what}", "a second", middle, 1.0, shown(middle), "1 s")
-    yield from command_line(20 if smoke else 500, 1 if smoke else 21)
+    functions = {"ten switches, each with its own parameter": make_switches, "a tree of 1,023 choices": make_tree}
+    for name, make_function in functions.items():
+        (seconds,) = measure_in_turn(partial(hp.from_optuna, make_function(levels)), rounds=rounds)
+        median = statistics.median(seconds)
+        yield Row(f"`from_optuna`: {name}", "a second", median, 1.0, format_seconds(median), "1 s")
+    yield from measure_command_line(20 if smoke else 500, 1 if smoke else 21)
 
 
-def switches(levels: int) -> Any:
-    """A function of 2^levels paths: every switch is there always, and its parameter where it is on."""
+def make_switches(levels: int) -> SuggestFunction:
+    """Return a function of 2^levels paths: it suggests all switches, and the parameter of a switch that is on."""
 
     def suggest(trial: Any) -> dict[str, Any]:
         params = {}
@@ -45,8 +47,8 @@ def switches(levels: int) -> Any:
     return suggest
 
 
-def tree(levels: int) -> Any:
-    """A function of 2^levels paths: each choice decides which one comes next."""
+def make_tree(levels: int) -> SuggestFunction:
+    """Return a function of 2^levels paths: a choice decides which one comes next."""
 
     def suggest(trial: Any) -> dict[str, Any]:
         params, node = {}, "n"
@@ -58,15 +60,15 @@ def tree(levels: int) -> Any:
     return suggest
 
 
-def command_line(size: int, rounds: int) -> Iterator[Row]:
-    """`hpcompat convert` of a YAML file, against a process that does nothing but parse it."""
-    yaml = peer("yaml")
+def measure_command_line(size: int, rounds: int) -> Iterator[Row]:
+    """Compare `hpcompat convert` of a YAML file with a process that only parses it."""
+    yaml = import_peer("yaml")
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory, "sweep.yaml")
-        file.write_text(yaml.safe_dump(hp.to_wandb(mixed(size)), sort_keys=False), encoding="utf-8")
-        bare = process("-c", f"import yaml; yaml.safe_load(open({str(file)!r}, encoding='utf-8'))")
+        file.write_text(yaml.safe_dump(hp.to_wandb(mixed_space(size)), sort_keys=False), encoding="utf-8")
+        parse = python_process("-c", f"import yaml; yaml.safe_load(open({str(file)!r}, encoding='utf-8'))")
         for target in ("optuna", "json"):
-            convert = process("-m", "hpcompat", "convert", str(file), "--to", target)
-            ours, theirs = in_turn(convert, bare, rounds=rounds, clock=children)
-            what = f"`hpcompat convert sweep.yaml --to {target}`, {size} parameters"
-            yield row(what, "Python's start and `yaml.safe_load`", 1.2, ours, theirs)
+            convert = python_process("-m", "hpcompat", "convert", str(file), "--to", target)
+            seconds, baseline = measure_in_turn(convert, parse, rounds=rounds, clock=children_cpu_time)
+            subject = f"`hpcompat convert sweep.yaml --to {target}`, {size} parameters"
+            yield make_row(subject, "Python's start and `yaml.safe_load`", 1.2, seconds, baseline)

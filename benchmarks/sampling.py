@@ -8,72 +8,74 @@ from collections.abc import Callable, Iterator
 import numpy
 
 import hpcompat as hp
-from benchmarks.spaces import configspace, mixed, peer, suggest, syne_tune, vizier
-from benchmarks.timing import MissingPeer, Row, in_turn, row
+from benchmarks.spaces import import_peer, mixed_space, suggest_params, to_configspace, to_syne_tune, to_vizier
+from benchmarks.timing import MissingPeerError, Row, make_row, measure_in_turn
 
 TITLE = "Sampling"
 NOTE = """
-Each peer draws in the way that it is fastest in while it still gives a dict of params for each configuration.
+Each peer draws in its fastest way that returns a dict of params for every configuration.
 """
 Draw = Callable[[int], object]
 
 
-def rows(smoke: bool) -> Iterator[Row]:
-    """`SearchSpace.sample` beside each peer's own way to draw many."""
+def measure(smoke: bool) -> Iterator[Row]:
+    """Compare `SearchSpace.sample` with the peers' own ways to draw many configurations."""
     for size in (10, 100):
-        for name, make in PEERS.items():
+        for name, make_draw in PEERS.items():
             try:
-                yield compared(name, make, size, smoke)
-            except MissingPeer:
+                yield compare(name, make_draw, size, smoke)
+            except MissingPeerError:
                 if not smoke:
                     raise
 
 
-def compared(name: str, make: Callable[[hp.SearchSpace], Draw], size: int, smoke: bool) -> Row:
-    """One peer on a space of that size."""
-    space = mixed(size)
-    theirs, rng, count = make(space), random.Random(0), 2 if smoke else 20_000 // size
-    taken = in_turn(lambda: [space.sample(rng) for _ in range(count)], lambda: theirs(count), rounds=1 if smoke else 11)
-    return row(f"`SearchSpace.sample`, {size} parameters", name, 1.0, *taken, per=count)
+def compare(name: str, make_draw: Callable[[hp.SearchSpace], Draw], size: int, smoke: bool) -> Row:
+    """Compare with one peer on a space of that size."""
+    space = mixed_space(size)
+    draw, rng, count = make_draw(space), random.Random(0), 2 if smoke else 20_000 // size
+    seconds, baseline = measure_in_turn(
+        lambda: [space.sample(rng) for _ in range(count)], lambda: draw(count), rounds=1 if smoke else 11
+    )
+    return make_row(f"`SearchSpace.sample`, {size} parameters", name, 1.0, seconds, baseline, per=count)
 
 
-def _configspace(space: hp.SearchSpace) -> Draw:
-    made = configspace(space)
-    return lambda count: [dict(each) for each in made.sample_configuration(count)]
+def _draw_with_configspace(space: hp.SearchSpace) -> Draw:
+    configspace = to_configspace(space)
+    return lambda count: [dict(configuration) for configuration in configspace.sample_configuration(count)]
 
 
-def _syne_tune(space: hp.SearchSpace) -> Draw:
-    domains = syne_tune(space)
+def _draw_with_syne_tune(space: hp.SearchSpace) -> Draw:
+    domains = to_syne_tune(space)
     return lambda count: [{name: domain.sample() for name, domain in domains.items()} for _ in range(count)]
 
 
-def _vizier(space: hp.SearchSpace) -> Draw:
-    # what its RandomDesigner draws with, which itself cannot be imported without JAX and chex
-    sample = peer("vizier._src.algorithms.random.random_sample").sample_parameters
-    problem, rng = vizier(space), numpy.random.default_rng(0)
+def _draw_with_vizier(space: hp.SearchSpace) -> Draw:
+    # the function behind RandomDesigner, whose own module needs JAX and chex
+    sample = import_peer("vizier._src.algorithms.random.random_sample").sample_parameters
+    problem, rng = to_vizier(space), numpy.random.default_rng(0)
     return lambda count: [sample(rng, problem.search_space).as_dict() for _ in range(count)]
 
 
-def _ray(space: hp.SearchSpace) -> Draw:
-    generate, domains = peer("ray.tune.search.variant_generator").generate_variants, hp.to_ray(space)
+def _draw_with_ray(space: hp.SearchSpace) -> Draw:
+    generate, domains = import_peer("ray.tune.search.variant_generator").generate_variants, hp.to_ray(space)
     return lambda count: [next(generate(domains))[1] for _ in range(count)]
 
 
-def _optuna(space: hp.SearchSpace) -> Draw:
-    optuna = peer("optuna")
+def _draw_with_optuna(space: hp.SearchSpace) -> Draw:
+    optuna = import_peer("optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def draw(count: int) -> list[dict[str, object]]:
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        return [suggest(study.ask(), space) for _ in range(count)]
+        return [suggest_params(study.ask(), space) for _ in range(count)]
 
     return draw
 
 
 PEERS: dict[str, Callable[[hp.SearchSpace], Draw]] = {
-    "ConfigSpace, in a batch, `dict()` of each": _configspace,
-    "Syne Tune's domains": _syne_tune,
-    "Vizier's `sample_parameters`": _vizier,
-    "Ray's `generate_variants`": _ray,
-    "Optuna's `ask`, `RandomSampler`": _optuna,
+    "ConfigSpace, in a batch, as dicts": _draw_with_configspace,
+    "Syne Tune's domains": _draw_with_syne_tune,
+    "Vizier's `sample_parameters`": _draw_with_vizier,
+    "Ray's `generate_variants`": _draw_with_ray,
+    "Optuna's `ask`, `RandomSampler`": _draw_with_optuna,
 }

@@ -1,4 +1,4 @@
-"""The space that is measured on, in the words of each peer."""
+"""The space that the benchmarks use, converted for each peer."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import hpcompat as hp
-from benchmarks.timing import MissingPeer
+from benchmarks.timing import MissingPeerError
+from hpcompat.space.parameters import Parameter
 
-KINDS: tuple[Callable[[int], Any], ...] = (
+PARAMETER_FACTORIES: tuple[Callable[[int], Parameter], ...] = (
     lambda i: hp.Float(0.0, 1.0 + i),
     lambda i: hp.Float(1e-6, 1e-2 * (1 + i), log=True),
     lambda i: hp.Int(1, 10 + i),
@@ -17,56 +18,63 @@ KINDS: tuple[Callable[[int], Any], ...] = (
     lambda i: hp.Categorical(["adamw", "sgd", f"x{i}"]),
     lambda i: hp.Categorical([16, 32, 64, 128]),
 )
-"""Half of them numbers on a linear scale or a logarithmic one, the rest choices: what all peers have."""
+"""Parameters that all peers have: numbers on a linear and on a logarithmic scale, and choices."""
 
 
-def mixed(size: int, log_ints: bool = True) -> hp.SearchSpace:
-    """A space of that many parameters; `log_ints=False` for SigOpt, which has none."""
-    entries = {f"p{i}": KINDS[i % len(KINDS)](i) for i in range(size)}
+def mixed_space(size: int, log_ints: bool = True) -> hp.SearchSpace:
+    """Return a space of that many parameters; `log_ints=False` for SigOpt, which has none."""
+    entries = {f"p{i}": PARAMETER_FACTORIES[i % len(PARAMETER_FACTORIES)](i) for i in range(size)}
     if not log_ints:
         entries |= {name: hp.Int(p.low, p.high) for name, p in entries.items() if isinstance(p, hp.Int) and p.log}
     return hp.SearchSpace(entries)
 
 
-def peer(module: str) -> Any:
-    """A peer's module. Raises `MissingPeer`."""
+def import_peer(module: str) -> Any:
+    """Import a module of a peer. Raises `MissingPeerError`."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingPeer(f"{module} is not installed: make bench") from error
+        raise MissingPeerError(f"{module} is not installed: make bench") from error
 
 
-def each(space: hp.SearchSpace, number: Callable[[str, Any], Any], choice: Callable[[str, Any], Any]) -> dict[str, Any]:
-    """The space in a peer's words: `number` for a Float or an Int, `choice` for a Categorical."""
-    return {name: (choice if isinstance(p, hp.Categorical) else number)(name, p) for name, p in space.items()}
+def convert_parameters(
+    space: hp.SearchSpace, convert_number: Callable[[str, Any], Any], convert_choice: Callable[[str, Any], Any]
+) -> dict[str, Any]:
+    """Convert every parameter: a Float or an Int with one function, a Categorical with the other."""
+    return {
+        name: convert_choice(name, p) if isinstance(p, hp.Categorical) else convert_number(name, p)
+        for name, p in space.items()
+    }
 
 
-def configspace(space: hp.SearchSpace) -> Any:
-    """ConfigSpace's ConfigurationSpace."""
-    cs = peer("ConfigSpace")
+def to_configspace(space: hp.SearchSpace) -> Any:
+    """Return a ConfigurationSpace of ConfigSpace."""
+    cs = import_peer("ConfigSpace")
 
-    def number(name: str, p: Any) -> Any:
-        return (cs.Float if isinstance(p, hp.Float) else cs.Integer)(name, (p.low, p.high), log=p.log)
+    def convert_number(name: str, p: Any) -> Any:
+        number_type = cs.Float if isinstance(p, hp.Float) else cs.Integer
+        return number_type(name, (p.low, p.high), log=p.log)
 
-    made = cs.ConfigurationSpace(seed=0)
-    made.add(*each(space, number, lambda name, p: cs.Categorical(name, list(p.choices))).values())
-    return made
-
-
-def syne_tune(space: hp.SearchSpace) -> dict[str, Any]:
-    """Syne Tune's dict of domains."""
-    domains = peer("syne_tune.config_space")
-
-    def number(name: str, p: Any) -> Any:
-        kind = ("log" if p.log else "") + ("uniform" if isinstance(p, hp.Float) else "randint")
-        return getattr(domains, kind)(p.low, p.high)
-
-    return each(space, number, lambda name, p: domains.choice(list(p.choices)))
+    parameters = convert_parameters(space, convert_number, lambda name, p: cs.Categorical(name, list(p.choices)))
+    configspace = cs.ConfigurationSpace(seed=0)
+    configspace.add(*parameters.values())
+    return configspace
 
 
-def vizier(space: hp.SearchSpace) -> Any:
-    """Vizier's SearchSpace."""
-    pyvizier = peer("vizier.pyvizier")
+def to_syne_tune(space: hp.SearchSpace) -> dict[str, Any]:
+    """Return a dict of domains of Syne Tune."""
+    domains = import_peer("syne_tune.config_space")
+
+    def convert_number(name: str, p: Any) -> Any:
+        distribution = ("log" if p.log else "") + ("uniform" if isinstance(p, hp.Float) else "randint")
+        return getattr(domains, distribution)(p.low, p.high)
+
+    return convert_parameters(space, convert_number, lambda name, p: domains.choice(list(p.choices)))
+
+
+def to_vizier(space: hp.SearchSpace) -> Any:
+    """Return a ProblemStatement of Vizier."""
+    pyvizier = import_peer("vizier.pyvizier")
     problem = pyvizier.ProblemStatement()
     root = problem.search_space.root
     p: Any
@@ -83,8 +91,8 @@ def vizier(space: hp.SearchSpace) -> Any:
     return problem
 
 
-def suggest(trial: Any, space: hp.SearchSpace) -> dict[str, Any]:
-    """The suggest calls that a user of Optuna would write by hand."""
+def suggest_params(trial: Any, space: hp.SearchSpace) -> dict[str, Any]:
+    """Make the suggest calls that a user of Optuna would write by hand, and return the params."""
     params: dict[str, Any] = {}
     p: Any
     for name, p in space.items():

@@ -1,4 +1,4 @@
-"""How two things are compared: in turn, in one run, by the median of the ratios."""
+"""Compare the time of two calls: in turn, in one run, by the median of the ratios."""
 
 from __future__ import annotations
 
@@ -10,60 +10,80 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-Call = Callable[[], Any]
+Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: ours against theirs.
+    """A row of the table: something that is measured, compared with a baseline.
 
-    `ratio`: ours over theirs. `most`: what it is to be at most; None where nothing is asked.
-    `ours`, `theirs`: the two in their own unit, as text.
+    Attributes:
+        subject: What is measured.
+        baseline: What it is compared with.
+        ratio: The value of the subject over that of the baseline.
+        max_ratio: The highest ratio that is aimed at; None without an aim.
+        value: The value of the subject, with its unit.
+        baseline_value: The value of the baseline, with its unit.
     """
 
-    what: str
-    against: str
+    subject: str
+    baseline: str
     ratio: float
-    most: float | None
-    ours: str
-    theirs: str
+    max_ratio: float | None
+    value: str
+    baseline_value: str
 
 
-class MissingPeer(ImportError):
-    """A peer that is compared with is not installed."""
+class MissingPeerError(ImportError):
+    """A package that hpcompat is compared with is not installed."""
 
 
-def row(
-    what: str, against: str, most: float | None, ours: Sequence[float], theirs: Sequence[float], *, per: int = 1
+def make_row(
+    subject: str,
+    baseline: str,
+    max_ratio: float | None,
+    seconds: Sequence[float],
+    baseline_seconds: Sequence[float],
+    *,
+    per: int = 1,
 ) -> Row:
-    """The row of two series of seconds that were measured in turn; `per`: how many things each number covers."""
-    one, other = statistics.median(ours) / per, statistics.median(theirs) / per
-    return Row(what, against, ratio(ours, theirs), most, shown(one), shown(other))
+    """Return the row of two series of seconds that were measured in turn.
+
+    Args:
+        subject: What is measured.
+        baseline: What it is compared with.
+        max_ratio: The highest ratio that is aimed at.
+        seconds: The seconds of the subject, one number a round.
+        baseline_seconds: The seconds of the baseline.
+        per: How many calls, trials or parameters one number covers.
+    """
+    ratio = median_ratio(seconds, baseline_seconds)
+    medians = (statistics.median(series) / per for series in (seconds, baseline_seconds))
+    return Row(subject, baseline, ratio, max_ratio, *map(format_seconds, medians))
 
 
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median of the ratios: what disturbs the machine for a while disturbs both sides of a pair."""
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+def median_ratio(seconds: Sequence[float], baseline_seconds: Sequence[float]) -> float:
+    """Return the median of the ratios of pairs: a busy machine slows down both sides of a pair."""
+    return statistics.median(a / b for a, b in zip(seconds, baseline_seconds, strict=True))
 
 
-def in_turn(*calls: Call, rounds: int, clock: Callable[[], float] = time.process_time) -> list[list[float]]:
-    """The seconds of each call in each round, A B C A B C …, after a round that does not count."""
-    taken: list[list[float]] = [[] for _ in calls]
+def measure_in_turn(*calls: Call, rounds: int, clock: Callable[[], float] = time.process_time) -> list[list[float]]:
+    """Return the seconds of each call in each round, A B C A B C …, after one round to warm up."""
+    measured: list[list[float]] = [[] for _ in calls]
     for number in range(rounds + 1):
-        for call, seconds in zip(calls, taken, strict=True):
+        for call, seconds in zip(calls, measured, strict=True):
             gc.collect()
             begin = clock()
             call()
             end = clock()
             if number:
                 seconds.append(end - begin)
-    return taken
+    return measured
 
 
-def process(*arguments: str) -> Call:
-    """A Python process with these arguments, to be measured by `children`."""
+def python_process(*arguments: str) -> Call:
+    """Return a call that runs a Python process; measure it with the clock `children_cpu_time`."""
 
     def run() -> None:
         subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -71,20 +91,22 @@ def process(*arguments: str) -> Call:
     return run
 
 
-def children() -> float:
-    """The CPU seconds of all processes that this one has waited for."""
+def children_cpu_time() -> float:
+    """Return the CPU seconds of all processes that this one has waited for."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def shown(seconds: float) -> str:
-    """Seconds in a unit that suits them.
+def format_seconds(seconds: float) -> str:
+    """Return seconds in a suitable unit.
 
-    >>> shown(0.0123), shown(4.2e-6), shown(75)
+    >>> format_seconds(0.0123), format_seconds(4.2e-6), format_seconds(75)
     ('12.3 ms', '4.2 µs', '75 s')
     """
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= scale or unit == "µs":
-            number = seconds / scale
-            return f"{number:.3g} {unit}" if number < 100 else f"{number:,.0f} {unit}"
-    raise AssertionError
+    if seconds >= 1:
+        unit, number = "s", seconds
+    elif seconds >= 1e-3:
+        unit, number = "ms", seconds * 1e3
+    else:
+        unit, number = "µs", seconds * 1e6
+    return f"{number:.3g} {unit}" if number < 100 else f"{number:,.0f} {unit}"

@@ -1,8 +1,10 @@
 """A real Trainer, searched by hpcompat, by transformers, or by a bare Tuner.
 
-`python -m benchmarks.training WHOSE BACKEND MODEL TRIALS` prints the seconds of the search, and the most memory that
-the process has had, in MB. Each search has a process of its own: once a Trainer has trained, transformers' own search
-cannot send it to Ray any more.
+`python -m benchmarks.training RUNNER BACKEND MODEL TRIALS` prints the seconds of the search, and the peak memory of the
+process in MB. Run every search in a new process: once a Trainer has trained, transformers' own search cannot send it
+to Ray any more.
+
+RUNNER is "hpcompat" or "transformers" for a search, "tuner" for a bare `Tuner` of Ray's, "train" for one `train()`.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import hpcompat as hp
 
 ROOT = Path(__file__).parents[1]
 SPACE = hp.SearchSpace({"learning_rate": hp.Float(1e-5, 1e-3, log=True), "weight_decay": hp.Float(0.0, 0.3)})
-"""Nothing that a trial takes longer or shorter for."""
+"""Parameters that do not change how long a trial takes."""
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
@@ -37,74 +39,74 @@ ENVIRONMENT = {
 }
 
 
-class Took(NamedTuple):
-    """What a search took."""
+class Cost(NamedTuple):
+    """What a search costs."""
 
     seconds: float
     megabytes: float
 
 
-def in_a_process(whose: str, backend: str, model: str, trials: int) -> Took:
-    """A search in a process of its own, with a W&B server for it where it needs one."""
-    command = [sys.executable, "-m", "benchmarks.training", whose, backend, model, str(trials)]
+def run_in_process(runner: str, backend: str, model: str, trials: int) -> Cost:
+    """Run a search in a new process, with a W&B server where it needs one."""
+    command = [sys.executable, "-m", "benchmarks.training", runner, backend, model, str(trials)]
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)}
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, server(backend) as login:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, serve_wandb(backend) as login:
         done = subprocess.run(command, env={**environment, **login}, cwd=directory, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[1:])} ended with {done.returncode}:\n{done.stderr[-4000:]}")
-    return Took(**json.loads(done.stdout.strip().splitlines()[-1]))
+    return Cost(**json.loads(done.stdout.strip().splitlines()[-1]))
 
 
 @contextmanager
-def server(backend: str) -> Iterator[Mapping[str, str]]:
-    """The tests' W&B server on this machine, as the environment that a client finds it by."""
+def serve_wandb(backend: str) -> Iterator[Mapping[str, str]]:
+    """Serve W&B on this machine as the tests do, and yield the environment variables that a client needs."""
     if backend != "wandb":
         yield {}
         return
-    double = [sys.executable, str(ROOT / "tests/backends/wandb/server.py"), "0"]
-    with subprocess.Popen(double, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "tests.helpers.wandb_server", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
         yield {"WANDB_API_KEY": "k" * 40, "WANDB_BASE_URL": process.stdout.readline().strip(), "NETRC": os.devnull}
         process.stdin.close()
 
 
-def here(whose: str, backend: str, model: str, trials: int) -> Took:
-    """A search in this process."""
+def run_here(runner: str, backend: str, model: str, trials: int) -> Cost:
+    """Run a search in this process."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-        return searched(whose, backend, model, trials, directory)
+        return run_search(runner, backend, model, trials, directory)
 
 
-def searched(whose: str, backend: str, model: str, trials: int, directory: str) -> Took:
-    """A search in this process, which leaves what it writes in the directory."""
-    trainer = MODELS[model](directory)
+def run_search(runner: str, backend: str, model: str, trials: int, directory: str) -> Cost:
+    """Run a search in this process, which writes its files to the directory."""
+    trainer = TRAINERS[model](directory)
     if backend == "wandb":
         import_module("wandb.agents.pyagent").Agent.HEARTBEAT_SLEEP_SECONDS = 0.1
     begin = time.perf_counter()
-    if whose == "ours":
+    if runner == "hpcompat":
         options: dict[str, Any] = {} if backend == "wandb" else {"seed": 0}
         method = "bayes" if backend == "optuna" else "random"
         hp.search(trainer, SPACE, backend, n_trials=trials, sampler=method, progress=False, **options)
-    elif whose == "theirs":
+    elif runner == "transformers":
         trainer.hyperparameter_search(
-            n_trials=trials, direction="minimize", backend=backend, **THEIRS[backend](directory)
+            n_trials=trials, direction="minimize", backend=backend, **TRANSFORMERS_OPTIONS[backend](directory)
         )
-    elif whose == "bare":
-        bare_tuner(model, trials, directory)
+    elif runner == "tuner":
+        run_bare_tuner(model, trials, directory)
     else:
         trainer.train()
     seconds = time.perf_counter() - begin
-    return Took(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return Cost(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def bare_tuner(model: str, trials: int, directory: str) -> None:
-    """Ray's start, a Tuner whose workers train one Trainer each again and again, and Ray's end: nothing else."""
+def run_bare_tuner(model: str, trials: int, directory: str) -> None:
+    """Start Ray, run a Tuner whose workers reuse one Trainer, and stop Ray."""
     import ray
     from ray import tune
 
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     params = {**hp.to_ray(SPACE), "model": model, "directory": directory}
     tune.Tuner(
-        tune.with_resources(_trained, {"cpu": 1}),
+        tune.with_resources(_train, {"cpu": 1}),
         param_space=params,
         tune_config=tune.TuneConfig(metric="loss", mode="min", num_samples=trials, reuse_actors=True),
         run_config=tune.RunConfig(storage_path=directory, verbose=0),
@@ -112,12 +114,12 @@ def bare_tuner(model: str, trials: int, directory: str) -> None:
     ray.shutdown()
 
 
-def _trained(config: dict[str, Any]) -> None:
+def _train(config: dict[str, Any]) -> None:
     from ray import tune
 
-    from benchmarks.training import in_this_worker
+    from benchmarks.training import worker_trainer
 
-    trainer = in_this_worker(config["model"], config["directory"])
+    trainer = worker_trainer(config["model"], config["directory"])
     for name in SPACE:
         setattr(trainer.args, name, config[name])
     trainer.train()
@@ -125,12 +127,12 @@ def _trained(config: dict[str, Any]) -> None:
 
 
 @cache
-def in_this_worker(model: str, directory: str) -> Any:
-    """The Trainer that a worker process has made for itself."""
-    return MODELS[model](directory)
+def worker_trainer(model: str, directory: str) -> Any:
+    """Return the Trainer of this worker process."""
+    return TRAINERS[model](directory)
 
 
-def _optuna(directory: str) -> dict[str, Any]:
+def _optuna_options(directory: str) -> dict[str, Any]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -138,7 +140,7 @@ def _optuna(directory: str) -> dict[str, Any]:
     return {"hp_space": hp.to_optuna(SPACE), "sampler": sampler, "pruner": pruner}
 
 
-def _ray(directory: str) -> dict[str, Any]:
+def _ray_options(directory: str) -> dict[str, Any]:
     return {
         "hp_space": lambda trial: hp.to_ray(SPACE),
         "resources_per_trial": {"cpu": 1},
@@ -147,16 +149,16 @@ def _ray(directory: str) -> dict[str, Any]:
     }
 
 
-def _wandb(directory: str) -> dict[str, Any]:
+def _wandb_options(directory: str) -> dict[str, Any]:
     return {"hp_space": lambda trial: hp.to_wandb(SPACE, method="random", metric="eval/loss"), "project": "benchmarks"}
 
 
-THEIRS = {"optuna": _optuna, "ray": _ray, "wandb": _wandb}
-"""What transformers' `hyperparameter_search` is given beside the number of trials."""
+TRANSFORMERS_OPTIONS = {"optuna": _optuna_options, "ray": _ray_options, "wandb": _wandb_options}
+"""The arguments of transformers' `hyperparameter_search` by backend, except the number of trials."""
 
 
-def trainer_of(model_init: Any, train: Any, evaluation: Any, directory: str, **arguments: Any) -> Any:
-    """A Trainer that prints and saves nothing."""
+def make_trainer(model_init: Any, train: Any, evaluation: Any, directory: str, **arguments: Any) -> Any:
+    """Return a Trainer that neither prints nor saves."""
     import torch
     from transformers import PrinterCallback, Trainer, TrainingArguments
 
@@ -177,12 +179,12 @@ def trainer_of(model_init: Any, train: Any, evaluation: Any, directory: str, **a
     return trainer
 
 
-def bert(hidden: int, layers: int, words: int) -> Any:
-    """A BERT of that size, made here."""
+def make_bert(hidden: int, layers: int, words: int) -> Any:
+    """Return a randomly initialized BERT of that size."""
     from transformers import BertConfig, BertForSequenceClassification
 
-    kind: Any = BertConfig
-    config = kind(
+    config_class: Any = BertConfig
+    config = config_class(
         vocab_size=words,
         hidden_size=hidden,
         num_hidden_layers=layers,
@@ -194,8 +196,8 @@ def bert(hidden: int, layers: int, words: int) -> Any:
     return BertForSequenceClassification(config)
 
 
-def sentences(count: int, words: int) -> list[dict[str, Any]]:
-    """Sixteen words at random, and a label."""
+def make_sentences(count: int, words: int) -> list[dict[str, Any]]:
+    """Return sentences of sixteen random words, with labels."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -203,19 +205,19 @@ def sentences(count: int, words: int) -> list[dict[str, Any]]:
     return [{"input_ids": row, "labels": int(row[0]) % 10} for row in tokens]
 
 
-def _tiny(directory: str) -> Any:
-    """Two layers of 32, 64 sentences, one epoch: what the search itself costs shows."""
-    data = sentences(64, 100)
-    return trainer_of(
-        lambda: bert(32, 2, 100), data, data, directory, num_train_epochs=1, per_device_train_batch_size=16
+def _tiny_trainer(directory: str) -> Any:
+    """Return a Trainer of two layers of 32, 64 sentences and one epoch: the search itself dominates the cost."""
+    data = make_sentences(64, 100)
+    return make_trainer(
+        lambda: make_bert(32, 2, 100), data, data, directory, num_train_epochs=1, per_device_train_batch_size=16
     )
 
 
-def _digits(directory: str) -> Any:
-    """The vision transformer and the digits of the example: what training costs shows."""
+def _digits_trainer(directory: str) -> Any:
+    """Return a Trainer of the vision transformer and the digits of the example: training dominates the cost."""
     example: Any = import_module("examples.digits")
-    train, validation, _ = example.digits()
-    return trainer_of(
+    train, validation, _ = example.load_splits()
+    return make_trainer(
         example.model_init,
         train,
         validation,
@@ -226,17 +228,17 @@ def _digits(directory: str) -> Any:
     )
 
 
-def _large(directory: str) -> Any:
-    """Some fifty million parameters, two steps."""
-    data = sentences(4, 30_000)
-    return trainer_of(
-        lambda: bert(768, 4, 30_000), data, data, directory, num_train_epochs=1, per_device_train_batch_size=2
+def _large_trainer(directory: str) -> Any:
+    """Return a Trainer of some fifty million parameters and two steps."""
+    data = make_sentences(4, 30_000)
+    return make_trainer(
+        lambda: make_bert(768, 4, 30_000), data, data, directory, num_train_epochs=1, per_device_train_batch_size=2
     )
 
 
-MODELS = {"tiny": _tiny, "digits": _digits, "large": _large}
+TRAINERS = {"tiny": _tiny_trainer, "digits": _digits_trainer, "large": _large_trainer}
 
 
 if __name__ == "__main__":
-    whose_, backend_, model_, trials_ = sys.argv[1:]
-    print(json.dumps(searched(whose_, backend_, model_, int(trials_), os.getcwd())._asdict()))
+    runner_, backend_, model_, n_trials_ = sys.argv[1:]
+    print(json.dumps(run_search(runner_, backend_, model_, int(n_trials_), os.getcwd())._asdict()))

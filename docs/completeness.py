@@ -1,4 +1,4 @@
-"""Write docs/completeness.md from the capability table and from draws of the real engines.
+"""Write docs/completeness.md from the capability tables and from draws of the real engines.
 
 python docs/completeness.py          writes the page
 python docs/completeness.py --check  says what has changed since it was written, and exits with 1 if anything has
@@ -15,13 +15,7 @@ from pathlib import Path
 from typing import Any
 
 # the engines, and a parameter for every cell, are the tests' own
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "laws"))
-
-from cells import ALL, CELLS
-from engine_laws import WRITTEN, EngineLaw
-from engines import COLUMNS
-from foreign import FOREIGN, read
-from verdicts import canonical
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from hpcompat import Categorical, Int, SearchSpace, translate
 from hpcompat.space.parameters import Parameter
@@ -30,6 +24,11 @@ from hpcompat.translators.capabilities import Rule, best_rule
 from hpcompat.translators.codecs import normalize
 from hpcompat.translators.dialect import DIALECTS, get_variants
 from hpcompat.translators.ray import build_domains
+from tests.helpers.engine_distributions import ENGINE_DISTRIBUTIONS, EngineDistribution
+from tests.helpers.engines import COLUMNS
+from tests.helpers.goodness_of_fit import probabilities_of
+from tests.helpers.native_spaces import NATIVE_FORMS, read_parameters
+from tests.helpers.parameter_cases import ALL_CASES, CASES_BY_SHAPE
 
 PAGE = Path(__file__).with_suffix(".md")
 DRAWS = 20_000
@@ -51,57 +50,58 @@ OPTIONS = {
 TOP = """\
 # Completeness
 
-Is this conversion exact? Find the kind of parameter and the system: the cell says how it travels, the sections below
-show what is written, and the last two say where an engine's own rounding shows in how often a value is drawn.
+Is this conversion exact? Find the kind of parameter and the system: the cell says how it is represented, the sections
+below show what is written, and the last two list the forms whose engine rounds in its own way, so that some values are
+drawn more or less often.
 
-<!-- written by docs/completeness.py, from the table that the translators work by and from draws: do not edit -->
+<!-- written by docs/completeness.py, from the capability tables of the dialects and from draws: do not edit -->
 
 native
-: the system has a form of its own: reading it back gives the same parameter.
+: the system has a form of its own, which reads back as the same parameter.
 
 equivalent
-: the system draws the same values, of the same types, by the same law, but what is read back is another kind: a list of
-  values, say, for a stepped `Int`.
+: the system draws the same values, of the same types, by the same distribution, but they are read back as another kind:
+  a stepped `Int` as a list of values, for example.
 
 encoded
-: the system stores a stand-in, a number between 0 and 1, the place of a value, a text, or the values without their
-  scale, and `decode` brings the value back: the very one of a discrete kind, within 1e-9 of a continuous one. `to_X`
-  refuses these with the reason given here; `translate(…, encode=True)` and `search` let them travel.
+: the system stores something else, such as a number between 0 and 1, an index, a string, or the values without their
+  scale, and `decode` brings the value back: exactly for a discrete kind, within 1e-9 for a continuous one. `to_X`
+  refuses these with the reason given here; `translate(…, encode=True)` and `search` encode them.
 
 refused
-: there is no way: a grid has to go through values, and goes through each of them once.
+: not possible: a grid needs a list of values, and tries each of them once.
 
-In every cell but the refused ones, what training code sees has the same support, the same types and the same scale.
-The probability of each value is the parameter's own too, but for the rounding bins of [these forms](#engine-bins). The
-tests draw from each engine for every rule of every cell: all values must be reached and none outside, continuous kinds
-pass a Kolmogorov–Smirnov test, discrete ones a chi-square test against the law stated here.
+Unless a cell is refused, what training code sees has the same support, the same types and the same scale. The
+probability of each value is that of the parameter too, except for the rounding of [these forms](#engine-bins). The
+tests draw from each engine for every rule of every cell: all values must be reached and no others; continuous kinds
+pass a Kolmogorov–Smirnov test, discrete ones a chi-square test against the distribution stated here.
 
 ## At a glance
 
-Where a cell names several levels, the parameter decides: the first that fits is taken.
+If a cell names several levels, the first one that fits the parameter is used.
 """
 
 GROUPS_TOP = """\
 ### Groups and conditions
 
-A condition that travels encoded is drawn always, and `decode` drops what is not active. A name that a system forbids
-travels under another one, which `decode` knows.
+An encoded conditional parameter is always drawn, and `decode` leaves it out where it is not active. A name that a
+system forbids is replaced by another one, and `decode` restores it.
 """
 
 WRITTEN_TOP = """\
 (engine-bins)=
-## Written forms whose bins are the engine's own
+## Written forms that the engine rounds in its own way
 
 The values and the scale are exact; the share of the draws that each value gets is the engine's. All other forms of
-discrete kinds are drawn by the parameter's own law. Own: the share by the parameter's law; stated: by the engine's;
-drawn: of {draws:,} draws.
+discrete kinds are drawn with the parameter's own distribution. Own: the share by the parameter's distribution; stated:
+by that of the engine; drawn: of {draws:,} draws.
 """
 
 READ_TOP = """\
-## Forms that are read, and drawn otherwise by their own engine
+## Forms that are read, and drawn differently by their own engine
 
-`from_X` reads the values and the scale that the engine draws. These forms cut off a part of their first or last bin, or
-round down, which no parameter says: what is read draws by its own law.
+`from_X` reads the values and the scale that the engine draws. With these forms the engine cuts off a part of the first
+or last value's range, or rounds down, which a parameter cannot say: what is read has its own distribution.
 """
 
 
@@ -120,15 +120,15 @@ def glance() -> str:
         return ", ".join(levels)
 
     return table(
-        ("kind", *TITLES.values()), [[shape, *(cell(shape, column) for column in VARIANTS)] for shape in CELLS]
+        ("kind", *TITLES.values()), [[shape, *(cell(shape, column) for column in VARIANTS)] for shape in CASES_BY_SHAPE]
     )
 
 
 def forms(column: str) -> str:
-    """A row for each rule of a column, shown on a parameter that it applies to."""
+    """Return a row for each rule of a column, shown on a parameter that it applies to."""
 
     def rows() -> Iterator[Sequence[str]]:
-        for shape, cells in CELLS.items():
+        for shape, cells in CASES_BY_SHAPE.items():
             for rule in VARIANTS[column].capabilities[shape]:
                 example = next((p for p in cells.values() if best_rule(p, VARIANTS[column].capabilities) is rule), None)
                 if example is not None:
@@ -138,13 +138,13 @@ def forms(column: str) -> str:
 
 
 def spec_code(p: Parameter, column: str, rule: Rule) -> str:
-    """What a system is given for a parameter, as short as it can be shown."""
+    """Return what a system gets for a parameter, as short as it can be shown."""
     if rule.level == "refused":
         return "–"
     if rule.form in ("absent", "returned"):
         return {"absent": "nothing", "returned": "nothing: the function returns it"}[rule.form]
     dialect, options = OPTIONS[column]
-    form: Any = translate({"x": p, "other": ALL["i"]}, dialect, encode=True, **options).spec
+    form: Any = translate({"x": p, "other": ALL_CASES["i"]}, dialect, encode=True, **options).spec
     if dialect == "optuna":
         call = form[0]
         return code(f"{call['call']}({short_repr(call['kwargs'], WIDEST)})")
@@ -158,14 +158,14 @@ def spec_code(p: Parameter, column: str, rule: Rule) -> str:
 
 
 def groups() -> str:
-    """How what is not a kind travels: a row for each column."""
+    """Return how groups and conditions are represented: a row for each column."""
 
     def rows() -> Iterator[Sequence[str]]:
         for column, title in TITLES.items():
             dialect, options = OPTIONS[column]
             nested = DIALECTS[dialect].is_nested
-            passages = translate(CONDITION, dialect, encode=True, **options).fields
-            native = "native; else " if any(passage.has_native_condition for passage in passages) else ""
+            fields = translate(CONDITION, dialect, encode=True, **options).fields
+            native = "native; else " if any(field.has_native_condition for field in fields) else ""
             condition = f"{native}encoded: {VARIANTS[column].conditions.reason}"
             yield title, "nested" if nested else "under names with dots", condition
 
@@ -173,34 +173,34 @@ def groups() -> str:
 
 
 def measured_forms() -> str:
-    """The written forms whose bins are the engine's own, drawn."""
+    """Return the written forms that the engine rounds in its own way, drawn."""
     found = {
         (column, form): next(
-            p for p in ALL.values() if best_rule(p, VARIANTS[column].capabilities).form == form and p.size <= 20
+            p for p in ALL_CASES.values() if best_rule(p, VARIANTS[column].capabilities).form == form and p.size <= 20
         )
-        for column, form in WRITTEN
+        for column, form in ENGINE_DISTRIBUTIONS
     }
     rows = []
-    for column in dict.fromkeys(column for column, _ in WRITTEN):
-        own = {form: p for (each, form), p in found.items() if each == column}
+    for column in dict.fromkeys(column for column, _ in ENGINE_DISTRIBUTIONS):
+        own = {form: p for (owner, form), p in found.items() if owner == column}
         drawn = COLUMNS[column].params(own, DRAWS, SEED)
         for form, p in own.items():
             values = [params[form] for params in drawn]
-            rows.append((TITLES[column], code(p), code(form), *measured(p, values, WRITTEN[column, form])))
+            rows.append((TITLES[column], code(p), code(form), *measured(p, values, ENGINE_DISTRIBUTIONS[column, form])))
     return table(("system", "parameter", "form", *MEASURED), rows)
 
 
 def read_forms() -> str:
-    """The forms whose law the parameter read cannot say, drawn by their own engine."""
+    """Return the forms whose distribution a parameter cannot say, drawn by their own engine."""
     rows = []
-    for column, all_forms in FOREIGN.items():
+    for column, all_forms in NATIVE_FORMS.items():
         laws = {name: (form, law) for name, (form, law) in all_forms.items() if law}
         if not laws:
             continue
-        parameters, given = read(column), {name: form for name, (form, _) in laws.items()}
+        parameters, specs = read_parameters(column), {name: form for name, (form, _) in laws.items()}
         engine = COLUMNS[column]
-        handed = build_domains(given) if engine.dialect == "ray" else {"method": "random", "parameters": given}
-        raws = engine.draw(handed, DRAWS, SEED)
+        spec = build_domains(specs) if engine.dialect == "ray" else {"method": "random", "parameters": specs}
+        raws = engine.draw(spec, DRAWS, SEED)
         for name, (form, law) in laws.items():
             p = parameters[name]
             values = [normalize(p, raw[name]) for raw in raws]
@@ -215,24 +215,30 @@ def shown(form: Any) -> str:
     return f"{form['distribution']}: {keys}"
 
 
-MEASURED = ("values", "scale", "the engine's law", "first value: own, stated, drawn", "last value: own, stated, drawn")
+MEASURED = (
+    "values",
+    "scale",
+    "the engine's distribution",
+    "first value: own, stated, drawn",
+    "last value: own, stated, drawn",
+)
 
 
-def measured(p: Any, values: Sequence[Any], law: EngineLaw) -> Iterator[str]:
-    """Values, scale, the law in words, and the shares of the two end bins."""
+def measured(p: Any, values: Sequence[Any], law: EngineDistribution) -> Iterator[str]:
+    """Yield the values, the scale, the distribution in words, and the shares of the first and the last value."""
     support = list(p.support)
     yield f"{support[0]}, {support[1]} … {support[-1]}"
     yield "log" if p.log else "linear"
     yield law.words
     drawn = list(map(strict_key, values))
-    own, stated = canonical(p), law.masses(p)
-    for place in (0, -1):
-        share = drawn.count(strict_key(support[place])) / len(drawn)
-        yield ", ".join(f"{100 * each:.0f} %" for each in (own[place], stated[place], share))
+    own, stated = probabilities_of(p), law.probabilities(p)
+    for index in (0, -1):
+        share = drawn.count(strict_key(support[index])) / len(drawn)
+        yield ", ".join(f"{100 * part:.0f} %" for part in (own[index], stated[index], share))
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = [TOP, glance(), "## What is written\n"]
     parts += [part for column in VARIANTS for part in (f"### {TITLES[column]}\n", forms(column))]
     parts += [GROUPS_TOP, groups(), WRITTEN_TOP.format(draws=DRAWS), measured_forms(), READ_TOP, read_forms()]
@@ -246,14 +252,14 @@ def main() -> int:
     check = parser.parse_args().check
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the engines' own
-        text = page()
+        content = page()
     if not check:
-        PAGE.write_text(text, encoding="utf-8")
+        PAGE.write_text(content, encoding="utf-8")
         return 0
     before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    changes = difflib.unified_diff(before.splitlines(True), text.splitlines(True), "written", "now", n=1)
+    changes = difflib.unified_diff(before.splitlines(True), content.splitlines(True), "written", "now", n=1)
     sys.stdout.writelines(changes)
-    return int(before != text)
+    return int(before != content)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["deflist"]
 default_role = "code"  # in docstrings `name` is code, as everywhere else
 autodoc_member_order = "bysource"
+napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"hpcompat {release}"

@@ -2,7 +2,8 @@
 
     python examples/digits.py [--backend optuna] [--trials 10]
 
-1,797 real images of 8 x 8 pixels, which come with scikit-learn. About a minute on two cores, offline.
+The data are 1,797 real images of 8 x 8 pixels that scikit-learn includes. It takes about a minute on two cores and
+needs no network.
 """
 
 import argparse
@@ -35,8 +36,8 @@ SPACE = hp.SearchSpace(
 )
 
 
-def digits() -> list[Any]:
-    """60 % of the images to train on, 20 % to choose by, 20 % held out to the end."""
+def load_splits() -> list[Any]:
+    """Return 60 % of the images to train on, 20 % to validate on and 20 % to test on."""
     images, labels = load_digits(return_X_y=True)
     pixels = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8) / 8 - 1
     examples = [{"pixel_values": x, "labels": y} for x, y in zip(pixels, torch.tensor(labels), strict=True)]
@@ -45,6 +46,7 @@ def digits() -> list[Any]:
 
 
 def model_init() -> ViTForImageClassification:
+    """Return a new model, as a Trainer asks for before every trial."""
     config = ViTConfig(
         image_size=8,
         patch_size=4,
@@ -59,23 +61,25 @@ def model_init() -> ViTForImageClassification:
     return ViTForImageClassification(config)
 
 
-def accuracy(prediction: EvalPrediction) -> dict[str, float]:
+def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """Return the accuracy."""
     predicted = np.asarray(prediction.predictions).argmax(-1)
     return {"accuracy": float((predicted == prediction.label_ids).mean())}
 
 
 def main() -> None:
+    """Search, train with the best params, and test the model on held-out digits."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backend", default="optuna", help="the engine that chooses the trials (default: optuna)")
+    parser.add_argument("--backend", default="optuna", help="the engine that suggests the trials (default: optuna)")
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output-dir", type=Path, help="default: a new one in runs; one that is there is gone on with")
+    parser.add_argument("--output-dir", type=Path, help="default: a new one in runs; an existing one is resumed")
     options = parser.parse_args()
-    places = (Path("runs", f"digits-{options.backend}-{number}") for number in count(1))
-    output_dir = options.output_dir or next(place for place in places if not place.exists())
+    candidates = (Path("runs", f"digits-{options.backend}-{number}") for number in count(1))
+    output_dir = options.output_dir or next(path for path in candidates if not path.exists())
 
-    torch.set_num_threads(1)  # the model is so small that more threads would only wait for each other
-    train, validation, held_out = digits()
+    torch.set_num_threads(1)  # more threads are no faster for a model this small
+    train, validation, test = load_splits()
     trainer = Trainer(
         model_init=model_init,
         args=TrainingArguments(
@@ -90,9 +94,9 @@ def main() -> None:
         ),
         train_dataset=train,
         eval_dataset=validation,
-        compute_metrics=accuracy,
+        compute_metrics=compute_metrics,
     )
-    trainer.remove_callback(PrinterCallback)  # the search says how it goes
+    trainer.remove_callback(PrinterCallback)  # the search shows its own progress
 
     result = hp.search(
         trainer,
@@ -109,11 +113,11 @@ def main() -> None:
 
     best = hp.with_params(trainer, result.best.params)
     best.train()
-    print(f"accuracy on held-out digits: {best.evaluate(held_out)['eval_accuracy']:.1%}")
+    print(f"accuracy on held-out digits: {best.evaluate(test)['eval_accuracy']:.1%}")
 
-    picture = output_dir / "history.png"
-    result.plot(kind="history").savefig(picture, dpi=150)
-    print(f"optimisation history: {picture}")
+    image = output_dir / "history.png"
+    result.plot(kind="history").savefig(image, dpi=150)
+    print(f"optimisation history: {image}")
 
 
 if __name__ == "__main__":

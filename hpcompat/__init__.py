@@ -33,8 +33,8 @@ _HOME = {
     "to_wandb": "translators.wandb",
     "from_wandb": "translators.wandb",
     "search": "tuning",
-    "hyperparameter_search": "tuning",
-    "with_params": "tuning",
+    "hyperparameter_search": "tuning.transformers",
+    "with_params": "tuning.transformers",
     "SearchResult": "trials.result",
     "Trial": "trials.trial",
     "HpcompatError": "errors",
@@ -76,9 +76,9 @@ if TYPE_CHECKING:
     from hpcompat.translators.wandb import to_wandb as to_wandb
     from hpcompat.trials.result import SearchResult as SearchResult
     from hpcompat.trials.trial import Trial as Trial
-    from hpcompat.tuning import hyperparameter_search as hyperparameter_search
     from hpcompat.tuning import search as search
-    from hpcompat.tuning import with_params as with_params
+    from hpcompat.tuning.transformers import hyperparameter_search as hyperparameter_search
+    from hpcompat.tuning.transformers import with_params as with_params
 
 
 def __getattr__(name: str) -> object:

@@ -8,7 +8,7 @@
     │   └── MissingBackendError   its package is not installed                (also an ImportError)
     └── SearchError           a search that could not be carried out          (also a RuntimeError)
 
-`TrialPruned` is no error: user code raises it to end a trial.
+`TrialPruned` is not an error: user code raises it to end a trial.
 
 What is wrong is found out whole before it is raised: `error.issues` holds one `Issue` for each
 parameter concerned, and the message shows one line for each.
@@ -16,6 +16,7 @@ parameter concerned, and the message shows one line for each.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -40,6 +41,43 @@ class Issue(NamedTuple):
         path = f"{self.path}: " if self.path else ""
         hint = f" ({self.hint})" if self.hint else ""
         return f"{path}{self.message}{hint}"
+
+
+def did_you_mean(name: object, names: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return a hint at the name that was perhaps meant, or "" if none is close.
+
+    Args:
+        name: what was given.
+        names: what is known.
+        cutoff: how close a name has to be, from 0 to 1; see `difflib.get_close_matches`.
+
+    >>> did_you_mean("bayess", ["bayes", "random", "grid"]), did_you_mean("tpe", ["bayes", "random", "grid"])
+    ("did you mean 'bayes'?", '')
+    """
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, tuple(names), 1, cutoff) if isinstance(name, str) else []
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def expected_one_of(name: object, names: Iterable[str], also: Iterable[str] = ()) -> str:
+    """Return a hint for a name that is not one of `names`: what was meant, perhaps one of `also`, or all of them.
+
+    >>> expected_one_of("medain", ("median", "asha")), expected_one_of("nothing", ("median", "asha"))
+    ("did you mean 'median'?", "expected one of 'median', 'asha'")
+    """
+    names = tuple(names)
+    return did_you_mean(name, (*names, *also)) or f"expected one of {', '.join(map(repr, names))}"
+
+
+def format_error(error: BaseException) -> str:
+    """Return the cause, then the traceback: as text, for an exception keeps its frames alive, models and all."""
+    return f"{error_summary(error)}\n\n{''.join(traceback.format_exception(error))}"
+
+
+def error_summary(error: BaseException) -> str:
+    """Return what an exception says, with its type."""
+    return "".join(traceback.format_exception_only(error)).strip()
 
 
 class HpcompatError(Exception):

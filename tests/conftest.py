@@ -4,19 +4,22 @@ Hypothesis tries the same 1,000 examples of a property in every run; `--hypothes
 tries 20,000 new ones.
 
 A test that hangs is ended after the `timeout` of pyproject.toml, the one bound on what a test waits for; it
-is counted in seconds of a machine that does nothing else (see patience.py).
+is counted in seconds of a machine that does nothing else (see tests/helpers/waiting.py).
 """
 
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_timeout
 from hypothesis import settings
-from patience import Patience
 
+from tests.helpers.waiting import Deadline
+
+ROOT = str(Path(__file__).parents[1])
 OFFLINE = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "RAY_AUTH_MODE": "disabled", "MPLBACKEND": "Agg"}
 # two threads over a tiny model that share their cores with anything else wait for each other: 30 times slower
 SINGLE_THREADED = {"OMP_NUM_THREADS": "1"}
@@ -25,6 +28,8 @@ SERVERS = ("RAY_ADDRESS", "SIGOPT_API_URL", "SIGOPT_API_TOKEN", "WANDB_API_KEY",
 os.environ.update(OFFLINE | SINGLE_THREADED)
 for name in SERVERS:
     os.environ.pop(name, None)
+# the processes that tests start import hpcompat and tests.helpers from here, wherever they run
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH"))))
 # a shell that starts the tests in the background has them ignore the Ctrl-C that some of them send
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -33,11 +38,21 @@ settings.register_profile("thorough", max_examples=20_000, deadline=None, print_
 settings.load_profile("default")
 
 # an engine, or draws from one, is set up once for these
-TOGETHER = ("laws", "search/ddp", "search", "backends/ray", "backends/sigopt", "backends/wandb")
+TOGETHER = (
+    "translators/draws",
+    "distributed",
+    "tuning",
+    "objectives",
+    "trials",
+    "backends/optuna",
+    "backends/ray",
+    "backends/sigopt",
+    "backends/wandb",
+)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep them in one process where several run. (xdist's own groups are lost on the node ids of pytest 9.2.)"""
+    """Keep them in one process where several run; the groups of xdist are lost on the node ids of pytest 9.2."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Together(LoadScopeScheduling):  # type: ignore[misc]
@@ -52,11 +67,11 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool | None:
     """Look again, where the machine was busy: no test fails because others run beside it."""
     if settings.method != "signal" or threading.current_thread() is not threading.main_thread():
         return None
-    patience = Patience(settings.timeout)
+    deadline = Deadline(settings.timeout)
 
     def over(signum: int, frame: Any) -> None:
-        if patience.left > 0:
-            signal.setitimer(signal.ITIMER_REAL, max(1.0, patience.left))
+        if deadline.remaining_s > 0:
+            signal.setitimer(signal.ITIMER_REAL, max(1.0, deadline.remaining_s))
         else:
             pytest_timeout.timeout_sigalrm(item, settings)
 

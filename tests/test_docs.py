@@ -1,7 +1,9 @@
-"""The documentation's examples run as they stand, and its reference leaves no public name out."""
+"""The documentation's examples run as they stand, and what it says of names and places is so."""
 
 import doctest
+import inspect
 import re
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,14 @@ import pytest
 import hpcompat
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-# a block of "py" is shown and not run: it needs what a test has not, a cluster say
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+# a block of "py" is shown and not run: it needs what a test does not have, a cluster for example
 FENCE = re.compile(r"^```(python|pycon)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def reader(directory: Path) -> dict[str, Any]:
-    """What the reader of a page brings along: a Trainer, and a space for it."""
+    """Return what the reader of a page brings along: a Trainer, and a space for it."""
     from torch import nn, rand
     from transformers import Trainer, TrainingArguments
 
@@ -42,32 +44,81 @@ def reader(directory: Path) -> dict[str, Any]:
     return {"hp": hpcompat, "trainer": trainer, "space": space}
 
 
-GIVEN = {"README.md": reader, "search.md": reader}
+GIVEN = dict.fromkeys(("README.md", "search.md", "resume.md", "several_processes.md"), reader)
 
 
 def examples(page: Path) -> list[tuple[str, str]]:
-    """The kind and the text of every block of Python on the page, in order."""
+    """Return the kind and the text of each block of Python on the page, in order."""
     return FENCE.findall(page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if examples(page)], ids=lambda page: str(page.relative_to(ROOT))
-)
-def test_examples_of_a_page_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = GIVEN[page.name](tmp_path) if page.name in GIVEN else {}
-    for number, (kind, text) in enumerate(examples(page)):
-        if kind == "python":
-            exec(compile(text, f"{page}, block {number}", "exec"), names)
-        else:
-            block = doctest.DocTestParser().get_doctest(text, names, f"{page.name}, block {number}", str(page), 0)
-            seen: list[str] = []
-            runner = doctest.DocTestRunner(optionflags=FLAGS)
-            runner.run(block, out=seen.append, clear_globs=False)
-            assert not seen, "".join(seen)
-            names = block.globs
+class TestExamples:
+    @pytest.mark.parametrize(
+        "page", [page for page in PAGES if examples(page)], ids=lambda page: str(page.relative_to(ROOT))
+    )
+    def test_examples_of_a_page_run_in_order(self, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        names: dict[str, Any] = GIVEN[page.name](tmp_path) if page.name in GIVEN else {}
+        for number, (kind, text) in enumerate(examples(page)):
+            if kind == "python":
+                exec(compile(text, f"{page}, block {number}", "exec"), names)
+            else:
+                block = doctest.DocTestParser().get_doctest(text, names, f"{page.name}, block {number}", str(page), 0)
+                seen: list[str] = []
+                runner = doctest.DocTestRunner(optionflags=FLAGS)
+                runner.run(block, out=seen.append, clear_globs=False)
+                assert not seen, "".join(seen)
+                names = block.globs
 
 
-def test_reference_lists_exactly_the_public_names() -> None:
-    listed = re.findall(r"^\.\. auto\w+:: (\w+)$", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(listed) == sorted([*hpcompat.__all__, "Parameter"])
+@pytest.mark.parametrize("name", hpcompat.__all__)
+def test_public_name_documents_its_arguments(name: str) -> None:
+    value = getattr(hpcompat, name)
+    if isinstance(value, type) and issubclass(value, Exception):
+        return
+    documented = re.findall(r"^ +[*]{0,2}(\w+): ", inspect.getdoc(value) or "", re.MULTILINE)
+    parameters = set(inspect.signature(value).parameters)
+    assert len(parameters) < 2 or parameters <= set(documented)
+
+
+def table_rows(heading: str) -> list[list[str]]:
+    """Return the cells of the table below a heading of CONTRIBUTING.md, without its first row."""
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+class TestContributing:
+    @pytest.mark.parametrize("row", table_rows("Where is what"), ids=lambda row: row[0])
+    def test_names_in_table_exist(self, row: list[str]) -> None:
+        folder = ROOT / row[1].strip("`")
+        source = "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
+        names = [part for name in re.findall(r"`([\w.]+)`", row[2]) for part in name.split(".")]
+        definition = r"(?m)^ *(?:(?:def|class) {0}\b|{0}(?::|\s*=))"
+        assert [name for name in names if not re.search(definition.format(name), source)] == []
+
+    def test_frames_of_a_search_are_those_listed(self) -> None:
+        def objective(trial: Any) -> float:
+            for frame in traceback.extract_stack():
+                module = Path(frame.filename)
+                if module.is_relative_to(package):
+                    frames.append((module.relative_to(package).parts[0], frame.name))
+            return 0.0
+
+        package, frames = Path(hpcompat.__file__).parent, list[tuple[str, str]]()
+        hpcompat.search(objective, {"x": hpcompat.Float(0, 1)}, n_trials=1, progress=False)
+        assert [(row[0].strip("`"), row[1].strip("`")) for row in table_rows("One call of `search`")] == frames
+
+
+class TestReference:
+    def test_reference_lists_exactly_the_public_names(self) -> None:
+        listed = re.findall(r"^\.\. auto\w+:: (\w+)$", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.MULTILINE)
+        assert sorted(listed) == sorted([*hpcompat.__all__, "Parameter"])
+
+    def test_links_between_pages_lead_somewhere(self) -> None:
+        missing = []
+        for page in PAGES:
+            for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+                if not (page.parent / target).exists():
+                    missing.append((page.name, target))
+        assert missing == []

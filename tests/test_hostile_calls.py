@@ -13,9 +13,10 @@ from ray import tune
 
 import hpcompat as hp
 from hpcompat import Categorical, Constant, Float, Int, Normal, SearchSpace
-from hpcompat.translators import ray as ray_dialect
-from hpcompat.translators import suggest_calls, translate, wandb
-from hpcompat.translators.translation import levels
+from hpcompat.translators import levels, translate
+from hpcompat.translators.optuna import forms as optuna_forms
+from hpcompat.translators.ray import forms as ray_forms
+from hpcompat.translators.wandb import forms as wandb_forms
 
 EXAMPLES = 4_000
 
@@ -123,18 +124,18 @@ class Source:
         value, some = self.value, self.some
         pair = [value(), value()]
         config = value(
-            some(distribution=value(*wandb.FORMS), min=value(0, 0.1), max=value(1, 2.0), q=value(1, 0.5)),
+            some(distribution=value(*wandb_forms.FORMS), min=value(0, 0.1), max=value(1, 2.0), q=value(1, 0.5)),
             some(values=value(pair), probabilities=value([0.5, 0.5], pair)),
             some(distribution=value("normal", "q_log_normal"), mu=value(0), sigma=value(1), q=value(1)),
             {"value": value()}, {"parameters": {"z": value()}},
         )  # fmt: skip
         suggest = some(
-            name=value("x"), call=value(*suggest_calls.READERS), args=value([], pair, [1, value()]),
+            name=value("x"), call=value(*optuna_forms.FORMS), args=value([], pair, [1, value()]),
             kwargs=value({"low": value(), "high": value()}, {"step": value()}, {"choices": value()}, {"log": value()}),
             when=value({"c": value()}),
         )  # fmt: skip
         call = value(
-            some(call=value(*ray_dialect.FORMS), args=value(pair, [1, *pair], [value()]), kwargs={"q": value()}),
+            some(call=value(*ray_forms.FORMS), args=value(pair, [1, *pair], [value()]), kwargs={"q": value()}),
             {"grid_search": value()}, {"eval": value()}, [value()], tune.choice([1, value()]),
         )  # fmt: skip
         double = some(

@@ -58,54 +58,57 @@ def run(*command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("code", ["import hpcompat", TRANSLATE], ids=["import", "translate"])
-def test_nothing_else_is_loaded(code: str) -> None:
-    run(sys.executable, "-c", f"{code}\n{LOADED}")
+class TestImports:
+    @pytest.mark.parametrize("code", ["import hpcompat", TRANSLATE], ids=["import", "translate"])
+    def test_importing_and_translating_load_nothing_else(self, code: str) -> None:
+        run(sys.executable, "-c", f"{code}\n{LOADED}")
+
+    def test_translating_needs_no_backend(self, tmp_path: Path) -> None:
+        venv.create(tmp_path / "bare", with_pip=False)
+        python = str(tmp_path / "bare" / "bin" / "python")
+        absent = (
+            f"import importlib.util as u; found = [m for m in {OTHERS!r} if u.find_spec(m)]; assert not found, found"
+        )
+        run(python, "-c", f"{absent}\n{TRANSLATE}")
 
 
-def test_translating_needs_no_backend(tmp_path: Path) -> None:
-    venv.create(tmp_path / "bare", with_pip=False)
-    python = str(tmp_path / "bare" / "bin" / "python")
-    absent = f"import importlib.util as u; found = [m for m in {OTHERS!r} if u.find_spec(m)]; assert not found, found"
-    run(python, "-c", f"{absent}\n{TRANSLATE}")
-
-
-def test_the_public_names_are_these() -> None:
-    assert sorted(hpcompat.__all__) == sorted(
-        [
-            "SearchSpace",
-            "Float",
-            "Int",
-            "Categorical",
-            "Constant",
-            "Normal",
-            "translate",
-            "Translation",
-            "as_space",
-            "to_optuna",
-            "from_optuna",
-            "to_ray",
-            "from_ray",
-            "to_sigopt",
-            "from_sigopt",
-            "to_wandb",
-            "from_wandb",
-            "search",
-            "hyperparameter_search",
-            "with_params",
-            "SearchResult",
-            "Trial",
-            "HpcompatError",
-            "SpaceError",
-            "ParamsError",
-            "TranslationError",
-            "BackendError",
-            "MissingBackendError",
-            "SearchError",
-            "TrialPruned",
-        ]
-    )
-    for name in hpcompat.__all__:
-        assert getattr(hpcompat, name).__doc__
-    with pytest.raises(AttributeError):
-        hpcompat.nothing  # type: ignore[attr-defined]  # noqa: B018
+class TestPublicNames:
+    def test_public_names_are_documented(self) -> None:
+        assert sorted(hpcompat.__all__) == sorted(
+            [
+                "SearchSpace",
+                "Float",
+                "Int",
+                "Categorical",
+                "Constant",
+                "Normal",
+                "translate",
+                "Translation",
+                "as_space",
+                "to_optuna",
+                "from_optuna",
+                "to_ray",
+                "from_ray",
+                "to_sigopt",
+                "from_sigopt",
+                "to_wandb",
+                "from_wandb",
+                "search",
+                "hyperparameter_search",
+                "with_params",
+                "SearchResult",
+                "Trial",
+                "HpcompatError",
+                "SpaceError",
+                "ParamsError",
+                "TranslationError",
+                "BackendError",
+                "MissingBackendError",
+                "SearchError",
+                "TrialPruned",
+            ]
+        )
+        for name in hpcompat.__all__:
+            assert getattr(hpcompat, name).__doc__
+        with pytest.raises(AttributeError):
+            hpcompat.nothing  # type: ignore[attr-defined]  # noqa: B018

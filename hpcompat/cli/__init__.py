@@ -3,9 +3,7 @@
     hpcompat convert sweep.yaml --to optuna -o space.py
     hpcompat show sweep.yaml
 
-Exit codes: 0 done; 1 the space cannot be read or converted; 2 the command is wrong, or a file cannot
-be opened or written; 130 interrupted; 141 whoever read the output has gone. What was asked for goes to
-the standard output, everything else to the standard error.
+The result goes to the standard output, everything else to the standard error.
 """
 
 from __future__ import annotations
@@ -15,23 +13,20 @@ import os
 import sys
 from collections.abc import Sequence
 
-from hpcompat import __version__
-from hpcompat.cli import convert, show
-from hpcompat.cli.given import SOURCES, NothingThere
+from hpcompat import __version__, translators
+from hpcompat.cli.commands import convert, show
+from hpcompat.cli.inputs import InputNotFoundError
 from hpcompat.errors import HpcompatError
-from hpcompat.translators import ray, translation, wandb
+from hpcompat.translators import wandb
+from hpcompat.translators.dialect import DIALECTS
+from hpcompat.translators.ray import forms as ray
 
-DONE, NO_SPACE, USAGE, INTERRUPTED, NO_READER = 0, 1, 2, 130, 141
-_FILE = (
-    "a .yaml or .json file, - for the standard input, or an object in Python code as path.py:NAME or "
-    "module:NAME: a SearchSpace, a sweep, a list of SigOpt parameters, a dict of Ray domains, a function "
-    "of a trial, a Study, …"
-)
-_CODES = "exit codes: 0 done; 1 the space cannot be read or converted; 2 wrong usage, or no such file"
-_HERE = {  # the library's ways out that name arguments, in the words of the command line
-    translation.ENCODE: "--encode lets it travel",
-    translation.RANDOM: "use --method random",
-    translation.STEP_OR_RANDOM: "give it a step, or use --method random",
+SUCCESS, INVALID_SPACE, INVALID_USAGE, INTERRUPTED, OUTPUT_CLOSED = 0, 1, 2, 130, 141
+_EXIT_CODES = "exit codes: 0 success; 1 the space cannot be read or converted; 2 wrong usage, or file not found"
+_OPTION_HINTS = {  # hints of the library that name Python arguments, with the options of the command line instead
+    translators.ENCODE: "use --encode",
+    translators.RANDOM: "use --method random",
+    translators.STEP_OR_RANDOM: "give it a step, or use --method random",
     wandb.VARY_OR_RANDOM: "add a parameter that varies, or use --method random",
     wandb.METRIC: "--metric eval_loss, say",
     ray.NAME_SEARCHER: "use --searcher optuna for OptunaSearch, or leave it out for Ray's own sampling",
@@ -39,66 +34,47 @@ _HERE = {  # the library's ways out that name arguments, in the words of the com
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code. Wrong options end in SystemExit(2), as argparse has it."""
-    parser = _parser()
+    """Run the command line with `argv`, or the arguments of the process, and return the exit code."""
+    parser = _build_parser()
     arguments = parser.parse_args(argv)
-    if wrong := arguments.wrong(arguments):
-        parser.error(wrong)
+    if error_message := _find_unused_option(arguments):
+        parser.error(error_message)
     file = "the standard input" if arguments.file == "-" else arguments.file
     try:
-        text, remarks = arguments.run(arguments)
-    except NothingThere as error:
-        return _fail(str(error), USAGE)
+        text, notes = arguments.run(arguments)
+    except InputNotFoundError as error:
+        return _fail(str(error), INVALID_USAGE)
     except HpcompatError as error:
-        return _fail(f"{file}: {_message(error)}", NO_SPACE)
+        return _fail(f"{file}: {_format_error(error)}", INVALID_SPACE)
     except OSError as error:
-        return _fail(f"cannot read {file}: {error.strerror or error}", USAGE)
+        return _fail(f"cannot read {file}: {error.strerror or error}", INVALID_USAGE)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
-    for remark in remarks:
-        _say(remark)
+    for note in notes:
+        _log(note)
     return _write(text, arguments.output)
 
 
-# -- options ----------------------------------------------------------------------------------------
-
-
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hpcompat",
         description="Search spaces of Optuna, Ray Tune, SigOpt and W&B: read one, write another.",
-        epilog=_CODES,
+        epilog=_EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=f"hpcompat {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_convert(
-        commands.add_parser(
-            "convert",
-            help="write a space for another system",
-            description="Write a space for another system, as code or data that runs as it stands. Exact, or "
-            "refused with the reason; what is left behind is said on the standard error.",
-            epilog=f"example: hpcompat convert sweep.yaml --to optuna -o space.py. {_CODES}",
-        )
+    parser_of_convert = commands.add_parser(
+        "convert",
+        help="write a space for another system",
+        description="Write a space for another system, as code or data that runs as it stands. Exact, or "
+        "refused with the reason; what is left behind is listed on the standard error.",
+        epilog=f"example: hpcompat convert sweep.yaml --to optuna -o space.py. {_EXIT_CODES}",
     )
-    _add_show(
-        commands.add_parser(
-            "show",
-            help="show a space, and what each system can express of it",
-            description="Show a space, how each parameter travels to each system, and why: native (a form of "
-            "its own), equivalent (the same values by the same law), encoded (with --encode), or refused.",
-            epilog=_CODES,
-        )
-    )
-    return parser
-
-
-def _add_convert(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    parser.set_defaults(run=convert.run, wrong=_wrong)
-    add("file", metavar="FILE", help=_FILE)
-    add("--to", required=True, choices=convert.TARGETS, help="what to write")
-    add("--from", dest="source", choices=SOURCES, help="whose space FILE holds (default: recognised)")
-    add("--encode", action="store_true", help="let travel, encoded, what the system has no form for")
+    parser_of_convert.set_defaults(run=convert)
+    _add_input(parser_of_convert)
+    add = parser_of_convert.add_argument
+    add("--to", required=True, choices=(*DIALECTS, "json", "python"), help="what to write")
+    add("--encode", action="store_true", help="encode what the system cannot represent exactly")
     add(
         "--searcher",
         nargs="?",
@@ -106,14 +82,38 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
         choices=("optuna",),
         help="Ray: for a search algorithm, not Ray's own sampling; --searcher optuna: for OptunaSearch",
     )
-    add("--method", choices=("random", "bayes", "grid"), help="W&B: over the sweep's (else random)")
-    add("--metric", metavar="NAME", help="W&B: over the sweep's")
-    add("--goal", choices=("minimize", "maximize"), help="W&B: over the sweep's (else minimize)")
-    add("-o", "--output", metavar="FILE", default="-", help="write there, over what is there")
+    add("--method", choices=("random", "bayes", "grid"), help="W&B: instead of the sweep's (default: random)")
+    add("--metric", metavar="NAME", help="W&B: instead of the sweep's")
+    add("--goal", choices=("minimize", "maximize"), help="W&B: instead of the sweep's (default: minimize)")
+    add("-o", "--output", metavar="FILE", default="-", help="write to FILE, and replace what it holds")
+    parser_of_show = commands.add_parser(
+        "show",
+        help="show a space, and what each system can express of it",
+        description="Show a space, how each system represents each parameter, and why: native (a form of "
+        "its own), equivalent (the same values by the same distribution), encoded (with --encode), or refused.",
+        epilog=_EXIT_CODES,
+    )
+    parser_of_show.set_defaults(run=show, output="-")
+    _add_input(parser_of_show)
+    parser_of_show.add_argument("--to", choices=tuple(DIALECTS), help="one system alone")
+    return parser
 
 
-def _wrong(arguments: argparse.Namespace) -> str | None:
-    """An option that would not do anything."""
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="a .yaml or .json file, - for the standard input, or an object in Python code as path.py:NAME or "
+        "module:NAME: a SearchSpace, a sweep, a list of SigOpt parameters, a dict of Ray domains, a function "
+        "of a trial, a Study, …",
+    )
+    formats = (*DIALECTS, "json")
+    parser.add_argument("--from", dest="source", choices=formats, help="the format of FILE (default: detected)")
+
+
+def _find_unused_option(arguments: argparse.Namespace) -> str | None:
+    if arguments.run is show:
+        return None
     for name in ("method", "metric", "goal"):
         if getattr(arguments, name) is not None and arguments.to != "wandb":
             return f"--{name} goes with --to wandb"
@@ -122,52 +122,41 @@ def _wrong(arguments: argparse.Namespace) -> str | None:
     return None
 
 
-def _add_show(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(run=show.run, wrong=lambda arguments: None, output="-")
-    parser.add_argument("file", metavar="FILE", help=_FILE)
-    parser.add_argument("--to", choices=SOURCES[:-1], help="one system alone")
-    parser.add_argument("--from", dest="source", choices=SOURCES, help="whose space FILE holds")
+def _format_error(error: HpcompatError) -> str:
+    issues = [issue._replace(hint=_OPTION_HINTS.get(issue.hint, issue.hint)) for issue in error.issues]
+    return str(HpcompatError(error.message, issues))
 
 
-# -- what is said, what is written --------------------------------------------------------------------
-
-
-def _message(error: HpcompatError) -> str:
-    return str(
-        HpcompatError(error.message, [issue._replace(hint=_HERE.get(issue.hint, issue.hint)) for issue in error.issues])
-    )
-
-
-def _say(text: str) -> None:
+def _log(message: str) -> None:
     if sys.stderr is not None:
-        print(f"hpcompat: {text}", file=sys.stderr)
+        print(f"hpcompat: {message}", file=sys.stderr)
 
 
-def _fail(text: str, code: int) -> int:
-    _say(text)
-    return code
+def _fail(message: str, exit_code: int) -> int:
+    _log(message)
+    return exit_code
 
 
 def _write(text: str, output: str) -> int:
-    """Write to a file or the standard output, always in UTF-8: what reads it next expects nothing else."""
+    """Write to a file or the standard output, in UTF-8 whatever the locale, and return the exit code."""
     data = text.encode("utf-8", "backslashreplace")
     try:
         if output == "-":
-            _print(data)
+            _write_stdout(data)
         else:
             with open(output, "wb") as file:
                 file.write(data)
     except BrokenPipeError:
-        # nobody is left to read: keep the interpreter from flushing into the pipe on its way out
+        # keep the interpreter from flushing into the closed pipe when it exits, which would print a traceback
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return NO_READER
+        return OUTPUT_CLOSED
     except OSError as error:
         name = "the standard output" if output == "-" else output
-        return _fail(f"cannot write {name}: {error.strerror or error}", USAGE)
-    return DONE
+        return _fail(f"cannot write {name}: {error.strerror or error}", INVALID_USAGE)
+    return SUCCESS
 
 
-def _print(data: bytes) -> None:
+def _write_stdout(data: bytes) -> None:
     if sys.stdout is None:
         raise OSError("it is closed")
     sys.stdout.flush()

@@ -1,282 +1,206 @@
-"""The ranks of one search, or of one trial, and what this rank does among them."""
+"""What one rank does among the others: it goes through every trial together with them."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
-from hpcompat.distributed.active_trial import Course, Elsewhere, End, Stand, cause_of
-from hpcompat.distributed.interrupts import Interrupts, Place
-from hpcompat.distributed.process_group import Group
-from hpcompat.distributed.relays import HeardRuns, ToldRuns
-from hpcompat.distributed.store_channel import RESUME, Line, Unreachable
-from hpcompat.distributed.trial_channel import Talk
-from hpcompat.distributed.watchdog import Lookout
-from hpcompat.errors import HpcompatError, Issue, SearchError
-from hpcompat.objectives.trial_context import Setting, described
+from hpcompat.distributed.interrupts import Interrupts, SharedTermination
+from hpcompat.distributed.process_group import GroupBackends, PeerFailed, Peers, StoreChannel, StoreUnreachable
+from hpcompat.distributed.trial_channel import ActiveTrial, RankOutcome, SharedRunDirs, TrialChannel, first_error
+from hpcompat.distributed.watchdog import Watchdog
+from hpcompat.errors import HpcompatError, format_error
+from hpcompat.objectives.objective import Objective
 from hpcompat.trials.config import Evaluate, Suggestion
-from hpcompat.trials.processes import ended, this_process
 from hpcompat.trials.trial import FAILED, Trial
 
-JOIN_S = 1800.0  # as long as torch waits for a group to meet
 
-
-class Crew:
+class Coordinator:
     """This rank among the others.
 
-    `broken`: why they cannot go on together, once they cannot. `ends_together`: a signal that ends the process
-    of one rank, SIGTERM, ends that of all. `termination`: whether that signal has come here, see `joined`.
+    `active`: the trial that is running here, or the last one. `on_abandoned` is called on rank 0 with a FAILED trial
+    that its own thread cannot leave.
     """
 
-    def __init__(self, line: Line, group: Group) -> None:
-        self.line = line
+    def __init__(self, store: StoreChannel, group: GroupBackends) -> None:
+        self.store = store
+        self.rank = store.rank
         self.group = group
-        line.patience = group.timeout
-        self.rank = line.rank
-        self.course: Course | None = None
-        self.broken: str | None = None
-        self.processes: Mapping[int, Mapping[str, Any]] = {}
-        self.ends_together = False
-        self.termination: Any = None
-        self.others_end = False
-        self.runs: ToldRuns | None = None
-        self.record: Callable[[Trial], Any] = lambda trial: None
-        self.interrupts = Interrupts(self.training)
-        self._lookout = Lookout(self)
-        self._settled = threading.Lock()
-        self._earlier: list[str] = []
+        self.peers = Peers(store)
+        self.interrupts = Interrupts(self.is_training)
+        self.termination = SharedTermination(store)
+        self.active: ActiveTrial | None = None
+        self.on_abandoned: Callable[[Trial], None] = lambda trial: None
+        self._run_dirs: SharedRunDirs | None = None
+        self._watchdog = Watchdog(self)
+        self._is_abandoned = threading.Lock()  # one thread handles it: the first to acquire this
+        self._previous_keys: list[str] = []
+        store.timeout = group.timeout
 
     @property
-    def begun(self) -> int:
-        """How many trials have begun here."""
-        return self.course.index if self.course else 0
+    def n_started(self) -> int:
+        """How many trials have started here."""
+        return self.active.index if self.active else 0
 
-    @property
-    def place(self) -> Place:
-        """How far this rank is: the trial, and the step in it."""
-        return (self.course.index, self.course.steps) if self.course else (0, 0)
-
-    @property
-    def stand(self) -> Stand:
-        """The same as the other ranks are told of it."""
-        return self.course.stand(self.group.calls()) if self.course else Stand()
-
-    def training(self) -> bool:
-        """Whether a training may be under way here, which no rank can leave alone."""
-        course = self.course
-        if course is None or course.ended.is_set():
+    def is_training(self) -> bool:
+        """Return whether a training may be running here, which no rank can leave alone."""
+        active = self.active
+        if active is None or active.left.is_set():
             return False
-        return course.ready or self.group.calls() > course.begun
+        return active.is_ready or self.group.collective_count() > active.initial_count
 
-    def setting(self, setting: Setting) -> Setting:
-        """The setting for this rank: run directories are made, and named, by rank 0 alone."""
-        if self.rank == 0:
-            self.runs = ToldRuns(**vars(setting.runs), tell=lambda path: self.talk().made(path))
-            return replace(setting, runs=self.runs)
-        return replace(setting, hp_name=None, runs=HeardRuns(hear=lambda: self.talk().hear("directory")))
+    def open(self) -> None:
+        """Meet the other ranks. Raises `SearchError` if they do not come."""
+        self.peers.meet()
+        self.interrupts.install()
+        self._watchdog.start()
 
-    # -- one trial -------------------------------------------------------------------------------------
+    def close(self) -> None:
+        """End this rank's part."""
+        self.interrupts.restore()
+        self._watchdog.stop()
+        self.peers.leave()
 
-    def evaluated(self, evaluate: Evaluate, suggestion: Suggestion) -> Trial:
-        """The trial, evaluated on every rank. All return the same one: that of rank 0, FAILED if any failed.
+    def adapt(self, objective: Objective) -> Objective:
+        """Return the objective of this rank: rank 0 alone names and makes run directories."""
+        self._run_dirs = SharedRunDirs(**vars(objective.run_dirs), broadcast=self._broadcast_directory)
+        return replace(objective, run_dirs=self._run_dirs, hp_name=objective.hp_name if self.rank == 0 else None)
 
-        Raises `KeyboardInterrupt` if it was raised on any, and `SearchError` once the ranks are out of step:
-        no trial can follow. (Rank 0 first hands back the trial in which that happened.)
+    def evaluate(self, objective: Evaluate, suggestion: Suggestion) -> Trial:
+        """Evaluate a trial on every rank; return that of rank 0 on all, FAILED if any rank has failed.
+
+        Raises:
+            KeyboardInterrupt: if it was raised on any rank.
+            SearchError: once the ranks are out of step, and no trial can follow. (Rank 0 first returns the trial in
+                which that has happened.)
         """
-        self.require_whole()
-        self.line.patience = self.group.timeout
-        course = self.course = Course(self.begun + 1, suggestion, self.group.calls(), self.group.timeout)
+        self.peers.raise_if_aborted()
+        self.store.timeout = self.group.timeout
+        count = self.group.collective_count()
+        active = self.active = ActiveTrial(self.n_started + 1, suggestion, count, self.group.timeout)
         try:
-            return self._evaluated(course, evaluate, suggestion)
-        except Elsewhere:
-            return self._fallen(course)
+            return self._evaluate(active, objective, suggestion)
+        except PeerFailed:
+            return self._abandoned_trial(active)
         except Exception:
             raise
         except BaseException as error:
-            return self._ended_by_signal(course, error)
+            return self._leave_on_signal(active, error)
 
-    def _ended_by_signal(self, course: Course, error: BaseException) -> Trial:
-        """Leave a trial that Ctrl-C, SIGTERM or an exit of a signal handler's ends."""
-        ctrl_c = isinstance(error, KeyboardInterrupt)
-        self.share_termination()
-        if (self.is_terminated or not ctrl_c) and self._lookout.has_lost_one():
-            self._leave(course, self.broken)  # the launcher has sent it because of that
-            return self._fallen(course)
-        if not ctrl_c:
-            self.end_all()
-        if not (ctrl_c or self.ends_together):
-            self.fall_apart(f"rank {self.rank}: {described(error)}")
-        self._leave(course, described(error), interrupted=ctrl_c, terminated=self.ends_together and not ctrl_c)
+    def record_abandoned(self, active: ActiveTrial) -> None:
+        """Record a trial that this rank cannot leave, and let the others go; for the watchdog."""
+        if self.rank == 0 and self._is_abandoned.acquire(blocking=False):
+            with suppress(Exception):
+                self.on_abandoned(active.to_failed_trial(str(self.peers.abort_reason)))
+            with suppress(StoreUnreachable):
+                self.store.set("result", self.peers.to_error())
+
+    def _channel(self) -> TrialChannel:
+        assert self.active is not None
+        return TrialChannel(self.active, self.store, self.peers.leave_trial_if_aborted, self.interrupts.check)
+
+    def _broadcast_directory(self, create: Callable[[], str]) -> str:
+        channel = self._channel()
+
+        def create_for_trial() -> str:
+            channel.trial.directory = create()
+            return channel.trial.directory
+
+        return channel.broadcast("directory", create_for_trial)
+
+    def _evaluate(self, active: ActiveTrial, objective: Evaluate, suggestion: Suggestion) -> Trial:
+        search_error: HpcompatError | None = None
+        try:
+            self.interrupts.check((active.index, 0))
+            trial = objective(self._channel().connect(suggestion))
+        except HpcompatError as error:
+            search_error, trial = error, active.to_failed_trial(format_error(error))
+        except Exception as error:
+            self.peers.abort(f"rank {self.rank}: {format_error(error)}")
+            self._report_outcome(active, format_error(error))
+            raise
+        self._report_outcome(active, trial.error)
+        self.peers.leave_trial_if_aborted()
+        return self._share_result(trial, search_error, self._collect_outcomes())
+
+    def _report_outcome(
+        self, active: ActiveTrial, error: str | None, is_interrupted: bool = False, is_terminated: bool = False
+    ) -> None:
+        """Leave the trial, and tell the other ranks how."""
+        if active.left.is_set():
+            return
+        channel = self._channel()
+        count = self.group.collective_count()
+        outcome = RankOutcome(count, error, active.is_secondary, is_interrupted, is_terminated)
+        with suppress(StoreUnreachable):
+            if not active.is_ready:
+                channel.set("ready", self.rank, value=error or "it has ended without a training")
+            channel.set("outcome", self.rank, value=outcome)
+            channel.set("left")
+        active.left.set()
+
+    def _collect_outcomes(self) -> str | None:
+        """Wait until all ranks have left the trial; return the error of the first that failed.
+
+        Raises `KeyboardInterrupt` if one was interrupted, and `PeerFailed` if the ranks are out of step.
+        """
+        channel = self._channel()
+        outcomes: dict[int, RankOutcome] = {
+            rank: channel.wait("outcome", rank) for rank in range(self.store.world_size)
+        }
+        error = first_error(outcomes)
+        if any(outcome.is_interrupted for outcome in outcomes.values()):
+            self.interrupts.stop()
+        if any(outcome.is_terminated for outcome in outcomes.values()):
+            self.termination.signal_self()
+            self.peers.abort(str(error))  # this process survives the signal
+        elif len({outcome.collective_count for outcome in outcomes.values()}) > 1:
+            self.peers.abort(error or "the ranks have begun different numbers of collectives")
+        self.peers.leave_trial_if_aborted()
+        return error
+
+    def _share_result(self, trial: Trial, search_error: HpcompatError | None, error: str | None) -> Trial:
+        """Return rank 0's trial on all ranks."""
+        channel = self._channel()
+        for key in self._previous_keys:  # all ranks have left this trial, and so have read those of the one before
+            self.store.delete(key)
+        self._previous_keys = channel.trial.own_keys
+        if self.rank == 0:
+            if error is not None:
+                trial = replace(trial, state=FAILED, values=None, error=error)
+            if trial.directory and self._run_dirs:
+                trial = replace(trial, directory=self._run_dirs.close_for_all(trial.directory))
+            channel.set("trial", value=search_error or trial)
+        result: Trial | HpcompatError = channel.wait("trial", check=self._check_while_waiting_for_result)
+        if isinstance(result, HpcompatError):
+            raise result
+        return result
+
+    def _check_while_waiting_for_result(self) -> None:
+        self.peers.leave_trial_if_aborted()
+        if self.store.contains("result"):  # Ctrl-C on rank 0
+            raise KeyboardInterrupt
+
+    def _leave_on_signal(self, active: ActiveTrial, error: BaseException) -> Trial:
+        """Leave a trial that Ctrl-C, SIGTERM or the exit of a signal handler ends."""
+        is_ctrl_c = isinstance(error, KeyboardInterrupt)
+        self.termination.share()
+        if (self.termination.local.is_requested or not is_ctrl_c) and self._watchdog.has_lost_peer():
+            self._report_outcome(active, self.peers.abort_reason)  # the launcher has sent the signal because of that
+            return self._abandoned_trial(active)
+        if not is_ctrl_c:
+            self.termination.announce()
+        is_terminated = not is_ctrl_c and self.termination.is_enabled
+        if not (is_ctrl_c or is_terminated):
+            self.peers.abort(f"rank {self.rank}: {format_error(error)}")
+        self._report_outcome(active, format_error(error), is_interrupted=is_ctrl_c, is_terminated=is_terminated)
         raise error
 
-    def _evaluated(self, course: Course, evaluate: Evaluate, suggestion: Suggestion) -> Trial:
-        fatal: HpcompatError | None = None
-        try:
-            self.interrupts.reached((course.index, 0))
-            trial = evaluate(self.talk().shared(suggestion))
-        except HpcompatError as error:
-            fatal, trial = error, course.failed(described(error))
-        except Exception as error:
-            self.fall_apart(f"rank {self.rank}: {described(error)}")
-            self._leave(course, described(error))
-            raise
-        return self._agreed(course, trial, fatal)
-
-    def _agreed(self, course: Course, trial: Trial, fatal: HpcompatError | None) -> Trial:
-        """What the trial is once all have left it."""
-        self._leave(course, trial.error)
-        self.require_together()
-        ends: dict[int, End] = {
-            rank: self.line.get(course.key("end", rank), self.require_together) for rank in range(self.line.size)
-        }
-        if any(end.interrupted for end in ends.values()):
-            self.interrupts.stopped = True
-            raise KeyboardInterrupt
-        cause = cause_of(ends)
-        if any(end.terminated for end in ends.values()):
-            self.others_end = True
-            self.interrupts.terminate()
-            self.fall_apart(str(cause))  # this process takes no end from it
-            raise Elsewhere
-        if len({end.calls for end in ends.values()}) > 1:
-            self.fall_apart(cause or "the ranks have not begun as many collectives as each other")
-            raise Elsewhere
-        for key in self._earlier:  # all have left this trial, and so heard everything of the one before
-            self.line.drop(key)
-        self._earlier = course.keys
-        if self.rank == 0:
-            whole = trial if cause is None else replace(trial, state=FAILED, values=None, error=cause)
-            if whole.directory and self.runs:
-                whole = replace(whole, directory=self.runs.settle(whole.directory))
-            self.talk().put(course.key("verdict"), fatal or whole)
-        verdict = self.line.get(course.key("verdict"), self._require_verdict)
-        if isinstance(verdict, HpcompatError):
-            raise verdict
-        return verdict  # type: ignore[no-any-return]
-
-    def _require_verdict(self) -> None:
-        self.require_together()
-        if self.line.has("over"):  # Ctrl-C on rank 0
-            raise KeyboardInterrupt
-
-    def _leave(self, course: Course, error: str | None, interrupted: bool = False, terminated: bool = False) -> None:
-        """Take no part in the trial any more, and say so."""
-        if course.ended.is_set():
-            return
-        talk = self.talk()
-        end = End(self.group.calls(), error, course.echoed, interrupted, terminated)
-        with suppress(Unreachable):  # where the store is gone there is nobody to tell
-            if not course.ready:
-                talk.put(course.key("ready", self.rank), error or "it has ended, and trains nothing")
-            talk.put(course.key("end", self.rank), end)
-            talk.put(course.key("left"), None)
-        course.ended.set()
-
-    def _fallen(self, course: Course) -> Trial:
-        """The trial in which the ranks got out of step: this ends the search, whatever signal the launcher sends."""
-        if self.is_terminated:
-            self.termination.is_requested = False
-        if self.rank == 0 and self._settled.acquire(blocking=False):
-            return course.failed(str(self.broken))
-        raise self.failure()
-
-    def give_up(self, course: Course) -> None:
-        """From the lookout, for a rank that does not come back: have the trial recorded, and let the others go."""
-        if self.rank == 0 and self._settled.acquire(blocking=False):
-            with suppress(Exception):
-                self.record(course.failed(str(self.broken)))
-            with suppress(Unreachable):
-                self.line.put("over", self.failure())
-
-    def come_back(self, course: Course) -> None:
-        """From the lookout, in the main thread: leave the trial, if it is still there."""
-        if not course.ended.is_set():
-            raise Elsewhere(str(self.broken))
-
-    @property
-    def is_terminated(self) -> bool:
-        """Whether SIGTERM has come here, and ends the search."""
-        return self.termination is not None and bool(self.termination.is_requested)
-
-    def share_termination(self) -> None:
-        """A SIGTERM for one rank is one for all."""
-        if self.is_terminated:
-            self.end_all()
-            return
-        with suppress(Unreachable):
-            self.others_end = self.others_end or (self.ends_together and self.line.has("terminated"))
-        if self.others_end:
-            self.interrupts.terminate()
-
-    def end_all(self) -> None:
-        """A signal ends this process: have the others end too."""
-        if self.interrupts.ends() and self.ends_together:
-            with suppress(Unreachable):
-                self.line.put(f"terminated/{self.rank}")
-                self.line.put("terminated")
-
-    def talk(self) -> Talk:
-        """This rank's part of what is said in the trial that is under way."""
-        assert self.course is not None
-        return Talk(self, self.course)
-
-    # -- together, or not ------------------------------------------------------------------------------
-
-    def join(self) -> None:
-        """Meet the others. Raises `SearchError` if they do not come."""
-        end = time.monotonic() + JOIN_S
-        self.line.put(f"here/{self.rank}", this_process())
-        self.processes = {
-            rank: self.line.get(f"here/{rank}", lambda: _in_time(end, rank))  # noqa: B023
-            for rank in self.line.others
-        }
-        self.interrupts.install()
-        self._lookout.start()
-
-    def close(self) -> None:
-        """The end of this rank's part."""
-        self.interrupts.restore()
-        self._lookout.over.set()
-        if self._lookout.is_alive():
-            self._lookout.join()
-        with suppress(Unreachable):
-            self.line.put(f"bye/{self.rank}")
-        self.line.close()
-
-    def has_ended(self, rank: int) -> bool:
-        """Whether the process of another rank is over, as far as can be seen from this host."""
-        return bool(ended(self.processes[rank]))
-
-    def fall_apart(self, cause: str) -> None:
-        """Note, for all, that the ranks cannot go on together."""
-        if self.broken is None:
-            with suppress(Unreachable):
-                if not self.line.has("broken"):
-                    self.line.put("broken", cause)
-                cause = self.line.read("broken")
-            self.broken = cause
-
-    def failure(self) -> SearchError:
-        """What ends a search whose ranks cannot go on together."""
-        cause = str(self.broken).split("\n", 1)[0]
-        return SearchError("the ranks are out of step, and no trial can follow", [Issue("", cause), Issue("", RESUME)])
-
-    def require_whole(self) -> None:
-        """Raise `SearchError` if the ranks cannot go on together."""
-        if self.broken is not None:
-            raise self.failure()
-
-    def require_together(self) -> None:
-        """Raise `Elsewhere` if they cannot, to get out of a trial."""
-        if self.broken is not None:
-            raise Elsewhere(self.broken)
-
-
-def _in_time(end: float, rank: int) -> None:
-    if time.monotonic() > end:
-        hint = Issue("", "call search on every rank that the launcher has started")
-        raise SearchError(f"rank {rank} has not called search in {JOIN_S:.0f} s", [hint])
+    def _abandoned_trial(self, active: ActiveTrial) -> Trial:
+        """Return on rank 0, once, the trial in which the ranks got out of step; raise `SearchError` elsewhere."""
+        self.termination.local.is_requested = False  # the error ends the search, whatever signal the launcher sends
+        if self.rank == 0 and self._is_abandoned.acquire(blocking=False):
+            return active.to_failed_trial(str(self.peers.abort_reason))
+        raise self.peers.to_error()

@@ -1,13 +1,11 @@
-"""Ctrl-C on several ranks: the training stops at the same step on all of them, so that they stay in step.
+"""Ctrl-C and SIGTERM on several ranks; in a single process `trials.loop.run_loop` catches Ctrl-C.
 
-A rank that left in the middle of a step would leave the others waiting in a collective that it never joins.
-So while a trial trains, SIGINT is only noted. The lookouts of all ranks then tell each other how far they
-are, each holding up its rank's next step meanwhile, and all stop one step after the furthest. Where
-nothing trains (the engine is asked, a plain function runs) SIGINT is a KeyboardInterrupt at once, as it is
-if it comes again.
+Ctrl-C stops a training at the same step on all ranks: a rank that left in the middle of a step would leave the others
+waiting in a collective. So SIGINT is only noted while a trial trains. The watchdogs of all ranks then exchange how far
+they are, each holding back its rank's next step meanwhile, and all stop one step after the furthest. Where nothing
+trains SIGINT raises KeyboardInterrupt at once, as it does when it is repeated.
 
-SIGTERM ends the processes: each rank does with it what it would do alone. A rank that it reaches alone has the
-others send it to themselves.
+SIGTERM ends the process of every rank: a rank that alone gets it has the others send it to themselves.
 """
 
 from __future__ import annotations
@@ -18,86 +16,128 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from types import FrameType
+from typing import NoReturn
 
-AGAIN_S = 2.0  # launcher and terminal both send one: sooner than this it is the same Ctrl-C
-Place = tuple[int, int]
+from hpcompat.distributed.process_group import StoreChannel, StoreUnreachable
+from hpcompat.trials.process import Termination
+
+REPEAT_S = 2.0
+"""Launcher and terminal both send SIGINT: sooner than this it is the same Ctrl-C."""
+
+Step = tuple[int, int]
+"""The index of a trial, and a step in it."""
 
 
 class Interrupts:
-    """`asked`: a Ctrl-C is noted here. `stopped`: it has been raised here. `target`: where to stop, once agreed."""
+    """Ctrl-C on this rank.
 
-    def __init__(self, training: Callable[[], bool]) -> None:
-        self.training = training
-        self.asked = False
-        self.stopped = False
-        self.target: Place | None = None
-        self.held = threading.Lock()
-        self._first = 0.0
-        self._nudged = False
-        self._errand: Callable[[], Any] | None = None
-        self._terminating = threading.Lock()
-        self._before: Any = None
+    `is_pending`: one has come, here or on another rank. `is_raised`: it was raised here. `stop_at`: the step at which
+    all ranks stop, once it is agreed; `step_lock` is held meanwhile, and no step begins.
+    """
+
+    def __init__(self, is_training: Callable[[], bool]) -> None:
+        self.is_training = is_training
+        self.is_pending = False
+        self.is_raised = False
+        self.stop_at: Step | None = None
+        self.step_lock = threading.Lock()
+        self._since = 0.0
+        self._task: Callable[[], None] | None = None
+        self._is_installed = False
 
     def install(self) -> None:
-        """Take SIGINT over, where it would be a KeyboardInterrupt: in the main thread."""
-        main = threading.current_thread() is threading.main_thread()
-        if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._before = signal.signal(signal.SIGINT, self._noted)
+        """Handle SIGINT from now on, if it would raise KeyboardInterrupt: in the main thread."""
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._on_sigint)
+            self._is_installed = True
 
     def restore(self) -> None:
-        """Give it back."""
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+        """Put the previous handler back."""
+        if self._is_installed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self._is_installed = False
 
-    def nudge(self) -> None:
-        """From another thread: another rank was interrupted."""
-        if self._before is not None and not self.stopped:
-            self._nudged = True
-            self._wake()
+    def note(self) -> None:
+        """Note a Ctrl-C, here or on another rank."""
+        if not self.is_pending:
+            self.is_pending, self._since = True, time.monotonic()
 
-    def have_done(self, errand: Callable[[], Any]) -> None:
-        """From another thread: have the main thread do it now, whatever it is at; it may raise."""
-        if self._before is not None:
-            self._errand = errand
-            self._wake()
+    def stop(self) -> NoReturn:
+        """Raise `KeyboardInterrupt`."""
+        self.note()
+        self.is_raised = True
+        raise KeyboardInterrupt
 
-    def terminate(self) -> None:
-        """Do what SIGTERM does in this process, which is not ending already: another rank has had it."""
-        if self.ends():
-            os.kill(os.getpid(), signal.SIGTERM)
+    def check(self, step: Step) -> None:
+        """Raise `KeyboardInterrupt` if all ranks stop at this step."""
+        with self.step_lock:
+            is_reached = self.stop_at is not None and step >= self.stop_at
+        if is_reached:
+            self.stop()
 
-    def ends(self) -> bool:
-        """Note that a signal ends this process; whether that is news."""
-        return self._terminating.acquire(blocking=False)
+    def stop_unless_training(self) -> None:
+        """Raise `KeyboardInterrupt` unless it was raised before, or a training will be stopped at its step."""
+        if not (self.is_raised or self.is_training()):
+            self.stop()
 
-    def _wake(self) -> None:
+    def run_in_main_thread(self, task: Callable[[], None]) -> None:
+        """Interrupt the main thread, from another one, to run a task there that may raise."""
+        if not self._is_installed:
+            return
+        self._task = task
         if hasattr(signal, "pthread_kill"):
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # it may be asleep
         else:  # Windows
             _thread.interrupt_main()
 
-    def reached(self, place: Place) -> None:
-        """Raise `KeyboardInterrupt` if this is where all stop."""
-        with self.held:
-            here = self.target is not None and place >= self.target
-        if here:
-            self.stopped = True
-            raise KeyboardInterrupt
+    def _on_sigint(self, signum: int, frame: FrameType | None) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task()
+            return
+        is_repeated = self.is_pending
+        if is_repeated and time.monotonic() - self._since < REPEAT_S:
+            return
+        self.note()
+        if is_repeated or not self.is_training():
+            self.stop()
 
-    def _noted(self, signum: int, frame: Any) -> None:
-        errand, self._errand = self._errand, None
-        if errand is not None:
-            errand()
+
+class SharedTermination:
+    """SIGTERM on one rank is SIGTERM on all, if `is_enabled`.
+
+    `local`: whether it has come here, and ends the search in order. `is_remote`: it has come to another rank.
+    """
+
+    def __init__(self, store: StoreChannel) -> None:
+        self.store = store
+        self.is_enabled = False
+        self.local = Termination()
+        self.is_remote = False
+        self._is_ending = threading.Lock()
+
+    def share(self) -> None:
+        """Send SIGTERM from this rank to the others, or from another rank to this process."""
+        if self.local.is_requested:
+            self.announce()
             return
-        nudged, self._nudged = self._nudged, False
-        again = self.asked and not nudged
-        if (again and time.monotonic() - self._first < AGAIN_S) or (nudged and self.stopped):
-            return
-        if not self.asked:
-            self.asked, self._first = True, time.monotonic()
-        if self.training() and not again:
-            return
-        self.stopped = True
-        raise KeyboardInterrupt
+        with suppress(StoreUnreachable):
+            self.is_remote = self.is_remote or (self.is_enabled and self.store.contains("terminated"))
+        if self.is_remote:
+            self.signal_self()
+
+    def announce(self) -> None:
+        """Have the other processes end too: a signal ends this one."""
+        if self._is_ending.acquire(blocking=False) and self.is_enabled:
+            with suppress(StoreUnreachable):
+                self.store.set(f"terminated/{self.store.rank}")
+                self.store.set("terminated")
+
+    def signal_self(self) -> None:
+        """Send this process the SIGTERM that another rank has got, unless it is ending already."""
+        self.is_remote = True
+        if self._is_ending.acquire(blocking=False):
+            os.kill(os.getpid(), signal.SIGTERM)

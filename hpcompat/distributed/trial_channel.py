@@ -1,110 +1,242 @@
-"""What the ranks say to each other in a running trial."""
+"""One trial in which a rank takes part, and what the ranks exchange during it: rank 0 leads, the others follow."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any, TypeVar
 
-from hpcompat.distributed.active_trial import Course, Elsewhere, End
-from hpcompat.distributed.relays import Relay
+from hpcompat.distributed.interrupts import Step
+from hpcompat.distributed.process_group import PeerFailed, StoreChannel
 from hpcompat.trials.config import Suggestion
+from hpcompat.trials.run_dirs import RunDirs
+from hpcompat.trials.trial import Trial
 
-if TYPE_CHECKING:
-    from hpcompat.distributed.coordinator import Crew
-
-_REQUIRED = object()
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Talk:
-    """One rank's part of it: rank 0 tells, the others hear."""
+class RankOutcome:
+    """How a rank has left a trial, and how many collectives it had begun.
 
-    crew: Crew
-    course: Course
+    `is_secondary`: it has failed only because another rank had. `is_terminated`: by a signal that ends its process.
+    """
 
-    def shared(self, suggestion: Suggestion) -> Suggestion:
-        """The suggestion for this rank: what the engine answers, it answers to rank 0, and so to all."""
+    collective_count: int
+    error: str | None = None
+    is_secondary: bool = False
+    is_interrupted: bool = False
+    is_terminated: bool = False
+
+
+@dataclass(frozen=True)
+class RankProgress:
+    """How far a rank is.
+
+    `position` is what all ranks pass in the same order: of two ranks the one with the lower position is waited for.
+    `activity` is what else shows that a rank moves.
+    """
+
+    position: tuple[int, ...] = (0, 2)
+    activity: int = 0
+
+
+@dataclass
+class ActiveTrial:
+    """A trial that is running on this rank, the `index`-th.
+
+    `initial_count`: the collectives before it. `ddp_timeout`: the seconds that ranks may wait for each other.
+    `is_ready`: its training may have begun. `is_receiving`: it waits for rank 0's next message. `own_keys`: what this
+    rank has set in the store. `left`: set once this rank has left the trial.
+    """
+
+    index: int
+    suggestion: Suggestion
+    initial_count: int
+    ddp_timeout: float
+    is_ready: bool = False
+    is_receiving: bool = False
+    is_secondary: bool = False
+    steps: int = 0
+    directory: str | None = None
+    reports: dict[int, float] = field(default_factory=dict)
+    message_counts: dict[str, int] = field(default_factory=dict)
+    own_keys: list[str] = field(default_factory=list)
+    left: threading.Event = field(default_factory=threading.Event)
+    start: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    def key(self, *parts: str | int) -> str:
+        """Return the key of a message in this trial."""
+        return "/".join(map(str, (self.index, *parts)))
+
+    def next_index(self, topic: str) -> int:
+        """Return which message on a topic is the next one; it is the same on all ranks."""
+        self.message_counts[topic] = self.message_counts.get(topic, 0) + 1
+        return self.message_counts[topic]
+
+    def progress(self, collective_count: int) -> RankProgress:
+        """Return how far this rank is, after that many collectives."""
+        activity = sum(self.message_counts.values()) + len(self.reports)
+        if self.left.is_set():
+            return RankProgress((self.index, 2), activity)
+        position = (self.index, int(self.is_ready), collective_count, self.steps, int(self.is_receiving))
+        return RankProgress(position, activity)
+
+    def to_failed_trial(self, error: str) -> Trial:
+        """Return the trial as FAILED, with what is known of it."""
+        return Trial.failed(
+            self.suggestion.number,
+            self.suggestion.params,
+            error,
+            intermediate_values=self.reports,
+            start=self.start,
+            directory=self.directory,
+            **self.suggestion.notes.fields(),
+        )
+
+
+def first_error(outcomes: Mapping[int, RankOutcome]) -> str | None:
+    """Return the error of the rank that failed first, with its rank.
+
+    >>> first_error({0: RankOutcome(7, "RuntimeError: a peer is gone"), 1: RankOutcome(5, "ValueError: odd")})
+    'rank 1: ValueError: odd'
+    """
+    failed = [rank for rank, outcome in outcomes.items() if outcome.error is not None]
+    if not failed:
+        return None
+    rank = min(failed, key=lambda rank: (outcomes[rank].is_secondary, outcomes[rank].collective_count, rank))
+    return f"rank {rank}: {outcomes[rank].error}"
+
+
+@dataclass(frozen=True)
+class TrialChannel:
+    """Messages of one trial.
+
+    `check_aborted` raises `PeerFailed` once the ranks are out of step, `check_step` raises `KeyboardInterrupt` at the
+    step at which all ranks stop.
+    """
+
+    trial: ActiveTrial
+    store: StoreChannel
+    check_aborted: Callable[[], None]
+    check_step: Callable[[Step], None]
+
+    def connect(self, suggestion: Suggestion) -> Suggestion:
+        """Return the suggestion for this rank, in which the engine answers rank 0, and rank 0 the others."""
         native = suggestion.native
-        if self.crew.rank == 0 and hasattr(native, "suggest_float"):
-            native = Relay(native, self.tell)
+        if has_suggest(native) or (self.store.rank > 0 and native is not None):
+            native = SharedTrial(native if self.store.rank == 0 else None, self.broadcast)
         return replace(
             suggestion,
             report=self._report,
-            should_prune=self._should_prune,
-            prepared=self._prepared,
-            stepped=self._stepped,
-            on_ddp_timeout=self._on_ddp_timeout,
+            should_prune=lambda: self.broadcast("prune", suggestion.should_prune, default=False),
+            on_ready=self._wait_until_all_ready,
+            on_step=self._on_step,
+            on_ddp_timeout=self._set_ddp_timeout,
             native=native,
         )
 
-    def _report(self, value: float, step: int) -> None:
-        self.course.reports[step] = value
-        self.course.suggestion.report(value, step)
+    def set(self, *key: str | int, value: object = None) -> None:
+        """Set a key of this trial, which is deleted after the next one."""
+        path = self.trial.key(*key)
+        self.trial.own_keys.append(path)
+        self.store.set(path, value)
 
-    def _should_prune(self) -> bool:
-        if self.crew.rank:
-            return bool(self.hear("prune", otherwise=False))
-        decision = self.course.suggestion.should_prune()
-        self.tell("prune", decision)
-        return decision
+    def wait(self, *key: str | int, check: Callable[[], None] | None = None) -> Any:
+        """Return the value of a key of this trial as soon as a rank has set it."""
+        return self.store.wait(self.trial.key(*key), check or self.check_aborted)
 
-    def _prepared(self) -> None:
-        """Wait until all ranks are. Raises `Elsewhere` if one has failed to be."""
-        if self.course.ready:
-            return
-        self.course.ready = True
-        self.put(self.course.key("ready", self.crew.rank), None)
-        for rank in self.crew.line.others:
-            issue = self.crew.line.get(self.course.key("ready", rank), self.crew.require_together)
-            if issue is not None:
-                self.course.echoed = True
-                raise Elsewhere(f"rank {rank}: {issue}")
+    def broadcast(self, topic: str, compute: Callable[[], T], default: T | None = None) -> T:
+        """Return what `compute` returns on rank 0, on all ranks; the default if rank 0 ends the trial without it.
 
-    def _stepped(self) -> None:
-        self.course.steps += 1
-        self.crew.interrupts.reached((self.course.index, self.course.steps))
-
-    def _on_ddp_timeout(self, seconds: float) -> None:
-        self.course.ddp_timeout = self.crew.line.patience = seconds
-
-    def made(self, path: str) -> None:
-        """Rank 0 has made the run directory."""
-        self.course.directory = path
-        self.tell("directory", path)
-
-    def put(self, key: str, thing: Any) -> None:
-        """Say something that this rank will take back when the next trial is over."""
-        self.course.keys.append(key)
-        self.crew.line.put(key, thing)
-
-    def tell(self, kind: str, thing: Any) -> None:
-        """Rank 0: the next thing of a kind."""
-        self.put(self.course.next(kind), thing)
-
-    def hear(self, kind: str, otherwise: Any = _REQUIRED) -> Any:
-        """The others: wait for the next thing of a kind; `otherwise` if rank 0 ends the trial without it.
-
-        Raises `Elsewhere` if rank 0 fails instead: then all fail at the same point, and stay in step.
+        Raises `PeerFailed` if rank 0 fails instead: all ranks then fail at the same point, and stay in step.
         """
-        line, key, end_key = self.crew.line, self.course.next(kind), self.course.key("end", 0)
+        index = self.trial.next_index(topic)
+        if self.store.rank > 0:
+            return self._receive(topic, index, default)
+        value = compute()
+        self.set(topic, index, value=value)
+        return value
 
-        def unless_ended() -> None:
-            self.crew.require_together()
-            if line.has(end_key) and not line.has(key):
-                raise _Ended
-
-        self.course.hearing = True
+    def _receive(self, topic: str, index: int, default: T | None) -> T:
+        key, outcome_key = self.trial.key(topic, index), self.trial.key("outcome", 0)
+        self.trial.is_receiving = True
         try:
-            return line.get(key, unless_ended)
-        except _Ended:
-            end: End = line.read(end_key)
+            self.store.wait_any([key, outcome_key], self.check_aborted)
         finally:
-            self.course.hearing = False
-        if end.error is None and otherwise is not _REQUIRED:
-            return otherwise
-        self.course.echoed = True
-        raise Elsewhere(f"rank 0: {end.error or f'it has ended, and told no {kind}'}")
+            self.trial.is_receiving = False
+        if self.store.contains(key):
+            value: T = self.store.read(key)
+            return value
+        outcome: RankOutcome = self.store.read(outcome_key)
+        if outcome.error is None and default is not None:
+            return default
+        self.trial.is_secondary = True
+        raise PeerFailed(f"rank 0: {outcome.error or f'it has ended the trial without a {topic}'}")
+
+    def _report(self, value: float, step: int) -> None:
+        self.trial.reports[step] = value
+        self.trial.suggestion.report(value, step)
+
+    def _wait_until_all_ready(self) -> None:
+        if self.trial.is_ready:
+            return
+        self.trial.is_ready = True
+        self.set("ready", self.store.rank)
+        for rank in self.store.other_ranks:
+            error = self.wait("ready", rank)
+            if error is not None:
+                self.trial.is_secondary = True
+                raise PeerFailed(f"rank {rank}: {error}")
+
+    def _on_step(self) -> None:
+        self.trial.suggestion.on_step()
+        self.trial.steps += 1
+        self.check_step((self.trial.index, self.trial.steps))
+
+    def _set_ddp_timeout(self, seconds: float) -> None:
+        self.trial.ddp_timeout = self.store.timeout = seconds
 
 
-class _Ended(Exception):
-    """Rank 0 has left the trial."""
+def has_suggest(native: object) -> bool:
+    """Return whether the engine's trial draws parameters while the trial runs."""
+    return hasattr(native, "suggest_float")
+
+
+class SharedTrial:
+    """The engine's trial: what it suggests on rank 0, it suggests on all ranks."""
+
+    def __init__(self, native: object, broadcast: Callable[[str, Callable[[], object]], object]) -> None:
+        self._native = native
+        self._broadcast = broadcast
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("suggest_"):
+            return lambda *args, **kwargs: self._broadcast(
+                "suggest", lambda: getattr(self._native, name)(*args, **kwargs)
+            )
+        if self._native is None:
+            raise AttributeError(f"the engine's trial, and its attribute {name!r}, is on rank 0 only")
+        return getattr(self._native, name)
+
+
+@dataclass(frozen=True)
+class SharedRunDirs(RunDirs):
+    """Run directories that rank 0 makes, and that all ranks use."""
+
+    broadcast: Callable[[Callable[[], str]], str] = field(kw_only=True)
+
+    def create(self, root: str, name: str) -> str:
+        """Make a directory on rank 0, and return it on all ranks."""
+        return self.broadcast(partial(super().create, root, name))
+
+    def close(self, path: str) -> str:
+        """Keep the directory: other ranks may be looking for checkpoints in it."""
+        return path
+
+    def close_for_all(self, path: str) -> str | None:
+        """Close the directory of a trial that all ranks have left."""
+        return super().close(path)

@@ -1,4 +1,4 @@
-"""A thread on each rank that looks out for the others while its rank is busy, or waits for one that is gone."""
+"""A thread on each rank that watches the other ranks while its own is busy, or waits for one that is gone."""
 
 from __future__ import annotations
 
@@ -6,190 +6,209 @@ import os
 import sys
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from hpcompat.distributed.active_trial import Course, Stand, cause_of
-from hpcompat.distributed.interrupts import Place
-from hpcompat.distributed.store_channel import Unreachable
-from hpcompat.objectives.trial_context import cause
-from hpcompat.trials.processes import ended
-
-if TYPE_CHECKING:
-    from hpcompat.distributed.coordinator import Crew
+from hpcompat.distributed.interrupts import Interrupts, SharedTermination, Step
+from hpcompat.distributed.process_group import GroupBackends, PeerFailed, Peers, StoreUnreachable
+from hpcompat.distributed.trial_channel import ActiveTrial, RankOutcome, RankProgress, first_error
+from hpcompat.errors import error_summary
 
 POLL_S = 0.1
-BEATS_S = 1.0
-QUIET_BEATS = 2
-SILENT_BEATS = 30
+HEARTBEAT_S = 1.0
+SUSPECT_BEATS = 2
+"""After so many beats without a sign of life it is checked whether a process has exited …"""
+DEAD_BEATS = 30
+"""… and after so many, one on another host is taken for dead."""
 GRACE_S = 2.0
-LAST_S = 20.0
+LEAVE_TIMEOUT_S = 20.0
+
+
+class Rank(Protocol):
+    """The rank that is watched over: a `Coordinator`."""
+
+    active: ActiveTrial | None
+    group: GroupBackends
+    peers: Peers
+    interrupts: Interrupts
+    termination: SharedTermination
+
+    def record_abandoned(self, active: ActiveTrial) -> None: ...
 
 
 @dataclass
-class Watched:
-    """A rank as this one sees it. All is counted in beats of this rank: none passes while its process is stopped.
+class Heartbeats:
+    """The last heartbeat of a rank, and for how many beats of this one it is silent, or still behind another rank.
 
-    `silent`: for how many it has said nothing; `behind`: for how many it has stood still behind another one.
+    No beat passes while the process of this rank is stopped.
     """
 
-    beat: tuple[int, Stand] = (0, Stand(()))
+    number: int = 0
+    progress: RankProgress = field(default_factory=lambda: RankProgress(()))
     silent: int = 0
-    behind: int = 0
+    still: int = 0
 
-    def look(self, beat: tuple[int, Stand]) -> None:
-        """Take in what it says."""
-        self.silent = 0 if beat != self.beat else self.silent + 1
-        self.behind = 0 if beat[1] != self.beat[1] else self.behind + 1
-        self.beat = beat
+    def update(self, number: int, progress: RankProgress) -> None:
+        """Take in the rank's last heartbeat."""
+        self.silent = 0 if number != self.number else self.silent + 1
+        self.still = 0 if progress != self.progress else self.still + 1
+        self.number, self.progress = number, progress
 
 
-class Lookout(threading.Thread):
-    """Sees a rank that another one waits for in vain, a rank that is dead, and a Ctrl-C or SIGTERM anywhere."""
+class Watchdog(threading.Thread):
+    """Detects a rank that has left others waiting, that is dead or hangs, and Ctrl-C or SIGTERM on any rank."""
 
-    def __init__(self, crew: Crew) -> None:
-        super().__init__(name="hpcompat-lookout", daemon=True)
-        self.crew = crew
-        self.line = crew.line
-        self.over = threading.Event()
-        self._beats = 0
+    def __init__(self, rank: Rank) -> None:
+        super().__init__(name="hpcompat-watchdog", daemon=True)
+        self._rank = rank
+        self._group, self._interrupts, self._termination = rank.group, rank.interrupts, rank.termination
+        self._peers = rank.peers
+        self._store = rank.peers.store
+        self._stopped = threading.Event()
+        self._n_beats = 0
         self._next_beat = 0.0
-        self._watched = {rank: Watched() for rank in range(crew.line.size)}
-        self._agreed = False
-        self._freed: Course | None = None
+        self._heartbeats = {rank: Heartbeats() for rank in range(self._store.world_size)}
+        self._has_agreed = False
+        self._unblocked: ActiveTrial | None = None
 
     def run(self) -> None:
-        """Look, until the search is over."""
-        while not self.over.wait(POLL_S):
+        """Watch until `stop`."""
+        while not self._stopped.wait(POLL_S):
             try:
-                self._look()
-            except Unreachable as error:
-                self.crew.broken = self.crew.broken or error.issues[0].message
-            except Exception as error:  # an error of our own must not leave the rank without one
-                self.crew.fall_apart(f"rank {self.line.rank}: its lookout raised {cause(error)}")
-            course = self.crew.course
-            if self.crew.broken is not None and course is not None and course is not self._freed:
-                self._freed = course
-                threading.Thread(target=self._free, args=(course,), daemon=True).start()
+                self._poll()
+            except StoreUnreachable as error:
+                self._peers.on_store_unreachable(error)
+            except Exception as error:  # the rank must not be left without a watchdog unnoticed
+                self._peers.abort(f"rank {self._store.rank}: its watchdog raised {error_summary(error)}")
+            active = self._rank.active
+            if self._peers.abort_reason is not None and active is not None and active is not self._unblocked:
+                self._unblocked = active
+                threading.Thread(target=self._unblock, args=(active,), daemon=True).start()
 
-    def has_lost_one(self) -> bool:
-        """Whether the process of another rank is over, though nobody has ended it and it has not said goodbye."""
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        if self.is_alive():
+            self.join()
+
+    def has_lost_peer(self) -> bool:
+        """Return whether the ranks cannot go on together, for instance because a process has died."""
         try:
-            for rank in self.line.others:
-                if self.crew.has_ended(rank) and not any(map(self.line.has, self._ends(rank))):
-                    self.crew.fall_apart(f"rank {rank}: its process has ended ({self._where(rank)})")
-        except Unreachable as error:
-            if not self.crew.others_end:
-                self.crew.broken = self.crew.broken or error.issues[0].message
-        return self.crew.broken is not None
+            for rank in self._store.other_ranks:
+                if self._peers.has_exited(rank) and not self._peers.has_left(rank):
+                    self._peers.abort_for(rank, "its process has ended")
+        except StoreUnreachable as error:
+            if not self._termination.is_remote:
+                self._peers.on_store_unreachable(error)
+        return self._peers.abort_reason is not None
 
-    def _ends(self, rank: int) -> tuple[str, str]:
-        """What a rank says before it ends."""
-        return f"bye/{rank}", f"terminated/{rank}"
-
-    def _where(self, rank: int) -> str:
-        process = self.crew.processes[rank]
-        return f"pid {process['pid']} on {process['host']}"
-
-    def _look(self) -> None:
-        crew = self.crew
+    def _poll(self) -> None:
         if time.monotonic() >= self._next_beat:
-            self._next_beat = time.monotonic() + BEATS_S
-            self._beat()
-        course = crew.course
-        busy = course is not None and not course.ended.is_set()
-        crew.share_termination()
-        if crew.broken is None and self.line.has("broken"):
-            crew.broken = self.line.read("broken")
-        if crew.broken is None and course and busy:
-            self._overtaken(course)
-        if not self._agreed and (crew.interrupts.asked or self.line.has("interrupt")):
-            self._agree()
+            self._next_beat = time.monotonic() + HEARTBEAT_S
+            self._heartbeat()
+        active = self._rank.active
+        is_busy = active is not None and not active.left.is_set()
+        self._termination.share()
+        self._peers.refresh()
+        if self._peers.abort_reason is None and active and is_busy:
+            self._detect_desync(active)
+        if not self._has_agreed and (self._interrupts.is_pending or self._store.contains("interrupt")):
+            self._agree_on_stop()
 
-    def _overtaken(self, course: Course) -> None:
-        """Whether this rank has begun a collective that a rank which has left the trial will never join."""
-        if not self.line.has(course.key("left")):
+    def _detect_desync(self, active: ActiveTrial) -> None:
+        """Abort if this rank has begun a collective that a rank which has left the trial will never join."""
+        if not self._store.contains(active.key("left")):
             return
-        calls = self.crew.group.calls()
-        keys = {rank: course.key("end", rank) for rank in self.line.others}
-        ends = {rank: self.line.read(key) for rank, key in keys.items() if self.line.has(key)}
-        if any(end.terminated for end in ends.values()):
-            self.crew.others_end = True
-            self.crew.interrupts.terminate()
-        elif any(end.calls < calls for end in ends.values()) and not course.ended.is_set():
-            ranks = ", ".join(map(str, ends))
-            self.crew.fall_apart(cause_of(ends) or f"rank {ranks}: left the trial, and rank {self.line.rank} had not")
+        count = self._group.collective_count()
+        keys = {rank: active.key("outcome", rank) for rank in self._store.other_ranks}
+        outcomes: Mapping[int, RankOutcome] = {
+            rank: self._store.read(key) for rank, key in keys.items() if self._store.contains(key)
+        }
+        if any(outcome.is_terminated for outcome in outcomes.values()):
+            self._termination.signal_self()
+        elif any(outcome.collective_count < count for outcome in outcomes.values()) and not active.left.is_set():
+            ranks = ", ".join(map(str, outcomes))
+            error = f"rank {ranks}: left the trial before rank {self._store.rank}"
+            self._peers.abort(first_error(outcomes) or error)
 
-    def _free(self, course: Course) -> None:
-        """Get this rank out of a trial that will never end; failing that, end its process."""
-        crew = self.crew
-        if course.ended.wait(GRACE_S):
+    def _unblock(self, active: ActiveTrial) -> None:
+        """Get this rank out of a trial that cannot be completed; failing that, end its process."""
+
+        def leave_trial() -> None:
+            if not active.left.is_set():
+                raise PeerFailed(str(self._peers.abort_reason))
+
+        if active.left.wait(GRACE_S):
             return
-        crew.group.abort()
-        crew.interrupts.have_done(lambda: crew.come_back(course))
-        if course.ended.wait(GRACE_S):
+        self._group.abort()
+        self._interrupts.run_in_main_thread(leave_trial)
+        if active.left.wait(GRACE_S):
             return
-        crew.give_up(course)
-        if not course.ended.wait(LAST_S):
-            print(
-                f"hpcompat: rank {self.line.rank} cannot leave a trial: {crew.failure()}", file=sys.stderr, flush=True
-            )
+        self._rank.record_abandoned(active)
+        if not active.left.wait(LEAVE_TIMEOUT_S):
+            message = f"hpcompat: rank {self._store.rank} cannot leave a trial: {self._peers.to_error()}"
+            print(message, file=sys.stderr, flush=True)
             os._exit(1)
 
-    def _beat(self) -> None:
-        """A sign of life and of how far this rank is; what those of the others say."""
-        self._beats += 1
-        self.line.put(f"beat/{self.line.rank}", (self._beats, self.crew.stand))
-        for rank, watched in self._watched.items():
-            key = f"beat/{rank}"
-            watched.look(self.line.read(key) if self.line.has(key) else watched.beat)
-        if self.crew.broken is None:
-            self._hung()
-        for rank in self.line.others:
-            if self.crew.broken is None and self._watched[rank].silent >= QUIET_BEATS:
-                self._dead(rank, self._watched[rank].silent)
+    def _heartbeat(self) -> None:
+        """Send a heartbeat with this rank's progress, and judge those of the others."""
+        self._n_beats += 1
+        active = self._rank.active
+        progress = active.progress(self._group.collective_count()) if active else RankProgress()
+        self._store.set(f"heartbeat/{self._store.rank}", (self._n_beats, progress))
+        for rank, heartbeats in self._heartbeats.items():
+            key = f"heartbeat/{rank}"
+            sent = self._store.read(key) if self._store.contains(key) else (heartbeats.number, heartbeats.progress)
+            heartbeats.update(*sent)
+        if active is not None and self._peers.abort_reason is None:
+            self._detect_hang(active)
+        for rank in self._store.other_ranks:
+            if self._peers.abort_reason is None and self._heartbeats[rank].silent >= SUSPECT_BEATS:
+                self._detect_death(rank, self._heartbeats[rank].silent)
 
-    def _dead(self, rank: int, silent: int) -> None:
-        """Whether a rank that says nothing is dead: on this host its process is over, or it says nothing for long."""
-        over = ended(self.crew.processes[rank])
-        if (over or (over is None and silent >= SILENT_BEATS)) and not any(map(self.line.has, self._ends(rank))):
-            what = "its process has ended" if over else f"no sign of life for {silent * BEATS_S:.0f} s"
-            self.crew.fall_apart(f"rank {rank}: {what} ({self._where(rank)})")
+    def _detect_death(self, rank: int, silent: int) -> None:
+        """Abort if a silent rank is dead: its process on this host has exited, or it has been silent for long."""
+        has_exited = self._peers.has_exited(rank)
+        is_dead = has_exited or (has_exited is None and silent >= DEAD_BEATS)
+        if is_dead and not self._peers.has_left(rank):
+            silence = f"no sign of life for {silent * HEARTBEAT_S:.0f} s"
+            self._peers.abort_for(rank, "its process has ended" if has_exited else silence)
 
-    def _hung(self) -> None:
-        """Whether a rank has stood still behind another one for longer than ranks may wait for each other."""
-        course = self.crew.course
-        if course is None:
-            return
-        furthest = max(watched.beat[1].place for watched in self._watched.values())
-        for watched in self._watched.values():
-            if watched.beat[1].place >= furthest:
-                watched.behind = 0
-        late = [rank for rank, each in self._watched.items() if each.behind * BEATS_S > course.ddp_timeout]
-        if late:
-            what = f"no progress for {course.ddp_timeout:.0f} s, while others wait for it (ddp_timeout)"
-            self.crew.fall_apart(f"rank {', '.join(map(str, late))}: {what}")
+    def _detect_hang(self, active: ActiveTrial) -> None:
+        """Abort if a rank has stood still behind another one for longer than ranks may wait for each other."""
+        furthest = max(heartbeats.progress.position for heartbeats in self._heartbeats.values())
+        hung = []
+        for rank, heartbeats in self._heartbeats.items():
+            if heartbeats.progress.position >= furthest:
+                heartbeats.still = 0
+            elif heartbeats.still * HEARTBEAT_S > active.ddp_timeout:
+                hung.append(rank)
+        if hung:
+            problem = f"no progress for {active.ddp_timeout:.0f} s, while others wait for it (ddp_timeout)"
+            self._peers.abort(f"rank {', '.join(map(str, hung))}: {problem}")
 
-    def _agree(self) -> None:
-        """Settle with the other lookouts where all stop."""
-        crew = self.crew
-        self._agreed = True
-        self.line.put("interrupt")
-        with crew.interrupts.held:  # this rank takes no further step until it is settled
-            self.line.put(f"at/{self.line.rank}", crew.place)
-            places: list[Place] = [self._heard(f"at/{rank}", crew.place) for rank in range(self.line.size)]
-            trial, step = max(places)
-            crew.interrupts.target = (trial, step + 1)
-        if crew.broken is not None:
-            return
-        crew.interrupts.asked = True
-        if not crew.training():
-            crew.interrupts.nudge()
+    def _agree_on_stop(self) -> None:
+        """Agree with the other watchdogs on the step at which all ranks stop."""
+        interrupts = self._interrupts
+        self._has_agreed = True
+        self._store.set("interrupt")
+        with interrupts.step_lock:
+            active = self._rank.active
+            step = (active.index, active.steps) if active else (0, 0)
+            self._store.set(f"step/{self._store.rank}", step)
+            index, furthest = max(self._wait_for_step(rank, step) for rank in range(self._store.world_size))
+            interrupts.stop_at = (index, furthest + 1)
+        if self._peers.abort_reason is None:
+            interrupts.note()
+            if not interrupts.is_training():
+                interrupts.run_in_main_thread(interrupts.stop_unless_training)
 
-    def _heard(self, key: str, otherwise: Any) -> Any:
-        end = time.monotonic() + LAST_S
-        while not self.line.has(key):
-            if time.monotonic() > end or self.over.is_set() or self.has_lost_one():
-                return otherwise
+    def _wait_for_step(self, rank: int, default: Step) -> Step:
+        key, deadline = f"step/{rank}", time.monotonic() + LEAVE_TIMEOUT_S
+        while not self._store.contains(key):
+            if time.monotonic() > deadline or self._stopped.is_set() or self.has_lost_peer():
+                return default
             time.sleep(POLL_S)
-        return self.line.read(key)
+        step: Step = self._store.read(key)
+        return step

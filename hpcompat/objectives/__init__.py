@@ -2,50 +2,60 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hpcompat.objectives.metrics import Values
-from hpcompat.objectives.model import collect, references
-from hpcompat.objectives.trainer import made_trainer
-from hpcompat.objectives.trial_context import Attempt, Setting, conduct
-from hpcompat.objectives.trial_view import TrialView
-from hpcompat.trials.config import Evaluate, Suggestion
-from hpcompat.trials.run_dirs import writable
+from hpcompat.errors import Issue
+from hpcompat.objectives.objective import Objective, Values, is_trainer
+from hpcompat.objectives.trial_context import TrialContext, release_memory, run_trial, weak_refs
+from hpcompat.trials.config import Evaluate, SearchConfig, Suggestion
+from hpcompat.trials.files import ensure_writable
 from hpcompat.trials.trial import Trial
 
 
-def is_trainer(thing: Any) -> bool:
-    """Whether this is a transformers Trainer; asked without loading transformers."""
-    module = sys.modules.get("transformers.trainer")
-    return module is not None and isinstance(thing, module.Trainer)
+class FunctionObjective(Objective):
+    """Calls a function of the trial."""
+
+    @contextmanager
+    def _open(self) -> Iterator[Evaluate]:
+        if self.output_dir:
+            ensure_writable(self.output_dir)
+        models: list[weakref.ref[Any]] = []
+
+        def call(context: TrialContext) -> Values | None:
+            outcome = self.source(context.view)
+            if is_trainer(outcome):
+                from hpcompat.objectives.trainer import evaluate_trainer
+
+                try:
+                    return evaluate_trainer(outcome, context)
+                finally:
+                    models.extend(weak_refs(outcome.model, outcome.optimizer))
+            if context.view.prune_requested:  # what it returns may be half a result, which has no score
+                return None
+            if outcome is None:
+                raise TypeError("the function returned None; return a number, a list of numbers, or metrics")
+            return context.score(outcome)
+
+        def evaluate(suggestion: Suggestion) -> Trial:
+            trial = run_trial(TrialContext(suggestion, self), call)
+            release_memory(models)
+            return trial
+
+        yield evaluate
+
+    def find_issues(self, config: SearchConfig) -> Iterator[Issue]:
+        if not callable(self.source):
+            expected = "expected a transformers Trainer, or a function of a trial"
+            yield Issue("trainer", f"{expected}, got {type(self.source).__name__}")
 
 
-@contextmanager
-def function_objective(function: Callable[[TrialView], Any], setting: Setting) -> Iterator[Evaluate]:
-    """The evaluation of trials by a function that returns numbers, metrics, or a Trainer to train."""
-    if setting.output_dir:
-        writable(setting.output_dir)
-    alive: list[Any] = []
+def create_objective(source: Any, **settings: Any) -> Objective:
+    """Return the objective of a Trainer or a function. `settings`: the fields of `Objective`."""
+    if not is_trainer(source):
+        return FunctionObjective(source, **settings)
+    from hpcompat.objectives.trainer import TrainerObjective  # which imports transformers
 
-    def body(attempt: Attempt) -> Values | None:
-        outcome = function(attempt.view)
-        if is_trainer(outcome):
-            try:
-                return made_trainer(outcome, attempt)
-            finally:
-                alive.extend(references(outcome.model, outcome.optimizer))
-        if attempt.view.told_to_stop:  # what it returns may be half a result, which has no score
-            return None
-        if outcome is None:
-            raise TypeError("the function returned None, and no number, list of numbers, or metrics")
-        return attempt.score(outcome)
-
-    def evaluate(suggestion: Suggestion) -> Trial:
-        trial = conduct(Attempt(suggestion, setting), body)
-        collect(alive)
-        return trial
-
-    yield evaluate
+    return TrainerObjective(source, **settings)

@@ -1,8 +1,10 @@
 """One trial of a transformers Trainer.
 
-Each trial starts from the Trainer as given: fresh arguments, a fresh accelerator, `model_init` asked
-for a model under the trial's own seed, callbacks in the state they were in. `train()` is called as a
+Each trial starts from the Trainer of before the search: fresh arguments, a fresh accelerator, a model that
+`model_init` makes under the trial's own seed, callbacks in the state they were in. `train()` is called as a
 user calls it, without transformers' own idea of a trial, so that no search package is needed for it.
+
+This module and `reporting` import transformers: they are imported where a Trainer is at hand.
 """
 
 from __future__ import annotations
@@ -11,277 +13,286 @@ import copy
 import os
 import re
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from hpcompat.errors import Issue, SearchError
-from hpcompat.objectives.metrics import Undecided, Values, candidates, numbers
-from hpcompat.objectives.model import at_rest, collect, label_smoother, made, references, remade, unbound
-from hpcompat.objectives.reporting import close_reports, log_params, reports_to_wandb, trial_run
-from hpcompat.objectives.shared_state import SharedState
-from hpcompat.objectives.trainer_snapshot import bring_back, reset, set_aside
-from hpcompat.objectives.trainer_validation import deciding_metric, deciding_metrics
-from hpcompat.objectives.training_arguments import applied, takes
-from hpcompat.objectives.trial_context import Attempt, Setting, conduct
-from hpcompat.objectives.unused import unused_fields
-from hpcompat.trials.config import Evaluate, Suggestion
-from hpcompat.trials.exclusive import turn
-from hpcompat.trials.run_dirs import last_checkpoint, writable
+from hpcompat.objectives.objective import AmbiguousObjectiveError, Objective, Values, candidate_issues, numeric_metrics
+from hpcompat.objectives.reporting import (
+    ParamsLoggingCallback,
+    TrialInfoCallback,
+    close_integrations,
+    reports_to_wandb,
+    separate_wandb_run,
+)
+from hpcompat.objectives.trainer_internals import apply_to_trainer, bind_params, call_model_init, make_label_smoother
+from hpcompat.objectives.trainer_snapshot import SharedState, TrainerSnapshot
+from hpcompat.objectives.trainer_validation import (
+    candidate_metrics,
+    find_unused_fields,
+    objective_metric,
+    unused_param_issues,
+    validate_trainer,
+)
+from hpcompat.objectives.training_arguments import apply_params, has_field, suggest_field
+from hpcompat.objectives.trial_context import TrialContext, frozen_gc, release_memory, run_trial, weak_refs
+from hpcompat.trials.config import Evaluate, SearchConfig, Suggestion
+from hpcompat.trials.files import ensure_writable
+from hpcompat.trials.process import exclusive_use
+from hpcompat.trials.run_dirs import last_checkpoint
 from hpcompat.trials.trial import Trial
 
 # what they print would drown the search's own line a trial
-_DISPLAYS = ("ProgressCallback", "PrinterCallback", "NotebookProgressCallback")
+_CONSOLE_CALLBACKS = ("ProgressCallback", "PrinterCallback", "NotebookProgressCallback")
 
 
-@contextmanager
-def trainer_objective(trainer: Any, setting: Setting) -> Iterator[Evaluate]:
-    """The evaluation of trials by a Trainer with model_init; after the block the Trainer is as given.
+class TrainerObjective(Objective):
+    """Trains a Trainer made with model_init; after `open` the Trainer is as it was before.
 
-    One at a time in a process: what accelerate keeps, and torch's generators, are the process's.
+    One search at a time in a process: what accelerate keeps, and torch's generators, are the process's.
     """
-    reason = "accelerate and torch keep one state for all of a process"
-    with turn("a Trainer", reason), _trainer_objective(trainer, setting) as evaluate:
-        yield evaluate
+
+    @contextmanager
+    def _open(self) -> Iterator[Evaluate]:
+        trainer: Trainer = self.source
+        with exclusive_use("a Trainer", "accelerate and torch keep one state for all of a process"):
+            _require_replaceable_args(trainer)
+            snapshot = TrainerSnapshot.take(trainer, ensure_writable(self.output_dir or self.default_output_dir))
+            try:
+                with frozen_gc():
+                    yield _TrainerEvaluator(trainer, self, snapshot)
+            finally:
+                snapshot.restore(trainer)
+
+    @property
+    def metric(self) -> str | None:
+        return objective_metric(self.source)
+
+    @property
+    def default_output_dir(self) -> str:
+        return str(self.source.args.output_dir)
+
+    @property
+    def evaluates_while_training(self) -> bool:
+        return bool(self.source.args.eval_strategy != "no")
+
+    @property
+    def uses_gpu(self) -> bool:
+        return not self.source.args.use_cpu
+
+    def find_issues(self, config: SearchConfig) -> Iterator[Issue]:
+        return validate_trainer(self.source, config, self.compute_objective)
+
+    def describe_unread(self, names: Sequence[str]) -> list[str]:
+        """Leave out what a warning before the first trial has named, and say which argument may be meant."""
+        known = {issue.path for issue in unused_param_issues(self.source, self.space)}
+        args = self.source.args
+        hints = {name: suggest_field(args, name) for name in names if not has_field(args, name)}
+        return [f"{name!r} ({hints[name]})" if hints.get(name) else repr(name) for name in names if name not in known]
 
 
-@contextmanager
-def _trainer_objective(trainer: Any, setting: Setting) -> Iterator[Evaluate]:
-    _require_copies(trainer)
-    given = set_aside(trainer, writable(setting.output_dir or trainer.args.output_dir))
-    model_init = trainer.model_init
-    alive: list[weakref.ref[Any]] = []
-    unused = unused_fields(trainer, setting.space)
+class _TrainerEvaluator:
+    def __init__(self, trainer: Trainer, objective: TrainerObjective, snapshot: TrainerSnapshot) -> None:
+        self.trainer = trainer
+        self.objective = objective
+        self.snapshot = snapshot
+        self.model_init = trainer.model_init
+        self.unused_fields = find_unused_fields(trainer, objective.space)
+        self.args = trainer.args
+        self.alive: list[weakref.ref[Any]] = []
 
-    def body(attempt: Attempt) -> Values | None:
-        def init() -> Any:
-            model = made(model_init, attempt.view)
-            # not before: hp_name may use what model_init has suggested
-            trainer.args.output_dir = attempt.open(trainer.args.output_dir)
-            trainer.label_smoother = label_smoother(trainer.args, model)
-            alive.extend(references(model))
-            attempt.suggestion.prepared()
-            return model
-
-        trainer.control = copy.copy(trainer.control)
-        set_up(trainer, attempt.params)
-        attempt.suggestion.on_ddp_timeout(trainer.args.ddp_timeout)
-        trainer.model_init = init
-        return train(trainer, attempt)
-
-    def evaluate(suggestion: Suggestion) -> Trial:
+    def __call__(self, suggestion: Suggestion) -> Trial:
         # not that of the search's start: between two trials the user's own code may do as it likes
-        state = SharedState(trainer)
+        state = SharedState(self.trainer)
         carried: tuple[str, ...] = ()
-        attempt = Attempt(suggestion, setting)
-        attempt.is_applied = lambda name: takes(given.attributes["args"], name) and name not in unused
+        context = TrialContext(suggestion, self.objective, self._is_applied)
         try:
-            trial = conduct(attempt, body)
+            trial = run_trial(context, self._train)
         finally:
-            alive.extend(references(trainer.optimizer))
-            reset(trainer, given)
+            self.alive.extend(weak_refs(self.trainer.optimizer))
+            self.snapshot.reset(self.trainer)
             carried = state.restore()
-            collect(alive)
+            release_memory(self.alive)
         return replace(trial, carried=carried)
 
-    try:
-        with at_rest():
-            yield evaluate
-    finally:
-        bring_back(trainer, given)
+    def _is_applied(self, name: str) -> bool:
+        return has_field(self.args, name) and name not in self.unused_fields
+
+    def _train(self, context: TrialContext) -> Values | None:
+        trainer = self.trainer
+        trainer.control = copy.copy(trainer.control)
+        apply_to_trainer(trainer, context.params)
+        context.suggestion.on_ddp_timeout(trainer.args.ddp_timeout)
+        trainer.model_init = lambda: self._init_model(context)
+        return run_training(trainer, context)
+
+    def _init_model(self, context: TrialContext) -> PreTrainedModel:
+        trainer = self.trainer
+        model: PreTrainedModel = call_model_init(self.model_init, context.view)
+        # not before: hp_name may use what model_init has suggested
+        trainer.args.output_dir = context.create_run_dir(str(trainer.args.output_dir))
+        trainer.label_smoother = make_label_smoother(trainer.args, model)
+        self.alive.extend(weak_refs(model))
+        context.suggestion.on_ready()
+        return model
 
 
-def _require_copies(trainer: Any) -> None:
+def _require_replaceable_args(trainer: Trainer) -> None:
     try:
-        applied(trainer.args, {})
+        apply_params(trainer.args, {})
     except Exception as error:
         trainer.create_accelerator_and_postprocess()
-        kind = type(trainer.args).__name__
-        way_out = Issue("", "pass a function trial -> Trainer instead")
-        raise SearchError(f"{kind} cannot be made again from its own fields: {error}", [way_out]) from error
+        message = f"{type(trainer.args).__name__} cannot be copied with dataclasses.replace: {error}"
+        raise SearchError(message, [Issue("", "pass a function trial -> Trainer instead")]) from error
 
 
-def made_trainer(trainer: Any, attempt: Attempt) -> Values | None:
-    """The trial of a Trainer that a function made for it; its params are already in it."""
-    names = deciding_metrics(trainer)
-    if attempt.setting.compute_objective is None and len(names or ()) > 1:
-        raise Undecided("which metric is the objective?", candidates(names or ()))
+def evaluate_trainer(trainer: Trainer, context: TrialContext) -> Values | None:
+    """Return the values of a Trainer that a function made for the trial, with its params; None if it was pruned."""
+    names = candidate_metrics(trainer) or ()
+    if context.objective.compute_objective is None and len(names) > 1:
+        raise AmbiguousObjectiveError("which metric is the objective?", candidate_issues(names))
     args = copy.copy(trainer.args)  # the function's own arguments may serve every trial
-    args.output_dir = attempt.open(args.output_dir)
+    args.output_dir = context.create_run_dir(str(args.output_dir))
     trainer.args = args
-    attempt.suggestion.on_ddp_timeout(args.ddp_timeout)
+    context.suggestion.on_ddp_timeout(args.ddp_timeout)
     model_init = trainer.model_init
 
-    def init() -> Any:
-        model = made(model_init, attempt.view)
-        attempt.suggestion.prepared()
+    def init_model() -> PreTrainedModel:
+        model: PreTrainedModel = call_model_init(model_init, context.view)
+        context.suggestion.on_ready()
         return model
 
     if model_init is None:
-        attempt.suggestion.prepared()
+        context.suggestion.on_ready()
     else:
-        trainer.model_init = init
-    return train(trainer, attempt)
+        trainer.model_init = init_model
+    return run_training(trainer, context)
 
 
-def trainer_with(trainer: Any, params: Mapping[str, Any]) -> None:
-    """Set a Trainer up for the training that a trial with these params was."""
-    set_up(trainer, params)
-    trainer.label_smoother = label_smoother(trainer.args, trainer.model)
+def configure_for_params(trainer: Any, params: Mapping[str, object]) -> None:
+    """Set a Trainer up for the training of a trial with these params."""
+    apply_to_trainer(trainer, params)
+    trainer.label_smoother = make_label_smoother(trainer.args, trainer.model)
     if trainer.model_init is not None:
-        trainer.model_init = partial(remade, unbound(trainer.model_init), dict(params))
-    handler = trainer.callback_handler
-    handler.callbacks = [callback for callback in handler.callbacks if type(callback).__name__ != _LOGGING]
+        trainer.model_init = bind_params(trainer.model_init, params)
+    callbacks = [item for item in trainer.callback_handler.callbacks if not isinstance(item, ParamsLoggingCallback)]
     if reports_to_wandb(trainer):
-        handler.callbacks.append(_logging_params(trainer, lambda: params))
+        callbacks.append(ParamsLoggingCallback(trainer, lambda: params))
+    trainer.callback_handler.callbacks = callbacks
 
 
-def set_up(trainer: Any, params: Mapping[str, Any]) -> None:
-    """Apply the params to the arguments, and do again what the Trainer's constructor derived from them."""
-    gpus = trainer.args.n_gpu
-    trainer.args = applied(trainer.args, params)
-    if trainer.is_model_parallel:
-        trainer.args._n_gpu = gpus  # the constructor's: the model is spread over them, not copied
-    trainer.neftune_noise_alpha = trainer.args.neftune_noise_alpha
-    # train() takes the batch size from here, and Announcing checks that it does
-    trainer._train_batch_size = trainer.args.train_batch_size
-    trainer.create_accelerator_and_postprocess()
-
-
-def train(trainer: Any, attempt: Attempt) -> Values | None:
+def run_training(trainer: Trainer, context: TrialContext) -> Values | None:
     """Train a Trainer that is set up, in the directory it is set up for; None if it was pruned."""
-    watch = Watch(attempt, deciding_metric(trainer))
-    trainer.evaluate = _recorded(trainer, watch)
-    callbacks = [
-        each for each in trainer.callback_handler.callbacks if type(each).__name__ not in (*_DISPLAYS, _LOGGING)
-    ]
-    trainer.callback_handler.callbacks = [_announcing(attempt), *callbacks]
-    if reports_to_wandb(trainer):
-        trainer.callback_handler.callbacks.append(_logging_params(trainer, attempt.view.snapshot))
+    recorder = EvaluationRecorder(trainer, context, objective_metric(trainer))
+    trainer.evaluate = recorder.wrap(trainer.evaluate)  # type: ignore[method-assign]
+    trainer.callback_handler.callbacks = _trial_callbacks(trainer, context)
     try:
-        with trial_run(trainer, attempt.run_before):
-            return _trained(trainer, watch)
+        with separate_wandb_run(trainer, context.run_before):
+            are_integrations_open = True  # until the Trainer closes them, as it does at its end
+            try:
+                trainer.train()
+                is_pruned = context.view.prune_requested
+                # an evaluation at step 0 says nothing of the training
+                are_integrations_open = not is_pruned and not any(recorder.evaluations)
+                if are_integrations_open:
+                    trainer.evaluate()
+            finally:
+                if are_integrations_open:
+                    close_integrations(trainer)
+            return None if is_pruned else recorder.final_values()
     finally:
-        if attempt.directory:
-            attempt.checkpoint = _best_checkpoint(trainer) or last_checkpoint(attempt.directory)
+        if context.directory:
+            context.checkpoint = _best_checkpoint(trainer) or last_checkpoint(context.directory)
 
 
-def _trained(trainer: Any, watch: Watch) -> Values | None:
-    """The values of the training; None if it was pruned."""
-    try:
-        trainer.train()
-        pruned = watch.attempt.view.told_to_stop
-        unevaluated = not pruned and not any(watch.evaluations)  # one at step 0 tells nothing of the training
-        if unevaluated:
-            trainer.evaluate()
-    except BaseException:
-        close_reports(trainer)
-        raise
-    if unevaluated:
-        close_reports(trainer)
-    return None if pruned else watch.kept(trainer)
+def _trial_callbacks(trainer: Trainer, context: TrialContext) -> list[TrainerCallback]:
+    """Return the Trainer's callbacks with those of the search, and without those that print."""
+    callbacks = [
+        item
+        for item in trainer.callback_handler.callbacks
+        if not isinstance(item, ParamsLoggingCallback) and type(item).__name__ not in _CONSOLE_CALLBACKS
+    ]
+    logging = [ParamsLoggingCallback(trainer, context.view.snapshot)] if reports_to_wandb(trainer) else []
+    return [TrialInfoCallback(context), *callbacks, *logging]
+
+
+class Evaluation(NamedTuple):
+    """One evaluation: its values, None while it is not known which metric is the objective, and its metrics."""
+
+    values: Values | None
+    metrics: dict[str, float]
 
 
 @dataclass
-class Watch:
-    """What a running Trainer shows: its evaluations by step.
+class EvaluationRecorder:
+    """Records the evaluations of a running Trainer, and asks the pruner after each.
 
-    `metric`: the one that decides where no compute_objective does. `evaluations`: the metrics of each, and their
-    values, which are None as long as it is not known which metric is the objective.
+    `metric`: the objective where there is no compute_objective. `evaluations`: by step.
     """
 
-    attempt: Attempt
+    trainer: Trainer
+    context: TrialContext
     metric: str | None = None
-    evaluations: dict[int, tuple[Values | None, dict[str, float]]] = field(default_factory=dict)
+    evaluations: dict[int, Evaluation] = field(default_factory=dict)
 
-    def evaluated(self, trainer: Any, metrics: dict[str, float]) -> None:
-        """Take in an evaluation; during training ask the pruner, and stop the Trainer if it says so."""
-        step = trainer.state.global_step
-        self.attempt.metrics = numbers(metrics)
+    def wrap(self, evaluate: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap `trainer.evaluate` to record its outermost calls over the evaluation data.
+
+        Not an on_evaluate callback: that sees each of several evaluation sets on its own, and nothing of
+        what a subclass adds to the metrics.
+        """
+        depth = 0
+
+        def recorded(*args: object, **kwargs: object) -> object:
+            nonlocal depth
+            depth += 1
+            try:
+                metrics = evaluate(*args, **kwargs)
+            finally:
+                depth -= 1
+            is_evaluation_data = not args and kwargs.get("eval_dataset") is None
+            if is_evaluation_data and depth == 0 and kwargs.get("metric_key_prefix", "eval") == "eval":
+                self.record(metrics)
+            return metrics
+
+        return recorded
+
+    def record(self, metrics: dict[str, float]) -> None:
+        """Record an evaluation; during training ask the pruner, and stop the Trainer if it says so."""
+        step, context = self.trainer.state.global_step, self.context
+        context.metrics = numeric_metrics(metrics)
         try:
-            values = self.attempt.setting.score(metrics, self.metric)
-        except Undecided:  # what is trained is not thrown away: it can be scored later
-            self.evaluations[step] = None, self.attempt.metrics
+            values = context.objective.score(metrics, self.metric)
+        except AmbiguousObjectiveError:  # what is trained is not thrown away: it can be scored later
+            self.evaluations[step] = Evaluation(None, context.metrics)
             return
-        self.evaluations[step] = values, self.attempt.metrics
-        if trainer.is_in_train and not self.attempt.setting.several:
-            self.attempt.view.report(values[0], step)
-            if self.attempt.view.should_prune():
+        self.evaluations[step] = Evaluation(values, context.metrics)
+        if self.trainer.is_in_train and len(values) == 1:
+            context.view.report(values[0], step)
+            if context.view.should_prune():
                 # raising would leave the Trainer in the middle of its loop, on one rank of several
-                trainer.control.should_training_stop = True
-                trainer.control.should_save = False
+                self.trainer.control.should_training_stop = True
+                self.trainer.control.should_save = False
 
-    def kept(self, trainer: Any) -> Values:
-        """The values of the model that the Trainer ends with. Raises `Undecided`."""
-        best = re.search(r"checkpoint-(\d+)$", _best_checkpoint(trainer) or "")
+    def final_values(self) -> Values:
+        """Return the values of the model that the Trainer ends with.
+
+        Raises:
+            AmbiguousObjectiveError: if it is not known which metric is the objective.
+        """
+        best = re.search(r"checkpoint-(\d+)$", _best_checkpoint(self.trainer) or "")
         step = int(best[1]) if best and int(best[1]) in self.evaluations else max(self.evaluations)
-        values, self.attempt.metrics = self.evaluations[step]
-        return self.attempt.setting.score(self.attempt.metrics, self.metric) if values is None else values
+        values, self.context.metrics = self.evaluations[step]
+        return self.context.objective.score(self.context.metrics, self.metric) if values is None else values
 
 
-def _best_checkpoint(trainer: Any) -> str | None:
-    """The checkpoint that the Trainer loads at the end, if it does and it is one of this run."""
-    best: str | None = trainer.state.best_model_checkpoint
+def _best_checkpoint(trainer: Trainer) -> str | None:
+    """Return the checkpoint that the Trainer loads at the end, if it does and the checkpoint is one of this run."""
+    best = trainer.state.best_model_checkpoint
     if not trainer.args.load_best_model_at_end or best is None:
         return None
     return best if os.path.dirname(best) == trainer.args.output_dir and os.path.isdir(best) else None
-
-
-def _recorded(trainer: Any, watch: Watch) -> Callable[..., Any]:
-    """`trainer.evaluate`, its outermost calls over the evaluation data recorded.
-
-    Not an on_evaluate callback: that sees each of several evaluation sets on its own, and nothing of
-    what a subclass adds to the metrics.
-    """
-    evaluate, depth = trainer.evaluate, 0
-
-    def recorded(*args: Any, **kwargs: Any) -> Any:
-        nonlocal depth
-        depth += 1
-        try:
-            metrics = evaluate(*args, **kwargs)
-        finally:
-            depth -= 1
-        own = not args and kwargs.get("eval_dataset") is None
-        if own and depth == 0 and kwargs.get("metric_key_prefix", "eval") == "eval":
-            watch.evaluated(trainer, metrics)
-        return metrics
-
-    return recorded
-
-
-def _announcing(attempt: Attempt) -> Any:
-    """A callback that tells the reporting integrations which trial this is."""
-    from transformers.trainer_callback import TrainerCallback
-
-    class Announcing(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if not args.auto_find_batch_size and state.train_batch_size != args.train_batch_size:
-                raise RuntimeError("this version of transformers does not take the trial's batch size")
-            state.is_hyper_param_search = True
-            state.trial_name = attempt.run_id
-            state.trial_params = attempt.params
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            attempt.suggestion.stepped()
-
-        def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            attempt.suggestion.stepped()
-
-    return Announcing()
-
-
-_LOGGING = "LoggingParams"
-
-
-def _logging_params(trainer: Any, params: Callable[[], Mapping[str, Any]]) -> Any:
-    """A callback, to come after WandbCallback, that adds what it does not know of the trial."""
-    from transformers.trainer_callback import TrainerCallback
-
-    class LoggingParams(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            log_params(trainer, params())
-
-    return LoggingParams()

@@ -1,162 +1,298 @@
-"""What would make a search fail or mean something else than it says, found before the first trial."""
+"""Find what would make a search over a Trainer fail, or mean something else than it says, before the first trial."""
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from dataclasses import dataclass
+from types import CodeType
+from typing import TYPE_CHECKING, Any
 
 from hpcompat.errors import Issue
-from hpcompat.objectives.metrics import LABEL, ComputeObjective, is_bookkeeping, metric_key
-from hpcompat.objectives.model import takes_argument, unbound
-from hpcompat.objectives.training_arguments import find_issues, near, takes
-from hpcompat.objectives.trial_context import Setting
-from hpcompat.objectives.unused import unused_fields
+from hpcompat.objectives.objective import PLACEHOLDER_METRIC, ComputeObjective, find_metric, is_bookkeeping
+from hpcompat.objectives.trainer_internals import original_model_init, takes_trial
+from hpcompat.objectives.trainer_snapshot import is_user_code
+from hpcompat.objectives.training_arguments import apply_params, has_field, suggest_field, validate_params
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Parameter
-from hpcompat.trials.config import Plan
+from hpcompat.trials.config import SearchConfig
 
-_PLACES = (0.0, 0.37, 0.5, 1.0)
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+_SAMPLE_QUANTILES = (0.0, 0.37, 0.5, 1.0)
+_ADAM_FIELDS = ("adam_beta1", "adam_beta2", "adam_epsilon")
 
 
-def trainer_issues(trainer: Any, plan: Plan, setting: Setting) -> Iterator[Issue]:
-    """Why this Trainer cannot be searched in this way."""
+def validate_trainer(trainer: Trainer, config: SearchConfig, compute_objective: ComputeObjective) -> Iterator[Issue]:
+    """Yield why this Trainer cannot be searched in this way."""
     if trainer.model_init is None:
-        way_out = "make it with Trainer(model_init=…), or pass a function trial -> Trainer instead"
-        yield Issue("model_init", "without one every trial would go on training the same model", way_out)
+        message = "is required: without it every trial would continue training the same model"
+        hint = "make it with Trainer(model_init=…), or pass a function trial -> Trainer instead"
+        yield Issue("model_init", message, hint)
     else:
-        yield from _parameter_issues(trainer, plan.space)
-    yield from _data_issues(trainer)
-    yield from _objective_issues(trainer, plan.directions, setting.compute_objective)
-    if plan.pruner is not None and trainer.args.eval_strategy == "no":
-        way_out = "set eval_strategy to 'epoch' or 'steps', or leave pruner out"
-        yield Issue("pruner", "there is no evaluation during training to prune by", way_out)
+        yield from _validate_parameters(trainer, config.space)
+    yield from _validate_datasets(trainer)
+    yield from _validate_objective(trainer, config.directions, compute_objective)
 
 
-_unknown_names_warn: ContextVar[bool] = ContextVar("unknown_names_warn", default=False)
+_unknown_params_warn: ContextVar[bool] = ContextVar("unknown_params_warn", default=False)
 
 
 @contextmanager
-def unknown_names_warn() -> Iterator[None]:
-    """Meanwhile a name that nothing takes is no issue: a search warns of it, as that of transformers does."""
-    token = _unknown_names_warn.set(True)
+def warn_on_unknown_params() -> Iterator[None]:
+    """Warn of params without effect inside the block, as transformers' search does, instead of an issue for each."""
+    token = _unknown_params_warn.set(True)
     try:
         yield
     finally:
-        _unknown_names_warn.reset(token)
+        _unknown_params_warn.reset(token)
 
 
-def params_issues(trainer: Any, params: Mapping[str, Any]) -> Iterator[Issue]:
-    """The params that neither the Trainer's arguments nor its model_init take."""
-    if trainer.model_init is None or not takes_argument(unbound(trainer.model_init)):
-        yield from (_untaken(trainer, name) for name in params if not takes(trainer.args, name))
+def unknown_param_issues(trainer: Any, params: Mapping[str, object]) -> Iterator[Issue]:
+    """Yield an issue for each param that neither the Trainer's arguments nor its model_init take."""
+    if trainer.model_init is None or not takes_trial(original_model_init(trainer.model_init)):
+        yield from (_unknown_param_issue(trainer, name) for name in params if not has_field(trainer.args, name))
 
 
-def _untaken(trainer: Any, name: str) -> Issue:
-    close = near(trainer.args, name)
-    reason = f"is no field of {type(trainer.args).__name__}, and model_init takes no argument"
-    return Issue(name, reason, close or "let model_init take the trial: def model_init(trial)")
+def _unknown_param_issue(trainer: Trainer, name: str) -> Issue:
+    message = f"is not a field of {type(trainer.args).__name__}, and model_init takes no argument"
+    hint = suggest_field(trainer.args, name) or "let model_init take the trial: def model_init(trial)"
+    return Issue(name, message, hint)
 
 
-def ineffective(trainer: Any, space: SearchSpace) -> list[Issue]:
-    """The searched names that provably nothing takes: a model_init that takes the trial may take any."""
-    if trainer.model_init is None or takes_argument(trainer.model_init):
+def unused_param_issues(trainer: Trainer, space: SearchSpace) -> list[Issue]:
+    """Return an issue for each searched name that provably has no effect: model_init may use any if it takes one."""
+    if trainer.model_init is None or takes_trial(trainer.model_init):
         return []
-    way_out = "leave it out, or pass a function trial -> Trainer that makes use of it"
-    unused = [Issue(name, f"is not used: {reason}", way_out) for name, reason in unused_fields(trainer, space).items()]
-    untaken = [_untaken(trainer, leaf.name) for leaf in space.leaves if not takes(trainer.args, leaf.name)]
-    return untaken + unused
+    hint = "leave it out, or pass a function trial -> Trainer that makes use of it"
+    unknown = [
+        _unknown_param_issue(trainer, leaf.name) for leaf in space.leaves if not has_field(trainer.args, leaf.name)
+    ]
+    unused = [Issue(name, f"is not used: {why}", hint) for name, why in find_unused_fields(trainer, space).items()]
+    return unknown + unused
 
 
-def _parameter_issues(trainer: Any, space: SearchSpace) -> Iterator[Issue]:
-    issues = ineffective(trainer, space)
-    if not _unknown_names_warn.get():
-        yield from issues
-    elif issues:
-        warnings.warn(f"these params change nothing: {'; '.join(map(str, issues))}", stacklevel=2)
+def _validate_parameters(trainer: Trainer, space: SearchSpace) -> Iterator[Issue]:
+    unused = unused_param_issues(trainer, space)
+    if not _unknown_params_warn.get():
+        yield from unused
+    elif unused:
+        warnings.warn(f"these params change nothing: {'; '.join(map(str, unused))}", stacklevel=2)
     for leaf in space.leaves:
-        if not takes(trainer.args, leaf.name):
+        if not has_field(trainer.args, leaf.name):
             continue
-        for value in _examples(leaf.parameter):
-            if issues := find_issues(trainer.args, space.nest({leaf.name: value})):
+        for value in _sample_values(leaf.parameter):
+            if issues := validate_params(trainer.args, space.nest({leaf.name: value})):
                 yield issues[0]._replace(path=leaf.name)
                 break
 
 
-def _examples(parameter: Parameter) -> Sequence[Any]:
+def _sample_values(parameter: Parameter) -> Sequence[object]:
     if isinstance(parameter, Categorical):
         return parameter.choices
-    return [parameter.quantile(u) for u in _PLACES]
+    return [parameter.quantile(u) for u in _SAMPLE_QUANTILES]
 
 
-def _data_issues(trainer: Any) -> Iterator[Issue]:
+def _validate_datasets(trainer: Trainer) -> Iterator[Issue]:
     from transformers import Trainer
 
     for name, loader in (("train_dataset", "get_train_dataloader"), ("eval_dataset", "get_eval_dataloader")):
-        own = any(getattr(type(trainer), each) is not getattr(Trainer, each) for each in (loader, "evaluate"))
-        if getattr(trainer, name) is None and not own:
-            yield Issue(name, "the Trainer has none", f"make it with Trainer({name}=…)")
+        methods = (loader, "evaluate")
+        is_overridden = any(getattr(type(trainer), method) is not getattr(Trainer, method) for method in methods)
+        if getattr(trainer, name) is None and not is_overridden:
+            yield Issue(name, "is required, and the Trainer has none", f"make it with Trainer({name}=…)")
 
 
-def deciding_metrics(trainer: Any) -> tuple[str, ...] | None:
-    """The metrics by one of which a Trainer can be judged, where that is known before it evaluates; else None.
+def candidate_metrics(trainer: Trainer) -> tuple[str, ...] | None:
+    """Return the metrics that may be the Trainer's objective; None if that is not known before it evaluates.
 
-    Without compute_metrics, and without an evaluate of its own, it is the loss: what else TRL's Trainers, say, note
-    beside it is for the eye.
+    Without compute_metrics, and without an evaluate of its own, it is the loss: other figures, as TRL's Trainers log
+    them beside it, are for information.
     """
     if trainer.args.metric_for_best_model is not None:
         return (trainer.args.metric_for_best_model,)
-    if trainer.compute_metrics is not None or _overrides(trainer, "evaluate"):
+    if trainer.compute_metrics is not None or _is_overridden(trainer, "evaluate"):
         return None
-    sets = trainer.eval_dataset
-    return tuple(f"eval_{name}_loss" for name in sets) if isinstance(sets, dict) else ("eval_loss",)
+    return _loss_names(trainer)
 
 
-def deciding_metric(trainer: Any) -> str | None:
-    """The one metric by which a Trainer is judged, where that is known before it evaluates; else None."""
-    names = deciding_metrics(trainer) or ()
+def objective_metric(trainer: Trainer) -> str | None:
+    """Return the one metric that is the Trainer's objective; None if that is not known before it evaluates."""
+    names = candidate_metrics(trainer) or ()
     return names[0] if len(names) == 1 else None
 
 
-def _overrides(thing: Any, *methods: str) -> bool:
-    """Whether one of the methods is the user's own, and neither transformers' nor what a trial has put around it."""
-    found = [
-        method for name in methods for method in (getattr(type(thing), name, None), vars(thing).get(name)) if method
+def _loss_names(trainer: Trainer) -> tuple[str, ...]:
+    datasets = trainer.eval_dataset
+    return tuple(f"eval_{name}_loss" for name in datasets) if isinstance(datasets, dict) else ("eval_loss",)
+
+
+def _is_overridden(instance: object, *names: str) -> bool:
+    """Return whether one of the methods is the user's own, neither transformers' nor a wrapper of hpcompat's."""
+    methods = [
+        method for name in names for method in (getattr(type(instance), name, None), vars(instance).get(name)) if method
     ]
-    modules = [getattr(method, "__module__", None) or "" for method in found]
+    modules = [getattr(method, "__module__", None) or "" for method in methods]
     return not all(module.startswith(("transformers.", "hpcompat.")) for module in modules)
 
 
-def _is_plain(trainer: Any) -> bool:
-    """Whether nothing can add a metric to the loss."""
-    own = trainer.compute_metrics is not None or _overrides(trainer, "evaluate", "evaluation_loop", "log")
-    return not own and not any(_overrides(callback, "on_evaluate") for callback in trainer.callback_handler.callbacks)
+def _reports_only_loss(trainer: Trainer) -> bool:
+    """Return whether nothing can add a metric to the loss."""
+    if trainer.compute_metrics is not None or _is_overridden(trainer, "evaluate", "evaluation_loop", "log"):
+        return False
+    return not any(_is_overridden(callback, "on_evaluate") for callback in trainer.callback_handler.callbacks)
 
 
-def _objective_issues(trainer: Any, directions: Sequence[str], compute_objective: ComputeObjective) -> Iterator[Issue]:
+def _validate_objective(
+    trainer: Trainer, directions: Sequence[str], compute_objective: ComputeObjective
+) -> Iterator[Issue]:
     if callable(compute_objective):
         return
-    metric = trainer.args.metric_for_best_model
-    names = deciding_metrics(trainer) or ()
     if compute_objective is None:
-        if len(directions) > 1:
-            hint = "a function of the metrics, or a list of names"
-            yield Issue("compute_objective", f"{len(directions)} directions need one that returns as many values", hint)
-        elif metric is not None and (directions[0] == "maximize") != trainer.args.greater_is_better:
-            verb = "greater" if trainer.args.greater_is_better else "smaller"
-            reason = f"is {directions[0]!r}, but metric_for_best_model={metric!r} is better when {verb}"
-            yield Issue("direction", reason, "turn it round, or pass compute_objective")
-        elif len(names) > 1:
-            listed = ", ".join(names)
-            yield Issue("compute_objective", f"the objective may be any of {listed}", f"write {names[0]!r}, say")
-    if _is_plain(trainer):
-        sets = trainer.eval_dataset
-        known = [f"eval_{name}_loss" for name in sets] if isinstance(sets, dict) else ["eval_loss"]
-        asked = compute_objective or ((metric,) if metric is not None else ())
-        for name in asked:
-            if metric_key(known, name) is None and not is_bookkeeping(name) and asked != (LABEL,):
-                where = "compute_objective" if compute_objective else "metric_for_best_model"
-                reason = f"{name!r} is not among the metrics of this Trainer: {', '.join(known)}"
-                yield Issue(where, reason, "make it with Trainer(compute_metrics=…), or name one of these")
+        yield from _validate_default_objective(trainer, directions)
+    if not _reports_only_loss(trainer) or compute_objective == (PLACEHOLDER_METRIC,):
+        return
+    known = _loss_names(trainer)
+    metric = trainer.args.metric_for_best_model
+    path = "compute_objective" if compute_objective else "metric_for_best_model"
+    for name in compute_objective or ((metric,) if metric is not None else ()):
+        if find_metric(known, name) is None and not is_bookkeeping(name):
+            message = f"{name!r} is not among the metrics of this Trainer: {', '.join(known)}"
+            yield Issue(path, message, "make it with Trainer(compute_metrics=…), or name one of these")
+
+
+def _validate_default_objective(trainer: Trainer, directions: Sequence[str]) -> Iterator[Issue]:
+    metric, is_greater_better = trainer.args.metric_for_best_model, trainer.args.greater_is_better
+    candidates = candidate_metrics(trainer) or ()
+    if len(directions) > 1:
+        message = f"is required for {len(directions)} directions, with a value for each"
+        yield Issue("compute_objective", message, "a function of the metrics, or a list of names")
+    elif metric is not None and (directions[0] == "maximize") != is_greater_better:
+        message = (
+            f"is {directions[0]!r}, but metric_for_best_model={metric!r} is better when "
+            f"{'greater' if is_greater_better else 'smaller'}"
+        )
+        yield Issue("direction", message, "use the other direction, or pass compute_objective")
+    elif len(candidates) > 1:
+        message = f"must be one of {', '.join(candidates)}, got none"
+        yield Issue("compute_objective", message, f"pass {candidates[0]!r}, for example")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Fields that are unused where `applies(trainer, field)`.
+
+    Not so if one of the fields `depends_on` is searched too, or if the Trainer's class has its own version of one of
+    `methods`: those of transformers 5.23 that read the fields.
+    """
+
+    fields: tuple[str, ...]
+    applies: Callable[[Trainer, str], bool]
+    reason: str
+    methods: tuple[str, ...]
+    depends_on: tuple[str, ...] = ()
+
+
+def _optimizer_ignores(trainer: Trainer, field: str) -> bool:
+    if trainer.is_deepspeed_enabled:
+        return False
+    try:
+        first, second = (
+            trainer.get_optimizer_cls_and_kwargs(apply_params(trainer.args, {field: value})) for value in (0.25, 0.5)
+        )
+    except Exception:  # its package is not installed, or it needs the model
+        return False
+    return bool(first == second)
+
+
+_OPTIMIZER_METHODS = ("create_optimizer", "create_optimizer_and_scheduler", "get_optimizer_cls_and_kwargs")
+_RULES = (
+    Rule(
+        ("learning_rate", "optim", "optim_args", "optim_target_modules", *_ADAM_FIELDS),
+        lambda trainer, field: trainer.optimizer_cls_and_kwargs is not None and not trainer.is_deepspeed_enabled,
+        "the Trainer was given optimizer_cls_and_kwargs, which replaces it",
+        _OPTIMIZER_METHODS,
+    ),
+    Rule(
+        _ADAM_FIELDS,
+        _optimizer_ignores,
+        "the optimizer that optim names does not take it",
+        _OPTIMIZER_METHODS,
+        depends_on=("optim",),
+    ),
+    Rule(
+        ("num_train_epochs",),
+        lambda trainer, field: trainer.args.max_steps > 0,
+        "max_steps is set, which overrides it",
+        ("set_initial_training_values",),
+        depends_on=("max_steps",),
+    ),
+    Rule(
+        ("warmup_steps", "lr_scheduler_kwargs"),
+        lambda trainer, field: (
+            trainer.args.lr_scheduler_type == "constant" and not trainer.args.optim.startswith("schedule_free")
+        ),
+        "lr_scheduler_type is 'constant', which does not take it",
+        ("create_scheduler", "create_optimizer_and_scheduler"),
+        depends_on=("lr_scheduler_type", "optim"),
+    ),
+    Rule(
+        ("label_smoothing_factor",),
+        lambda trainer, field: trainer.compute_loss_func is not None,
+        "the Trainer was given compute_loss_func, which replaces it",
+        ("compute_loss", "prediction_step"),  # Seq2SeqTrainer evaluates with it
+    ),
+)
+
+
+def find_unused_fields(trainer: Trainer, space: SearchSpace) -> dict[str, str]:
+    """Return the searched names that are fields the Trainer does not read, each with the reason.
+
+    A field that the user's own classes mention, the Trainer's or a callback's, is not among them.
+    """
+    searched = {leaf.name: leaf.name.partition(".")[0] for leaf in space.leaves}
+    unused: dict[str, str] = {}
+    for name, field in searched.items():
+        for rule in _RULES:
+            if (
+                field in rule.fields
+                and not searched.keys() & set(rule.depends_on)
+                and all(_is_stock_method(trainer, method) for method in rule.methods)
+                and rule.applies(trainer, field)
+                and not any(_mentions(cls, field) for cls in _user_classes(trainer))
+            ):
+                unused.setdefault(name, rule.reason)
+    return unused
+
+
+def _is_stock_method(trainer: Trainer, method: str) -> bool:
+    from transformers import Trainer
+
+    return method not in vars(trainer) and getattr(type(trainer), method, None) is getattr(Trainer, method, None)
+
+
+def _user_classes(trainer: Trainer) -> Iterator[type]:
+    for instance in (trainer, *trainer.callback_handler.callbacks):
+        yield from filter(is_user_code, type(instance).__mro__)
+
+
+def _mentions(cls: type, name: str) -> bool:
+    """Return whether the code of a class names an attribute or holds it as a string.
+
+    >>> class Own:
+    ...     def read(self, args):
+    ...         return [args.learning_rate for _ in range(2)]
+    >>> _mentions(Own, "learning_rate"), _mentions(Own, "optim")
+    (True, False)
+    """
+    members = [inspect.unwrap(getattr(member, "__func__", member)) for member in vars(cls).values()]
+    return any(_code_mentions(member.__code__, name) for member in members if inspect.isfunction(member))
+
+
+def _code_mentions(code: CodeType, name: str) -> bool:
+    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+    return name in code.co_names or name in code.co_consts or any(_code_mentions(item, name) for item in inner)

@@ -1,23 +1,24 @@
-"""TrainingArguments with params applied: typed as each field declares, in a fresh validated copy."""
+"""Apply params to TrainingArguments: converted to each field's declared type, in a fresh and validated copy."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import enum
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
-from hpcompat.errors import Issue, ParamsError
+from hpcompat.errors import Issue, ParamsError, did_you_mean
 from hpcompat.space.values import short_repr
 
 Args = TypeVar("Args")
-_WORDS = {"true": True, "false": False}
+_BOOLEANS = {"true": True, "false": False}
+_MAX_EXACT_INT = 2**53  # every int up to here is a float of the same value
 
-# read once, when the Trainer is made: a trial could not change them any more
-_FIXED = {
+# the Trainer reads them once, in its constructor: a trial could not change them any more
+_NOT_SEARCHABLE = {
     "output_dir": "every trial has a run directory of its own",
     "report_to": "the Trainer took its callbacks from it when it was made",
     "disable_tqdm": "the Trainer took its callbacks from it when it was made",
@@ -28,43 +29,43 @@ _FIXED = {
 }
 
 
-def takes(args: Any, name: str) -> bool:
-    """Whether TrainingArguments take a parameter of that (dotted) name.
+def has_field(args: object, name: str) -> bool:
+    """Return whether TrainingArguments have a field for a parameter of this (dotted) name.
 
     >>> @dataclasses.dataclass
     ... class Arguments:
     ...     learning_rate: float = 5e-5
     ...     lr_scheduler_kwargs: dict | None = None
-    >>> takes(Arguments(), "learning_rate"), takes(Arguments(), "lr_scheduler_kwargs.num_cycles")
+    >>> has_field(Arguments(), "learning_rate"), has_field(Arguments(), "lr_scheduler_kwargs.num_cycles")
     (True, True)
     """
-    return name.partition(".")[0] in _fields(args)
+    return name.partition(".")[0] in _init_fields(args)
 
 
-def near(args: Any, name: str) -> str:
-    """A hint at the field that was perhaps meant, or nothing."""
-    close = difflib.get_close_matches(name, _fields(args), 1, 0.75)
-    return f"did you mean {close[0]!r}?" if close else ""
+def suggest_field(args: object, name: str) -> str:
+    """Return a hint at the field that was perhaps meant, or ""."""
+    return did_you_mean(name, _init_fields(args), cutoff=0.75)
 
 
-def applied(args: Args, params: Mapping[str, Any]) -> Args:
-    """A fresh copy of TrainingArguments with the params that are its fields; the others are left out.
+def apply_params(args: Args, params: Mapping[str, object]) -> Args:
+    """Return a fresh copy of TrainingArguments with the params that are its fields; ignore the others.
 
     Values take the declared type of their field: 3 becomes 3.0 for a float, "False" becomes False for
     a bool. "lr_scheduler_kwargs.num_cycles", or a group of params under a field's name, goes into a
-    copy of that dict. Everything that `__post_init__` derives and checks is derived and checked anew;
-    attributes that are no fields are carried over.
+    copy of that dict. `__post_init__` runs again, with everything that it derives and validates;
+    attributes that are not fields are carried over.
 
-    Raises `ParamsError`, naming each field, for values that its type cannot hold without loss.
+    Raises:
+        ParamsError: with an issue for each field whose type cannot hold the value without loss.
 
     >>> @dataclasses.dataclass
     ... class Arguments:
     ...     epochs: float = 3.0
     ...     lr_scheduler_kwargs: dict | None = None
-    >>> applied(Arguments(), {"epochs": 2, "lr_scheduler_kwargs.num_cycles": 3, "layers": 4})
+    >>> apply_params(Arguments(), {"epochs": 2, "lr_scheduler_kwargs.num_cycles": 3, "layers": 4})
     Arguments(epochs=2.0, lr_scheduler_kwargs={'num_cycles': 3})
     """
-    changes, issues = _changes(args, params)
+    changes, issues = _convert_params(args, params)
     if issues:
         raise ParamsError(f"{type(args).__name__} cannot take these params", issues)
     copy: Args = dataclasses.replace(args, **changes)  # type: ignore[type-var]
@@ -75,129 +76,134 @@ def applied(args: Args, params: Mapping[str, Any]) -> Args:
     return copy
 
 
-def find_issues(args: Any, params: Mapping[str, Any]) -> list[Issue]:
-    """Why `applied(args, params)` would raise `ParamsError`."""
-    return _changes(args, params)[1]
+def validate_params(args: object, params: Mapping[str, object]) -> list[Issue]:
+    """Return the issues of the `ParamsError` that `apply_params(args, params)` would raise."""
+    return _convert_params(args, params)[1]
 
 
-def _changes(args: Any, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[Issue]]:
-    fields = _fields(args)
-    hints = _hints(type(args))
-    changes: dict[str, Any] = {}
+def _convert_params(args: object, params: Mapping[str, object]) -> tuple[dict[str, object], list[Issue]]:
+    """Return the new value of each field, and the issues of the params that have none."""
+    fields = _init_fields(args)
+    hints = _type_hints(type(args))
+    changes: dict[str, object] = {}
     issues: list[Issue] = []
     for name, value in params.items():
-        field, _, inside = name.partition(".")
+        field, _, inner_path = name.partition(".")
         if field not in fields:
             continue
-        if field in _FIXED:
-            issues.append(Issue(name, f"cannot be searched: {_FIXED[field]}"))
-        elif inside or isinstance(value, Mapping):
-            held = changes.get(field, getattr(args, field))
-            if not (held is None or isinstance(held, dict)) or not _kinds(hints[field]) & {dict, Any}:
-                issues.append(Issue(name, f"{field} is no dict field of {type(args).__name__}"))
+        if field in _NOT_SEARCHABLE:
+            issues.append(Issue(name, f"cannot be searched: {_NOT_SEARCHABLE[field]}"))
+        elif inner_path or isinstance(value, Mapping):
+            current = changes.get(field, getattr(args, field))
+            if not (current is None or isinstance(current, dict)) or not _allowed_types(hints[field]) & {dict, Any}:
+                issues.append(Issue(name, f"{field} is not a dict field of {type(args).__name__}"))
                 continue
-            changes[field] = _merged(held or {}, inside.split(".") if inside else [], value)
+            changes[field] = _merge_at(current or {}, inner_path.split(".") if inner_path else [], value)
         else:
             try:
-                changes[field] = typed(value, hints[field], fields[field].default)
+                changes[field] = coerce(value, hints[field], fields[field].default)
             except ValueError as error:
                 issues.append(Issue(name, str(error)))
     return changes, issues
 
 
-def _merged(held: Mapping[str, Any], path: list[str], value: Any) -> dict[str, Any]:
-    """A copy of the dict with the value at the path; a group of values joins what is there.
+def _merge_at(current: Mapping[str, object], path: list[str], value: Any) -> dict[str, object]:
+    """Return a copy of the dict with the value at the path; at an empty path the value is a dict to merge.
 
-    >>> _merged({"a": {"b": 1}}, ["a", "c"], 2), _merged({"a": 1}, [], {"b": 2})
+    >>> _merge_at({"a": {"b": 1}}, ["a", "c"], 2), _merge_at({"a": 1}, [], {"b": 2})
     ({'a': {'b': 1, 'c': 2}}, {'a': 1, 'b': 2})
     """
     if not path:
-        return {**held, **value}
+        return {**current, **value}
     first, *rest = path
-    inner = held.get(first)
     if rest:
-        value = _merged(inner if isinstance(inner, Mapping) else {}, rest, value)
-    return {**held, first: value}
+        inner = current.get(first)
+        value = _merge_at(inner if isinstance(inner, Mapping) else {}, rest, value)
+    return {**current, first: value}
 
 
-def typed(value: Any, hint: Any, default: Any = None) -> Any:
-    """The value as the declared type holds it. Raises `ValueError` where that would lose something.
+def coerce(value: Any, hint: object, default: object = None) -> object:
+    """Convert a value to a declared type.
 
-    >>> typed(3, float), typed(4.0, int | None), typed("False", bool), typed("1e-5", float)
+    Raises:
+        ValueError: where the type cannot hold the value without loss.
+
+    >>> coerce(3, float), coerce(4.0, int | None), coerce("False", bool), coerce("1e-5", float)
     (3.0, 4, False, 1e-05)
     """
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a number of NumPy's or torch's
         value = value.item()
-    kinds = _kinds(hint)
+    allowed = _allowed_types(hint)
     kind = type(value)
-    if kind is str and str in kinds:
-        _require_member(value, kinds)
-    if Any in kinds or kind in kinds or (value is None and default is None):
+    if kind is str and str in allowed:
+        _require_enum_value(value, allowed)
+    if Any in allowed or kind in allowed or (value is None and default is None):
         return value
-    if kind is int and float in kinds and abs(value) <= 2**53:
+    if kind is int and float in allowed and abs(value) <= _MAX_EXACT_INT:
         return float(value)
-    if kind is float and int in kinds and value.is_integer():
+    if kind is float and int in allowed and value.is_integer():
         return int(value)
-    if kind is int and bool in kinds and value in (0, 1):
+    if kind is int and bool in allowed and value in (0, 1):
         return bool(value)
-    if kind is tuple and list in kinds:
+    if kind is tuple and list in allowed:
         return list(value)
     if kind is str:
-        return _parsed(value, kinds)
-    raise ValueError(f"{short_repr(value)} is no {_name(kinds)}")
+        return _parse_string(value, allowed)
+    raise ValueError(f"expected {_type_names(allowed)}, got {short_repr(value)}")
 
 
-def _parsed(text: str, kinds: set[Any]) -> Any:
-    if bool in kinds and text.lower() in _WORDS:
-        return _WORDS[text.lower()]
-    for number in (int, float):
-        if number in kinds:
-            try:
-                return number(text)
-            except ValueError:
-                continue
-    for kind in kinds:
+def _parse_string(text: str, allowed: set[object]) -> object:
+    if bool in allowed and text.lower() in _BOOLEANS:
+        return _BOOLEANS[text.lower()]
+    for number_type in (int, float):
+        if number_type in allowed:
+            with suppress(ValueError):
+                return number_type(text)
+    for enum_type in _enum_types(allowed):
+        return enum_type(text)
+    raise ValueError(f"expected {_type_names(allowed)}, got {text!r}")
+
+
+def _require_enum_value(text: str, allowed: set[object]) -> None:
+    """Raise `ValueError` for a string that is not a value of an enum, where the field declares one."""
+    for enum_type in _enum_types(allowed):
+        values = [str(member.value) for member in enum_type]
+        if text not in values:
+            hint = did_you_mean(text, values) or f"use one of {', '.join(map(repr, values))}"
+            raise ValueError(f"expected a value of {enum_type.__name__}, got {text!r}; {hint}")
+
+
+def _enum_types(allowed: set[object]) -> Iterator[type[enum.Enum]]:
+    for kind in allowed:
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
-            return kind(text)
-    raise ValueError(f"{text!r} is no {_name(kinds)}")
+            yield kind
 
 
-def _require_member(text: str, kinds: set[Any]) -> None:
-    """Raise `ValueError` for a text that is none of an enumeration's, where the field declares one."""
-    for kind in kinds:
-        if isinstance(kind, type) and issubclass(kind, enum.Enum):
-            names = [str(member.value) for member in kind]
-            if text not in names:
-                close = difflib.get_close_matches(text, names, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(map(repr, names))}"
-                raise ValueError(f"{text!r} is no {kind.__name__}: {hint}")
+def _allowed_types(hint: object) -> set[object]:
+    """Return the plain types that an annotation allows.
 
-
-def _kinds(hint: Any) -> set[Any]:
-    """The plain types that an annotation allows.
-
-    >>> _kinds(dict[str, int] | str | None) == {dict, str, type(None)}
+    >>> _allowed_types(dict[str, int] | str | None) == {dict, str, type(None)}
     True
     """
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
-        return set().union(*map(_kinds, typing.get_args(hint)))
+        return set().union(*map(_allowed_types, typing.get_args(hint)))
     if origin is typing.Literal:
         return {type(value) for value in typing.get_args(hint)}
     if origin is typing.Annotated:
-        return _kinds(typing.get_args(hint)[0])
+        return _allowed_types(typing.get_args(hint)[0])
     return {origin or hint}
 
 
-def _name(kinds: Iterable[Any]) -> str:
-    return " or ".join(sorted(kind.__name__ for kind in kinds if kind is not type(None)))
+def _type_names(allowed: Iterable[Any]) -> str:
+    return " or ".join(sorted(kind.__name__ for kind in allowed if kind is not type(None)))
 
 
-def _fields(args: Any) -> dict[str, dataclasses.Field[Any]]:
+def _init_fields(args: Any) -> dict[str, dataclasses.Field[Any]]:
     return {field.name: field for field in dataclasses.fields(args) if field.init}
 
 
-def _hints(cls: type) -> dict[str, Any]:
+def _type_hints(cls: type) -> dict[str, object]:
     try:
         hints = typing.get_type_hints(cls)
     except NameError:  # an annotation that only a type checker can resolve

@@ -1,111 +1,103 @@
-"""One attempt at a trial: whatever happens inside it, a Trial comes out."""
+"""Run one trial: whatever happens inside it, the outcome is a `Trial`, and its memory is given back."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import math
 import os
 import sys
-import traceback
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
+from functools import cache
 from typing import Any
 
-from hpcompat.errors import TrialPruned
-from hpcompat.objectives.metrics import ComputeObjective, Undecided, Values, numbers, values_of
-from hpcompat.objectives.reporting import open_wandb_run
+from hpcompat.errors import TrialPruned, format_error
+from hpcompat.objectives.objective import AmbiguousObjectiveError, Objective, Values, numeric_metrics
 from hpcompat.objectives.trial_view import TrialView
-from hpcompat.space import SearchSpace
 from hpcompat.trials.config import Suggestion
-from hpcompat.trials.run_dirs import Runs, writable
-from hpcompat.trials.signals import is_from_handler
+from hpcompat.trials.files import ensure_writable
+from hpcompat.trials.process import is_from_signal_handler
 from hpcompat.trials.trial import COMPLETE, FAILED, PRUNED, UNSCORED, Trial
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What all trials of one search share; see `search` for the words."""
+class TrialContext:
+    """A running trial. What it leaves behind is recorded as it comes, so that a failure keeps it.
 
-    space: SearchSpace = field(default_factory=SearchSpace)
-    directions: tuple[str, ...] = ("minimize",)
-    compute_objective: ComputeObjective = None
-    hp_name: Callable[[TrialView], str] | None = None
-    output_dir: str | None = None
-    runs: Runs = field(default_factory=Runs)
+    `is_applied(name)`: whether a param is applied to the TrainingArguments, which counts as being read.
+    """
 
-    @property
-    def several(self) -> bool:
-        """Whether there are several objectives, and so nothing to prune by."""
-        return len(self.directions) > 1
-
-    def score(self, outcome: Any, metric_for_best_model: str | None = None) -> Values:
-        """The values of metrics or numbers: see `values_of`."""
-        return values_of(outcome, len(self.directions), self.compute_objective, metric_for_best_model)
-
-
-class Attempt:
-    """A trial in the making. What it leaves behind is noted as it comes, so that a failure keeps it."""
-
-    def __init__(self, suggestion: Suggestion, setting: Setting) -> None:
-        self.view = TrialView(suggestion, setting.space, len(setting.directions))
+    def __init__(
+        self, suggestion: Suggestion, objective: Objective, is_applied: Callable[[str], bool] = lambda name: False
+    ) -> None:
+        self.view = TrialView(suggestion, objective.space, len(objective.directions))
         self.suggestion = suggestion
         self.params = suggestion.params
-        self.setting = setting
+        self.objective = objective
+        self.is_applied = is_applied
         self.run_id: str | None = None
         self.directory: str | None = None
         self.checkpoint: str | None = None
         self.metrics: dict[str, float] = {}
-        self.is_applied: Callable[[str], bool] = lambda name: False  # to the arguments, without being read
-        run = open_wandb_run()  # the user's; the one that the W&B backend has opened is the trial's
+        run = active_wandb_run()  # the user's; the one that the W&B backend has opened is the trial's
         self.run_before = None if run is suggestion.native else run
 
-    def score(self, outcome: Any) -> Values:
-        """The values of what a function returned; its metrics are noted."""
-        self.metrics = numbers(outcome)
-        return self.setting.score(outcome)
+    def score(self, outcome: object) -> Values:
+        """Return the values of what a function returned, and record its metrics."""
+        self.metrics = numeric_metrics(outcome)
+        return self.objective.score(outcome)
 
-    def open(self, output_dir: str) -> str:
-        """Make the run directory, in the search's output_dir or else in this one."""
-        root = writable(self.setting.output_dir or output_dir)
+    def create_run_dir(self, output_dir: str) -> str:
+        """Create the run directory, in the search's output_dir or else in this one."""
+        root = ensure_writable(self.objective.output_dir or output_dir)
         name = f"run-{self.view.number}"
-        if self.setting.hp_name:
-            with self.view.unrecorded():
-                name = self.setting.hp_name(self.view)
-        self.directory = self.setting.runs.create(root, name)
+        if self.objective.hp_name:
+            with self.view.without_recording_reads():
+                name = self.objective.hp_name(self.view)
+        self.directory = self.objective.run_dirs.create(root, name)
         self.run_id = os.path.relpath(self.directory, root)
         return self.directory
 
 
-def conduct(attempt: Attempt, body: Callable[[Attempt], Values | None]) -> Trial:
-    """Run `body`, which returns the values.
+def run_trial(context: TrialContext, objective: Callable[[TrialContext], Values | None]) -> Trial:
+    """Run the trial, and return it with its outcome.
 
-    The trial is PRUNED if it raises `TrialPruned`, or returns (whatever it be) after `should_prune()` has said
-    True; not if it has reported since: then it went on on purpose.
+    It is PRUNED if the objective raises `TrialPruned`, or returns None, or returns anything after `should_prune()`
+    has said True; not if it has reported since: then it continued on purpose.
 
-    An exception makes the trial FAILED and goes no further, and so does sys.exit. Only `Undecided` does, for it
-    would hit every trial alike, with the trial as far as it came; Ctrl-C; and an exit that a signal handler asks for.
+    An exception, or sys.exit, makes the trial FAILED and is not raised. Ctrl-C is, and an exit that a signal handler
+    asks for.
+
+    Args:
+        context: the trial.
+        objective: returns the values.
+
+    Raises:
+        AmbiguousObjectiveError: for it would hit every trial alike; with the trial so far as its `unscored`.
     """
-    view = attempt.view
+    view = context.view
     process = os.getpid()
     start = datetime.now(timezone.utc)
-    values, state, error, undecided = None, COMPLETE, None, None
+    values, state, message, ambiguity = None, COMPLETE, None, None
     try:
-        values = body(attempt)
-        if view.told_to_stop or values is None:
-            state, values = PRUNED, _last_report(view)
-        elif any(map(math.isnan, values)):
-            raise ValueError(f"the objective is nan{f': {values}' if len(values) > 1 else ''}")
-    except Undecided as raised:
-        values, state, undecided = None, UNSCORED, raised
-    except Exception as raised:
-        if _is_pruned(raised):
+        values = objective(context)
+        if view.prune_requested or values is None:
             state, values = PRUNED, _last_report(view)
         else:
-            values, state, error = None, FAILED, described(raised)
-    except SystemExit as raised:
-        if is_from_handler(raised) or os.getpid() != process:  # a forked child is to end, not to go on with the search
+            _require_no_nan(values)
+    except AmbiguousObjectiveError as error:
+        values, state, ambiguity = None, UNSCORED, error
+    except (Exception, SystemExit) as error:
+        # a forked child is to end, not to go on with the search
+        if isinstance(error, SystemExit) and (is_from_signal_handler(error) or os.getpid() != process):
             raise
-        values, state, error = None, FAILED, described(raised)
+        if _is_pruned_signal(error):
+            state, values = PRUNED, _last_report(view)
+        else:
+            values, state, message = None, FAILED, format_error(error)
     trial = Trial(
         number=view.number,
         params=view.snapshot(),
@@ -114,71 +106,116 @@ def conduct(attempt: Attempt, body: Callable[[Attempt], Values | None]) -> Trial
         intermediate_values=view.intermediate_values,
         start=start,
         end=datetime.now(timezone.utc),
-        run_id=attempt.run_id,
-        directory=attempt.directory and attempt.setting.runs.close(attempt.directory),
-        checkpoint=attempt.checkpoint,
-        error=error,
-        metrics=attempt.metrics,
-        unread=tuple(name for name in view.unread if not attempt.is_applied(name)),
-        **attempt.suggestion.notes.fields(),
+        run_id=context.run_id,
+        directory=context.directory and context.objective.run_dirs.close(context.directory),
+        checkpoint=context.checkpoint,
+        error=message,
+        metrics=context.metrics,
+        unread=tuple(name for name in view.unread if not context.is_applied(name)),
+        **context.suggestion.notes.fields(),
     )
-    if undecided is not None:
-        undecided.unscored = (trial,) if attempt.metrics else ()
-        raise undecided
+    if ambiguity is not None:
+        ambiguity.unscored = (trial,) if context.metrics else ()
+        raise ambiguity
     return trial
 
 
-def scored(trials: Iterable[Trial], setting: Setting, metric_for_best_model: str | None = None) -> tuple[Trial, ...]:
-    """The trials, those with a value that were trained before it was known which metric is the objective.
+def score_trials(trials: Iterable[Trial], objective: Objective) -> tuple[Trial, ...]:
+    """Return the trials, the UNSCORED ones with values.
 
-    Raises `Undecided` if it is not known yet.
+    Those were trained before it was known which metric is the objective.
+
+    Raises:
+        AmbiguousObjectiveError: if it is not known yet.
     """
-    return tuple(
-        _scored(trial, setting, metric_for_best_model) if trial.state == UNSCORED else trial for trial in trials
-    )
+    return tuple(_score_trial(trial, objective) if trial.state == UNSCORED else trial for trial in trials)
 
 
-def _scored(trial: Trial, setting: Setting, metric_for_best_model: str | None) -> Trial:
+def _score_trial(trial: Trial, objective: Objective) -> Trial:
     try:
-        values = setting.score(trial.metrics, metric_for_best_model)
-        if any(map(math.isnan, values)):
-            raise ValueError("the objective is nan")
-    except Undecided:
+        values = objective.score(trial.metrics, objective.metric)
+        _require_no_nan(values)
+    except AmbiguousObjectiveError:
         raise
-    except Exception as raised:
-        return replace(trial, state=FAILED, error=described(raised))
+    except Exception as error:
+        return replace(trial, state=FAILED, error=format_error(error))
     return replace(trial, state=COMPLETE, values=values)
 
 
-def other_values(trial: Trial, setting: Setting, metric_for_best_model: str | None = None) -> Values | None:
-    """The values that this objective makes of a trial's metrics, where the trial has others; else None."""
+def conflicting_values(trial: Trial, objective: Objective) -> Values | None:
+    """Return the values that this objective makes of a trial's metrics if the trial has others, else None."""
     if trial.state != COMPLETE or not trial.metrics or trial.values is None:
         return None
     try:
-        values = setting.score(trial.metrics, metric_for_best_model)
-    except Exception:  # it takes metrics that are not numbers, or is not decided yet: then nothing is known
+        values = objective.score(trial.metrics, objective.metric)
+    except Exception:  # it needs metrics that are not numbers, or is ambiguous: then nothing is known
         return None
-    same = len(values) == len(trial.values) and all(map(math.isclose, values, trial.values))
-    return None if same else values
+    is_same = len(values) == len(trial.values) and all(map(math.isclose, values, trial.values))
+    return None if is_same else values
+
+
+def _require_no_nan(values: Values) -> None:
+    if any(map(math.isnan, values)):
+        raise ValueError(f"the objective is nan{f': {values}' if len(values) > 1 else ''}")
 
 
 def _last_report(view: TrialView) -> Values | None:
-    """What counts as the value of a pruned trial: the report of the highest step, unless that is NaN."""
+    """Return the value of a pruned trial: the report of the highest step, unless that is NaN."""
     reports = view.intermediate_values
     last = reports[max(reports)] if reports else math.nan
     return None if math.isnan(last) else (last,)
 
 
-def _is_pruned(raised: Exception) -> bool:
+def _is_pruned_signal(error: BaseException) -> bool:
     optuna = sys.modules.get("optuna.exceptions")  # where it is not loaded its own cannot have been raised
-    return isinstance(raised, TrialPruned) or (optuna is not None and isinstance(raised, optuna.TrialPruned))
+    return isinstance(error, TrialPruned) or (optuna is not None and isinstance(error, optuna.TrialPruned))
 
 
-def described(raised: BaseException) -> str:
-    """The cause, then the traceback: as text, for an exception keeps its frames alive, models and all."""
-    return f"{cause(raised)}\n\n{''.join(traceback.format_exception(raised))}"
+def active_wandb_run() -> Any:
+    """Return the run of W&B that is open in this process, if any, without importing wandb."""
+    return getattr(sys.modules.get("wandb"), "run", None)
 
 
-def cause(raised: BaseException) -> str:
-    """What an exception says, with its type."""
-    return "".join(traceback.format_exception_only(raised)).strip()
+def weak_refs(*objects: Any) -> list[weakref.ref[Any]]:
+    """Return weak references to models and optimizers, and to a parameter of each model, which may outlive it."""
+    parameters = [next(item.parameters(), None) for item in objects if hasattr(item, "parameters")]
+    return [weakref.ref(item) for item in (*objects, *parameters) if item is not None]
+
+
+def release_memory(references: list[weakref.ref[Any]]) -> None:
+    """Give the memory of these objects back to the system, and empty the list.
+
+    What is still alive is held by reference cycles, which a garbage collection breaks up. By itself glibc keeps
+    the memory between objects that stay, and the next model may not fit into the pieces.
+    """
+    if any(reference() is not None for reference in references):
+        gc.collect()  # not every time: it costs as much as a small trial
+    if references:
+        _malloc_trim()(0)
+    references.clear()
+
+
+@cache
+def _malloc_trim() -> Callable[[int], Any]:
+    """Return `malloc_trim` of the C library; a function that does nothing where it has none."""
+    library = None if os.name == "nt" else ctypes.CDLL(None)
+    return getattr(library, "malloc_trim", lambda pad: None)
+
+
+@contextmanager
+def frozen_gc() -> Iterator[None]:
+    """Leave the objects that exist already out of the garbage collections inside the block.
+
+    A Trainer asks for some in every training. Each goes through all objects of all packages that are loaded,
+    which takes several times as long as the rest of a small trial. Where the user has frozen objects before,
+    nothing is changed.
+    """
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.collect()  # else the garbage of now would be frozen too
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -35,6 +35,9 @@ class DiscreteDistribution(Protocol):
     def cdf_exclusive(self, index: int) -> float: ...
 
 
+Distribution = ContinuousDistribution | DiscreteDistribution
+
+
 @dataclass(frozen=True, slots=True)
 class Uniform:
     """Uniform between low and high."""

@@ -97,7 +97,7 @@ class Grid:
         is_bounded = self.first > -math.inf and self.last < math.inf
         return int(self.last) - int(self.first) + 1 if is_bounded else math.inf
 
-    def index(self, value: Any) -> int | None:
+    def index(self, value: object) -> int | None:
         """Return the index of a value; None if the grid does not have it."""
         if self.is_integer and self.step == 1 and type(value) is int:
             index = value - self.origin
@@ -114,7 +114,7 @@ class Grid:
 class ChoiceDomain:
     """A list of values, looked up by type and value."""
 
-    values: tuple[Any, ...]
+    values: tuple[object, ...]
     _indices: dict[Hashable, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -139,7 +139,7 @@ class ChoiceDomain:
         """The number of values that differ in type or value."""
         return len(self._indices)
 
-    def index(self, value: Any) -> int | None:
+    def index(self, value: object) -> int | None:
         """Return the index of a value; None if the choices do not have it."""
         try:
             return self._indices.get(strict_key(value))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Hashable, Iterator, Mapping
-from contextlib import suppress
 from functools import cached_property
 from typing import Any, Protocol, Union
 
 from hpcompat.errors import Issue, ParamsError, SpaceError
-from hpcompat.space import cardinality, tree
-from hpcompat.space.conditions import Condition, When, condition_key, parse_when, when_dict
-from hpcompat.space.parameters import Constant, Parameter
+from hpcompat.space import tree
+from hpcompat.space.base import Condition, When, condition_key, parse_when, when_dict
+from hpcompat.space.parameters import Constant, Parameter, as_drawn
 from hpcompat.space.tree import Leaf, Node
 from hpcompat.space.values import pluralize, short_repr
 
@@ -27,11 +26,14 @@ class Generator(Protocol):
 class SearchSpace(Mapping[str, Entry]):
     """Parameters by name; immutable. A group of parameters is a space (or a dict) inside the space.
 
-    `when={"optim": "sgd"}` on a parameter or a group makes it active only where that parameter has
-    that value; a list means any of several, several parents must all hold, and a parent that is not
-    active deactivates its children. Parents are discrete, and named by their dotted path from the
-    outermost space. Params hold the active parameters alone; a group none of whose parameters is
-    active is absent.
+    `when={"optim": "sgd"}` on a parameter or a group makes it active only if that parameter has that value. A list
+    means any of its values; several parents must all hold; if a parent is not active, its children are not active
+    either. Parents are discrete, and named by their dotted path from the outermost space. Params have the active
+    parameters only; a group without an active parameter is left out.
+
+    Args:
+        parameters: By name, a parameter, or a group: a SearchSpace or a dict.
+        when: The condition of a group.
 
     Raises:
         SpaceError: The space is invalid; with all its issues, by dotted path.
@@ -50,24 +52,24 @@ class SearchSpace(Mapping[str, Entry]):
     _entries: dict[str, Entry]
     when: tuple[Condition, ...]
 
-    def __init__(self, parameters: Mapping[str, Any] = tree.EMPTY, *, when: When = None) -> None:
+    def __init__(self, parameters: Mapping[str, object] = tree.EMPTY, *, when: When = None) -> None:
         self._init(parameters, parse_when(when), 0)
         # a group's conditions name parameters outside it: only the outermost space can validate them
         if when is None:
             self._require_valid()
 
     @classmethod
-    def _group(cls, parameters: Mapping[str, Any], depth: int, when: tuple[Condition, ...] = ()) -> SearchSpace:
+    def _group(cls, parameters: Mapping[str, object], depth: int, when: tuple[Condition, ...] = ()) -> SearchSpace:
         group = cls.__new__(cls)
         group._init(parameters, when, depth)
         return group
 
-    def _init(self, parameters: Mapping[str, Any], when: tuple[Condition, ...], depth: int) -> None:
+    def _init(self, parameters: Mapping[str, object], when: tuple[Condition, ...], depth: int) -> None:
         if not isinstance(parameters, Mapping):
             raise SpaceError(f"expected a dict of parameters, got {short_repr(parameters)}")
         if depth > tree.MAX_DEPTH:
             raise SpaceError(f"the space is nested more than {tree.MAX_DEPTH} levels deep")
-        entries = {
+        entries: dict[str, Any] = {
             name: SearchSpace._group(entry, depth + 1)
             if not isinstance(entry, (Parameter, SearchSpace)) and isinstance(entry, Mapping)
             else entry
@@ -103,7 +105,7 @@ class SearchSpace(Mapping[str, Entry]):
         >>> SearchSpace({"a": Categorical(["x", "y"]), "b": Int(1, 3, when={"a": "x"})}).size
         4
         """
-        return cardinality.count_configurations(self.leaves)
+        return tree.count_configurations(self.leaves)
 
     def sample(self, rng: Generator | int | None = None) -> dict[str, Any]:
         """Return params drawn by the distributions of the parameters.
@@ -128,21 +130,21 @@ class SearchSpace(Mapping[str, Entry]):
     def _has_no_groups(self) -> bool:
         return all(isinstance(entry, Parameter) for entry in self._entries.values())
 
-    def contains(self, params: Mapping[str, Any]) -> bool:
+    def contains(self, params: Mapping[str, object]) -> bool:
         """Return whether `params` is a configuration: exactly the active names, with values of the right type."""
         return not self.find_issues(params)
 
-    def validate(self, params: Mapping[str, Any]) -> None:
+    def validate(self, params: Mapping[str, object]) -> None:
         """Raise `ParamsError`, with all issues by name, unless the space contains `params`."""
         if issues := self.find_issues(params):
             raise ParamsError("params outside the space", issues)
 
-    def find_issues(self, params: Mapping[str, Any]) -> tuple[Issue, ...]:
+    def find_issues(self, params: Mapping[str, object]) -> tuple[Issue, ...]:
         """Return why `params` is not a configuration of the space; nothing if it is."""
         flat, issues = self._flatten(params)
         known = set()
 
-        def value_of(leaf: Leaf) -> Any:
+        def value_of(leaf: Leaf) -> object:
             known.add(leaf.name)
             if leaf.name not in flat:
                 issues.append(Issue(leaf.name, "is missing", "an active parameter needs a value"))
@@ -160,7 +162,7 @@ class SearchSpace(Mapping[str, Entry]):
             issues.append(Issue(name, message, "leave it out"))
         return tuple(issues)
 
-    def flatten(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def flatten(self, params: Mapping[str, object]) -> dict[str, Any]:
         """Return params by dotted name.
 
         Raises:
@@ -174,11 +176,11 @@ class SearchSpace(Mapping[str, Entry]):
             raise ParamsError("params outside the space", issues)
         return flat
 
-    def _flatten(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[Issue]]:
+    def _flatten(self, params: Mapping[str, object]) -> tuple[dict[str, Any], list[Issue]]:
         flat: dict[str, Any] = {}
         issues: list[Issue] = []
 
-        def descend(group: SearchSpace, values: Any, path: tuple[str, ...]) -> None:
+        def descend(group: SearchSpace, values: object, path: tuple[str, ...]) -> None:
             if not isinstance(values, Mapping):
                 issues.append(Issue(".".join(path), f"is {short_repr(values)}", "a group takes a dict"))
                 return
@@ -194,7 +196,7 @@ class SearchSpace(Mapping[str, Entry]):
         descend(self, params, ())
         return flat, issues
 
-    def nest(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+    def nest(self, flat: Mapping[str, object]) -> dict[str, Any]:
         """Return params from values by dotted name: the inverse of `flatten`.
 
         >>> SearchSpace({"model": {"layers": Int(1, 4)}}).nest({"model.layers": 2})
@@ -230,7 +232,7 @@ class SearchSpace(Mapping[str, Entry]):
 
         return build(self, ())
 
-    def fix(self, pinned: Mapping[str, Any] = tree.EMPTY, /, **more: Any) -> SearchSpace:
+    def fix(self, pinned: Mapping[str, object] = tree.EMPTY, /, **more: object) -> SearchSpace:
         """Return the space with parameters pinned to a value, by (dotted) name.
 
         A condition that a pinned parent always meets is removed; a child that it rules out is removed too.
@@ -276,7 +278,7 @@ class SearchSpace(Mapping[str, Entry]):
         return serialization.to_dict(self)
 
     @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> SearchSpace:
+    def from_dict(data: Mapping[str, object]) -> SearchSpace:
         """Return the space that `to_dict` wrote.
 
         Raises:
@@ -290,12 +292,12 @@ class SearchSpace(Mapping[str, Entry]):
 
         return serialization.from_dict(data, SearchSpace)
 
-    def __or__(self, other: Mapping[str, Any]) -> SearchSpace:
+    def __or__(self, other: Mapping[str, object]) -> SearchSpace:
         if not isinstance(other, Mapping):
             return NotImplemented
         return SearchSpace({**self._entries, **other})
 
-    def __ror__(self, other: Mapping[str, Any]) -> SearchSpace:
+    def __ror__(self, other: Mapping[str, object]) -> SearchSpace:
         return SearchSpace({**other, **self._entries}) if isinstance(other, Mapping) else NotImplemented
 
     def __getitem__(self, name: str) -> Entry:
@@ -316,10 +318,10 @@ class SearchSpace(Mapping[str, Entry]):
     def __hash__(self) -> int:
         return hash(self._key())
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a SearchSpace is immutable: cannot set {name}")
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return SearchSpace._group, (self._entries, 0, self.when)
 
     def __repr__(self) -> str:
@@ -335,25 +337,7 @@ def _repr_group(group: SearchSpace) -> str:
     return repr(group).removeprefix("SearchSpace(").removesuffix(")")
 
 
-def as_drawn(parameter: Parameter, value: Any) -> Any:
-    """Return a number in the type that a parameter draws, given an int for a Float, say, or a scalar of numpy's.
-
-    What is not such a number is returned as it is.
-
-    >>> as_drawn(Float(0, 1), 1), as_drawn(Int(1, 4), 2.0), as_drawn(Int(1, 4), 2.5), as_drawn(Float(0, 1), True)
-    (1.0, 2, 2.5, True)
-    """
-    if parameter.kind not in ("float", "int", "normal") or parameter.contains(value):
-        return value
-    plain = value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value
-    for kind in (float, int):
-        with suppress(ValueError, OverflowError):
-            if type(plain) in (int, float) and kind(plain) == plain and parameter.contains(kind(plain)):
-                return kind(plain)
-    return value
-
-
-def params_as_drawn(space: SearchSpace, params: Mapping[str, Any]) -> Mapping[str, Any]:
+def params_as_drawn(space: SearchSpace, params: Mapping[str, object]) -> Mapping[str, object]:
     """Return params with each number in the type that its parameter draws; as they are if they are not in the space."""
     flat, issues = space._flatten(params)
     if issues or space.contains(params):

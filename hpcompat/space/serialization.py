@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from hpcompat.errors import Issue, SpaceError
-from hpcompat.space.conditions import Condition, parse_when
-from hpcompat.space.parameters import PARAMETER_TYPES, Parameter, arguments_of
+from hpcompat.space.base import Condition, arguments_of, parse_when
+from hpcompat.space.parameters import PARAMETER_TYPES, Float, Int, Parameter
 from hpcompat.space.tree import MAX_DEPTH
 from hpcompat.space.values import SCALARS, short_repr
 
@@ -23,20 +23,28 @@ VERSION = 1
 TYPES_BY_KIND: dict[str, type[Parameter]] = {kind.kind: kind for kind in PARAMETER_TYPES}
 
 
-def to_dict(space: Mapping[str, Any]) -> dict[str, Any]:
+def to_dict(space: Mapping[str, object]) -> dict[str, Any]:
     """See `SearchSpace.to_dict`."""
     return {"hpcompat": VERSION, "space": _group_to_json(space)}
 
 
-def _group_to_json(space: Mapping[str, Any]) -> dict[str, Any]:
+def _group_to_json(space: Mapping[str, object]) -> dict[str, object]:
     return {name: _entry_to_json(entry) for name, entry in space.items()}
 
 
-def _entry_to_json(entry: Any) -> dict[str, Any]:
-    if isinstance(entry, Parameter):
-        data: dict[str, Any] = {"kind": entry.kind}
-        for name, value in entry.arguments().items():
-            data[name] = value if type(value) in SCALARS else value_to_json(value)
+_DEFAULT_STEPS: dict[type, int | None] = {Float: None, Int: 1}
+
+
+def _entry_to_json(entry: Any) -> dict[str, object]:
+    kind = type(entry)
+    if kind in _DEFAULT_STEPS:  # most parameters of a large space, which takes two thirds of the time so
+        data: dict[str, object] = {"kind": entry.kind, "low": entry.low, "high": entry.high}
+        if entry.log:
+            data["log"] = True
+        if entry.step != _DEFAULT_STEPS[kind]:
+            data["step"] = entry.step
+    elif isinstance(entry, Parameter):
+        data = {"kind": entry.kind, **entry.arguments(value_to_json)}
     else:
         data = {"kind": "group", "space": _group_to_json(entry)}
     if entry.when:
@@ -44,7 +52,7 @@ def _entry_to_json(entry: Any) -> dict[str, Any]:
     return data
 
 
-def value_to_json(value: Any) -> Any:
+def value_to_json(value: object) -> Any:
     """Return a value as JSON data, tuples tagged."""
     if type(value) in SCALARS:
         return value
@@ -59,8 +67,8 @@ def value_to_json(value: Any) -> Any:
     return value
 
 
-def value_from_json(data: Any) -> Any:
-    """What `write_value` wrote. Raises ValueError for a tag that it never writes."""
+def value_from_json(data: object) -> Any:
+    """Return the value that `value_to_json` wrote. Raises ValueError for a tag that it never writes."""
     if isinstance(data, list):
         return [value_from_json(item) for item in data]
     if not isinstance(data, dict):
@@ -74,7 +82,7 @@ def value_from_json(data: Any) -> Any:
     return {key: value_from_json(item) for key, item in data.items()}
 
 
-def from_dict(data: Mapping[str, Any], make_space: Callable[..., Space]) -> Space:
+def from_dict(data: Mapping[str, object], make_space: Callable[..., Space]) -> Space:
     """See `SearchSpace.from_dict`; `make_space` makes the space, and the groups in it."""
     if not isinstance(data, Mapping) or "hpcompat" not in data:
         raise SpaceError("hpcompat did not write this space", [Issue("", f"got {short_repr(data)}")])
@@ -89,7 +97,9 @@ def from_dict(data: Mapping[str, Any], make_space: Callable[..., Space]) -> Spac
     return make_space(entries)
 
 
-def _read_group(data: Any, path: tuple[str, ...], issues: list[Issue], make_space: Any) -> dict[str, Any]:
+def _read_group(
+    data: object, path: tuple[str, ...], issues: list[Issue], make_space: Callable[..., Space]
+) -> dict[str, object]:
     if not isinstance(data, Mapping) or len(path) > MAX_DEPTH:
         message = f"expected a dict of at most {MAX_DEPTH} levels, got {short_repr(data)}"
         issues.append(Issue(".".join(path), message))
@@ -97,7 +107,7 @@ def _read_group(data: Any, path: tuple[str, ...], issues: list[Issue], make_spac
     return {name: _read_entry(entry, (*path, str(name)), issues, make_space) for name, entry in data.items()}
 
 
-def _read_entry(data: Any, path: tuple[str, ...], issues: list[Issue], make_space: Any) -> Any:
+def _read_entry(data: Any, path: tuple[str, ...], issues: list[Issue], make_space: Callable[..., Space]) -> object:
     dotted = ".".join(path)
     kind = data.get("kind") if isinstance(data, Mapping) else None
     if not isinstance(kind, str) or kind not in (*TYPES_BY_KIND, "group"):
@@ -125,11 +135,11 @@ def _read_entry(data: Any, path: tuple[str, ...], issues: list[Issue], make_spac
     except (ValueError, TypeError, RecursionError) as error:
         issues.append(Issue(dotted, str(error)))
         return None
-    make_parameter: Any = TYPES_BY_KIND[kind]
+    make_parameter: Callable[..., Parameter] = TYPES_BY_KIND[kind]
     return make_parameter(**values, when=when)
 
 
-def _read_when(data: Any) -> tuple[Condition, ...]:
+def _read_when(data: object) -> tuple[Condition, ...]:
     if data is None:
         return ()
     if not isinstance(data, Mapping) or not all(isinstance(values, list) for values in data.values()):

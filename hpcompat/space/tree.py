@@ -1,19 +1,20 @@
-"""The tree of a space: its parameters with their paths, the conditions between them, and the order to draw them in."""
+"""The tree of a space: its parameters with their paths and conditions, order, and number of configurations."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import replace
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Union
 
-from hpcompat.errors import Issue
-from hpcompat.space.conditions import Condition, parse_when
+from hpcompat.errors import Issue, SpaceError, did_you_mean
+from hpcompat.space.base import Condition, parse_when
 from hpcompat.space.parameters import Parameter
 from hpcompat.space.values import is_scalar, json_issue, short_repr, strict_key
 
-EMPTY: Mapping[str, Any] = MappingProxyType({})
+EMPTY: Mapping[str, object] = MappingProxyType({})
 MISSING = object()
 MAX_DEPTH = 128
 ActivationConditions = tuple[tuple[str, frozenset[Hashable]], ...]
@@ -33,7 +34,7 @@ class Leaf(NamedTuple):
     when: tuple[Condition, ...] = ()
     activation: ActivationConditions = ()
 
-    def active(self, flat: Mapping[str, Any]) -> bool:
+    def active(self, flat: Mapping[str, object]) -> bool:
         """Return whether the parameter is active beside these values, by dotted name, of its parents."""
         for parent, accepted in self.activation:
             try:
@@ -44,7 +45,7 @@ class Leaf(NamedTuple):
         return True
 
 
-def assign_active(leaves: Iterable[Leaf], value_of: Callable[[Leaf], Any]) -> dict[str, Any]:
+def assign_active(leaves: Iterable[Leaf], value_of: Callable[[Leaf], object]) -> dict[str, Any]:
     """Ask for the value of each leaf that is active under those before it.
 
     Args:
@@ -63,7 +64,14 @@ def assign_active(leaves: Iterable[Leaf], value_of: Callable[[Leaf], Any]) -> di
     return flat
 
 
-def flatten(entries: Mapping[str, Any], when: tuple[Condition, ...]) -> tuple[tuple[Leaf, ...], tuple[Issue, ...]]:
+def set_at_path(nested: dict[str, Any], path: Sequence[str], value: object) -> None:
+    """Set a value in nested dicts, which are added where they are missing."""
+    for part in path[:-1]:
+        nested = nested.setdefault(part, {})
+    nested[path[-1]] = value
+
+
+def flatten(entries: Mapping[str, object], when: tuple[Condition, ...]) -> tuple[tuple[Leaf, ...], tuple[Issue, ...]]:
     """Return the leaves of a space, parents first, or all its issues."""
     found: dict[str, Leaf] = {}
     issues: list[Issue] = []
@@ -79,7 +87,7 @@ def flatten(entries: Mapping[str, Any], when: tuple[Condition, ...]) -> tuple[tu
 
 
 def _collect(
-    group: Mapping[str, Any],
+    group: Mapping[str, object],
     path: tuple[str, ...],
     when: tuple[Condition, ...],
     found: dict[str, Leaf],
@@ -119,7 +127,7 @@ def _activation(conditions: tuple[Condition, ...]) -> ActivationConditions:
     )
 
 
-def _hint_for(entry: Any) -> str:
+def _hint_for(entry: object) -> str:
     if isinstance(entry, (list, tuple)):
         return f"use Categorical({short_repr(list(entry))}), or Constant({short_repr(list(entry))})"
     if is_scalar(entry):
@@ -158,13 +166,10 @@ _PARENT_NAMES = "parents are named by their dotted path from the outermost space
 
 def suggest_name(name: str, leaves: Mapping[str, Leaf], otherwise: str) -> str:
     """Return a hint for a name that is not among the leaves: a similar one, else what `otherwise` says."""
-    from difflib import get_close_matches
-
     if not isinstance(name, str):
         return otherwise
     in_groups = [other for other in leaves if other.endswith(f".{name}")]
-    close = in_groups or get_close_matches(name, leaves, 1)
-    return f"did you mean {close[0]!r}?" if close else otherwise
+    return f"did you mean {in_groups[0]!r}?" if in_groups else did_you_mean(name, leaves) or otherwise
 
 
 def _topological_order(leaves: Mapping[str, Leaf]) -> tuple[tuple[Leaf, ...], tuple[Issue, ...]]:
@@ -197,7 +202,9 @@ def _topological_order(leaves: Mapping[str, Leaf]) -> tuple[tuple[Leaf, ...], tu
     return (() if issues else tuple(order)), issues
 
 
-def pin(space: Mapping[str, Any], constants: Mapping[str, Parameter], leaves: Mapping[str, Leaf]) -> dict[str, Any]:
+def pin(
+    space: Mapping[str, object], constants: Mapping[str, Parameter], leaves: Mapping[str, Leaf]
+) -> dict[str, object]:
     """Return the entries of a space with constants in place of the parameters of those dotted names."""
     removed: set[str] = set()
     for leaf in leaves.values():  # parents first, so that one pass is enough
@@ -214,16 +221,108 @@ def pin(space: Mapping[str, Any], constants: Mapping[str, Parameter], leaves: Ma
             if parent not in constants or leaves[parent].when
         )
 
-    def rebuild(group: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-        entries: dict[str, Any] = {}
+    def rebuild(group: Mapping[str, object], path: tuple[str, ...]) -> dict[str, object]:
+        entries: dict[str, object] = {}
         for name, entry in group.items():
             dotted = ".".join((*path, name))
             if isinstance(entry, Mapping):
                 if inner := rebuild(entry, (*path, name)):
                     entries[name] = type(entry)(inner, when=simplify(entry.when))  # type: ignore[attr-defined, call-arg]
-            elif dotted not in removed:
-                parameter: Any = constants.get(dotted, entry)
-                entries[name] = replace(parameter, when=simplify(parameter.when)) if parameter.when else parameter
+            elif isinstance(entry, Parameter) and dotted not in removed:
+                parameter = constants.get(dotted, entry)
+                entries[name] = (
+                    parameter.with_when(simplify(parse_when(parameter.when))) if parameter.when else parameter
+                )
         return entries
 
     return rebuild(space, ())
+
+
+MAX_COUNTING_STEPS = 100_000
+MAX_COUNTING_DEPTH = 150
+_OTHER_VALUE = object()
+
+Conditions = dict[str, ActivationConditions]
+"""The activation conditions of parameters by name, parents first."""
+
+
+def count_configurations(leaves: Iterable[Leaf]) -> float:
+    """Return the number of configurations of these parameters, or inf.
+
+    Each parent is set to one value of every class of values that activate the same children. What is left falls
+    apart into parts without a condition between them, whose numbers are multiplied.
+
+    Raises:
+        SpaceError: The conditions are too entangled to count within `MAX_COUNTING_STEPS`.
+    """
+    leaves = tuple(leaves)
+    counter = _Counter({leaf.name: leaf.parameter.size for leaf in leaves})
+    return counter.count({leaf.name: leaf.activation for leaf in leaves}, depth=0)
+
+
+class _Counter:
+    def __init__(self, sizes: dict[str, float]) -> None:
+        self.sizes = sizes
+        self.steps = 0
+
+    def count(self, conditions: Conditions, depth: int) -> float:
+        self.steps += 1
+        if self.steps > MAX_COUNTING_STEPS or depth > MAX_COUNTING_DEPTH:
+            raise SpaceError("the conditions of this space are too entangled to count its configurations")
+        parents = {parent for activation in conditions.values() for parent, _ in activation}
+        independent = [name for name, activation in conditions.items() if not activation and name not in parents]
+        total: float = math.prod(self.sizes[name] for name in independent)
+        for component in _connected_components(
+            {name: activation for name, activation in conditions.items() if activation or name in parents}
+        ):
+            root = next(name for name, activation in component.items() if not activation)
+            total *= sum(
+                n_values * self.count(_condition_on(component, root, value), depth + 1)
+                for value, n_values in self._equivalence_classes(component, root).items()
+            )
+        return total
+
+    def _equivalence_classes(self, component: Conditions, root: str) -> dict[Hashable, float]:
+        """Return a value of `root` for each set of children that it may activate, and how many values do the same."""
+        accepted = [values for activation in component.values() for parent, values in activation if parent == root]
+        mentioned = frozenset().union(*accepted)
+        n_values: Counter[tuple[bool, ...]] = Counter()
+        example: dict[tuple[bool, ...], Hashable] = {}
+        for value in mentioned:
+            pattern = tuple(value in values for values in accepted)
+            n_values[pattern] += 1
+            example[pattern] = value
+        classes: dict[Hashable, float] = {example[pattern]: number for pattern, number in n_values.items()}
+        n_others = self.sizes[root] - len(mentioned)
+        return {**classes, _OTHER_VALUE: n_others} if n_others else classes
+
+
+def _condition_on(component: Conditions, root: str, value: Hashable) -> Conditions:
+    """Return the parameters that may still be active once `root` has `value`, without the conditions on it."""
+    remaining: Conditions = {}
+    for name, activation in component.items():
+        is_inactive = any(
+            (parent == root and value not in values) or (parent != root and parent not in remaining)
+            for parent, values in activation
+        )
+        if name != root and not is_inactive:
+            remaining[name] = tuple(condition for condition in activation if condition[0] != root)
+    return remaining
+
+
+def _connected_components(conditions: Conditions) -> list[Conditions]:
+    """Group parameters so that no condition runs between two groups, parents first in each."""
+    group: dict[str, str] = {name: name for name in conditions}
+
+    def find(name: str) -> str:
+        while group[name] != name:
+            group[name] = name = group[group[name]]
+        return name
+
+    for name, activation in conditions.items():
+        for parent, _ in activation:
+            group[find(name)] = find(parent)
+    components: dict[str, Conditions] = {}
+    for name, activation in conditions.items():
+        components.setdefault(find(name), {})[name] = activation
+    return list(components.values())

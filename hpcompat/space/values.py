@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Sequence, Sized
 from enum import Enum
 from os import PathLike
-from typing import Any
+from typing import Any, TypeVar
 
 SCALARS = frozenset({str, int, float, bool, type(None)})
 MAX_NESTING = 32
 MAX_BITS = 1024
 """Longer ints exceed every float, and Python refuses to print those of some thousand digits."""
+MAX_CHOICES = 1_000_000
+"""More choices than anyone lists: a range is not written out."""
 _INFINITY = float("inf")
+T = TypeVar("T")
 
 
 def strict_key(value: Any) -> Hashable:
@@ -30,7 +33,7 @@ def strict_key(value: Any) -> Hashable:
     return kind, value
 
 
-def strict_equal(one: Any, other: Any) -> bool:
+def strict_equal(one: object, other: object) -> bool:
     """Return whether two values are equal in value and in type, at any depth.
 
     >>> strict_equal([1], [1]), strict_equal([1], [True])
@@ -41,7 +44,7 @@ def strict_equal(one: Any, other: Any) -> bool:
     return bool(one == other) if type(one) in SCALARS else strict_key(one) == strict_key(other)
 
 
-def is_scalar(value: Any) -> bool:
+def is_scalar(value: object) -> bool:
     """Return whether a value is a str, int, float, bool or None, and not a subclass of one."""
     return type(value) in SCALARS
 
@@ -93,12 +96,12 @@ def _is_encodable(value: str) -> bool:
     return True
 
 
-def copy_if_mutable(value: Any) -> Any:
+def copy_if_mutable(value: T) -> T:
     """Return the value itself if it cannot be changed, else a copy that its owner may change."""
     return value if type(value) in SCALARS else copy.deepcopy(value)
 
 
-def copy_if_valid(value: Any) -> Any:
+def copy_if_valid(value: T) -> T:
     """Return a copy of a value that a parameter can take: the caller's own lists may change later, its values may not.
 
     What is not a JSON value is returned as it is: it is an issue, and copying it may do anything.
@@ -106,12 +109,12 @@ def copy_if_valid(value: Any) -> Any:
     return value if type(value) in SCALARS or json_issue(value) else copy.deepcopy(value)
 
 
-def copy_list_if_mutable(values: Sequence[Any]) -> list[Any]:
+def copy_list_if_mutable(values: Sequence[T]) -> list[T]:
     """Return a list of the values, mutable ones copied."""
     return list(values) if SCALARS.issuperset(map(type, values)) else list(map(copy_if_mutable, values))
 
 
-def length(values: Any) -> int:
+def length(values: Sized) -> int:
     """Return the number of items; at most `sys.maxsize`, where `len` raises: range(10**30)."""
     try:
         return len(values)
@@ -128,7 +131,7 @@ def pluralize(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def short_repr(value: Any, width: int = 60) -> str:
+def short_repr(value: object, width: int = 60) -> str:
     """Return the `repr` for a message, cut in the middle to at most `width` characters.
 
     >>> short_repr(list(range(1000)), 20)

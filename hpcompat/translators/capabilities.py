@@ -16,7 +16,7 @@ Forms named in `codecs.CODECS` are written as a proxy parameter; each dialect wr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -25,11 +25,12 @@ from hpcompat.space.parameters import Categorical, Constant, Float, Int, Normal,
 from hpcompat.space.values import SCALARS, strict_key
 
 LEVELS = ("native", "equivalent", "encoded", "refused")
+NORMAL_SHAPES = ("normal", "normal log", "normal step", "normal log step")
 SHAPES = (
     *("float", "float log", "float step", "float log step"),
     *("int", "int log", "int step", "int log step"),
     *("categorical", "categorical ordered", "categorical weights", "constant"),
-    *("normal", "normal log", "normal step", "normal log step"),
+    *NORMAL_SHAPES,
 )
 MAX_ENUMERATED = 10_000
 """A grid of more values than this is not written out as a list."""
@@ -83,23 +84,23 @@ def all_of(*predicates: Predicate) -> Predicate:
     return lambda p: all(predicate(p) for predicate in predicates)
 
 
-_PLAIN_SHAPES = {
+_PLAIN_SHAPES: dict[tuple[str, bool, float | None], str] = {
     (kind, log, step): f"{kind}{' log' * log}"
     for kind, step in (("float", None), ("int", 1), ("normal", None))
     for log in (False, True)
 }
 
 
-def shape(p: Any) -> str:
+def shape(p: Parameter) -> str:
     """Return the row of a capability table that a parameter belongs to.
 
     >>> shape(Float(0, 1)), shape(Int(2, 8, log=True, step=2)), shape(Categorical([1, 2], ordered=True))
     ('float', 'int log step', 'categorical ordered')
     """
-    kind: str = p.kind
-    if kind == "categorical":
+    kind = p.kind
+    if isinstance(p, Categorical):
         return "categorical weights" if p.weights else "categorical ordered" if p.ordered else kind
-    if kind == "constant":
+    if not isinstance(p, (Float, Int, Normal)):
         return kind
     return _PLAIN_SHAPES.get((kind, p.log, p.step)) or f"{kind}{' log' * p.log} step"
 
@@ -175,14 +176,14 @@ def is_json(p: Constant) -> bool:
     return not _contains_tuple(p.value)
 
 
-def _contains_tuple(value: Any) -> bool:
+def _contains_tuple(value: object) -> bool:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
     return isinstance(value, tuple) or any(map(_contains_tuple, inner))
 
 
-def _are_distinct_untyped(values: Sequence[Any]) -> bool:
+def _are_distinct_untyped(values: Sequence[object]) -> bool:
     # 1 == True at any depth: compare keys without types
-    def untyped(value: Any) -> Any:
+    def untyped(value: object) -> Hashable:
         if isinstance(value, (list, tuple)):
             return "list", tuple(map(untyped, value))
         if isinstance(value, dict):
@@ -205,7 +206,7 @@ NO_LOG_NORMAL = "it has no log-normal distribution"
 NO_TRUNCATION = "it has no truncated normal distribution"
 NO_WEIGHTS = "it has no weights"
 NO_LOG_STEP = "it has no step on a logarithmic scale"
-NOT_MULTIPLES_OF_STEP = "it rounds to multiples of the step, and these are none"
+NOT_MULTIPLES_OF_STEP = "it rounds to multiples of the step, and these are not"
 NO_ORDER = "a list of choices, without an order"
 FLOAT_NOISE = "it works out the multiples of the step in floats, which gives 0.30000000000000004 for 0.3"
 
@@ -221,3 +222,22 @@ UNIT_NOT_MULTIPLES = encoded("unit", NOT_MULTIPLES_OF_STEP)
 INDEX_LARGE = encoded("index", "ints beyond 2**44 are drawn as floats too coarse for them")
 INDEX_LONG = encoded("index", f"it has more than {MAX_ENUMERATED} values")
 LABELS = encoded("labels", AMBIGUOUS_CHOICES)
+
+
+def log_float_step(form: str) -> tuple[Rule, ...]:
+    """Return the rules of a float with step and log, for a form that rounds draws to multiples of the step."""
+    return (
+        native(form, all_of(has_exact_step, is_multiple_of_step)),
+        UNIT_NOISE,
+        UNIT_NOT_MULTIPLES,
+    )
+
+
+def log_int_step(form: str) -> tuple[Rule, ...]:
+    """Return the rules of an int with step and log, for a form that rounds draws to multiples of the step."""
+    return (native(form, is_int_multiple_of_step), UNIT_NOT_MULTIPLES)
+
+
+def one_of_list(form: str) -> tuple[Rule, ...]:
+    """Return the rules of a grid that is written as a list of its values."""
+    return (equivalent(form, "a list of the values", is_enumerable), INDEX_LONG)

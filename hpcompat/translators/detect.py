@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any
+from typing import Any, NoReturn
 
 from hpcompat.errors import Issue, SpaceError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Parameter
 from hpcompat.space.values import is_scalar, short_repr
 from hpcompat.translators import documents
-from hpcompat.translators.define_by_run.builder import takes_no_trial
-from hpcompat.translators.define_by_run.instrumentation import MESSAGE, describe_value
-from hpcompat.translators.define_by_run.instrumentation import unreadable_error as refuse_function
-from hpcompat.translators.dialect import BUILT_IN, DIALECTS, Dialect
+from hpcompat.translators.dialect import BUILT_IN, DIALECTS, Dialect, SearchSettings
+from hpcompat.translators.optuna.define_by_run import takes_no_trial
+from hpcompat.translators.optuna.define_by_run.instrumentation import MESSAGE, describe_value
+from hpcompat.translators.optuna.define_by_run.instrumentation import unreadable_error as refuse_function
 from hpcompat.translators.parsing import file_hint, nested_entries
-from hpcompat.translators.settings import SearchSettings
 
 _HINT = "give a SearchSpace, a sweep, a list of SigOpt parameters, a dict of Ray domains, or a function of a trial"
 _EXPERIMENT_KEYS = frozenset({"program", "method", "metric", "metrics", "early_terminate", "observation_budget"})
 
 
-def as_space(thing: Any) -> SearchSpace:
+def as_space(thing: object) -> SearchSpace:
     """Return the canonical space of anything that describes one.
 
     | given | read as |
@@ -38,9 +37,11 @@ def as_space(thing: Any) -> SearchSpace:
     | a function that takes no trial | what it returns |
     | an empty dict, or a function that returns one | an empty space: everything is suggested as a trial runs |
 
-    Text is read as JSON or, with PyYAML, as YAML first. What it is, its structure and types tell, never a
-    name: a sweep may have a parameter called "grid_search". Raises `TranslationError` where nothing fits, where
-    two systems could have written it, or where what fits cannot be read.
+    Text is read as JSON or, with PyYAML, as YAML first. Structure and types decide which system it belongs to, never
+    a name: a sweep may have a parameter called "grid_search".
+
+    Raises:
+        TranslationError: No system fits, several do, or the one that fits cannot read it.
 
     >>> as_space(lambda trial: [{"name": "lr", "type": "double", "bounds": {"min": 0.1, "max": 1.0}}])
     SearchSpace({'lr': Float(0.1, 1.0)})
@@ -63,7 +64,7 @@ def as_space(thing: Any) -> SearchSpace:
     return _read(thing)
 
 
-def _read(thing: Any) -> SearchSpace:
+def _read(thing: object) -> SearchSpace:
     """Read what exactly one dialect accepts; those of other packages are asked if no built-in one does."""
     dialects = _accepting(thing)
     if len(dialects) == 1:
@@ -71,12 +72,12 @@ def _read(thing: Any) -> SearchSpace:
     raise _ambiguous(thing, dialects) if dialects else _unknown(thing)
 
 
-def _accepting(thing: Any) -> list[Dialect]:
+def _accepting(thing: object) -> list[Dialect]:
     built_in = [DIALECTS[name] for name in BUILT_IN if DIALECTS[name].accepts(thing)]
     return built_in or [DIALECTS[name] for name in DIALECTS if name not in BUILT_IN and _accepts(DIALECTS[name], thing)]
 
 
-def _accepts(dialect: Dialect, thing: Any) -> bool:
+def _accepts(dialect: Dialect, thing: object) -> bool:
     try:
         return dialect.accepts(thing)
     except Exception as error:
@@ -84,7 +85,7 @@ def _accepts(dialect: Dialect, thing: Any) -> bool:
         raise TranslationError(message, [Issue("", f"its accepts() raised for {short_repr(thing)}")]) from error
 
 
-def _parse_text(text: str | bytes) -> Any:
+def _parse_text(text: str | bytes) -> object:
     data = documents.parse_document(text)
     if isinstance(data, (Mapping, list)):
         return data
@@ -98,14 +99,14 @@ class _TrialUsed(Exception):
 class _ProbeTrial:
     """A trial that raises when it is used."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         raise _TrialUsed(name)
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> NoReturn:
         raise _TrialUsed(name)
 
 
-def call_without_trial(function: Any) -> Any:
+def call_without_trial(function: Callable[..., object]) -> object:
     """Return what a function gives without its trial; None where it looks at the trial, or gives a function."""
     if takes_no_trial(function):
         return _call_without_argument(function)
@@ -113,7 +114,7 @@ def call_without_trial(function: Any) -> Any:
     return None if callable(returned) and not _is_suggest_function(returned) else returned
 
 
-def _call_with_probe(function: Any) -> Any:
+def _call_with_probe(function: Callable[..., object]) -> object:
     """Return what a function of a trial returns without using the trial; None if it does use it."""
     try:
         return function(_ProbeTrial())
@@ -121,7 +122,7 @@ def _call_with_probe(function: Any) -> Any:
         return None
 
 
-def _call_without_argument(function: Any) -> Any:
+def _call_without_argument(function: Callable[..., object]) -> object:
     """Return what a function without a trial returns: data, for functions that return functions may never end."""
     try:
         returned = function()
@@ -132,13 +133,16 @@ def _call_without_argument(function: Any) -> Any:
     return returned
 
 
-def _is_suggest_function(value: Any) -> bool:
+def _is_suggest_function(value: object) -> bool:
     """Return whether this is what `to_optuna` returns, which is read without calling it."""
     return hasattr(value, "spec") and hasattr(value, "translation")
 
 
-def _ambiguous(thing: Any, dialects: Iterable[Dialect]) -> TranslationError:
-    readers = [f"from_{each.name}" if each.name in BUILT_IN else f"DIALECTS[{each.name!r}].read" for each in dialects]
+def _ambiguous(thing: object, dialects: Iterable[Dialect]) -> TranslationError:
+    readers = [
+        f"from_{dialect.name}" if dialect.name in BUILT_IN else f"DIALECTS[{dialect.name!r}].read"
+        for dialect in dialects
+    ]
     names = " and ".join(readers)
     reason = f"expected a search space of one system, got {short_repr(thing)}, which {names} accept"
     return TranslationError(
@@ -146,7 +150,7 @@ def _ambiguous(thing: Any, dialects: Iterable[Dialect]) -> TranslationError:
     )
 
 
-def _unknown(thing: Any) -> TranslationError:
+def _unknown(thing: object) -> TranslationError:
     issues: Sequence[Issue] = ()
     if isinstance(thing, (str, bytes, PathLike)):
         hint = file_hint(thing)
@@ -156,11 +160,11 @@ def _unknown(thing: Any) -> TranslationError:
         hint = _HINT
         issues = _plain_issues(thing) if isinstance(thing, Mapping) else ()
     return TranslationError(
-        "this is no search space", issues or [Issue("", f"{short_repr(thing)} is none that is known", hint)]
+        "not a search space", issues or [Issue("", f"cannot interpret {short_repr(thing)} as a search space", hint)]
     )
 
 
-def _plain_issues(thing: Mapping[str, Any]) -> Sequence[Issue]:
+def _plain_issues(thing: Mapping[str, object]) -> Sequence[Issue]:
     """Return what to write instead of plain lists and values, where there is nothing else."""
     plain = all(isinstance(value, (list, tuple)) or is_scalar(value) for value in thing.values())
     try:
@@ -181,7 +185,7 @@ class SpaceSource:
     settings: SearchSettings = field(default_factory=SearchSettings)
 
 
-def resolve_source(source: Any) -> Any:
+def resolve_source(source: object) -> Any:
     """Return the data or the object that describes a space: parsed text, or what a function returns.
 
     >>> resolve_source(lambda trial: [{"name": "x", "type": "int"}]), resolve_source('{"parameters": {}}')
@@ -197,7 +201,7 @@ def resolve_source(source: Any) -> Any:
     return source
 
 
-def beside(document: Any, dialect: str | None = None) -> tuple[dict[str, Any], str]:
+def beside(document: object, dialect: str | None = None) -> tuple[dict[str, Any], str]:
     """Return what stands beside the parameters in a dialect's own object, and the dialect's name; "" if nothing can.
 
     Args:
@@ -216,7 +220,7 @@ def beside(document: Any, dialect: str | None = None) -> tuple[dict[str, Any], s
     return {}, ""
 
 
-def settings_of(document: Any) -> SearchSettings:
+def settings_of(document: object) -> SearchSettings:
     """Return the settings that stand beside a space in what it was read from, see `resolve_source`.
 
     Raises:
@@ -236,6 +240,6 @@ def settings_of(document: Any) -> SearchSettings:
     return others[0].read_settings(document) if others else SearchSettings()
 
 
-def _has_parameters(mapping: Mapping[Any, Any]) -> bool:
+def _has_parameters(mapping: Mapping[str, object]) -> bool:
     """Return whether this is a dict of parameters of ours, groups included."""
     return any(isinstance(entry, (Parameter, SearchSpace)) for entry in nested_entries(mapping))

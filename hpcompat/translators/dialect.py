@@ -1,8 +1,8 @@
-"""What a dialect is: one system's way to describe a search space; and the dialects that there are.
+"""What a dialect is: one system's way to describe a search space, its names and its settings; and all dialects.
 
-A dialect is one file. It says which parameters its system can express (its capability table), writes a space as the
-system's own data and reads that back. A line in `BUILT_IN` registers it; a package of its own registers one with an
-entry point:
+A dialect is a module, or a folder of them. It says which parameters its system can express (its capability table),
+writes a space as the system's own data and reads that back. A line in `BUILT_IN` registers it; a package of its own
+registers one with an entry point:
 
     [project.entry-points."hpcompat.dialects"]
     katib = "hpcompat_katib:KATIB"
@@ -13,22 +13,148 @@ completeness page and the conformance tests.
 
 from __future__ import annotations
 
-import sys
-import warnings
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import import_module
 from typing import Any, ClassVar
 
 from hpcompat.errors import Issue, TranslationError
+from hpcompat.registry import Registry, import_attribute
 from hpcompat.space import SearchSpace
 from hpcompat.space.values import short_repr
 from hpcompat.translators.capabilities import SHAPES, Capabilities, Rule, always, encoded
-from hpcompat.translators.fields import FieldMapping
-from hpcompat.translators.names import ANY_NAME, NamePolicy
-from hpcompat.translators.settings import SearchSettings
+from hpcompat.translators.codecs import FieldMapping
+
+_ENDLESS = float("inf")
+
+
+@dataclass(frozen=True)
+class NamePolicy:
+    """The names that a system takes for a parameter, and an escape for others under which names stay distinct."""
+
+    pattern: re.Pattern[str]
+    reserved: frozenset[str] = frozenset()
+    max_length: float = _ENDLESS
+
+    def accepts_all(self, names: Sequence[str]) -> bool:
+        """Return whether all names are identifiers that the system takes.
+
+        >>> names = NamePolicy(re.compile("[a-z_0-9]*"))
+        >>> names.accepts_all(["lr", "depth"]), names.accepts_all(["lr", "top/k"])
+        (True, False)
+        """
+        return (
+            all(map(str.isidentifier, names))
+            and "".join(names).isascii()
+            and "_x" not in " ".join(names)
+            and (not self.reserved or self.reserved.isdisjoint(names))
+            and (self.max_length == _ENDLESS or max(map(len, names), default=0) <= self.max_length)
+        )
+
+    def escape(self, name: str) -> str:
+        """Return the name where the system takes it, else an escaped one.
+
+        >>> names = NamePolicy(re.compile("[a-z_0-9]*"))
+        >>> names.escape("lr"), names.escape("top/k")
+        ('lr', 'top_x2f_k')
+        """
+        if self.pattern.fullmatch(name) and not _ESCAPE.search(name) and name not in self.reserved:
+            return name if len(name) <= self.max_length else self._hash_suffix(name)
+        letters = (
+            letter
+            if self.pattern.fullmatch(f"a{letter}a") and not (name in self.reserved or _ESCAPE.match(name, place))
+            else f"_x{ord(letter):x}_"
+            for place, letter in enumerate(name)
+        )
+        escaped = "".join(letters)
+        if not self.pattern.fullmatch(escaped):  # a letter that is legal, but not at an end
+            escaped = "".join(f"_x{ord(letter):x}_" for letter in name)
+        return escaped if len(escaped) <= self.max_length else self._hash_suffix(escaped)
+
+    def _hash_suffix(self, name: str) -> str:
+        from hashlib import blake2s
+
+        return f"{name[: int(self.max_length) - 18].rstrip()}_x{blake2s(name.encode(), digest_size=7).hexdigest()}_"
+
+
+_ESCAPE = re.compile(r"_x[0-9a-f]+_")
+ANY_NAME = NamePolicy(re.compile(r".*", re.DOTALL))
+
+
+DIRECTIONS = ("minimize", "maximize")
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """The settings of a search that an object states; what it leaves open is empty, or None.
+
+    `dialect`: whose object it is; `noun`: what it is called. `directions`: one for each objective, None where the
+    object does not say, which means `default` there. `metrics`: the names of the objectives. `options`: those of the
+    dialect's own backend. `terms`: what the object calls a setting, by the name that `search` has for it. `unused`:
+    what it says that has no counterpart in any search.
+    """
+
+    dialect: str = ""
+    noun: str = "space"
+    directions: tuple[str | None, ...] = ()
+    default: str = "minimize"
+    metrics: tuple[str, ...] = ()
+    sampler: str | None = None
+    n_trials: int | None = None
+    pruner: Mapping[str, object] | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    terms: Mapping[str, str] = field(default_factory=dict)
+    unused: Mapping[str, object] = field(default_factory=dict)
+
+
+class Reader:
+    """Reads values by name, and collects what is wrong with them."""
+
+    def __init__(self, found: Mapping[str, object]) -> None:
+        self.left = dict(found)
+        self.issues: list[Issue] = []
+
+    def take(self, name: str, fits: Callable[[Any], bool], hint: str) -> Any:
+        """Return the value of that name, if there is one that fits; else add an issue."""
+        value = self.left.pop(name, None)
+        if value is None or fits(value):
+            return value
+        self.issues.append(Issue(name, f"is {short_repr(value)}", hint))
+        return None
+
+    def one_of(self, name: str, values: Sequence[str]) -> Any:
+        """Return the value of that name, which has to be one of several strings."""
+        return self.take(name, lambda value: isinstance(value, str) and value in values, f"one of {', '.join(values)}")
+
+    def finish(self, what: str) -> dict[str, object]:
+        """Return what was not taken. Raises `TranslationError` for all that did not fit."""
+        if self.issues:
+            raise TranslationError(f"these settings of the {what} cannot be read", self.issues)
+        return self.left
+
+
+def is_count(value: object) -> bool:
+    """Return whether a value is an int of at least 1.
+
+    >>> is_count(3), is_count(True), is_count(0), is_count("3")
+    (True, False, False, False)
+    """
+    return type(value) is int and value >= 1
+
+
+def brief(unused: Mapping[str, object]) -> Iterator[str]:
+    """Yield the names of settings, with their values where those are short.
+
+    >>> list(brief({"method": "bayes", "metric": {"goal": "minimize", "name": "loss"}, "command": ["python"]}))
+    ['method (bayes)', 'metric (minimize loss)', 'command']
+    """
+    for name, value in unused.items():
+        if name == "metric" and isinstance(value, Mapping):
+            value = " ".join(str(value[key]) for key in ("goal", "name") if key in value)
+        short = isinstance(value, (str, int, float)) and len(str(value)) <= 40
+        yield f"{name} ({value})" if short else str(name)
+
 
 NO_CONDITIONS = encoded("", "it has no conditions")
 ENTRY_POINTS = "hpcompat.dialects"
@@ -57,7 +183,7 @@ class Variant:
     name: str
     title: str
     capabilities: Capabilities
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     conditions: Rule = NO_CONDITIONS
 
 
@@ -103,14 +229,14 @@ class Dialect(ABC):
                 listed = ", ".join(map(repr, partial))
                 raise TypeError(f"{name}: the last rule has to apply to all parameters, and does not for {listed}")
 
-    def parse_options(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    def parse_options(self, options: Mapping[str, object]) -> Mapping[str, object]:
         """Return the options of `translate`, defaults filled in. Raises `TranslationError` for invalid ones."""
         if options:
             issue = Issue("", f"{self.title} has no option {', '.join(map(repr, options))}", "leave it out")
             raise TranslationError("unknown option", [issue])
         return options
 
-    def variant(self, options: Mapping[str, Any]) -> Variant:
+    def variant(self, options: Mapping[str, object]) -> Variant:
         """Return the variant that parsed options choose."""
         return next(iter(self.variants.values()))
 
@@ -119,96 +245,34 @@ class Dialect(ABC):
         return NativeConditions()
 
     @abstractmethod
-    def write(self, fields: Sequence[FieldMapping], options: Mapping[str, Any]) -> Any:
+    def write(self, fields: Sequence[FieldMapping], options: Mapping[str, object]) -> Any:
         """Return the spec: JSON data that describes the fields to the system."""
 
     @abstractmethod
-    def accepts(self, source: Any) -> bool:
+    def accepts(self, source: object) -> bool:
         """Return whether this is a search space of the system, judged by structure and types."""
 
     @abstractmethod
-    def read(self, source: Any) -> SearchSpace:
+    def read(self, source: object) -> SearchSpace:
         """Return the space of what the dialect accepts, a spec included. Raises `TranslationError`."""
 
-    def extra_settings(self, source: Any) -> dict[str, Any] | None:
+    def extra_settings(self, source: object) -> dict[str, Any] | None:
         """Return what stands beside the parameters in an object of the system, by key; None for anything else."""
         return None
 
-    def read_settings(self, source: Any) -> SearchSettings:
+    def read_settings(self, source: object) -> SearchSettings:
         """Return what the system's own object says of a search besides its space. Raises `TranslationError`."""
         return SearchSettings()
 
 
-class _Dialects(Mapping[str, Dialect]):
-    """The dialects by name, the built-in ones first; each is loaded when it is first asked for.
-
-    Iterating leaves out those of other packages that cannot be loaded, with a warning; asking for one by its name
-    raises `TranslationError` with the cause.
-    """
-
-    def __getitem__(self, name: str) -> Dialect:
-        if name in BUILT_IN:
-            module, _, attribute = BUILT_IN[name].partition(":")
-            dialect: Dialect = getattr(import_module(module), attribute)
-            return dialect
-        return _load(name, _entry_points()[name])
-
-    def __iter__(self) -> Iterator[str]:
-        yield from BUILT_IN
-        for name, points in _entry_points().items():
-            try:
-                _load(name, points)
-            except TranslationError as error:
-                warnings.warn(str(error), stacklevel=2)
-            else:
-                yield name
-
-    def __contains__(self, name: object) -> bool:
-        return name in BUILT_IN or name in _entry_points()
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
-
-
-def _load(name: str, points: Sequence[Any]) -> Dialect:
-    """Return the dialect of an entry point. Raises `TranslationError` for one that is not valid."""
-    where = f"the dialect {name!r}, which {' and '.join(sorted(_package(point) for point in points))} registers,"
-    if len(points) > 1:
-        raise TranslationError(f"{where} is there twice: uninstall one")
-    try:
-        dialect = points[0].load()
-    except Exception as error:
-        raise TranslationError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(dialect, Dialect):
-        raise TranslationError(f"{where} must be an instance of Dialect, got {short_repr(dialect)}")
-    if dialect.name != name:
-        raise TranslationError(f"{where} must have that name, and is called {dialect.name!r}")
-    return dialect
-
-
-def _package(point: Any) -> str:
-    return str(point.dist.name) if point.dist else "a package"
-
-
-def _entry_points() -> dict[str, tuple[Any, ...]]:
-    return _entry_points_on(tuple(sys.path))
-
-
-@cache  # looking through all that is installed takes milliseconds
-def _entry_points_on(path: tuple[str, ...]) -> dict[str, tuple[Any, ...]]:
-    """Return the entry points by name, those with the name of a built-in dialect left out."""
-    from importlib.metadata import entry_points
-
-    found: dict[str, tuple[Any, ...]] = {}
-    for point in entry_points(group=ENTRY_POINTS):
-        if point.name in RESERVED:
-            warnings.warn(f"{_package(point)} registers a dialect {point.name!r}, which is reserved", stacklevel=2)
-        else:
-            found[point.name] = (*found.get(point.name, ()), point)
-    return found
-
-
-DIALECTS: Mapping[str, Dialect] = _Dialects()
+DIALECTS: Mapping[str, Dialect] = Registry(
+    ENTRY_POINTS,
+    Dialect,  # type: ignore[type-abstract]
+    {name: import_attribute(path) for name, path in BUILT_IN.items()},
+    TranslationError,
+    RESERVED,
+)
+"""The dialects by name, the built-in ones first; each is loaded when it is first asked for."""
 
 
 def get_dialect(name: str) -> Dialect:

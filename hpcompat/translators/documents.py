@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from types import ModuleType
+from typing import TYPE_CHECKING, NoReturn
 
 from hpcompat.errors import TranslationError
 from hpcompat.space.values import short_repr
 from hpcompat.translators.parsing import reject
+
+if TYPE_CHECKING:
+    from yaml import MappingNode, SafeLoader
 
 MAX_BYTES = 2**24
 MAX_NODES = 2_000_000
@@ -17,7 +21,7 @@ MAX_DEPTH = 500
 MAX_DIGITS = 400
 
 
-def parse_document(text: str | bytes) -> Any:
+def parse_document(text: str | bytes) -> object:
     """Return the data of a JSON or, with PyYAML, a YAML text. Raises `TranslationError`."""
     text = bytes(text) if isinstance(text, bytes) else str(text)  # PyYAML takes no subclass of either
     if len(text) > MAX_BYTES:
@@ -31,7 +35,7 @@ def parse_document(text: str | bytes) -> Any:
     try:
         import yaml
     except ImportError:
-        reject("it is no JSON, and reading YAML needs PyYAML", "pip install 'hpcompat[yaml]'")
+        reject("invalid JSON, and reading YAML needs PyYAML", "pip install 'hpcompat[yaml]'")
     try:
         return _check_expansion(_construct(yaml, _pick_loader(yaml, text)(text)))
     except TranslationError:
@@ -46,7 +50,7 @@ def parse_document(text: str | bytes) -> Any:
         LookupError,
     ) as error:
         # PyYAML's own constructors raise whatever comes of "!!timestamp x", "!!bool x" or "!!int ''"
-        reject(f"it is no YAML: {' '.join(str(error).split())[:200]}")
+        reject(f"invalid YAML: {' '.join(str(error).split())[:200]}")
 
 
 def reject_size() -> NoReturn:
@@ -54,7 +58,7 @@ def reject_size() -> NoReturn:
     reject(f"it is longer than {MAX_BYTES // 2**20} MiB", "give the search space alone")
 
 
-def reject_duplicate_keys(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+def reject_duplicate_keys(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     """Return the dict of an object in JSON; Python itself would keep the last of two entries of one name."""
     entries = dict(pairs)
     if len(entries) < len(pairs):
@@ -62,13 +66,13 @@ def reject_duplicate_keys(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
     return entries
 
 
-def _raise_duplicate_key(names: Sequence[Any]) -> NoReturn:
+def _raise_duplicate_key(names: Sequence[str]) -> NoReturn:
     seen = set()
     name = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-    reject(f"{short_repr(name)} is there twice in one place", "give it once")
+    reject(f"{short_repr(name)} is defined twice in one place", "define it once")
 
 
-def _construct(yaml: Any, loader: Any) -> Any:
+def _construct(yaml: ModuleType, loader: SafeLoader) -> object:
     """Return the data of the one document, in which no mapping has a key twice."""
     try:
         root = loader.get_single_node()
@@ -101,10 +105,10 @@ _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-def _merged_size(yaml: Any, mappings: Iterable[Any]) -> int:
+def _merged_size(yaml: ModuleType, mappings: Iterable[MappingNode]) -> int:
     """Return the number of entries of all mappings together, once what they merge in is written out."""
 
-    def bases(mapping: Any) -> list[Any]:
+    def bases(mapping: MappingNode) -> list[MappingNode]:
         values = [value for key, value in mapping.value if key.tag == _MERGE]
         nodes = [
             node for value in values for node in (value.value if isinstance(value, yaml.SequenceNode) else [value])
@@ -128,12 +132,12 @@ def _merged_size(yaml: Any, mappings: Iterable[Any]) -> int:
     return sum(sizes.values())
 
 
-def _pick_loader(yaml: Any, text: str | bytes) -> Any:
+def _pick_loader(yaml: ModuleType, text: str | bytes) -> type[SafeLoader]:
     """Return the loader that is written in C, which is several times as fast, where PyYAML has it.
 
     Raises `TranslationError` for what nests deeper than its stack.
     """
-    quick = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    quick: type[SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     depth = 0
     for event in yaml.parse(text, quick):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -142,7 +146,7 @@ def _pick_loader(yaml: Any, text: str | bytes) -> Any:
     return quick
 
 
-def _check_expansion(data: Any) -> Any:
+def _check_expansion(data: object) -> object:
     """Return the data. Raises `TranslationError` where its aliases expand to more than anyone writes."""
     count, waiting = 0, [data]
     while waiting:

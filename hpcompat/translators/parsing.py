@@ -7,20 +7,21 @@ import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import islice
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from hpcompat.errors import HpcompatError, Issue, TranslationError
 from hpcompat.space import SearchSpace
-from hpcompat.space.conditions import Condition
+from hpcompat.space.base import Condition
 from hpcompat.space.domains import shortest_decimal_fraction
 from hpcompat.space.parameters import Categorical, Constant, Float, Int, Parameter
 from hpcompat.space.serialization import value_from_json
 from hpcompat.space.tree import MAX_DEPTH
-from hpcompat.space.values import json_issue, length, short_repr, strict_key
+from hpcompat.space.values import MAX_CHOICES, json_issue, length, short_repr, strict_key
 
 MAX_PARAMETERS = 100_000
-MAX_CHOICES = 1_000_000
 _MAX_PLAIN_INT = 2**1023
+Part = TypeVar("Part")
+Entry = TypeVar("Entry")
 
 
 class TooDeepError(TranslationError):
@@ -39,9 +40,15 @@ def reject(reason: str, hint: str = "") -> NoReturn:
 
 
 def parse_call(
-    reader: Callable[..., Parameter], name: str, args: Any, kwargs: Any, *, hint: str, given: tuple[Any, ...] = ()
+    reader: Callable[..., Parameter],
+    name: str,
+    args: object,
+    kwargs: object,
+    *,
+    hint: str,
+    given: tuple[object, ...] = (),
 ) -> Parameter:
-    """Read the call `name(*args, **kwargs)` with a function of the same signature, `given` coming first.
+    """Return what a function of the same signature reads in the call `name(*args, **kwargs)`; `given` comes first.
 
     Raises `TranslationError` for arguments that the signature does not take.
     """
@@ -59,7 +66,7 @@ def parse_call(
         reject(f"{name} does not take the arguments {short_repr(args)} and {short_repr(kwargs)}", hint)
 
 
-def is_data(value: Any) -> bool:
+def is_data(value: object) -> bool:
     """Return whether a value is data, as JSON and numpy have it, not an object of some library.
 
     >>> is_data({"a": [1, None]}), is_data({"a": [is_data]})
@@ -77,7 +84,7 @@ def is_data(value: Any) -> bool:
     return True
 
 
-def is_plain(value: Any) -> bool:
+def is_plain(value: object) -> bool:
     """Return whether a value is a scalar or a container of JSON or numpy, whatever it contains."""
     return (
         value is None
@@ -86,12 +93,12 @@ def is_plain(value: Any) -> bool:
     )
 
 
-def is_list(value: Any) -> bool:
+def is_list(value: object) -> bool:
     """Return whether a value is a list, a tuple, or an array of numpy's with one dimension."""
     return isinstance(value, (list, tuple)) or (is_plain(value) and getattr(value, "ndim", 0) == 1)
 
 
-def nested_entries(mapping: Mapping[Any, Any]) -> Iterator[Any]:
+def nested_entries(mapping: Mapping[str, object]) -> Iterator[object]:
     """Yield every value of a dict and of the dicts inside it; those of a dict that is there twice only once.
 
     >>> list(nested_entries({"lr": 0.1, "model": {"layers": 3}}))
@@ -106,7 +113,7 @@ def nested_entries(mapping: Mapping[Any, Any]) -> Iterator[Any]:
                 waiting.append(entry)
 
 
-def json_data(what: str, data: Any, hint: str) -> Any:
+def json_data(what: str, data: object, hint: str) -> Any:
     """Return the value that `value_to_json` wrote. Raises `TranslationError` for unknown tags."""
     try:
         return value_from_json(data)
@@ -114,17 +121,21 @@ def json_data(what: str, data: Any, hint: str) -> Any:
         reject(f"{what} {short_repr(data)} ({error})", hint)
 
 
-def parse_entries(dialect: str, read: Callable[[Any], Any], parts: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+def parse_entries(
+    dialect: str, read: Callable[[Part], Entry], parts: Iterable[tuple[object, Part]]
+) -> dict[str, Entry]:
     """Return what `read` makes of each named part. Raises one `TranslationError` with all issues."""
-    entries: dict[str, Any] = {}
+    entries: dict[str, Entry] = {}
     issues: list[Issue] = []
+    seen: set[str] = set()
     coming = iter(parts)
     for name, part in islice(coming, MAX_PARAMETERS):
         if not isinstance(name, str) or not name:
-            issues.append(Issue("", f"{short_repr(name)} cannot name a parameter", "names are texts"))
-        elif name in entries:
-            issues.append(Issue(name, "is there twice", "give it once"))
+            issues.append(Issue("", f"{short_repr(name)} cannot name a parameter", "use a string"))
+        elif name in seen:
+            issues.append(Issue(name, "is defined twice", "define it once"))
         else:
+            seen.add(name)
             try:
                 entries[name] = entry = read(part)
                 if found := getattr(entry, "issues", ()):
@@ -132,7 +143,6 @@ def parse_entries(dialect: str, read: Callable[[Any], Any], parts: Iterable[tupl
             except TooDeepError:
                 raise
             except HpcompatError as error:
-                entries[name] = None
                 issues += [issue._replace(path=_join_path(name, issue.path)) for issue in error.issues]
     if any(True for _ in coming):
         issues.append(Issue("", f"more than {MAX_PARAMETERS} parameters"))
@@ -145,7 +155,7 @@ def _join_path(name: str, where: str) -> str:
     return f"{name}.{where}" if where else name
 
 
-def build_space(dialect: str, entries: Mapping[str, Any]) -> SearchSpace:
+def build_space(dialect: str, entries: Mapping[str, object]) -> SearchSpace:
     """Return the space of these entries. Raises `TranslationError` for an invalid one."""
     try:
         return SearchSpace(entries)
@@ -177,21 +187,19 @@ def parse_number(name: str, value: Any, whole: bool = False) -> Any:
     return int(value)
 
 
-def make_range(low: Any, high: Any, *, log: bool = False, step: Any = None, whole: bool = False) -> Parameter:
+def make_range(low: object, high: object, *, log: bool = False, step: object = None, whole: bool = False) -> Parameter:
     """Return a Float or Int; a Constant where low and high are the same."""
     kind: Callable[..., Parameter] = Int if whole else Float
     if step is None and type(low) is type(high) is (int if whole else float) and low != high:
         return kind(low, high, log=log) if log else kind(low, high)  # a keyword takes a fifth of making it
-    low, high = parse_number("low", low, whole), parse_number("high", high, whole)
-    step = None if step is None else parse_number("step", step, whole)
-    if low == high:
-        return Constant(low if whole else float(low))
-    if step is None:
-        return kind(low, high, log=log)
-    return kind(low, high, log=log, step=step)
+    first, last = parse_number("low", low, whole), parse_number("high", high, whole)
+    stride = None if step is None else parse_number("step", step, whole)
+    if first == last:
+        return Constant(first if whole else float(first))
+    return kind(first, last, log=log) if stride is None else kind(first, last, log=log, step=stride)
 
 
-def last_grid_value(low: Any, high: Any, step: Any, whole: bool) -> Any:
+def last_grid_value(low: object, high: object, step: object, whole: bool) -> Any:
     """Return the largest low + k * step that does not exceed high, in exact decimals.
 
     Optuna silently lowers high to it, and so does a reader of what Optuna draws.
@@ -199,16 +207,16 @@ def last_grid_value(low: Any, high: Any, step: Any, whole: bool) -> Any:
     >>> last_grid_value(0.0, 1.0, 0.3, False)
     0.9
     """
-    low, high, step = (parse_number(name, x, whole) for name, x in (("low", low), ("high", high), ("step", step)))
+    first, last, stride = (parse_number(name, x, whole) for name, x in (("low", low), ("high", high), ("step", step)))
+    if stride <= 0 or not (whole or all(-1e300 < x < 1e300 for x in (first, last, stride))):
+        return last  # the kind says what is wrong with it
     if whole:
-        return high if step <= 0 else low + (high - low) // step * step
-    if not all(-1e300 < x < 1e300 for x in (low, high, step)) or step <= 0:
-        return high  # the kind says what is wrong with it
-    first, last, stride = (Fraction(*shortest_decimal_fraction(float(x))) for x in (low, high, step))
+        return first + (last - first) // stride * stride
+    first, last, stride = (Fraction(*shortest_decimal_fraction(float(x))) for x in (first, last, stride))
     return float(first + (last - first) // stride * stride)
 
 
-def make_categorical(values: Any, weights: Any = None, ordered: bool = False) -> Parameter:
+def make_categorical(values: Any, weights: object = None, ordered: bool = False) -> Categorical:
     """Return a Categorical; a choice that is listed n times is n times as likely."""
     if hasattr(values, "tolist") and getattr(values, "ndim", 0) == 1:  # an array of numpy's
         values = values.tolist()
@@ -233,16 +241,14 @@ def make_categorical(values: Any, weights: Any = None, ordered: bool = False) ->
         key = strict_key(value)
         if key not in counts:
             kept.append(value)
-        counts[key] = (
-            counts[key] + parse_number("a weight", share) if key in counts else parse_number("a weight", share)
-        )
+        counts[key] = counts.get(key, 0) + parse_number("a weight", share)
     parameter = Categorical(kept, weights=list(counts.values()) if kept else None, ordered=ordered)
     if parameter.issues:
         reject(parameter.issues[0].message, parameter.issues[0].hint)
     return parameter
 
 
-def parse_condition(when: Any) -> tuple[Condition, ...]:
+def parse_condition(when: object) -> tuple[Condition, ...]:
     """Return the conditions of a dict of values by parent."""
     if when is None:
         return ()
@@ -253,7 +259,7 @@ def parse_condition(when: Any) -> tuple[Condition, ...]:
     )
 
 
-def file_hint(given: Any) -> str:
+def file_hint(given: object) -> str:
     """Return the hint for what may be a path: a string is never opened as a file, for it may come from anywhere."""
     path = os.fsdecode(given) if isinstance(given, os.PathLike) else given
     named = isinstance(path, str) and "\n" not in path and path.lower().endswith((".yaml", ".yml", ".json"))

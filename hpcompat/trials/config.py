@@ -13,65 +13,68 @@ from hpcompat.space import SearchSpace
 from hpcompat.trials.notes import Notes
 from hpcompat.trials.trial import Trial
 
-
-def _unheard(value: float, step: int) -> None:
-    """Where no pruner listens."""
+_MAX_SEED = 2**32
 
 
-def _unnoted(key: str, value: Any) -> None:
-    """Where the engine hears of notes with the finished trial alone."""
+def _ignore(*arguments: object) -> None:
+    """Where nothing listens: no pruner, no other ranks."""
 
 
 def _never() -> bool:
     return False
 
 
-def _nobody(*anything: Any) -> None:
-    """Where there are no other ranks."""
-
-
 @dataclass(frozen=True)
 class Suggestion:
     """The params of one trial to come, and the way back to the engine while it runs.
 
-    `report(value, step)` and `should_prune()` talk to the engine's pruner. `native`: the engine's own
-    trial object, if there is one. `prepared()` is called when all is set up and before a training begins,
-    `stepped()` after each step of it: where several ranks go through one trial they meet there.
-    `notes`: what the trial has noted so far; each note goes to `set_user_attr` or `set_constraint` at once.
-    `on_ddp_timeout(seconds)` is called when it is known how long they may wait for each other.
+    Attributes:
+        number: The number of the trial.
+        params: The params, nested where the space has groups.
+        report: Called with each value and its step, for the engine's pruner.
+        should_prune: Returns whether the engine's pruner ends the trial.
+        native: The engine's own trial object, if there is one.
+        on_ready: Called when all is set up, before a training begins: the ranks of a trial wait for each other there.
+        on_step: Called after each step of a training.
+        notes: What the trial has noted so far.
+        set_user_attr: Called with each user attribute at once.
+        set_constraint: Called with each constraint at once.
+        on_ddp_timeout: Called with the seconds that ranks may wait for each other, when they are known.
     """
 
     number: int
     params: dict[str, Any]
-    report: Callable[[float, int], None] = _unheard
+    report: Callable[[float, int], None] = _ignore
     should_prune: Callable[[], bool] = _never
     native: Any = None
-    prepared: Callable[[], None] = _nobody
-    stepped: Callable[[], None] = _nobody
+    on_ready: Callable[[], None] = _ignore
+    on_step: Callable[[], None] = _ignore
     notes: Notes = field(default_factory=Notes)
-    set_user_attr: Callable[[str, Any], None] = _unnoted
-    set_constraint: Callable[[str, float], None] = _unnoted
-    on_ddp_timeout: Callable[[float], None] = _nobody
+    set_user_attr: Callable[[str, object], None] = _ignore
+    set_constraint: Callable[[str, float], None] = _ignore
+    on_ddp_timeout: Callable[[float], None] = _ignore
 
 
 Evaluate = Callable[[Suggestion], Trial]
 
 
-def _no_end(trial: Trial) -> bool:
-    return False
-
-
 @dataclass(frozen=True)
-class Plan:
+class SearchConfig:
     """What a search asks of a backend.
 
-    `sampler`: "bayes", "random", "grid" or a native one; `pruner`: None, "median", "hyperband", "asha"
-    or a native one. `history`: finished trials to tell the engine of before it starts; they are not
-    counted in `n_trials`. `resume`: to go on with a store that is there already. `taken`: the numbers of
-    the search's trials that are in the history, see `number`. `finished(trial)`: to be called once for
-    each trial; True asks for an end.
-    `output_dir`: where the search may leave what it writes; None where nothing is to be left. `origin`:
-    the Trainer or function that `evaluate` is made of, and its Setting, to make it again in another process.
+    Attributes:
+        space: The space.
+        directions: "minimize" or "maximize", for each objective.
+        n_trials: How many trials are to run.
+        sampler: "bayes", "random", "grid" or a native one; None for the default.
+        pruner: None, "median", "hyperband", "asha" or a native one.
+        seed: The seed of the search; an engine takes `engine_seed`.
+        timeout: The seconds in which trials may begin.
+        history: Finished trials to tell the engine of before it starts; not counted in `n_trials`.
+        options: The backend's own options, as given.
+        output_dir: Where the search may leave what it writes; None if it is to leave nothing.
+        resume: Whether to continue in a store that exists already.
+        used_numbers: The numbers of the search's own trials in the history, see `trial_number`.
     """
 
     space: SearchSpace
@@ -83,49 +86,50 @@ class Plan:
     timeout: float | None = None
     history: tuple[Trial, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
-    finished: Callable[[Trial], bool] = _no_end
     output_dir: str | None = None
-    origin: tuple[Any, Any] = (None, None)
     resume: bool = False
-    taken: frozenset[int] = frozenset()
+    used_numbers: frozenset[int] = frozenset()
 
-    def number(self, index: int) -> int:
-        """The number of the trial that is to be run as the one of this index: the next that is free.
+    @property
+    def engine_seed(self) -> int | None:
+        """The seed of an engine that starts with the history."""
+        return derive_seed(self.seed, len(self.history))
 
-        >>> plan = Plan(SearchSpace(), ("minimize",), 3, taken=frozenset({0, 1, 3}))
-        >>> [plan.number(index) for index in range(3)]
+    def trial_number(self, index: int) -> int:
+        """Return the number of the trial that runs as the one of this index: the next that is free.
+
+        >>> config = SearchConfig(SearchSpace(), ("minimize",), 3, used_numbers=frozenset({0, 1, 3}))
+        >>> [config.trial_number(index) for index in range(3)]
         [2, 4, 5]
         """
         return index + bisect_right(self._free_before, index)
 
-    def going_on(self, trials: Sequence[Trial]) -> Plan:
-        """What is left of the plan with these trials finished."""
-        taken = frozenset(trial.number for trial in trials)
-        return replace(self, history=(*self.history, *trials), n_trials=self.n_trials - len(trials), taken=taken)
+    def after(self, trials: Sequence[Trial]) -> SearchConfig:
+        """Return what remains of the search with these of its trials finished."""
+        used_numbers = frozenset(trial.number for trial in trials)
+        n_trials = self.n_trials - len(trials)
+        return replace(self, history=(*self.history, *trials), n_trials=n_trials, used_numbers=used_numbers)
 
     @cached_property
     def _free_before(self) -> list[int]:
-        """How many numbers are free below each that is taken."""
-        return [number - taken for taken, number in enumerate(sorted(self.taken))]
+        """How many numbers are free below each that is used."""
+        return [number - used for used, number in enumerate(sorted(self.used_numbers))]
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a backend hands back: every finished trial of the search, and its own object."""
+class BackendResult:
+    """What a backend hands back: every finished trial of the search, in order, and its own object."""
 
     trials: tuple[Trial, ...]
     native: Any
     interrupted: bool = False
 
 
-_SEEDS = 2**32
+def derive_seed(seed: int | None, n_earlier: int) -> int | None:
+    """Return the seed of an engine that has `n_earlier` trials behind it: the plain one would draw them all again.
 
-
-def leg_seed(seed: int | None, replayed: int) -> int | None:
-    """The seed of an engine that has `replayed` trials behind it: the plain one would draw them all again.
-
-    One that no engine takes (numpy's generators take 32 bits) stands for another.
+    A seed that no engine takes (numpy's generators take 32 bits) stands for another.
     """
-    if seed is None or (not replayed and 0 <= seed < _SEEDS):
+    if seed is None or (not n_earlier and 0 <= seed < _MAX_SEED):
         return seed
-    return random.Random(f"{seed}/{replayed}").getrandbits(32)
+    return random.Random(f"{seed}/{n_earlier}").getrandbits(32)

@@ -1,4 +1,4 @@
-"""What a trial notes of itself beside its values: attributes, and the values of its constraints."""
+"""What a trial sets beside its values: user attributes, and the values of its constraints."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 
 from hpcompat.errors import Issue, ParamsError
 from hpcompat.space.values import json_issue, short_repr
-from hpcompat.trials.trial import Trial
+from hpcompat.trials.trial import Trial, parse_constraints
 
-RESERVED = "hpcompat:"
-"""How the names begin under which stores keep what else belongs to a trial."""
+RESERVED_PREFIX = "hpcompat:"
+"""What the names begin with under which engines' stores keep what else belongs to a trial."""
 
 
 @dataclass
 class Notes:
-    """The attributes and constraints of a trial under way: they outlive whatever it fails of.
+    """The attributes and constraints of a trial under way; they are kept if it fails.
 
     >>> notes = Notes()
     >>> notes.add_user_attr("pair", (1, 2)), notes.add_constraint("memory", 1)
@@ -29,23 +29,25 @@ class Notes:
     Notes(user_attrs={'pair': [1, 2]}, constraints={'memory': 1.0})
     """
 
-    user_attrs: dict[str, Any] = field(default_factory=dict)
+    user_attrs: dict[str, object] = field(default_factory=dict)
     constraints: dict[str, float] = field(default_factory=dict)
 
-    def add_user_attr(self, key: str, value: Any) -> Any:
-        """Keep an attribute; returns it as JSON holds it: a tuple is a list, a number of NumPy's a plain one.
+    def add_user_attr(self, key: str, value: object) -> object:
+        """Set an attribute; returns it as JSON holds it: a tuple is a list, a number of NumPy's a plain one.
 
         Raises `TypeError` for what is not a JSON value, `ValueError` for a name that is reserved.
         """
         what = f"user attribute {short_repr(key)}"
         _require_name(what, key)
-        if key.startswith(RESERVED):
-            raise ValueError(f"{what}: names that begin with {RESERVED!r} are reserved; choose another name")
-        self.user_attrs[key] = _as_json(what, value)
+        if key.startswith(RESERVED_PREFIX):
+            raise ValueError(f"{what}: names that begin with {RESERVED_PREFIX!r} are reserved; choose another name")
+        self.user_attrs[key] = _to_json_value(what, value)
         return copy.deepcopy(self.user_attrs[key])
 
     def add_constraint(self, key: str, value: Any) -> float | None:
-        """Keep the value of a constraint; None if it has one: as in Optuna the first one counts, with a warning.
+        """Set the value of a constraint, and return it.
+
+        If it has one already, that stays, as in Optuna; there is a warning, and None is returned.
 
         Raises `TypeError` for what is not a number, and `ValueError` for NaN.
         """
@@ -65,29 +67,29 @@ class Notes:
         return number
 
     def update(self, later: Notes) -> None:
-        """Take over the notes of the same trial in another process, which has gone on."""
+        """Take over the later notes of the same trial in another process."""
         self.user_attrs.update(later.user_attrs)
         self.constraints.update(later.constraints)
 
     def fields(self) -> dict[str, Any]:
-        """A copy of both, as fields of a `Trial`."""
+        """Return a copy of both, as fields of a `Trial`."""
         return {
             "user_attrs": copy.deepcopy(self.user_attrs) if self.user_attrs else {},
             "constraints": dict(self.constraints),
         }
 
 
-def _require_name(what: str, key: Any) -> None:
+def _require_name(what: str, key: object) -> None:
     if type(key) is not str or json_issue(key):
-        raise TypeError(f"{what}: expected a name that is text, got {short_repr(key)}")
+        raise TypeError(f"{what}: expected a name that is a string, got {short_repr(key)}")
 
 
-def _as_json(what: str, value: Any) -> Any:
-    """The value as a store gives it back."""
+def _to_json_value(what: str, value: object) -> object:
+    """Return the value as a store returns it: written as JSON and read."""
     try:
-        if issue := _odd_keys(value):
+        if issue := _non_string_keys(value):
             raise _NotJsonError(*issue)
-        return json.loads(json.dumps(value, default=_plain_number))
+        return json.loads(json.dumps(value, default=_to_plain_number))
     except _NotJsonError as error:
         reason, hint = error.args
     except (ValueError, RecursionError) as error:  # it contains itself, or ints of thousands of digits
@@ -96,27 +98,27 @@ def _as_json(what: str, value: Any) -> Any:
 
 
 class _NotJsonError(Exception):
-    """The reason, and the way out."""
+    """The reason and the hint."""
 
 
-def _plain_number(value: Any) -> Any:
+def _to_plain_number(value: object) -> object:
     if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a number of NumPy's or torch's
         return value.item()
     raise _NotJsonError(*(json_issue(value) or (f"{short_repr(value)} is not a JSON value", "use plain values")))
 
 
-def _odd_keys(value: Any) -> tuple[str, str] | None:
-    """What `unfit` says of a dict whose keys are not strings: `json` would turn 1 into "1"."""
+def _non_string_keys(value: object) -> tuple[str, str] | None:
+    """Return reason and hint for a dict whose keys are not strings: `json` would turn 1 into "1"."""
     if isinstance(value, Mapping):
         odd = [key for key in value if not isinstance(key, str)]
-        return json_issue(dict.fromkeys(odd)) if odd else _odd_keys(list(value.values()))
+        return json_issue(dict.fromkeys(odd)) if odd else _non_string_keys(list(value.values()))
     if isinstance(value, (list, tuple)):
-        return next((issue for item in value if (issue := _odd_keys(item))), None)
+        return next((issue for item in value if (issue := _non_string_keys(item))), None)
     return None
 
 
 def dump_notes(trial: Trial) -> str | None:
-    """The notes of a trial as ASCII text, for stores that keep texts; None if it has none.
+    """Return the notes of a trial as an ASCII string, for stores that keep strings; None if it has none.
 
     >>> dump_notes(Trial(0, {}, constraints={"memory": 1.5}))
     '{"constraints": {"memory": 1.5}}'
@@ -126,8 +128,8 @@ def dump_notes(trial: Trial) -> str | None:
     return json.dumps(kept, default=repr) if kept else None  # a study of the user's own may hold anything
 
 
-def load_notes(text: Any) -> dict[str, Any]:
-    """What `dump_notes` has written, as fields of a `Trial`. Raises `ParamsError` for any other text.
+def load_notes(text: str | None) -> dict[str, Any]:
+    """Return what `dump_notes` has written, as fields of a `Trial`. Raises `ParamsError` for anything else.
 
     >>> load_notes('{"constraints": {"memory": 1.5}}'), load_notes(None)
     ({'constraints': {'memory': 1.5}}, {})
@@ -136,18 +138,8 @@ def load_notes(text: Any) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(text)
-        readers: dict[str, Callable[[Any], Any]] = {"constraints": load_constraints, "user_attrs": dict}
+        readers: dict[str, Callable[[Any], object]] = {"constraints": parse_constraints, "user_attrs": dict}
         return {name: read(found[name]) for name, read in readers.items() if name in found}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         issue = Issue("", f"{short_repr(text)} cannot be read: {error}")
         raise ParamsError("the constraints and attributes of a trial are damaged", [issue]) from error
-
-
-def load_constraints(found: Mapping[str, Any]) -> dict[str, float]:
-    """Constraint values that were stored. Raises `TypeError` or `ValueError` for what are none."""
-    if not all(type(value) in (int, float) for value in found.values()):
-        raise TypeError(f"constraints are numbers by name, and {short_repr(found)} are not")
-    try:
-        return {str(name): float(value) for name, value in found.items()}
-    except OverflowError as error:
-        raise ValueError(f"{short_repr(found)}: {error}") from error

@@ -10,124 +10,125 @@ from typing import TYPE_CHECKING, Any
 
 from hpcompat.translators import Translation, translate
 from hpcompat.translators.optuna import SPACE
-from hpcompat.trials.notes import RESERVED, Notes
+from hpcompat.trials.notes import RESERVED_PREFIX, Notes
 from hpcompat.trials.trial import COMPLETE, FAILED, PRUNED, Trial
 
 if TYPE_CHECKING:
+    import optuna
     from optuna.distributions import BaseDistribution
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
     from hpcompat.trials.result import SearchResult
 
-STATES = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
-_MARK = f"{RESERVED} "  # `Trial` takes no attribute from its user that begins so
-OWNER = f"{_MARK}owner"
-"""The mark of a trial in a study that several processes share: the process that runs it."""
-ERROR = f"{_MARK}error"
-"""The mark of a failed trial: why it did."""
-_ATTRIBUTES = ("run_id", "directory", "checkpoint", "error", "unread")
-_GUARD = threading.Lock()
+STATE_NAMES = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
+_ATTR_PREFIX = f"{RESERVED_PREFIX} "  # `Trial` takes no attribute from its user that begins so
+OWNER_ATTR = f"{_ATTR_PREFIX}owner"
+"""The attribute of a trial in a study that several processes share: the process that runs it."""
+ERROR_ATTR = f"{_ATTR_PREFIX}error"
+"""The attribute of a failed trial: why it failed."""
+_STORED_FIELDS = ("run_id", "directory", "checkpoint", "error", "unread")
+_VERBOSITY_GUARD = threading.Lock()
 _verbosities: list[int] = []
-"""That of Optuna before the first of the searches that keep it quiet, once for each of them."""
+"""The verbosity before the first of the blocks that are open, once for each of them."""
 
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Leave out Optuna's own lines: a search has its own. The verbosity returns when the last such block ends.
+    """Silence Optuna's log while a search runs, which has its own output.
 
-    It is of the whole process, and blocks of several threads overlap.
+    The verbosity is the whole process's, and blocks of several threads overlap: the last one restores it.
     """
     from optuna import logging
 
-    with _GUARD:
+    with _VERBOSITY_GUARD:
         _verbosities.append(_verbosities[0] if _verbosities else logging.get_verbosity())
         logging.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
-        with _GUARD:
+        with _VERBOSITY_GUARD:
             before = _verbosities.pop()
             if not _verbosities:
                 logging.set_verbosity(before)
 
 
-def distributions(translation: Translation) -> dict[str, BaseDistribution]:
-    """The distributions that the suggest calls of a translation draw from, by the name Optuna knows."""
+def to_distributions(translation: Translation) -> dict[str, BaseDistribution]:
+    """Return the distributions that the suggest calls of a translation draw from, by their name in Optuna."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    kinds = {
+    types = {
         "suggest_float": FloatDistribution,
         "suggest_int": IntDistribution,
         "suggest_categorical": CategoricalDistribution,
     }
-    calls = [call for call in translation.spec if call["call"] in kinds]
-    return {call["name"]: kinds[call["call"]](**call["kwargs"]) for call in calls}
+    calls = [call for call in translation.spec if call["call"] in types]
+    return {call["name"]: types[call["call"]](**call["kwargs"]) for call in calls}
 
 
-def frozen(trial: Trial, translation: Translation, **marks: Any) -> FrozenTrial:
-    """The trial as `Study.add_trial` takes it; `marks` go to its user_attrs beside its own."""
+def to_frozen_trial(trial: Trial, translation: Translation, **attrs: object) -> FrozenTrial:
+    """Return the trial as `Study.add_trial` takes it; `attrs` go to its user_attrs beside its own."""
     import optuna
 
-    inside = {name: value for name, value in trial.params.items() if name in translation.space}
-    raw = translation.encode(inside)
-    every = distributions(translation)
+    searched = {name: value for name, value in trial.params.items() if name in translation.space}
+    native = translation.encode(searched)
+    distributions = to_distributions(translation)
     frozen_trial = optuna.trial.create_trial(
-        state=optuna.trial.TrialState[STATES[trial.state]],
+        state=optuna.trial.TrialState[STATE_NAMES[trial.state]],
         values=list(trial.values) if trial.values else None,
-        params=raw,
-        distributions={name: every[name] for name in raw},
+        params=native,
+        distributions={name: distributions[name] for name in native},
         intermediate_values=dict(trial.intermediate_values),
-        user_attrs={**own_attrs(trial.user_attrs), **attributes(trial), **marks},
+        user_attrs={**without_reserved(trial.user_attrs), **to_user_attrs(trial), **attrs},
         constraints=dict(trial.constraints),
     )
-    # Optuna demands both; of a trial from a server one is not known, of one made by hand none
-    frozen_trial.datetime_start = _local(trial.start or trial.end) or frozen_trial.datetime_start
-    frozen_trial.datetime_complete = _local(trial.end or trial.start) or frozen_trial.datetime_complete
+    # Optuna requires both; of a trial from a server one is not known, of one that a user made neither
+    frozen_trial.datetime_start = _to_naive_local(trial.start or trial.end) or frozen_trial.datetime_start
+    frozen_trial.datetime_complete = _to_naive_local(trial.end or trial.start) or frozen_trial.datetime_complete
     return frozen_trial
 
 
-def attributes(trial: Trial) -> dict[str, Any]:
-    """What of a trial Optuna has no field for, by its mark."""
-    return {f"{_MARK}{name}": value for name in _ATTRIBUTES if (value := getattr(trial, name)) is not None}
+def to_user_attrs(trial: Trial) -> dict[str, object]:
+    """Return the fields of a trial that Optuna does not have, as reserved user attributes."""
+    return {f"{_ATTR_PREFIX}{name}": value for name in _STORED_FIELDS if (value := getattr(trial, name)) is not None}
 
 
-def own_attrs(user_attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes that a trial set, without our marks."""
-    return {name: value for name, value in user_attrs.items() if not name.startswith(RESERVED)}
+def without_reserved(user_attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes that a trial set itself."""
+    return {name: value for name, value in user_attrs.items() if not name.startswith(RESERVED_PREFIX)}
 
 
-def notes_of(trial: Any) -> Notes:
-    """What one of Optuna's trials, live or frozen, has noted."""
-    return Notes(own_attrs(trial.user_attrs), {name: float(value) for name, value in trial.constraints.items()})
+def to_notes(trial: optuna.trial.Trial | FrozenTrial) -> Notes:
+    """Return the attributes and constraints of one of Optuna's trials, live or frozen."""
+    return Notes(without_reserved(trial.user_attrs), {name: float(value) for name, value in trial.constraints.items()})
 
 
 def from_frozen_trial(frozen_trial: FrozenTrial, translation: Translation, number: int) -> Trial:
-    """The trial behind a finished one of Optuna's. Raises `ParamsError` if it is not of the space."""
-    names = {name: state for state, name in STATES.items()}
-    known: dict[str, Any] = {name: frozen_trial.user_attrs.get(f"{_MARK}{name}") for name in _ATTRIBUTES}
+    """Return a finished trial of Optuna's as a `Trial`. Raises `ParamsError` if it is not in the space."""
+    names = {name: state for state, name in STATE_NAMES.items()}
+    known: dict[str, Any] = {name: frozen_trial.user_attrs.get(f"{_ATTR_PREFIX}{name}") for name in _STORED_FIELDS}
     if known["unread"] is not None:  # in a storage it is a list
         known["unread"] = tuple(known["unread"])
-    owner: Mapping[str, Any] | None = frozen_trial.user_attrs.get(OWNER)
+    owner: Mapping[str, object] | None = frozen_trial.user_attrs.get(OWNER_ATTR)
     if frozen_trial.state.name == "FAIL" and known["error"] is None and owner:
         known["error"] = f"the process that ran it (pid {owner['pid']} on {owner['host']}) has ended"
-    of_space = {field.native_name for field in translation.fields}
-    suggested = {name: value for name, value in frozen_trial.params.items() if name not in of_space}  # as the trial ran
+    in_space = {field.native_name for field in translation.fields}
+    suggested = {name: value for name, value in frozen_trial.params.items() if name not in in_space}  # as the trial ran
     return Trial(
         number=number,
         params={**translation.decode(frozen_trial.params), **suggested},
         values=tuple(frozen_trial.values) if frozen_trial.values else None,
         state=names[frozen_trial.state.name],
         intermediate_values=dict(frozen_trial.intermediate_values),
-        start=_aware(frozen_trial.datetime_start),
-        end=_aware(frozen_trial.datetime_complete),
+        start=_to_aware(frozen_trial.datetime_start),
+        end=_to_aware(frozen_trial.datetime_complete),
         **known,
-        **notes_of(frozen_trial).fields(),
+        **to_notes(frozen_trial).fields(),
     )
 
 
-def study_of(result: SearchResult) -> Study:
-    """A Study in memory that holds the trials of a result."""
+def to_study(result: SearchResult) -> Study:
+    """Return a Study in memory that holds the trials of a result."""
     import optuna
 
     translation = translate(result.space, "optuna", encode=True)
@@ -136,14 +137,14 @@ def study_of(result: SearchResult) -> Study:
     study.set_user_attr(SPACE, result.space.to_dict())
     for trial in result.trials:
         params = {} if "params" in trial.user_attrs else {"params": dict(trial.params)}
-        study.add_trial(frozen(trial, translation, **params))
+        study.add_trial(to_frozen_trial(trial, translation, **params))
     return study
 
 
-def _local(moment: datetime | None) -> datetime | None:
-    # Optuna's own are local time without a zone
-    return moment and moment.astimezone().replace(tzinfo=None)
+def _to_naive_local(time: datetime | None) -> datetime | None:
+    # Optuna's own times are local, without a zone
+    return time and time.astimezone().replace(tzinfo=None)
 
 
-def _aware(moment: datetime | None) -> datetime | None:
-    return moment and moment.astimezone()
+def _to_aware(time: datetime | None) -> datetime | None:
+    return time and time.astimezone()

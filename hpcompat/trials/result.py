@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from hpcompat.errors import Issue, SearchError
 from hpcompat.space.values import pluralize
-from hpcompat.trials import tables
-from hpcompat.trials.pareto import pareto_front
-from hpcompat.trials.trial import COMPLETE, FAILED, Trial
+from hpcompat.trials import report
+from hpcompat.trials.trial import COMPLETE, FAILED, Trial, pareto_front
 
 if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+    from optuna.study import Study
+
     from hpcompat.space import SearchSpace
 
 
@@ -20,8 +23,13 @@ if TYPE_CHECKING:
 class SearchResult:
     """What `search` returns.
 
-    `trials`: every finished trial, in order. `native`: the backend's own object (for Optuna the
-    Study). `interrupted`: Ctrl-C ended the search, and these are the trials finished until then.
+    Attributes:
+        trials: Every finished trial, in order.
+        space: The space that was searched.
+        directions: "minimize" or "maximize", for each objective.
+        backend: The name of the backend.
+        native: The backend's own object; for Optuna the Study.
+        interrupted: Whether Ctrl-C ended the search; `trials` are those that had finished.
 
     >>> from hpcompat import Float, SearchSpace
     >>> space = SearchSpace({"x": Float(0, 1)})
@@ -41,14 +49,14 @@ class SearchResult:
     def best(self) -> Trial:
         """The complete and feasible trial with the best value; the earliest of equals.
 
-        Raises `SearchError` for several objectives (see `pareto_front`), and if no trial is complete, or none
-        of those feasible.
+        Raises:
+            SearchError: There are several objectives (see `pareto_front`), or no trial is complete and feasible.
         """
         if len(self.directions) > 1:
-            raise SearchError("a search with several objectives has no one best trial: see pareto_front")
+            raise SearchError("expected one objective, got several; use pareto_front")
         front = self.pareto_front
         if not front:
-            raise no_best(self.trials)
+            raise no_best_error(self.trials)
         return front[0]
 
     @property
@@ -62,47 +70,49 @@ class SearchResult:
 
         A trial that failed does not count, for it may have failed before it would have read them.
         """
-        told = [(trial.params, trial.unread) for trial in self.trials if trial.state != FAILED]
-        known = [(params, unread) for params, unread in told if unread is not None]
+        reported = [(trial.params, trial.unread) for trial in self.trials if trial.state != FAILED]
+        known = [(params, unread) for params, unread in reported if unread is not None]
         names = dict.fromkeys(name for _, unread in known for name in unread)
-        return tuple(name for name in names if all(name in unread for params, unread in known if _has(params, name)))
+        return tuple(
+            name for name in names if all(name in unread for params, unread in known if _has_param(params, name))
+        )
 
-    def to_dataframe(self) -> Any:
-        """A pandas DataFrame with a row for each trial; params by dotted name, as `params.<name>`."""
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a pandas DataFrame with a row for each trial; params by dotted name, as `params.<name>`."""
         import pandas
 
-        rows = [tables.record(trial, self.directions) for trial in self.trials]
-        return pandas.DataFrame(rows, columns=tables.columns(rows) or None)
+        rows = [report.trial_row(trial, self.directions) for trial in self.trials]
+        return pandas.DataFrame(rows, columns=report.row_columns(rows) or None)
 
-    def to_optuna(self) -> Any:
-        """An Optuna Study in memory that holds the trials, whichever backend ran them.
+    def to_optuna(self) -> Study:
+        """Return an Optuna Study in memory that holds the trials, whichever backend ran them.
 
-        What Optuna has no form for is stored there as `translate(space, "optuna", encode=True)`
+        What Optuna cannot represent is stored there as `translate(space, "optuna", encode=True)`
         encodes it; the params as they were are in each trial's user_attrs["params"], unless the trial
         has set that itself.
         """
-        from hpcompat.trials.optuna_trials import study_of
+        from hpcompat.trials.optuna_trials import to_study
 
-        return study_of(self)
+        return to_study(self)
 
-    def plot(self, kind: str = "history") -> Any:
-        """A matplotlib Figure: "history", "parallel" (coordinates) or "importances".
+    def plot(self, kind: str = "history") -> Figure:
+        """Return a matplotlib Figure: "history", "parallel" (coordinates) or "importances".
 
         With several objectives one axis, or one plot, for each.
         """
-        from hpcompat.trials.plots import draw
+        from hpcompat.trials.report import plot
 
-        return draw(self, kind)
+        return plot(self, kind)
 
     def __repr__(self) -> str:
-        return tables.text(self)
+        return report.render_text(self)
 
     def _repr_html_(self) -> str:
-        return tables.html(self)
+        return report.render_html(self)
 
 
-def no_best(trials: Sequence[Trial]) -> SearchError:
-    """Why none of the trials is the best, with the trials."""
+def no_best_error(trials: Sequence[Trial]) -> SearchError:
+    """Return the error that says why none of the trials is the best, with the trials."""
     complete = [trial for trial in trials if trial.state == COMPLETE]
     error = SearchError("no complete trial is feasible", _violations(complete))
     if not complete:
@@ -112,7 +122,6 @@ def no_best(trials: Sequence[Trial]) -> SearchError:
 
 
 def _violations(trials: Sequence[Trial]) -> Iterator[Issue]:
-    """An issue for each constraint that the trials violate."""
     violated: dict[str, list[float]] = {}
     for trial in trials:
         for name, value in trial.constraints.items():
@@ -122,9 +131,10 @@ def _violations(trials: Sequence[Trial]) -> Iterator[Issue]:
         yield Issue(name, f"is above 0 in {pluralize(len(values), 'trial')}, by {min(values):g} at the least")
 
 
-def _has(params: Mapping[str, Any], name: str) -> bool:
-    """Whether there is a param of that dotted name: its conditions may not be met."""
+def _has_param(params: Mapping[str, object], name: str) -> bool:
+    """Return whether there is a param of that dotted name: its conditions may not be met."""
     first, _, rest = name.partition(".")
     if name in params or not rest:
         return name in params
-    return isinstance(params.get(first), Mapping) and _has(params[first], rest)
+    group = params.get(first)
+    return isinstance(group, Mapping) and _has_param(group, rest)

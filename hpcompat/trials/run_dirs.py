@@ -1,116 +1,181 @@
-"""Run directories: each made once, for one trial; its checkpoints are kept or removed with it."""
+"""Run directories: each created once, for one trial; removed only if this search created it, as `keep` says."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from hpcompat.errors import SearchError
-from hpcompat.trials.checkpoints import remove_checkpoints
 from hpcompat.trials.files import Directory
-from hpcompat.trials.pareto import extended, losses
-from hpcompat.trials.run_dir_log import Diary, read_notes
-from hpcompat.trials.trial import COMPLETE, Trial, is_eligible
+from hpcompat.trials.trial import COMPLETE, Trial, is_eligible, minimized_values, update_pareto_front
 
-KEEP = ("best", "all", "none")
-MARK = ".hpcompat"
-"""The file in a run directory that holds the id of the search which made it."""
+KEEP_CHOICES = ("best", "all", "none")
+MARKER = ".hpcompat"
+"""The file in a run directory that holds the id of the search which created it."""
+_MAX_NAMES = 1000
+_MAX_LOG_BYTES = 1 << 26
+_CHECKPOINT_DIR = re.compile(r"(tmp-)?checkpoint-\d+")
+_ARGUMENTS_FILE = "training_args.bin"
+"""Trainer.save_model writes it beside every model (transformers 5.23, trainer.py `_save`)."""
+_STATE_FILE = "trainer_state.json"
+# What else Trainer.save_model writes there: the weights, in shards if they are large, their configuration, what
+# belongs to the processing class. Metrics and model cards do not belong to a checkpoint, and stay.
+_MODEL_FILES = re.compile(
+    r"(model|pytorch_model|adapter_model)(-\d{5}-of-\d{5})?\.(safetensors|bin)"
+    r"|(model\.safetensors|pytorch_model\.bin)\.index\.json"
+    r"|(config|generation_config|adapter_config)\.json"
+    r"|(optimizer|scheduler|scaler)\.(pt|bin)|rng_state(_\d+)?\.pth"
+    r"|(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json"
+    r"|(vocab|merges)\.txt|(tokenizer|spiece|sentencepiece\.bpe)\.model|chat_template\.jinja"
+    r"|((video_)?preprocessor|processor|audio_tokenizer)_config\.json"
+)
+
+
+class RunDirLog:
+    """Writes down, one line each, the run directories that this process creates: it may end at any time.
+
+    `log_dir`: holds a file for each process of the search; where it is missing, as on another machine, nothing is
+    written, for nothing would read it.
+    """
+
+    def __init__(self, log_dir: str) -> None:
+        self.log_dir = log_dir
+        self._file = Path(log_dir, f"{uuid.uuid4().hex}.jsonl")
+
+    def add(self, root: str, path: str) -> None:
+        """Write down a run directory under `root` that is about to be created."""
+        parent = os.path.dirname(self.log_dir)  # relative to it: the whole may be moved
+        line = json.dumps([None if root == parent else root, os.path.relpath(path, root)])
+        if os.path.isdir(self.log_dir):
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
+
+
+def read_log(log_dir: str) -> list[tuple[str, str]]:
+    """Return the root and the path of each run directory that was written down: some may not exist, or not be ours.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as root:
+    ...     log_dir = os.path.join(root, "log")
+    ...     os.mkdir(log_dir)
+    ...     RunDirLog(log_dir).add(root, os.path.join(root, "run-0"))
+    ...     read_log(log_dir) == [(root, os.path.join(root, "run-0"))]
+    True
+    """
+    lines: list[bytes] = []
+    with suppress(OSError), Directory(log_dir) as directory:
+        for name in sorted(directory.list_names()):
+            with suppress(OSError):
+                lines += directory.read(name, _MAX_LOG_BYTES).splitlines()
+    found: dict[tuple[str, str], None] = {}
+    for line in lines:
+        with suppress(ValueError, TypeError, RecursionError):  # the process ended while it wrote
+            root, name = json.loads(line)
+            root = os.path.dirname(log_dir) if root is None else str(root)
+            found[root, os.path.normpath(os.path.join(root, name))] = None
+    return list(found)
 
 
 @dataclass(frozen=True)
-class Runs:
-    """The run directories that this search made: each holds a file with the id of the search, else it is not removed.
+class RunDirs:
+    """The run directories of this search: each holds a file with the id of the search, else it is not removed.
 
-    `search`: that id, the same in every leg of a search that is resumed. `diary`: where they are written down,
-    for a leg to come. `made`: by path, the output_dir that each lies in.
+    `search_id`: that id, the same in every leg of a search that is resumed. `log`: where they are written down,
+    for a leg to come. `created`: by path, the output_dir that each lies in.
     """
 
-    search: str = field(default_factory=lambda: uuid.uuid4().hex)
-    diary: Diary | None = None
-    made: dict[str, str] = field(default_factory=dict)
+    search_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    log: RunDirLog | None = None
+    created: dict[str, str] = field(default_factory=dict)
     token: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
-    process: int = field(default_factory=os.getpid)
+    pid: int = field(default_factory=os.getpid)
 
     def create(self, root: str, name: str) -> str:
-        """Make a directory under `root`, called `name`, or `name-<token>` where that is taken.
+        """Create a directory under `root`, called `name`, or `name-<token>` where that is taken.
 
         Raises `ValueError` for a name that leads out of `root`, also through a symlink.
         """
         path = os.path.normpath(os.path.join(root, name))
         if not path.startswith(os.path.join(root, "")):
-            raise ValueError(f"hp_name gave {name!r}, which is no name for a directory inside {root}")
+            raise ValueError(f"hp_name: expected the name of a directory inside {root}, got {name!r}")
         parents, last = os.path.split(os.path.relpath(path, root))
         second = f"{last}-{self.token}"
         with Directory(root) as top:
             try:
-                parent = top.below(parents, create=True)
+                parent = top.subdirectory(parents, create=True)
             except NotADirectoryError as error:
                 raise ValueError(f"hp_name gave {name!r}, and {error.filename} is a link or a file") from error
-            # it gets its name when its mark is in it: whenever the process ends, it can be told from another's
-            staged = f"{private_name(self.search)}-{uuid.uuid4().hex[:8]}"
-            with parent, self._staged(top, staged):
-                for candidate in (last, second, *(f"{second}-{count}" for count in range(2, 1000))):
-                    if parent.has(candidate):
-                        continue
+            with parent, self._staged(top) as staged:
+                for candidate in (last, second, *(f"{second}-{count}" for count in range(2, _MAX_NAMES))):
                     found = os.path.join(root, parents, candidate)
-                    if self.diary:
-                        self.diary.note(root, found)
-                    self.made[found] = root
-                    try:
-                        top.move(staged, parent, candidate)
-                    except OSError as error:
-                        del self.made[found]
-                        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                            continue  # made meanwhile: no two trials ever share one
-                        raise
-                    return found
-        raise SearchError(f"{path} and a thousand more of that name are taken")
+                    if not parent.contains(candidate) and self._claim(root, found, staged, top, parent):
+                        return found
+                raise SearchError(f"{path} and {_MAX_NAMES} more of that name are taken")
 
     @contextmanager
-    def _staged(self, top: Directory, name: str) -> Iterator[None]:
+    def _staged(self, top: Directory) -> Iterator[str]:
+        """Create a marked directory under a private name: whenever the process ends, it is known whose it is."""
+        name = f"{private_prefix(self.search_id)}-{uuid.uuid4().hex[:8]}"
         try:
-            top.make(name)
-            with top.below(name) as new:
-                new.write(MARK, self.search)
-            yield
+            top.create(name)
+            with top.subdirectory(name) as new:
+                new.write(MARKER, self.search_id)
+            yield name
         except BaseException:
             with suppress(OSError):
                 top.remove(name)
             raise
 
+    def _claim(self, root: str, path: str, staged: str, top: Directory, parent: Directory) -> bool:
+        """Give the staged directory its name; False if another has been created under it meanwhile."""
+        if self.log:
+            self.log.add(root, path)
+        self.created[path] = root
+        try:
+            top.move(staged, parent, os.path.basename(path))
+        except OSError as error:
+            del self.created[path]
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                return False
+            raise
+        return True
+
     def adopt(self, path: str, root: str | None) -> bool:
-        """Take in a directory that another process of this search, or an earlier leg, made; False if none did."""
+        """Take over a directory that another process of this search, or an earlier leg, created; False if none did."""
         if root is None or not path.startswith(os.path.join(root, "")):
             root = os.path.dirname(path)
         try:
             with self._open(path, root) as directory:
-                own = self._is_marked(directory)
+                is_own = self._is_marked(directory)
         except OSError:
             return False
-        if own:
-            self.made.setdefault(path, root)
-        return own
+        if is_own:
+            self.created.setdefault(path, root)
+        return is_own
 
     def remove(self, path: str) -> None:
-        """Remove the checkpoints from a directory that this search made, and the directory if nothing else is in it."""
-        if path not in self.made or os.getpid() != self.process:  # a forked child is not the search
+        """Remove the checkpoints from a directory of this search, and the directory if nothing else is in it."""
+        if path not in self.created or os.getpid() != self.pid:  # a forked child is not the search
             return
-        root = self.made.pop(path)
+        root = self.created.pop(path)
         try:
             with self._open(path, root) as directory:
                 if not self._is_marked(directory):
-                    raise OSError(errno.EPERM, f"it stays, for its {MARK} does not say that this search made it")
+                    raise OSError(errno.EPERM, f"it stays, for its {MARKER} does not say that this search made it")
                 remove_checkpoints(directory)
-                is_empty = directory.names() == [MARK]
+                is_empty = directory.list_names() == [MARKER]
                 if is_empty:
-                    directory.remove(MARK)  # last: what is half removed can still be told
+                    directory.remove(MARKER)  # last: until then it is known whose it is
             if is_empty:
-                with Directory(root) as top, top.below(os.path.relpath(os.path.dirname(path), root)) as parent:
+                with self._open(os.path.dirname(path), root) as parent:
                     parent.remove_empty(os.path.basename(path))
         except FileNotFoundError:
             return
@@ -119,124 +184,78 @@ class Runs:
 
     def _open(self, path: str, root: str) -> Directory:
         with Directory(root) as top:
-            return top.below(os.path.relpath(path, root))
+            return top.subdirectory(os.path.relpath(path, root))
 
     def _is_marked(self, directory: Directory) -> bool:
         try:
-            return directory.read(MARK, len(self.search)) == self.search.encode()
+            return directory.read(MARKER, len(self.search_id)) == self.search_id.encode()
         except OSError:
             return False
 
     def close(self, path: str) -> str | None:
-        """The directory of a trial that has ended; None if nothing was put there, and then it is removed."""
-        if os.path.isdir(path) and set(os.listdir(path)) - {MARK}:
+        """Return the directory of a trial that has ended; None if nothing was put there: then it is removed."""
+        if os.path.isdir(path) and set(os.listdir(path)) - {MARKER}:
             return path
         self.remove(path)
         return None
 
-    def keep_only(self, kept: Iterable[Trial]) -> None:
-        """Remove the checkpoints from every directory that this search made but those of `kept`."""
-        stay = {trial.directory for trial in kept}
-        for path in [path for path in self.made if path not in stay]:
+    def keep_only(self, trials: Iterable[Trial]) -> None:
+        """Remove the checkpoints from every directory of this search but those of these trials."""
+        retained = {trial.directory for trial in trials}
+        for path in [path for path in self.created if path not in retained]:
             self.remove(path)
 
 
-def private_name(search: str) -> str:
-    """What the names of a search's own files in the output_dir begin with: what is called so is the search's.
+def private_prefix(search_id: str) -> str:
+    """Return what the names of a search's own files in the output_dir begin with, and no others.
 
-    >>> private_name("4c1d")
+    >>> private_prefix("4c1d")
     '.hpcompat-4c1d'
     """
-    return f".hpcompat-{search}"
+    return f".hpcompat-{search_id}"
 
 
-class Keeper:
-    """Whose checkpoints stay, decided with each finished trial: the disk holds few at any time."""
+def remove_checkpoints(directory: Directory) -> None:
+    """Remove what a Trainer saved in a run directory, and the directories in it that held only such files.
 
-    def __init__(self, runs: Runs, keep: str, directions: Sequence[str]) -> None:
-        self.runs = runs
-        self.keep = keep
-        self.directions = directions
-        self.front: tuple[Trial, ...] = ()
+    That is every `checkpoint-<step>`, and the files of `Trainer.save_model` and `save_state`. Logs, such as
+    TensorBoard's, and files of the user's code stay. Symlinks are not followed.
 
-    def go_on(self, found: Iterable[Trial], root: str | None, folder: str | None) -> list[Trial]:
-        """Take in the trials of a search that is resumed, whose directories are this one's from now on.
-
-        So are those that were left by trials under way when it ended: they are removed. Returns the trials,
-        without directories that are not there any more, or are another's by now.
-        """
-        trials = []
-        for trial in found:
-            own = trial.directory is not None and self.runs.adopt(trial.directory, root)
-            trials.append(trial if own else replace(trial, directory=None, checkpoint=None))
-            self.add(trials[-1])
-        for place, path in read_notes(folder) if folder else ():
-            self.runs.adopt(path, place)
-        self.close()
-        return trials
-
-    def ended(self, trial: Trial) -> None:
-        """Remove what stays in no case, before the trial is taken in: the journal may need the room."""
-        if self.keep != "all" and trial.state != COMPLETE and trial.directory:
-            self.runs.remove(trial.directory)
-
-    def add(self, trial: Trial) -> None:
-        """Take in a finished trial; remove what it beat, or its own directory."""
-        before = self.front
-        if is_eligible(trial):
-            if len(self.directions) > 1:
-                self.front = extended(before, trial, self.directions)
-            elif not before or self._rank(trial) < self._rank(before[0]):
-                self.front = (trial,)
-        if self.keep != "all" and self.runs.made:
-            stay = {kept.number for kept in self.kept}
-            for each in (*before, trial):
-                if each.directory and each.number not in stay:
-                    self.runs.remove(each.directory)
-
-    def spare(self, trial: Trial) -> None:
-        """Keep the directory of a trial that a resumed search will score."""
-        if self.keep != "none" and trial.directory:
-            self.runs.made.pop(trial.directory, None)
-
-    def _rank(self, trial: Trial) -> tuple[float, ...]:
-        """Less is better: the first of equals."""
-        return *losses(trial, self.directions), trial.number
-
-    def close(self) -> None:
-        """Remove what a trial that never ended has left."""
-        if self.keep != "all":
-            self.runs.keep_only(self.kept)
-
-    def has_others(self, finished: Iterable[Trial]) -> bool:
-        """Whether there are directories of trials that are not finished."""
-        return bool(self.runs.made.keys() - {trial.directory for trial in finished})
-
-    @property
-    def kept(self) -> tuple[Trial, ...]:
-        """The trials whose checkpoints stay under "best"."""
-        return self.front if self.keep == "best" else ()
-
-
-def settled(trials: Iterable[Trial]) -> tuple[Trial, ...]:
-    """The trials without the directories and checkpoints that are no more."""
-    return tuple(
-        replace(
-            trial,
-            directory=trial.directory if trial.directory and os.path.isdir(trial.directory) else None,
-            checkpoint=trial.checkpoint if trial.checkpoint and os.path.isdir(trial.checkpoint) else None,
-        )
-        if trial.directory or trial.checkpoint
-        else trial
-        for trial in trials
-    )
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as root:
+    ...     run = Path(root, "run-0")
+    ...     for name in ("checkpoint-8/model.safetensors", "training_args.bin", "config.json", "runs/events.out"):
+    ...         (run / name).parent.mkdir(parents=True, exist_ok=True)
+    ...         (run / name).touch()
+    ...     with Directory(str(run)) as directory:
+    ...         remove_checkpoints(directory)
+    ...     [path.name for path in run.rglob("*")]
+    ['runs', 'events.out']
+    """
+    names = directory.list_names()
+    for name in filter(directory.is_directory, names):
+        if _CHECKPOINT_DIR.fullmatch(name):
+            directory.remove(name)
+            continue
+        with directory.subdirectory(name) as inner:
+            was_empty = not inner.list_names()
+            remove_checkpoints(inner)
+            is_empty = not inner.list_names()
+        if is_empty and not was_empty:
+            directory.remove_empty(name)
+    saved = [name for name in names if _ARGUMENTS_FILE in names and _MODEL_FILES.fullmatch(name)]
+    # what tells that they are a Trainer's goes last: a removal that is interrupted can be repeated
+    for name in [*saved, *(name for name in (_STATE_FILE, _ARGUMENTS_FILE) if name in names)]:
+        if not directory.is_directory(name):
+            directory.remove(name)
 
 
 def last_checkpoint(directory: str) -> str | None:
-    """The `checkpoint-<step>` of the highest step in a run directory; None if there is none, or no directory."""
+    """Return the `checkpoint-<step>` of the highest step in a run directory; None if it has none, or is missing."""
     try:
         names = os.listdir(directory)
-    except FileNotFoundError:  # of several ranks the first one may be removing it
+    except FileNotFoundError:  # rank 0 may be removing it
         return None
     steps = [
         (int(step), name) for name in names if (step := name.removeprefix("checkpoint-")) != name and step.isdecimal()
@@ -245,13 +264,85 @@ def last_checkpoint(directory: str) -> str | None:
     return existing[-1] if existing else None
 
 
-def writable(root: str) -> str:
-    """The directory, made if need be. Raises `SearchError` if nothing can be written there."""
-    probe = os.path.join(root, f".{uuid.uuid4().hex}")
-    try:
-        os.makedirs(root, exist_ok=True)
-        os.mkdir(probe)
-        os.rmdir(probe)
-    except OSError as error:
-        raise SearchError(f"nothing can be written to output_dir {root!r}: {error}") from error
-    return os.path.abspath(root)
+class Retention:
+    """Removes the run directories of trials that are beaten, or of every trial, as `keep` says.
+
+    `front`: the best trials so far, whatever is kept of them.
+    """
+
+    def __init__(self, run_dirs: RunDirs, keep: str, directions: Sequence[str]) -> None:
+        self.run_dirs = run_dirs
+        self.keep = keep
+        self.directions = directions
+        self.front: tuple[Trial, ...] = ()
+
+    def resume(self, found: Iterable[Trial], root: str | None, log_dir: str | None) -> list[Trial]:
+        """Take over the run directories of an earlier leg, and remove those of trials that it did not finish.
+
+        Returns the trials, without directories that are missing, or belong to another search by now.
+        """
+        trials = []
+        for trial in found:
+            is_own = trial.directory is not None and self.run_dirs.adopt(trial.directory, root)
+            trials.append(trial if is_own else replace(trial, directory=None, checkpoint=None))
+            self.add(trials[-1])
+        for logged_root, path in read_log(log_dir) if log_dir else ():
+            self.run_dirs.adopt(path, logged_root)
+        self.close()
+        return trials
+
+    def discard_unsuccessful(self, trial: Trial) -> None:
+        """Remove the directory of a trial that cannot be kept, before it is recorded: the journal may need the room."""
+        if self.keep != "all" and trial.state != COMPLETE and trial.directory:
+            self.run_dirs.remove(trial.directory)
+
+    def add(self, trial: Trial) -> None:
+        """Take a finished trial into account; remove the directories of those that it beats, or its own."""
+        before = self.front
+        if is_eligible(trial):
+            self._update_front(trial)
+        if self.keep != "all" and self.run_dirs.created:
+            retained = {kept.number for kept in self.retained}
+            for candidate in (*before, trial):
+                if candidate.directory and candidate.number not in retained:
+                    self.run_dirs.remove(candidate.directory)
+
+    def _update_front(self, trial: Trial) -> None:
+        if len(self.directions) > 1:
+            self.front = update_pareto_front(self.front, trial, self.directions)
+        elif not self.front or self._rank(trial) < self._rank(self.front[0]):
+            self.front = (trial,)
+
+    def _rank(self, trial: Trial) -> tuple[float, ...]:
+        """Return what is least for the best trial: the first of equals."""
+        return *minimized_values(trial, self.directions), trial.number
+
+    def exempt(self, trial: Trial) -> None:
+        """Keep the directory of a trial that a resumed search will score."""
+        if self.keep != "none" and trial.directory:
+            self.run_dirs.created.pop(trial.directory, None)
+
+    def close(self) -> None:
+        """Remove what trials that did not finish have left."""
+        if self.keep != "all":
+            self.run_dirs.keep_only(self.retained)
+
+    def has_unfinished(self, finished: Iterable[Trial]) -> bool:
+        """Return whether there are directories of trials that are not finished."""
+        return bool(self.run_dirs.created.keys() - {trial.directory for trial in finished})
+
+    @property
+    def retained(self) -> tuple[Trial, ...]:
+        """The trials whose checkpoints stay, unless all do."""
+        return self.front if self.keep == "best" else ()
+
+
+def without_missing_paths(trials: Iterable[Trial]) -> tuple[Trial, ...]:
+    """Return the trials without the directories and checkpoints that do not exist any more."""
+
+    def existing(path: str | None) -> str | None:
+        return path if path and os.path.isdir(path) else None
+
+    return tuple(
+        replace(trial, directory=existing(trial.directory), checkpoint=existing(trial.checkpoint)) for trial in trials
+    )

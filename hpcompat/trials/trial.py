@@ -1,35 +1,45 @@
-"""One finished trial, as plain frozen data."""
+"""One finished trial, as plain frozen data; and which trials are the best."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+from hpcompat.space.serialization import value_from_json, value_to_json
+from hpcompat.space.values import short_repr
 
 COMPLETE, PRUNED, FAILED = "COMPLETE", "PRUNED", "FAILED"
 UNSCORED = "UNSCORED"
-STATES = (COMPLETE, PRUNED, FAILED, UNSCORED)
 """The state of a trial in a journal that was trained before it was known which of its metrics is the objective."""
+STATES = (COMPLETE, PRUNED, FAILED, UNSCORED)
 
 
 @dataclass(frozen=True)
 class Trial:
     """One finished trial.
 
-    `values`: one float for each direction; of a pruned trial the last one reported, if any; None if
-    it failed. `state`: "COMPLETE", "PRUNED" or "FAILED". `intermediate_values`: what was reported,
-    by step. `start`, `end`: UTC. `run_id`: the name of its run directory, and `directory` where that
-    is, as long as anything is in it; `checkpoint`: the model saved there, the best one where the Trainer
-    loads the best at the end, else the last. `error`: why it failed, the cause first, then the traceback.
-    `constraints`: values by name that the trial set; it is feasible if none is above 0. `user_attrs`: what
-    it noted of itself. `metrics`: what the evaluation behind `values` measured, by name. `unread`: the
-    params, by dotted name, that neither the function or model_init has read, nor the Trainer as one of its
-    arguments; None where that is not known. `carried`: the state that it changed on objects which the next trial of
-    the same Trainer gets too; search warns of it.
+    Attributes:
+        number: Its number in the search, from 0.
+        params: The params it ran with, nested where the space has groups.
+        values: One float for each direction; of a pruned trial the last one reported, if any; None if it failed.
+        state: "COMPLETE", "PRUNED" or "FAILED"; "UNSCORED" if it is not known yet which of its metrics counts.
+        intermediate_values: What was reported, by step.
+        start: When it began, in UTC.
+        end: When it ended, in UTC.
+        run_id: The name of its run directory.
+        directory: Its run directory, as long as anything is in it.
+        checkpoint: The model saved there: the best one if the Trainer loads the best at the end, else the last.
+        error: Why it failed: the cause first, then the traceback.
+        constraints: The values that the trial set, by name; it is feasible if none is above 0.
+        user_attrs: What the trial noted of itself.
+        metrics: What the evaluation behind `values` measured, by name.
+        unread: The params, by dotted name, that neither the function or model_init has read, nor the Trainer as one
+            of its arguments; None if that is not known.
+        carried: The state that it changed on objects which the next trial of the same Trainer gets too.
 
     >>> Trial(0, {"learning_rate": 1e-5}, (0.3,)).value
     0.3
@@ -51,6 +61,15 @@ class Trial:
     metrics: Mapping[str, float] = field(default_factory=dict)
     unread: tuple[str, ...] | None = None
     carried: tuple[str, ...] = field(default=(), repr=False, compare=False)
+
+    @classmethod
+    def failed(cls, number: int, params: Mapping[str, object], error: str, **fields: Any) -> Trial:
+        """Return a FAILED trial that ends now, in place of the one that did not come back.
+
+        >>> Trial.failed(3, {"x": 1}, "NodeLost: node-2").state
+        'FAILED'
+        """
+        return cls(number, params, state=FAILED, error=error, **{"end": datetime.now(timezone.utc), **fields})
 
     @property
     def is_feasible(self) -> bool:
@@ -76,7 +95,150 @@ class Trial:
         """The first line of `error`."""
         return self.error.split("\n", 1)[0] if self.error else None
 
+    def to_record(self, root: str) -> dict[str, object]:
+        """Return the trial as JSON values, its paths relative to `root`: the whole directory may be moved.
+
+        >>> Trial(0, {"pair": (1, 2)}, (0.3,), directory="/out/run-0").to_record("/out")["directory"]
+        'run-0'
+        """
+        record = {
+            "number": self.number,
+            "params": value_to_json(dict(self.params)),
+            "values": self.values,
+            "state": self.state,
+            "intermediate_values": dict(self.intermediate_values),
+            "start": self.start and self.start.isoformat(),
+            "end": self.end and self.end.isoformat(),
+            "run_id": self.run_id,
+            "directory": self.directory and os.path.relpath(self.directory, root),
+            "checkpoint": self.checkpoint and os.path.relpath(self.checkpoint, root),
+            "error": self.error,
+            "constraints": dict(self.constraints),
+            "user_attrs": value_to_json(dict(self.user_attrs)),
+            "metrics": dict(self.metrics),
+            "unread": self.unread,
+        }
+        return {name: value for name, value in record.items() if value not in (None, {})}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, object], root: str) -> Trial:
+        """Return the trial that `to_record` wrote. Raises errors of any kind for anything else.
+
+        >>> Trial.from_record({"number": 0, "state": "PRUNED", "directory": "run-0"}, "/out").directory
+        '/out/run-0'
+        """
+        readers: dict[str, Callable[[Any], Any]] = {
+            "number": parse_trial_number,
+            "params": value_from_json,
+            "values": _parse_values,
+            "state": _parse_state,
+            "intermediate_values": lambda reports: {int(step): value for step, value in reports.items()},
+            "start": datetime.fromisoformat,
+            "end": datetime.fromisoformat,
+            "run_id": lambda name: name,
+            "directory": partial(_resolve_inside, root),
+            "checkpoint": partial(_resolve_inside, root),
+            "error": lambda text: text,
+            "constraints": parse_constraints,
+            "user_attrs": value_from_json,
+            "metrics": dict,
+            "unread": tuple,
+        }
+        fields = {name: read(record[name]) for name, read in readers.items() if name in record}
+        return cls(**{"params": {}, **fields})
+
 
 def is_eligible(trial: Trial) -> bool:
-    """Whether it may be the best: it is complete, and feasible."""
+    """Return whether a trial may be the best: whether it is complete, and feasible."""
     return trial.state == COMPLETE and trial.is_feasible
+
+
+def objective_names(n_objectives: int, label: str = "objective", first: int = 0) -> tuple[str, ...]:
+    """Return the names under which the values of a trial are stored: numbered if there are several.
+
+    >>> objective_names(1), objective_names(2), objective_names(2, first=1)
+    (('objective',), ('objective_0', 'objective_1'), ('objective_1', 'objective_2'))
+    """
+    return (label,) if n_objectives == 1 else tuple(f"{label}_{first + index}" for index in range(n_objectives))
+
+
+def parse_trial_number(number: object) -> int:
+    """Return a trial's number that was stored. Raises `ValueError` for anything else."""
+    if type(number) is not int or number < 0:
+        raise ValueError(f"expected the number of a trial, got {short_repr(number)}")
+    return number
+
+
+def parse_constraints(stored: Mapping[str, Any]) -> dict[str, float]:
+    """Return constraint values that were stored. Raises `TypeError` or `ValueError` for anything else."""
+    if not all(type(value) in (int, float) for value in stored.values()):
+        raise TypeError(f"expected constraints to be numbers by name, got {short_repr(stored)}")
+    try:
+        return {str(name): float(value) for name, value in stored.items()}
+    except OverflowError as error:
+        raise ValueError(f"{short_repr(stored)}: {error}") from error
+
+
+def _parse_values(stored: Iterable[float]) -> tuple[float, ...]:
+    values = tuple(stored)
+    if not all(type(value) in (int, float) for value in values):
+        raise ValueError(f"expected numbers for values, got {short_repr(values)}")
+    return values
+
+
+def _parse_state(stored: object) -> str:
+    if stored not in STATES:
+        raise ValueError(f"expected one of {STATES} for state, got {short_repr(stored)}")
+    return str(stored)
+
+
+def _resolve_inside(root: str, stored: str) -> str:
+    path = os.path.normpath(os.path.join(root, stored))
+    if not path.startswith(os.path.join(root, "")):  # what belongs to the search may be removed
+        raise ValueError(f"expected a path inside the output_dir, got {stored!r}")
+    return path
+
+
+def minimized_values(trial: Trial, directions: Sequence[str]) -> tuple[float, ...]:
+    """Return the values, negated where they are maximized: less is better."""
+    signed = zip(trial.values or (), directions, strict=True)
+    return tuple([value if direction == "minimize" else -value for value, direction in signed])
+
+
+def pareto_front(trials: Iterable[Trial], directions: Sequence[str]) -> tuple[Trial, ...]:
+    """Return the complete and feasible trials that no other one dominates, in order of their number.
+
+    A trial dominates another if it is as good in every objective and better in one.
+
+    >>> trials = [Trial(0, {}, (1.0, 5.0)), Trial(1, {}, (2.0, 4.0)), Trial(2, {}, (2.0, 5.0))]
+    >>> [trial.number for trial in pareto_front(trials, ["minimize", "minimize"])]
+    [0, 1]
+    """
+    ranked = sorted(
+        ((minimized_values(trial, directions), trial) for trial in trials if is_eligible(trial)),
+        key=lambda pair: (pair[0], pair[1].number),
+    )
+    front: list[tuple[tuple[float, ...], Trial]] = []
+    for loss, trial in ranked:  # sorted: a trial can only be dominated by one that came before it
+        if not any(_dominates(other, loss) for other, _ in front):
+            front.append((loss, trial))
+    return tuple(sorted((trial for _, trial in front), key=lambda trial: trial.number))
+
+
+def update_pareto_front(front: tuple[Trial, ...], trial: Trial, directions: Sequence[str]) -> tuple[Trial, ...]:
+    """Return the Pareto front after one more complete and feasible trial.
+
+    >>> front = update_pareto_front((Trial(0, {}, (2.0,)),), Trial(1, {}, (1.0,)), ["minimize"])
+    >>> [trial.number for trial in front]
+    [1]
+    """
+    loss = minimized_values(trial, directions)
+    others = [(minimized_values(other, directions), other) for other in front]
+    if any(_dominates(other, loss) for other, _ in others):
+        return front
+    kept = [other for other_loss, other in others if not _dominates(loss, other_loss)]
+    return tuple(sorted([*kept, trial], key=lambda trial: trial.number))
+
+
+def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))

@@ -1,23 +1,35 @@
-"""What a call of `search` asks for, completed by what the object that describes its space says."""
+"""What a call of `search` requests: normalized, completed by the settings beside its space, and validated."""
 
 from __future__ import annotations
 
+import inspect
+import math
+import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any, TypeVar
 
-from hpcompat.backends import Backend, known
-from hpcompat.errors import Issue, SearchError
-from hpcompat.objectives.metrics import LABEL, is_same_metric
-from hpcompat.space.values import short_repr
-from hpcompat.translators.settings import DIRECTIONS, SearchSettings, brief
+from hpcompat.backends import BACKENDS, BackendSpec
+from hpcompat.errors import BackendError, Issue, SearchError, did_you_mean, expected_one_of
+from hpcompat.objectives.objective import PLACEHOLDER_METRIC, ComputeObjective, Objective, is_same_metric
+from hpcompat.space import SearchSpace
+from hpcompat.space.values import pluralize, short_repr
+from hpcompat.translators.detect import SpaceSource, as_space, resolve_source, settings_of
+from hpcompat.translators.dialect import DIRECTIONS, SearchSettings, brief
+from hpcompat.trials.config import SearchConfig
+from hpcompat.trials.result import SearchResult
+from hpcompat.trials.run_dirs import KEEP_CHOICES
+from hpcompat.trials.trial import COMPLETE, STATES, Trial
 
-REFUSAL = "this search cannot start"
+MESSAGE = "this search cannot start"
 N_TRIALS = 20
 
-_WORDS = {"min": "minimize", "max": "maximize", "minimise": "minimize", "maximise": "maximize"}
-_KINDS = {"RandomSampler": "random", "GridSampler": "grid", "BruteForceSampler": "grid"}
+_DIRECTION_ALIASES = {"min": "minimize", "max": "maximize", "minimise": "minimize", "maximise": "maximize"}
+_SAMPLER_NAMES = {"RandomSampler": "random", "GridSampler": "grid", "BruteForceSampler": "grid"}
+
+T = TypeVar("T")
 
 
 class _Unset:
@@ -26,89 +38,176 @@ class _Unset:
 
 
 UNSET: Any = _Unset()
-"""Stands for a pruner that the call says nothing of: None says that there is to be none."""
+"""Stands for a pruner that the call leaves open: None means that trials are not pruned."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a call says; what it leaves open is None, and the pruner `UNSET`.
+    """The arguments of a call; None for what it leaves open, and `UNSET` for the pruner.
 
     `directions`: one for each objective. `compute_objective`: a function of the metrics, or the names of metrics.
     """
 
     directions: tuple[str, ...] | None = None
-    compute_objective: Callable[[dict[str, float]], Any] | tuple[str, ...] | None = None
+    compute_objective: ComputeObjective = None
     n_trials: Any = None
-    sampler: Any = None
-    pruner: Any = UNSET
-    options: Mapping[str, Any] | None = None
+    sampler: object = None
+    pruner: object = UNSET
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
-def parse_directions(direction: Any) -> tuple[str, ...] | None:
-    """The directions as a tuple; None stays None. Raises `SearchError` for what is none.
+def normalize_inputs(
+    trainer: object, history: object, callbacks: Iterable[Callable[[Trial], object]]
+) -> tuple[tuple[Trial, ...], tuple[Callable[[Trial], object], ...]]:
+    """Return the trials of the history, and the callbacks, as tuples. Raises `SearchError` for anything else.
+
+    >>> normalize_inputs(len, None, [len])
+    ((), (<built-in function len>,))
+    """
+    issues = []
+    if isinstance(trainer, Mapping):
+        hint = "the space is the second argument: search(trainer, space)"
+        message = f"expected a Trainer or a callable, got {type(trainer).__name__}"
+        issues.append(Issue("trainer", message, hint))
+    trials = _to_tuple(history.trials if isinstance(history, SearchResult) else history)
+    if invalid := [trial for trial in trials if not isinstance(trial, Trial)]:
+        message = f"expected a SearchResult, or some of its trials, got {short_repr(invalid[0])}"
+        issues.append(Issue("history", message))
+    functions = _to_tuple(callbacks)
+    if not all(map(callable, functions)) or callable(callbacks):
+        message = f"must be a list of functions of a Trial, got {short_repr(callbacks)}"
+        issues.append(Issue("callbacks", message))
+    elif invalid := [function for function in functions if not _takes_one_argument(function)]:
+        hint = "give functions of one argument, the finished Trial; Optuna's take (study, trial)"
+        issues.append(Issue("callbacks", f"{short_repr(invalid[0])} cannot be called with one argument", hint))
+    if issues:
+        raise SearchError(MESSAGE, issues)
+    return trials, functions
+
+
+def _takes_one_argument(function: Callable[..., object]) -> bool:
+    """Return whether a function can be called with one argument; True where Python cannot say.
+
+    >>> [_takes_one_argument(function) for function in (print, lambda trial, log=None: None, lambda study, trial: None)]
+    [True, True, False]
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of some built-in functions
+        return True
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True
+
+
+def _to_tuple(value: object) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, Iterable) else (value,)
+
+
+def as_path(output_dir: object) -> str | None:
+    """Return a path as a str, with ~ expanded. Raises `SearchError` for anything else.
+
+    >>> as_path(None), as_path("runs")
+    (None, 'runs')
+    """
+    if output_dir is None:
+        return None
+    path = os.fspath(output_dir) if isinstance(output_dir, (str, os.PathLike)) else None
+    if not isinstance(path, str) or not path:
+        message = f"expected the path of a directory, got {short_repr(output_dir)}"
+        raise SearchError(MESSAGE, [Issue("output_dir", message)])
+    return os.path.expanduser(path)
+
+
+def as_int(number: Any) -> Any:
+    """Return an int for one of numpy's; anything else as it is, for `validate_search`.
+
+    >>> as_int(3), as_int(2.5), as_int(True)
+    (3, 2.5, True)
+    """
+    return number.__index__() if hasattr(number, "__index__") and not isinstance(number, bool) else number
+
+
+def parse_directions(direction: object) -> tuple[str, ...] | None:
+    """Return the directions as a tuple; None stays None. Raises `SearchError` for anything else.
 
     >>> parse_directions("max"), parse_directions(["minimize", "maximize"]), parse_directions(None)
     (('maximize',), ('minimize', 'maximize'), None)
     """
     if direction is None:
         return None
-    several = isinstance(direction, Sequence) and not isinstance(direction, str)  # a set has no order
-    given = tuple(direction) if several else (direction,)
-    listed = tuple(map(_direction, given))
+    # a set has no order
+    values = direction if isinstance(direction, Sequence) and not isinstance(direction, str) else (direction,)
+    directions = tuple(map(_parse_direction, values))
     issues = [
-        Issue("direction", f"there is no {each!r}", known(each, DIRECTIONS))
-        for each in listed
-        if each not in DIRECTIONS
+        Issue("direction", f"must be 'minimize' or 'maximize', got {value!r}", did_you_mean(value, DIRECTIONS))
+        for value in directions
+        if value not in DIRECTIONS
     ]
-    if not listed:
+    if not directions:
         issues = [Issue("direction", "is empty", "name one for each objective")]
     if issues:
-        raise SearchError(REFUSAL, issues)
-    return listed
+        raise SearchError(MESSAGE, issues)
+    return directions
 
 
-def _direction(given: Any) -> Any:
-    name = getattr(given, "name", given)  # Optuna's StudyDirection
-    word = name.lower() if isinstance(name, str) else name
-    return _WORDS.get(word, word) if isinstance(word, str) else given
+def _parse_direction(direction: object) -> Any:
+    name = getattr(direction, "name", direction)  # Optuna's StudyDirection
+    return _DIRECTION_ALIASES.get(name.lower(), name.lower()) if isinstance(name, str) else direction
 
 
-def parse_objective(given: Any) -> Any:
-    """The name of a metric, or a list of names, as a tuple; a function stays as it is.
+def parse_objective(compute_objective: Any) -> Any:
+    """Return the name of a metric, or a list of names, as a tuple; a function as it is.
 
     >>> parse_objective("eval_loss"), parse_objective(["eval_loss", "eval_f1"]), parse_objective(len)
     (('eval_loss',), ('eval_loss', 'eval_f1'), <built-in function len>)
     """
-    names = (given,) if isinstance(given, str) else given
-    return tuple(names) if isinstance(names, (list, tuple)) else given
+    if isinstance(compute_objective, str):
+        return (compute_objective,)
+    return tuple(compute_objective) if isinstance(compute_objective, (list, tuple)) else compute_objective
 
 
-def complete(request: Request, settings: SearchSettings, backend: Backend) -> tuple[Request, list[Issue]]:
-    """The request with what the settings say where it leaves something open, and an issue for each contradiction.
+def resolve_space(space: object) -> SpaceSource:
+    """Return the space of any object that describes one, with the settings beside it."""
+    if isinstance(space, SpaceSource):
+        return space
+    if isinstance(space, SearchSpace):
+        return SpaceSource(space)
+    if isinstance(space, Mapping) and not space:  # everything is suggested as the trial runs
+        return SpaceSource(SearchSpace())
+    document = resolve_source(space)
+    return SpaceSource(as_space(document), settings_of(document))
 
-    What stays open takes search's own defaults. What the settings say and no search can take is named in a warning.
+
+def complete_request(request: Request, settings: SearchSettings, backend: BackendSpec) -> tuple[Request, list[Issue]]:
+    """Return the request completed by the settings, and an issue for each contradiction between the two.
+
+    What stays open takes search's defaults. Settings that a search does not have are named in a warning.
     """
-    issues = list(_contradictions(request, settings, backend))
-    options = request.options or {}
+    issues = list(_find_contradictions(request, settings, backend))
+    options = request.options
     stated = tuple(direction or settings.default for direction in settings.directions)
     names = request.compute_objective if isinstance(request.compute_objective, tuple) else settings.metrics
     stored = None if request.directions or any(settings.directions) else backend.stored_directions(options, names)
-    own, unused = settings.dialect == backend.name, dict(settings.unused)
-    joins = backend.stored(options)  # what is joined has a rule and names of its own
+    is_own, unused = settings.dialect == backend.name, dict(settings.unused)
+    is_joined = backend.is_persistent(options)  # a study, sweep or experiment has a sampler and names already
     pruner = request.pruner
-    if settings.pruner is not None and not own:
+    if settings.pruner is not None and not is_own:
         unused[settings.terms["pruner"]] = settings.pruner
-    elif pruner is UNSET and not joins:
+    elif pruner is UNSET and not is_joined:
         pruner = settings.pruner
-    if own and not joins:
+    if is_own and not is_joined:
         options = {**settings.options, **options}
-    elif not own:
+    elif not is_own:
         unused |= settings.options
     if unused:
         message = f"the {settings.noun} says more than this search takes from it: {', '.join(brief(unused))}"
         warnings.warn(message, stacklevel=3)
-    done = replace(
-        request,
+    completed = Request(
         directions=request.directions or stored or stated or ("minimize",),
         compute_objective=request.compute_objective or settings.metrics or None,
         n_trials=request.n_trials if request.n_trials is not None else settings.n_trials or N_TRIALS,
@@ -116,34 +215,130 @@ def complete(request: Request, settings: SearchSettings, backend: Backend) -> tu
         pruner=None if pruner is UNSET else pruner,
         options=options,
     )
-    return done, issues
+    return completed, issues
 
 
-def _contradictions(request: Request, settings: SearchSettings, backend: Backend) -> Iterator[Issue]:
-    def issue(name: str, ours: Any, theirs: Any) -> Issue:
+def _find_contradictions(request: Request, settings: SearchSettings, backend: BackendSpec) -> Iterator[Issue]:
+    def contradiction(name: str, requested: object, stated: object) -> Issue:
         term = settings.terms.get(name, name)
-        reason = f"is {short_repr(ours)}, and the {settings.noun}'s {term} {short_repr(theirs)}"
-        return Issue(name, reason, "leave one of them out")
+        message = f"is {short_repr(requested)}, and the {settings.noun}'s {term} {short_repr(stated)}"
+        return Issue(name, message, "leave one of them out")
 
-    ours, theirs = request.directions, settings.directions
-    if ours and theirs:
-        wrong = [each for each, other in zip(ours, theirs, strict=False) if other not in (None, each)]
-        if wrong or len(ours) != len(theirs):
-            yield issue("direction", _one(ours), _one(tuple(each or settings.default for each in theirs)))
+    if request.directions and settings.directions:
+        stated = tuple(direction or settings.default for direction in settings.directions)
+        pairs = zip(request.directions, settings.directions, strict=False)
+        differs = any(other not in (None, direction) for direction, other in pairs)
+        if differs or len(request.directions) != len(stated):
+            yield contradiction("direction", _unpack_single(request.directions), _unpack_single(stated))
     sampler = request.sampler
-    kind = sampler if isinstance(sampler, (str, type(None))) else _KINDS.get(type(sampler).__name__, "bayes")
-    if kind and settings.sampler and kind != settings.sampler:
-        yield issue("sampler", sampler, settings.sampler)
+    name = sampler if isinstance(sampler, (str, type(None))) else _SAMPLER_NAMES.get(type(sampler).__name__, "bayes")
+    if name and settings.sampler and name != settings.sampler:
+        yield contradiction("sampler", sampler, settings.sampler)
     if request.n_trials is not None and settings.n_trials is not None and request.n_trials != settings.n_trials:
-        yield issue("n_trials", request.n_trials, settings.n_trials)
+        yield contradiction("n_trials", request.n_trials, settings.n_trials)
     if settings.pruner and settings.dialect == backend.name and request.pruner not in (UNSET, settings.pruner):
-        yield issue("pruner", request.pruner, settings.pruner)
-    names: Any = request.compute_objective
-    metrics = settings.metrics
-    named = isinstance(names, tuple) and len(names) == len(metrics) and metrics != (LABEL,)
-    if named and not all(map(is_same_metric, names, metrics)):
-        yield issue("compute_objective", _one(names), _one(metrics))
+        yield contradiction("pruner", request.pruner, settings.pruner)
+    names, metrics = request.compute_objective, settings.metrics
+    is_comparable = isinstance(names, tuple) and len(names) == len(metrics) and metrics != (PLACEHOLDER_METRIC,)
+    if isinstance(names, tuple) and is_comparable and not all(map(is_same_metric, names, metrics)):
+        yield contradiction("compute_objective", _unpack_single(names), _unpack_single(metrics))
 
 
-def _one(values: tuple[Any, ...]) -> Any:
+def _unpack_single(values: tuple[T, ...]) -> T | list[T]:
     return values[0] if len(values) == 1 else list(values)
+
+
+def validate_search(
+    config: SearchConfig, objective: Objective, spec: BackendSpec, keep: str | None, issues: Iterable[Issue] = ()
+) -> None:
+    """Raise `SearchError` with everything wrong, or `BackendError` where it is only what the backend cannot do."""
+    backend_issues = list(_validate_backend(config, spec))
+    known = {issue.path for issue in backend_issues}
+    backend_issues += [issue for issue in spec.load().validate(config, objective) if issue.path not in known]
+    issues = [*issues, *_validate_request(config, objective, spec, keep), *_validate_history(config)]
+    issues += objective.find_issues(config)
+    if config.pruner is not None and not objective.evaluates_while_training:
+        hint = "set eval_strategy to 'epoch' or 'steps', or leave pruner out"
+        issues.append(Issue("pruner", "needs evaluations during training, got eval_strategy='no'", hint))
+    if issues:
+        raise SearchError(MESSAGE, [*backend_issues, *issues])
+    if backend_issues:
+        raise BackendError(f"the {spec.name} backend cannot do this", backend_issues)
+
+
+def _validate_backend(config: SearchConfig, spec: BackendSpec) -> Iterator[Issue]:
+    samplers_and_pruners = (("sampler", config.sampler, spec.samplers), ("pruner", config.pruner, spec.pruners))
+    for argument, value, names in samplers_and_pruners:
+        supported = {other.name: getattr(other, f"{argument}s") for other in BACKENDS.values()}
+        if value is not None and not names:
+            others = " or ".join(name for name in supported if supported[name])
+            yield Issue(argument, f"is not supported by {spec.name}", f"leave it out, or search with {others}")
+        elif isinstance(value, str) and value not in names:
+            others = ", ".join(name for name in supported if value in (*supported[name], *BACKENDS[name].aliases))
+            if others:
+                yield Issue(argument, f"{value!r} is not supported by {spec.name}", f"supported by {others}")
+            else:
+                yield Issue(argument, f"unknown {argument} {value!r}", expected_one_of(value, names))
+    if len(config.directions) > spec.max_objectives:
+        others = " and ".join(name for name in BACKENDS if len(config.directions) <= BACKENDS[name].max_objectives)
+        message = f"expected at most {spec.max_objectives} objectives, got {len(config.directions)}"
+        yield Issue("direction", message, f"{others} take more")
+    if len(config.directions) > 1 and config.pruner is not None:
+        yield Issue("pruner", "a search with several objectives cannot be pruned", "leave pruner out")
+
+
+def _validate_request(
+    config: SearchConfig, objective: Objective, spec: BackendSpec, keep: str | None
+) -> Iterator[Issue]:
+    if type(config.n_trials) is not int or config.n_trials < 1:
+        yield Issue("n_trials", f"expected an int of at least 1, got {config.n_trials!r}")
+    if config.seed is not None and (isinstance(config.seed, bool) or not hasattr(config.seed, "__index__")):
+        yield Issue("seed", f"expected an int or None, got {config.seed!r}")
+    is_number = isinstance(config.timeout, Real) and not isinstance(config.timeout, bool)
+    if config.timeout is not None and not (is_number and config.timeout > 0):
+        yield Issue("timeout", f"expected a number of seconds above 0, or None, got {config.timeout!r}")
+    if keep not in (None, *KEEP_CHOICES):
+        yield Issue("keep", f"unknown value {keep!r}", expected_one_of(keep, KEEP_CHOICES))
+    if config.resume and config.output_dir is None and not spec.is_persistent(config.options):
+        stores = "".join(f", or {name}=" for name in spec.store_options)
+        yield Issue("resume", "no journal to continue is named", f"give output_dir={stores}")
+    if objective.hp_name is not None and not callable(objective.hp_name):
+        yield Issue("hp_name", f"expected a function, got {type(objective.hp_name).__name__}")
+    yield from _validate_compute_objective(objective)
+
+
+def _validate_compute_objective(objective: Objective) -> Iterator[Issue]:
+    expected = "expected a function, or names of metrics"
+    names = objective.compute_objective
+    n_directions = len(objective.directions)
+    if isinstance(names, tuple):
+        if not all(isinstance(name, str) for name in names):
+            yield Issue("compute_objective", f"{expected}, got {short_repr(list(names))}")
+        elif len(names) != n_directions:
+            message = f"names {pluralize(len(names), 'metric')} for {pluralize(n_directions, 'direction')}"
+            yield Issue("compute_objective", message, "name one for each direction")
+    elif names is not None and not callable(names):
+        yield Issue("compute_objective", f"{expected}, got {type(names).__name__}")
+
+
+def _validate_history(config: SearchConfig) -> Iterator[Issue]:
+    """Return what is wrong with the history: an issue for each cause, with the trials that have it."""
+    numbers: dict[str, list[int]] = {}
+    for trial in config.history:
+        for message in _find_trial_issues(trial, config):
+            numbers.setdefault(message, []).append(trial.number)
+    for message, trials in numbers.items():
+        yield Issue(f"history: trial{'s' * (len(trials) > 1)} {', '.join(map(str, trials))}", message)
+
+
+def _find_trial_issues(trial: Trial, config: SearchConfig) -> Iterator[str]:
+    yield from map(str, config.space.find_issues(trial.params))
+    values = trial.values if isinstance(trial.values, (tuple, list)) else (math.nan,)
+    are_numbers = all(isinstance(value, Real) and not math.isnan(value) for value in values)
+    if trial.state not in STATES:
+        yield f"expected one of the states {', '.join(STATES)}, got {trial.state!r}"
+    elif not are_numbers and (trial.values is not None or trial.state == COMPLETE):
+        yield f"expected a tuple of numbers as values, got {trial.values!r}"
+    elif trial.values is not None and len(trial.values) != len(config.directions):
+        directions = pluralize(len(config.directions), "direction")
+        yield f"has {pluralize(len(trial.values), 'value')} for {directions}"

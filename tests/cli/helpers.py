@@ -1,37 +1,65 @@
-"""What the tests of the command line share."""
+"""Helpers of the tests of the command line."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hypothesis import HealthCheck, settings
 
-class Ran(NamedTuple):
+import hpcompat as hp
+
+INEXACT_SPACE = hp.SearchSpace(
+    {
+        "optim": hp.Categorical(["adamw", "sgd"], weights=[3, 1]),
+        "warmup": hp.Normal(0.1, 0.05, low=0.0, when={"optim": "sgd"}),
+        "layers": hp.Int(1, 4),
+    }
+)
+"""A space that no system represents exactly."""
+
+# each example draws a space, and most compile its source: a fifth of the examples take as long as those of another test
+fewer_examples = settings(
+    max_examples=settings.default.max_examples // 5,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
+
+
+class CommandResult(NamedTuple):
+    """The exit code of a command, and what it printed."""
+
     code: int
     out: str
     err: str
 
 
-Run = Callable[..., Ran]
+RunCommand = Callable[..., CommandResult]
 
 
-def written(thing: Any, name: str = "given.json") -> str:
-    Path(name).write_text(thing if isinstance(thing, str) else json.dumps(thing), encoding="utf-8")
+def write_input(data: Any, name: str = "given.json") -> str:
+    """Write a string, or data as JSON, to a file, and return its name."""
+    Path(name).write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
     return name
 
 
-def executed(source: str) -> dict[str, Any]:
+def execute(source: str) -> dict[str, Any]:
+    """Run Python source and return the names that it defines."""
     names: dict[str, Any] = {}
     exec(compile(source, "printed", "exec"), names)
     return names
 
 
-def drawn(suggest: Any, trials: int = 30) -> list[dict[str, Any]]:
-    """What a function suggests under a real study."""
+def draw_params(suggest: Callable[[Any], dict[str, Any]], n_trials: int = 30) -> list[dict[str, Any]]:
+    """Return what a function suggests in the trials of a real study."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    found: list[dict[str, Any]] = []
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    study.optimize(lambda trial: float(found.append(suggest(trial)) or 0), n_trials=trials)
-    return found
+    drawn: list[dict[str, Any]] = []
+
+    def objective(trial: Any) -> float:
+        drawn.append(suggest(trial))
+        return 0.0
+
+    study.optimize(objective, n_trials=n_trials)
+    return drawn

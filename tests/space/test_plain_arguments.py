@@ -34,14 +34,14 @@ def assert_equal(plain: Any, other: Any) -> None:
 
 class TestPlainArguments:
     @given(FLOATS, FLOATS, FLAGS)
-    def test_floats_equal_those_of_numpy(self, low: float, high: float, log: bool) -> None:
+    def test_floats_equal_converted_numpy_floats(self, low: float, high: float, log: bool) -> None:
         plain, other = Float(low, high, log=log), Float(np.float64(low), np.float64(high), log=log)
         assert bool(plain.issues) == bool(other.issues)
         if not plain.issues:
             assert_equal(plain, other)
 
     @given(INTS, INTS, FLAGS)
-    def test_ints_equal_those_that_are_converted(self, low: Any, high: Any, log: bool) -> None:
+    def test_ints_equal_converted_ints(self, low: Any, high: Any, log: bool) -> None:
         if type(low) is type(high) is int:
             assert_equal(Int(low, high, log=log), Int(Index(low), Index(high), log=log))  # type: ignore[arg-type]
 
@@ -52,7 +52,7 @@ class TestPlainArguments:
 
         assert_equal(Categorical(choices, ordered=ordered), Categorical(Choices(choices), ordered=ordered))
 
-    def test_most_are_seen_at_once(self) -> None:
+    def test_typical_arguments_are_recognized_as_plain(self) -> None:
         for validated in (
             validation.validate_float(1e-6, 1e-4, True, None),
             validation.validate_int(-3, 12, False, 1),

@@ -128,7 +128,7 @@ def _places(node: Any) -> Iterator[tuple[Any, Any]]:
         yield from _places(node[index])
 
 
-def texts(rng: random.Random, form: Any) -> str:
+def document(rng: random.Random, form: Any) -> str:
     """YAML or JSON text, cut, doubled, or with odd characters in it."""
     text = json.dumps(form, skipkeys=True)
     for _ in range(rng.randint(0, 3)):

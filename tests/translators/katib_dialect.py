@@ -15,8 +15,8 @@ from hpcompat.translators.capabilities import (
     is_enumerable,
     native,
 )
+from hpcompat.translators.codecs import FieldMapping
 from hpcompat.translators.dialect import Dialect, Variant
-from hpcompat.translators.fields import FieldMapping
 from hpcompat.translators.parsing import build_space, make_categorical, make_range, parse_entries, reject
 
 _LIST = (equivalent("discrete", "a list of the values", is_enumerable), encoded("index", "it has too many values"))

@@ -11,7 +11,7 @@ from ray import tune
 
 import hpcompat as hp
 from hpcompat import Categorical, Constant, Float, Int, SearchSpace
-from hpcompat.testing import kinds, spaces
+from hpcompat.testing import PARAMETERS_BY_SHAPE, spaces
 from hpcompat.translators import translate
 from hpcompat.translators.ray import build_domains
 
@@ -32,7 +32,7 @@ patient = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 hostile_names = st.sampled_from(HOSTILE)
-sound_parameters = st.one_of(*kinds.values()).filter(lambda parameter: not parameter.issues)
+sound_parameters = st.one_of(*PARAMETERS_BY_SHAPE.values()).filter(lambda parameter: not parameter.issues)
 groups = st.recursive(
     st.dictionaries(hostile_names, sound_parameters, min_size=1, max_size=4),
     lambda inner: st.dictionaries(hostile_names, st.one_of(sound_parameters, inner), min_size=1, max_size=4),
@@ -49,7 +49,7 @@ def varies(space: SearchSpace) -> bool:
     return any(leaf.parameter.size > 1 for leaf in space.leaves)
 
 
-class TestHostileNames:
+class TestUnusualNames:
     @pytest.mark.parametrize("dialect", READERS)
     @patient
     @given(space=hostile_spaces().filter(varies) | spaces(conditions=False).filter(varies))
@@ -76,7 +76,7 @@ class TestHostileNames:
         for given_form in forms:
             try:
                 expected = READERS[dialect](given_form)
-            except hp.TranslationError:  # Ray's config may hold a dict with keys that are no names
+            except hp.TranslationError:  # Ray's config may hold a dict with keys that are not names
                 assert dialect == "ray" and given_form is not form
                 with pytest.raises(hp.HpcompatError):
                     hp.as_space(given_form)
@@ -91,7 +91,7 @@ class TestHostileNames:
 
     @patient
     @given(space=hostile_spaces())
-    def test_space_of_ours_is_itself(self, space: SearchSpace) -> None:
+    def test_canonical_space_is_returned_unchanged(self, space: SearchSpace) -> None:
         def as_dicts(group: Any) -> Any:
             return {name: as_dicts(entry) if isinstance(entry, SearchSpace) else entry for name, entry in group.items()}
 
@@ -103,7 +103,7 @@ LR = Float(0.1, 1.0)
 DOUBLE = {"name": "lr", "type": "double", "bounds": {"min": 0.1, "max": 1.0}}
 
 
-class TestWhoseSpaceItIs:
+class TestDialectDetection:
     @pytest.mark.parametrize(
         ("source", "space"),
         [
@@ -143,7 +143,7 @@ class TestWhoseSpaceItIs:
             ({"parameters": {"grid_search": LR}}, {"parameters": {"grid_search": LR}}),
         ],
     )  # fmt: skip
-    def test_structure_tells_the_dialect(self, source: Any, space: Any) -> None:
+    def test_structure_determines_the_dialect(self, source: Any, space: Any) -> None:
         assert hp.as_space(source) == SearchSpace(space)
 
     @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ class TestWhoseSpaceItIs:
             ([{**DOUBLE, "call": "suggest_float", "args": [0, 1]}], "from_optuna and from_sigopt"),
         ],
     )
-    def test_what_two_dialects_accept_is_refused_naming_both_readers(self, source: Any, readers: str) -> None:
+    def test_ambiguous_source_is_rejected_naming_both_readers(self, source: Any, readers: str) -> None:
         with pytest.raises(hp.TranslationError, match=f"{readers} accept"):
             hp.as_space(source)
 
@@ -174,10 +174,10 @@ class TestWhoseSpaceItIs:
             tune.uniform(0, 1),
         ],
     )
-    def test_what_no_dialect_accepts_is_unknown(self, source: Any) -> None:
+    def test_unknown_source_is_rejected(self, source: Any) -> None:
         with pytest.raises(hp.TranslationError) as refusal:
             hp.as_space(source)
-        assert refusal.value.message == "this is no search space"
+        assert refusal.value.message == "not a search space"
         assert all(issue.hint and "accept" not in issue.message for issue in refusal.value.issues)
 
     @pytest.mark.parametrize(
@@ -192,12 +192,12 @@ class TestWhoseSpaceItIs:
             [{"name": "lr", "call": "suggest_gamma"}],
         ],
     )
-    def test_what_one_dialect_accepts_is_refused_by_its_reader(self, source: Any) -> None:
+    def test_invalid_source_of_one_dialect_is_rejected_by_its_reader(self, source: Any) -> None:
         with pytest.raises(hp.TranslationError, match=r"lr: |n: "):
             hp.as_space(source)
 
     @pytest.mark.parametrize("cycle", ["ray", "wandb", "sigopt", "optuna", "ours"])
-    def test_what_contains_itself_is_refused_at_once(self, cycle: str) -> None:
+    def test_recursive_source_is_rejected_at_once(self, cycle: str) -> None:
         inner: dict[str, Any] = {}
         inner["a"], inner["b"] = {"parameters": inner, "x": inner}, {"parameters": inner, "x": inner}
         drawn = {"ray": tune.uniform(0, 1), "wandb": SWEEP, "sigopt": [DOUBLE], "ours": LR}.get(cycle)

@@ -1,7 +1,5 @@
 """What a space becomes hangs on predicates, not on the wording of a message."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,17 +7,15 @@ import pytest
 import hpcompat as hp
 from hpcompat import Categorical, Float, Int
 from hpcompat.errors import HpcompatError, Issue
-from hpcompat.translators.ray import Form
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "laws"))
-from cells import ALL, VARIANTS, rule_of
+from hpcompat.translators.codecs import Form
+from tests.helpers.parameter_cases import ALL_CASES, VARIANTS, find_rule
 
 
 class TestLevels:
     def test_reworded_issues_change_no_form(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        before = {(name, column): rule_of(p, column) for name, p in ALL.items() for column in VARIANTS}
+        before = {(name, column): find_rule(p, column) for name, p in ALL_CASES.items() for column in VARIANTS}
         monkeypatch.setattr("hpcompat.space.validation.Issue", lambda *text: Issue("", "reworded"))
-        after = {(name, column): rule_of(p, column) for name, p in ALL.items() for column in VARIANTS}
+        after = {(name, column): find_rule(p, column) for name, p in ALL_CASES.items() for column in VARIANTS}
         assert after == before
 
     @pytest.mark.parametrize(
@@ -30,8 +26,8 @@ class TestLevels:
             (Int(3, 18, log=True, step=5), "encoded"),
         ],
     )
-    def test_log_grid_off_the_multiples_of_its_step_is_not_native(self, parameter: Any, level: str) -> None:
-        assert rule_of(parameter, "ray").level == rule_of(parameter, "wandb random").level == level
+    def test_log_grid_beside_multiples_of_step_is_not_native(self, parameter: Any, level: str) -> None:
+        assert find_rule(parameter, "ray").level == find_rule(parameter, "wandb random").level == level
 
 
 class TestCallArguments:
@@ -47,7 +43,7 @@ class TestCallArguments:
             ),
         ],
     )
-    def test_call_with_wrong_arguments_is_refused_in_its_own_name(self, read: Any, text: str) -> None:
+    def test_wrong_arguments_are_rejected_by_name_of_call(self, read: Any, text: str) -> None:
         with pytest.raises(hp.TranslationError, match=text) as refusal:
             read()
         assert "lambda" not in str(refusal.value) and "_read" not in str(refusal.value)
@@ -55,18 +51,17 @@ class TestCallArguments:
     @pytest.mark.parametrize(
         ("call", "reader"),
         [
-            ("suggest_float", "hpcompat.translators.suggest_calls.READERS"),
-            ("uniform", "hpcompat.translators.ray.FORMS"),
+            ("suggest_float", "hpcompat.translators.optuna.forms.FORMS"),
+            ("uniform", "hpcompat.translators.ray.forms.FORMS"),
         ],
     )
-    def test_type_error_from_within_a_reader_blames_no_signature(
+    def test_type_error_inside_reader_names_no_signature(
         self, call: str, reader: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fails(*args: Any, **kwargs: Any) -> Any:
             raise TypeError("inside() got something else")
 
-        failing = fails if call == "suggest_float" else Form(fails)
-        monkeypatch.setitem(__import__("pkgutil").resolve_name(reader), call, failing)
+        monkeypatch.setitem(__import__("pkgutil").resolve_name(reader), call, Form(fails))
         with pytest.raises(hp.TranslationError) as refusal:
             if call == "uniform":
                 hp.from_ray({"x": {"call": call, "args": [0, 1]}})
@@ -76,7 +71,7 @@ class TestCallArguments:
 
 
 class TestCommandLine:
-    def test_every_way_out_that_names_arguments_has_words_of_its_own(self) -> None:
+    def test_hints_with_python_arguments_have_command_line_versions(self) -> None:
         from hpcompat import cli
 
         spaces: list[tuple[Any, dict[str, Any]]] = [
@@ -89,5 +84,5 @@ class TestCommandLine:
         for space, options in spaces:
             with pytest.raises(HpcompatError) as refusal:
                 hp.to_wandb(space, **options)
-            hints = [text.rpartition("(")[2] for text in cli._message(refusal.value).splitlines()[1:]]
+            hints = [text.rpartition("(")[2] for text in cli._format_error(refusal.value).splitlines()[1:]]
             assert all("--" in hint and "=" not in hint for hint in hints), hints

@@ -1,58 +1,152 @@
-"""A study that several processes may share: which trials count, which one comes too late, whose process is gone.
+"""The trials of a study and its samplers: which trials count, which come too late, whose process has ended.
 
-The storage gives every trial a number of its own, and shows it to all from then on; everything here is
-decided by what it shows. A trial that comes after the last one wanted is marked as surplus and not run.
-In a grid a trial claims its configuration, then looks who else has: whoever sees another claim gives up
-his own, so of two at most one keeps it, whichever wrote first.
+Several processes may share a study. The storage gives every trial a number of its own, and shows it to all from then
+on; everything here is decided by what it shows. A trial that comes after the last one wanted is marked as surplus and
+not run. In a grid a trial claims its configuration, then looks who else has: a process that sees another claim gives
+up its own, so of two at most one keeps it, whichever wrote first.
 """
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count, islice
-from typing import Any
+from functools import partial
 
+from optuna import Study, Trial, pruners, samplers
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from hpcompat.backends.base import claim_configuration, iter_untried
 from hpcompat.errors import BackendError, Issue, ParamsError
 from hpcompat.space.values import strict_key
 from hpcompat.translators import Translation
-from hpcompat.trials.grid import configurations
-from hpcompat.trials.optuna_trials import ERROR, OWNER
-from hpcompat.trials.processes import ended, this_process
+from hpcompat.trials.config import SearchConfig, derive_seed
+from hpcompat.trials.optuna_trials import ERROR_ATTR, OWNER_ATTR
+from hpcompat.trials.process import has_exited, this_process
+
+
+def make_sampler(
+    config: SearchConfig, n_earlier: int, *, is_shared: bool = False, is_parallel: bool = False
+) -> BaseSampler:
+    """Return the sampler of a search.
+
+    Args:
+        config: Of the search.
+        n_earlier: How many trials the study already holds.
+        is_shared: Whether processes share the study. Then the draws depend on the number of the trial: a sampler with
+            one seed would draw the same in each process.
+        is_parallel: Whether trials run at the same time. Then "bayes" counts those that run as bad ones: else the ones
+            that are asked for together would be alike.
+    """
+    if isinstance(config.sampler, BaseSampler):
+        return config.sampler
+    make: Callable[..., BaseSampler] = samplers.RandomSampler
+    if config.sampler in (None, "bayes"):
+        make = partial(samplers.TPESampler, constant_liar=is_parallel)
+    if is_shared and config.seed is not None:
+        sampler: BaseSampler = SeededByTrialSampler(make, config.seed)
+    else:
+        sampler = make(seed=derive_seed(config.seed, n_earlier))
+    return FixedParamsSampler(sampler) if config.sampler == "grid" else sampler
+
+
+def make_pruner(pruner: str | BasePruner | None) -> BasePruner:
+    """Return the pruner of that name; a native one as it is."""
+    if isinstance(pruner, BasePruner):
+        return pruner
+    types: dict[str | None, type[BasePruner]] = {
+        None: pruners.NopPruner,  # Optuna's own default is the median
+        "median": pruners.MedianPruner,
+        "hyperband": pruners.HyperbandPruner,
+        "asha": pruners.SuccessiveHalvingPruner,
+    }
+    return types[pruner]()
+
+
+class FixedParamsSampler(BaseSampler):
+    """Gives a trial its `params`, as Optuna stores them by name; a fallback draws the others."""
+
+    def __init__(self, fallback: BaseSampler) -> None:
+        self.params: Mapping[str, object] = {}
+        self._fallback = fallback
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._fallback.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, object]:
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> object:
+        if param_name in self.params:
+            return self.params[param_name]
+        return self._fallback.sample_independent(study, trial, param_name, param_distribution)
+
+
+class SeededByTrialSampler(BaseSampler):
+    """Draws each trial with a new sampler that is seeded by its number: a sampler learns from the study alone."""
+
+    def __init__(self, make_sampler: Callable[..., BaseSampler], seed: int) -> None:
+        self._make_sampler = make_sampler
+        self._seed = seed
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._sampler = self._make_sampler(seed=derive_seed(self._seed, trial.number))
+        self._sampler.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, object]:
+        return self._sampler.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> object:
+        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
 
 HISTORY, SURPLUS, CLAIM = "hpcompat: history", "hpcompat: surplus", "hpcompat: claim"
-DONE = ("COMPLETE", "PRUNED", "FAIL")
-PATIENCE = 10.0
-"""Seconds that a trial without an owner, whose params are being drawn, is waited for where all depends on it."""
-_TICK = 0.05
-_CHANCE = random.SystemRandom()  # training code seeds the others, alike in every process
+ORPHAN_TIMEOUT_S = 10.0
+"""How long to wait for the owner of a trial whose params are being drawn, where a decision depends on it."""
+_TICK_S = 0.05
 
-FrozenTrials = Sequence[Any]
+FrozenTrials = Sequence[FrozenTrial]
 Predicate = Callable[[FrozenTrials], bool]
+NativeParams = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Shared:
-    """The study, seen from this process. `hand_out` is the sampler of a grid, else None.
+class SharedStudy:
+    """The study, seen from this process.
 
-    `lost`: numbers of trials without an owner that were waited for in vain; `history`: of those that are
-    an earlier search's.
+    `grid_sampler`: of a grid, else None. `owner`: this process. `abandoned`: the numbers of trials that never got an
+    owner. `history`: the numbers of trials of an earlier search. `known`: the keys of params of finished trials.
     """
 
-    study: Any
+    study: Study
     n_trials: int
     translation: Translation
-    hand_out: Any = None
-    owner: dict[str, Any] = field(default_factory=this_process)
-    lost: set[int] = field(default_factory=set)
+    grid_sampler: FixedParamsSampler | None = None
+    owner: dict[str, object] = field(default_factory=this_process)
+    abandoned: set[int] = field(default_factory=set)
     history: set[int] = field(default_factory=set)
     known: dict[int, Hashable] = field(default_factory=dict)
 
-    def check(self) -> None:
-        """Raise `BackendError` if it holds trials of another space."""
+    def require_same_space(self) -> None:
+        """Raise `BackendError` if the study holds trials of another space."""
         issues = []
         for frozen_trial in self.finished():
             try:
@@ -62,145 +156,172 @@ class Shared:
         if issues:
             raise BackendError(f"study {self.study.study_name!r} holds trials of another space", issues)
 
-    def next(self) -> bool:
-        """Whether there is to be another trial."""
-        return not self._surely(self._complete)
+    def has_next(self) -> bool:
+        """Return whether the search needs another trial."""
+        return not self._wait_until_certain(self._is_complete)
 
-    def admits(self, trial: Any) -> bool:
-        """Whether the trial is one of those wanted; with its configuration, in a grid. Else it is marked as surplus."""
-        trial.set_user_attr(OWNER, self.owner)
+    def try_claim(self, trial: Trial) -> bool:
+        """Return whether the search needs the trial; in a grid it gets its configuration."""
+        trial.set_user_attr(OWNER_ATTR, self.owner)
 
         def enough_before(frozen_trials: FrozenTrials) -> bool:
-            others = [frozen_trial for frozen_trial in frozen_trials if frozen_trial.number != trial.number]
-            before = [
-                frozen_trial
-                for frozen_trial in others
-                if frozen_trial.state.name in DONE or frozen_trial.number < trial.number
-            ]
-            return len(before) >= self.n_trials
+            n_before = sum(
+                other.number < trial.number or (other.number > trial.number and other.state.is_finished())
+                for other in frozen_trials
+            )
+            return n_before >= self.n_trials
 
-        if self._surely(enough_before) or (self.hand_out is not None and not self._claim(trial)):
-            trial.set_user_attr(SURPLUS, True)
+        if self._wait_until_certain(enough_before):
             return False
-        return True
+        return self.grid_sampler is None or self._claim_configuration(trial, self.grid_sampler)
 
-    def number(self, trial: Any) -> int:
-        """Of a trial that was admitted, or of a form: its number, not counting history."""
-        return int(trial.number) - len([number for number in self.history if number < trial.number])
+    def trial_number(self, number: int) -> int:
+        """Return the number of one of Optuna's trials in the search, which does not count history."""
+        return number - sum(earlier < number for earlier in self.history)
 
-    def finished(self) -> list[Any]:
-        """The trials that count and are over, of all processes."""
-        return [frozen_trial for frozen_trial in self._forms() if frozen_trial.state.name in DONE]
+    def finished(self) -> list[FrozenTrial]:
+        """Return the trials that count and have ended, of all processes."""
+        return [frozen_trial for frozen_trial in self._counted() if frozen_trial.state.is_finished()]
 
-    def _forms(self) -> list[Any]:
-        """The trials that count, running or over: no history, nothing surplus, none that never got its params."""
+    def _counted(self) -> list[FrozenTrial]:
+        """Return the trials that count, running or ended: no history, no surplus, none that never got its params."""
         frozen_trials = self.study.get_trials(deepcopy=False)
-        if any([self._buried(frozen_trial) for frozen_trial in frozen_trials]):
+        orphans = [frozen_trial for frozen_trial in frozen_trials if self._is_orphan(frozen_trial)]
+        if orphans:
+            for frozen_trial in orphans:
+                with suppress(RuntimeError):  # some of Optuna's samplers stop a study, which may not be optimized now
+                    self.study.tell(frozen_trial.number, state=TrialState.FAIL, skip_if_finished=True)
             frozen_trials = self.study.get_trials(deepcopy=False)
         self.history.update(frozen_trial.number for frozen_trial in frozen_trials if HISTORY in frozen_trial.user_attrs)
         return [
             frozen_trial
             for frozen_trial in frozen_trials
-            if frozen_trial.number not in self.lost and self._counts(frozen_trial)
+            if frozen_trial.number not in self.abandoned and self._counts(frozen_trial)
         ]
 
-    def _counts(self, frozen_trial: Any) -> bool:
-        marks = frozen_trial.user_attrs
-        if HISTORY in marks or SURPLUS in marks or frozen_trial.state.name == "WAITING":
+    def _counts(self, frozen_trial: FrozenTrial) -> bool:
+        attrs = frozen_trial.user_attrs
+        if HISTORY in attrs or SURPLUS in attrs or frozen_trial.state == TrialState.WAITING:
             return False
-        if frozen_trial.state.name != "FAIL" or ERROR in marks:
+        if frozen_trial.state != TrialState.FAIL or ERROR_ATTR in attrs:
             return True
-        return bool(frozen_trial.params) and (OWNER not in marks or self._is_whole(frozen_trial))
+        return bool(frozen_trial.params) and (OWNER_ATTR not in attrs or self._is_complete_draw(frozen_trial))
 
-    def _is_whole(self, frozen_trial: Any) -> bool:
+    def _is_complete_draw(self, frozen_trial: FrozenTrial) -> bool:
         try:
             self.translation.decode(frozen_trial.params)
         except ParamsError:
             return False
         return True
 
-    def _complete(self, frozen_trials: FrozenTrials) -> bool:
-        return len(frozen_trials) >= self.n_trials or (
-            self.hand_out is not None and not self._untaken(frozen_trials, 1)
-        )
+    def _is_complete(self, frozen_trials: FrozenTrials) -> bool:
+        if len(frozen_trials) >= self.n_trials:
+            return True
+        return self.grid_sampler is not None and next(self._iter_free(frozen_trials), None) is None
 
-    def _surely(self, holds: Predicate) -> bool:
-        """Whether it holds, even if the trials that have no owner yet should never get one.
+    def _wait_until_certain(self, holds: Predicate) -> bool:
+        """Return whether a predicate holds, even if the trials that have no owner yet never get one.
 
-        A process that dies while params are drawn leaves such a trial, of which nobody can tell whether
-        it is alive. They are waited for only if it depends on them.
+        A process that dies while params are drawn leaves such a trial, and no other process can see whether
+        it is alive. This waits for them only if the answer depends on them.
         """
-        end = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + ORPHAN_TIMEOUT_S
         while True:
-            frozen_trials = self._forms()
-            nameless = {frozen_trial.number for frozen_trial in frozen_trials if _is_nameless(frozen_trial)}
+            frozen_trials = self._counted()
+            owned = [frozen_trial for frozen_trial in frozen_trials if not _has_no_owner(frozen_trial)]
             if not holds(frozen_trials):
                 return False
-            if not nameless or holds(
-                [frozen_trial for frozen_trial in frozen_trials if frozen_trial.number not in nameless]
-            ):
+            if len(owned) == len(frozen_trials) or holds(owned):
                 return True
-            if time.monotonic() > end:
-                self.lost.update(nameless)
+            if time.monotonic() > deadline:
+                self.abandoned.update(set(map(_number, frozen_trials)) - set(map(_number, owned)))
             else:
-                time.sleep(_TICK)
+                time.sleep(_TICK_S)
 
-    def _buried(self, frozen_trial: Any) -> bool:
-        """Whether Optuna was just told that the trial has failed, for its process, on this host, has ended."""
-        owner = frozen_trial.user_attrs.get(OWNER)
-        if frozen_trial.state.name != "RUNNING" or owner is None or owner == self.owner or not ended(owner):
+    def _is_orphan(self, frozen_trial: FrozenTrial) -> bool:
+        """Return whether the trial is running, and its process, on this host, has ended."""
+        owner = frozen_trial.user_attrs.get(OWNER_ATTR)
+        if frozen_trial.state != TrialState.RUNNING or owner is None or owner == self.owner:
             return False
-        with suppress(RuntimeError):  # some of Optuna's samplers stop an optimize, and there may be none now
-            self.study.tell(frozen_trial.number, state=_fail(), skip_if_finished=True)
-        return True
+        return bool(has_exited(owner))
 
-    # -- a grid: who has which configuration ----------------------------------------------------------
+    # -- a grid: which process has which configuration -------------------------------------------------
 
-    def _claim(self, trial: Any) -> bool:
-        """Give the trial a configuration that no other one has; False if there is none left."""
-        for attempt in count():
-            frozen_trials = [frozen_trial for frozen_trial in self._forms() if frozen_trial.number != trial.number]
-            untaken = self._untaken(frozen_trials, 1 + attempt)
-            if not untaken:
-                return False
-            params = _CHANCE.choice(untaken)  # the first one, but for who has met others there
-            raw = self.translation.encode(params)
-            trial.set_user_attr(CLAIM, raw)
-            if strict_key(params) not in self._taken(
-                frozen_trial for frozen_trial in self._forms() if frozen_trial.number != trial.number
-            ):
-                self.hand_out.chosen = raw
-                return True
-            trial.set_user_attr(CLAIM, None)
-        raise AssertionError  # it counts for ever
+    def _claim_configuration(self, trial: Trial, sampler: FixedParamsSampler) -> bool:
+        """Give the trial a configuration that no other one has; return False if all are used."""
 
-    def _untaken(self, frozen_trials: FrozenTrials, most: int) -> list[dict[str, Any]]:
-        taken = self._taken(frozen_trials)
-        every = configurations(self.translation.space)
-        return list(islice((params for params in every if strict_key(params) not in taken), most))
+        def list_used(claim: NativeParams | None) -> set[Hashable]:
+            return self._used_keys(other for other in self._counted() if other.number != trial.number)
 
-    def _taken(self, frozen_trials: FrozenTrials | Iterator[Any]) -> set[Hashable]:
-        return {self._identity(frozen_trial) for frozen_trial in frozen_trials}
+        def place(params: dict[str, object]) -> NativeParams:
+            claim = self.translation.encode(params)
+            trial.set_user_attr(CLAIM, claim)
+            return claim
 
-    def _identity(self, frozen_trial: Any) -> Hashable:
-        """Of the params of a trial, or of those that it claims; None if it has none yet."""
+        claim = claim_configuration(
+            self.translation.space, list_used, place, release=lambda claim: trial.set_user_attr(CLAIM, None)
+        )
+        sampler.params = claim or {}
+        return claim is not None
+
+    def _iter_free(self, frozen_trials: FrozenTrials) -> Iterator[dict[str, object]]:
+        return iter_untried(self.translation.space, self._used_keys(frozen_trials))
+
+    def _used_keys(self, frozen_trials: Iterable[FrozenTrial]) -> set[Hashable]:
+        return {self._params_key(frozen_trial) for frozen_trial in frozen_trials}
+
+    def _params_key(self, frozen_trial: FrozenTrial) -> Hashable:
+        """Return the key of the params of a trial, or of those that it claims; None if it has none yet."""
         if frozen_trial.number in self.known:
             return self.known[frozen_trial.number]
-        over = frozen_trial.state.name in DONE
-        raw = frozen_trial.params if over else frozen_trial.user_attrs.get(CLAIM)
-        if raw is None:
+        is_finished = frozen_trial.state.is_finished()
+        native = frozen_trial.params if is_finished else frozen_trial.user_attrs.get(CLAIM)
+        if native is None:
             return None
-        found = strict_key(self.translation.decode(raw))
-        if over:
-            self.known[frozen_trial.number] = found
-        return found
+        key = strict_key(self.translation.decode(native))
+        if is_finished:
+            self.known[frozen_trial.number] = key
+        return key
 
 
-def _is_nameless(frozen_trial: Any) -> bool:
-    return frozen_trial.state.name == "RUNNING" and OWNER not in frozen_trial.user_attrs and not frozen_trial.params
+class LocalStudy:
+    """The trials of a study in memory, which no other process sees, with the methods of a `SharedStudy`."""
+
+    def __init__(self, config: SearchConfig, translation: Translation, grid_sampler: FixedParamsSampler | None) -> None:
+        self._config = config
+        self._translation = translation
+        self._grid_sampler = grid_sampler
+        tried = {strict_key(dict(trial.params)) for trial in config.history}
+        self._untried = iter_untried(config.space, tried) if grid_sampler else iter(())
+        self._n_claimed = 0
+
+    def has_next(self) -> bool:
+        """Return whether the search needs another trial; in a grid set its params."""
+        if self._n_claimed == self._config.n_trials:
+            return False
+        if self._grid_sampler is None:
+            return True
+        params = next(self._untried, None)
+        self._grid_sampler.params = {} if params is None else dict(self._translation.encode(params))
+        return params is not None
+
+    def try_claim(self, trial: Trial) -> bool:
+        """Count the trial; return True: the search needs every trial."""
+        self._n_claimed += 1
+        return True
+
+    def trial_number(self, number: int) -> int:
+        """Return the number of one of Optuna's trials in the search."""
+        return self._config.trial_number(number - len(self._config.history))
 
 
-def _fail() -> Any:
-    from optuna.trial import TrialState
+def _number(frozen_trial: FrozenTrial) -> int:
+    return frozen_trial.number
 
-    return TrialState.FAIL
+
+def _has_no_owner(frozen_trial: FrozenTrial) -> bool:
+    return (
+        frozen_trial.state == TrialState.RUNNING
+        and OWNER_ATTR not in frozen_trial.user_attrs
+        and not frozen_trial.params
+    )

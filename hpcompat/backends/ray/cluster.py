@@ -1,4 +1,4 @@
-"""The cluster that a search runs on: the one that is there, the one at an address, or one of its own."""
+"""The cluster that a search runs on: an existing one, the one at an address, or a new one; and its nodes."""
 
 from __future__ import annotations
 
@@ -8,22 +8,119 @@ import secrets
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
-from hpcompat.backends.temp_dirs import private_directory
-from hpcompat.errors import BackendError
+import ray
+from ray import ObjectRef
+from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from hpcompat.backends.isolation import private_directory
+from hpcompat.errors import BackendError, Issue
+
+
+class NodeLost(Exception):
+    """A node on which a trial ran has died."""
+
+
+# Ray takes up to 30 s to notice that a machine has gone
+_LOSS_TIMEOUT_S = 120.0
+
+
+def resources_of_cluster() -> dict[str, float]:
+    """Return the resources of all nodes by name: "CPU", "GPU", and custom ones."""
+    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+
+
+def capacity(bundles: Iterable[Mapping[str, float]], own: bool) -> int:
+    """Return how many trials the cluster can run at a time, as it is now.
+
+    Args:
+        bundles: The resources of one trial; a bundle lies on one node.
+        own: Whether the cluster is this search's, so that no node could be added.
+
+    Raises:
+        BackendError: Not even one fits, and the cluster is `own`.
+    """
+    bundles = list(bundles)
+    nodes: list[dict[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    unfit = [bundle for bundle in bundles if not any(_how_often(bundle, node) for node in nodes)]
+    if unfit:
+        issues = [
+            Issue(name, f"{amount:g} a trial, and a node has at most {max(node.get(name, 0) for node in nodes):g}")
+            for bundle in unfit
+            for name, amount in bundle.items()
+            if not any(_how_often({name: amount}, node) for node in nodes)
+        ]
+        if own:
+            raise BackendError("resources_per_trial is more than this machine has", issues)
+        message = "no node of the cluster has room for a trial, and the search waits for one that has"
+        warnings.warn(f"{message}: {'; '.join(map(str, issues))}", stacklevel=2)
+    if len(bundles) == 1:  # Ray decides where several lie
+        return max(1, sum(_how_often(bundles[0], node) for node in nodes))
+    total = {name: sum(bundle.get(name, 0) for bundle in bundles) for bundle in bundles for name in bundle}
+    return max(1, _how_often(total, resources_of_cluster()))
+
+
+def _how_often(bundle: Mapping[str, float], resources: Mapping[str, float]) -> int:
+    return min(int(resources.get(name, 0) / amount) for name, amount in bundle.items())
+
+
+def node_id_ref(actor: ActorHandle[object]) -> ObjectRef[str]:
+    """Request the id of the node that an actor lives on, before it works; see `resolve_node`."""
+    ref: ObjectRef[str] = actor.__ray_call__.remote(_node_id)
+    return ref
+
+
+def _node_id(actor: object) -> str:
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def resolve_node(ref: ObjectRef[str] | None) -> list[str]:
+    """Return the node of `node_id_ref`, if the actor has sent it by now."""
+    with suppress(ray.exceptions.RayError):
+        return [ray.get(ref, timeout=0)] if ref else []
+    return []
+
+
+def node_died(nodes: Iterable[str], error: str) -> bool:
+    """Return whether an actor that lived on one of these nodes, and has ended with this error, has lost its node.
+
+    The error does not show it: if a machine has lost its power Ray first says that the actor is unavailable. So this
+    sends a task to the node, which Ray runs, or refuses as soon as it knows that the node has died.
+    """
+    in_error = [node["NodeID"] for node in ray.nodes() if node["NodeID"] in error]  # type: ignore[no-untyped-call]
+    return any(_is_dead(node) for node in {*nodes, *in_error})
+
+
+def death_reason(error: str) -> str:
+    """Return Ray's explanation of the death of an actor: the end of its message."""
+    return (error.strip().splitlines() or ["unknown"])[-1].rpartition("Worker exit detail: ")[2]
+
+
+def _is_dead(node: str) -> bool:
+    strategy = NodeAffinitySchedulingStrategy(node, soft=False)
+    task = ray.remote(_node_id).options(num_cpus=0, max_retries=-1, scheduling_strategy=strategy)
+    try:
+        ray.get(task.remote(None), timeout=_LOSS_TIMEOUT_S)
+    except ray.exceptions.GetTimeoutError:
+        return False
+    except ray.exceptions.RayError:
+        return True
+    return False
+
 
 _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they mean here
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # of no use once their directory is gone
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # of no use once their directory is removed
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one is not silent even when told to be
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one is not silent with verbose=0
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -31,7 +128,7 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where a search runs: a private directory that goes with it, and whether the cluster goes too."""
+    """Where a search runs: a private directory that ends with it, and whether the cluster is `own`: it ends too."""
 
     private: str
     own: bool
@@ -39,41 +136,44 @@ class Cluster:
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Cluster]:
-    """A cluster to run on, for the time of a search."""
-    import ray
-
+    """Connect to the cluster of a search, or start one, for the time of the block."""
     address = address or os.environ.get("RAY_ADDRESS")
     with _quiet(), _environment(), _handlers(), private_directory() as private:
-        own, sigterm = not ray.is_initialized(), signal.getsignal(signal.SIGTERM)
-        if not own and address not in (None, "auto", "local", ray.get_runtime_context().gcs_address):
+        is_new, on_sigterm = not ray.is_initialized(), signal.getsignal(signal.SIGTERM)
+        if not is_new and address not in (None, "auto", "local", ray.get_runtime_context().gcs_address):
             raise BackendError(f"address={address!r}: this process is on another cluster already")
-        if own:
-            _init(ray, address, private)
-            _set(signal.SIGTERM, sigterm)  # Ray's own would end the process before anything is put in order
+        if is_new:
+            _init(address, private)
+            _set_handler(signal.SIGTERM, on_sigterm)  # Ray's would end the process before journal and directories close
         try:
-            yield Cluster(private, own and address in (None, "local"))
+            yield Cluster(private, is_new and address in (None, "local"))
         finally:
-            if own:
+            if is_new:
                 ray.shutdown()
 
 
-def _init(ray: Any, address: str | None, private: str) -> None:
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address in (None, "local"):
+def _init(address: str | None, private: str) -> None:
+    is_local = address in (None, "local")
+    if is_local:
         _authenticate()
-        options |= {"include_dashboard": False, "_temp_dir": os.path.join(private, "ray")}
     try:
-        ray.init(address=address or "local", **options)
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            include_dashboard=False if is_local else None,
+            _temp_dir=os.path.join(private, "ray") if is_local else None,
+        )
     except Exception as error:
         raise BackendError(f"Ray cannot be reached at {address or 'local'!r}: {error}") from error
 
 
 def _authenticate() -> None:
-    """Give a cluster of our own a token that no file holds: Ray would write one to the home directory."""
-    chosen = os.environ.get("RAY_AUTH_MODE", "token").lower() != "token"
-    given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
-    if not (chosen or given or (Path.home() / ".ray" / "auth_token").exists()):
-        # not taken back: Ray itself remembers it as long as the process lives
+    """Give a new cluster a token that no file holds: Ray would write one to the home directory."""
+    has_other_mode = os.environ.get("RAY_AUTH_MODE", "token").lower() != "token"
+    has_token = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    if not (has_other_mode or has_token or (Path.home() / ".ray" / "auth_token").exists()):
+        # it stays: Ray itself remembers it as long as the process lives
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
@@ -90,25 +190,25 @@ def _environment() -> Iterator[None]:
 
 @contextmanager
 def _handlers() -> Iterator[None]:
-    """Tune takes the first Ctrl-C to end its loop, and would take the first one after the search too."""
+    """Restore the signal handlers: Tune handles the first Ctrl-C, and would handle the first after the search too."""
     numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
     before = {number: signal.getsignal(number) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
-            _set(number, handler)
+            _set_handler(number, handler)
 
 
-def _set(number: int, handler: Any) -> None:
-    # None: it is not one of Python's, and cannot be set again
+def _set_handler(number: int, handler: Callable[[int, FrameType | None], object] | int | None) -> None:
+    # None: it was not set by Python, and cannot be set again
     if handler is not None and threading.current_thread() is threading.main_thread():
         signal.signal(number, handler)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What Ray says of a trial, the trial itself says better."""
+    """Silence Ray's log: a trial has the same in its `error`."""
     loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train")]
     before = [logger.level for logger in loggers]
     for logger in loggers:

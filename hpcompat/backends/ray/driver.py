@@ -1,188 +1,344 @@
-"""The course of a search under Ray: what was asked for, what runs, what has finished; in the driver."""
+"""A search under Ray, seen from the driver: what suggests params, which trials run, run again or have finished."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Literal
 
-from hpcompat.backends.ray.engines import Engine, Exhausted, Result
-from hpcompat.backends.ray.nodes import explained
-from hpcompat.backends.ray.trainable import FATAL, LOST, REPORT, TRIAL, Report
-from hpcompat.objectives.metrics import Undecided
-from hpcompat.trials.config import Plan
+import optuna
+from ray.tune.search import ConcurrencyLimiter, Repeater, Searcher
+from ray.tune.search.optuna import OptunaSearch
+from ray.tune.utils import merge_dicts
+
+from hpcompat.backends.optuna.engine import StudyEngine, in_optimize_loop
+from hpcompat.backends.optuna.shared_study import make_sampler
+from hpcompat.backends.ray.cluster import death_reason
+from hpcompat.backends.ray.trainable import FATAL, LOST, REPORT, TRIAL, Report, TrialConfig
+from hpcompat.errors import BackendError
+from hpcompat.objectives.objective import AmbiguousObjectiveError
+from hpcompat.translators import Translation, get_path, translate
+from hpcompat.translators.optuna import to_optuna
+from hpcompat.translators.ray import build_domains
+from hpcompat.trials import optuna_trials
+from hpcompat.trials.config import SearchConfig, Suggestion
+from hpcompat.trials.loop import Recorder, process_finished_trial
 from hpcompat.trials.notes import Notes
 from hpcompat.trials.run_dirs import last_checkpoint
-from hpcompat.trials.trial import FAILED, PRUNED, Trial
+from hpcompat.trials.trial import FAILED, PRUNED, Trial, objective_names
 
-_FALSE_STARTS = 3
+Result = MutableMapping[str, Any]
+"""A report as Ray passes it on: the value by name, and Ray's entries, such as training_iteration."""
+
+
+class NotNow(Exception):
+    """The engine suggests params only after another trial has finished."""
+
+
+class RayEngine(ABC):
+    """Chooses params and learns from reports and finished trials, as `Engine` does; `result` is Ray's."""
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether it wants no more trials."""
+        return False
+
+    @abstractmethod
+    def ask(self, index: int) -> Suggestion | None:
+        """Return the next suggestion, or None if there is none. Raises `NotNow`."""
+
+    @abstractmethod
+    def report(self, suggestion: Suggestion, value: float, step: int, result: Result) -> None:
+        """Learn from an intermediate value."""
+
+    @abstractmethod
+    def tell(self, suggestion: Suggestion, trial: Trial, result: Result | None) -> Trial:
+        """Learn from a finished trial. Returns it, with constraints that a sampler adds."""
+
+
+@contextmanager
+def open_engine(config: SearchConfig) -> Iterator[RayEngine]:
+    """Open the engine of a search: its Searcher if it has one, else a study with its sampler."""
+    if isinstance(config.sampler, Searcher):
+        yield SearcherEngine(config, config.sampler)
+        return
+    with optuna_trials.quiet_optuna():  # a study says that it was created
+        study = optuna.create_study(
+            study_name="hpcompat",
+            directions=config.directions,  # type: ignore[arg-type]
+            sampler=make_sampler(config, len(config.history), is_parallel=True),
+        )
+        engine = StudySource(StudyEngine(study, config, to_optuna(config.space, encode=True), False, False))
+    with in_optimize_loop(study):
+        yield engine
+
+
+class StudySource(RayEngine):
+    """A study of Optuna's, which gets a trial's attributes and constraints at its end: it runs in another process."""
+
+    def __init__(self, engine: StudyEngine) -> None:
+        self._engine = engine
+
+    @property
+    def is_exhausted(self) -> bool:
+        return self._engine.is_exhausted
+
+    def ask(self, index: int) -> Suggestion | None:
+        return self._engine.ask(index)
+
+    def report(self, suggestion: Suggestion, value: float, step: int, result: Result) -> None:
+        suggestion.report(value, step)
+
+    def tell(self, suggestion: Suggestion, trial: Trial, result: Result | None) -> Trial:
+        for name, value in trial.user_attrs.items():
+            suggestion.set_user_attr(name, value)
+        for name, violation in trial.constraints.items():
+            suggestion.set_constraint(name, violation)
+        return self._engine.tell(suggestion, trial)
+
+
+class SearcherEngine(RayEngine):
+    """A search algorithm of Ray's, over the space as its domains."""
+
+    def __init__(self, config: SearchConfig, search_alg: Searcher) -> None:
+        self._config = config
+        self._search_alg = search_alg
+        self._translation = translate(config.space, "ray", encode=True, searcher=searcher_option(search_alg))
+        self._domains = build_domains(self._translation.spec)
+        metric = objective_names(1)[0] if len(config.directions) == 1 else None
+        mode = config.directions[0][:3] if metric else None
+        if not search_alg.set_search_properties(metric, mode, self._domains):
+            raise BackendError(f"{self._name} has a space already: give it none, it gets that of the search")
+        self._add_history()
+
+    @property
+    def _name(self) -> str:
+        return type(self._search_alg).__name__
+
+    def _add_history(self) -> None:
+        hint = "leave it out, or use sampler='bayes'"
+        if self._config.history and len(self._config.directions) > 1:
+            # add_evaluated_point of ray 2.60 hands Optuna a single value
+            raise BackendError(f"{self._name} takes no history of several objectives: {hint}")
+        for trial in self._config.history:
+            if trial.state == FAILED or not trial.values:
+                continue
+            point, is_pruned = _to_point(self._translation, trial.params), trial.state == PRUNED
+            try:
+                self._search_alg.add_evaluated_point(point, trial.values[0], pruned=is_pruned)
+            except NotImplementedError as error:
+                raise BackendError(f"{self._name} takes no history: {hint}") from error
+
+    def ask(self, index: int) -> Suggestion | None:
+        key = str(index)
+        native = self._search_alg.suggest(key)
+        if native == Searcher.FINISHED:  # type: ignore[comparison-overlap]
+            return None
+        if native is None:
+            raise NotNow
+        # a search algorithm leaves constants to Ray, which adds them like this
+        params = self._translation.decode(merge_dicts(self._domains, native))
+        return Suggestion(self._config.trial_number(index), params, native=key)
+
+    def report(self, suggestion: Suggestion, value: float, step: int, result: Result) -> None:
+        self._search_alg.on_trial_result(suggestion.native, dict(result))
+
+    def tell(self, suggestion: Suggestion, trial: Trial, result: Result | None) -> Trial:
+        has_failed = trial.state == FAILED
+        final = None if has_failed or result is None else dict(result)
+        self._search_alg.on_trial_complete(suggestion.native, final, error=has_failed)
+        return trial
+
+
+def searcher_option(search_alg: Searcher) -> Literal["optuna", True]:
+    """Return which domains this Searcher draws exactly: see `to_ray`."""
+    while isinstance(search_alg, (ConcurrencyLimiter, Repeater)):  # they pass on the space and the params
+        search_alg = search_alg.searcher
+    return "optuna" if isinstance(search_alg, OptunaSearch) else True
+
+
+def _to_point(translation: Translation, params: Mapping[str, object]) -> dict[str, object]:
+    """Return params as `add_evaluated_point` takes them: the names of groups joined by "/", and no constants."""
+    native = translation.encode(params)
+    drawn = (field for field in translation.fields if field.proxy is not None and field.rule.form != "constant")
+    return {"/".join(field.native_path): get_path(native, field.native_path) for field in drawn}
+
+
+MAX_FALSE_STARTS = 3
+"""How often a trial runs again whose process dies before the trial begins."""
+
+
+class NoTrialLeft(Exception):
+    """The search starts no more trials."""
 
 
 @dataclass
-class Asked:
-    """A trial under way.
+class RunningTrial:
+    """A trial that has started.
 
-    `key`: what the engine calls it, however often it runs. `again`: how often it has had to run again.
-    `told`: the steps that the engine has heard of. `lost`: its process is about to end, for a worker's node
-    has died.
+    `restarts`: how often it has been restarted. `reported_steps`: those that the engine has learnt from. `node_loss`:
+    why its process is about to end, if the node of a worker has died.
     """
 
-    number: int
-    params: dict[str, Any]
-    key: str
-    again: int = 0
-    told: set[int] = field(default_factory=set)
-    lost: str | None = None
+    suggestion: Suggestion
+    restarts: int = 0
+    reported_steps: set[int] = field(default_factory=set)
+    node_loss: str | None = None
     start: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     reports: list[Report] = field(default_factory=list)
 
 
 @dataclass
-class Course:
-    """Keeps the engine and the plan informed.
+class Driver:
+    """Connects Ray's loop, which knows trials by a key, with the engine and the recorder.
 
-    `note(directory)`: to be told of run directories before the plan hears of their trials. `root`:
-    what lies above them. `raised`: what ended the search before its time. `over`: no trial is begun any
-    more; `dry`: there is none left that was not begun. `waiting`: trials that are to run again.
+    `adopt(directory)`: registers the run directory of a trial before the recorder gets it. `root`: the directory above
+    them. `error`: what ended the search early. `is_over`: no trial starts any
+    more. `is_exhausted`: every trial has started.
     """
 
-    plan: Plan
-    engine: Engine
-    note: Callable[[str], object]
+    config: SearchConfig
+    engine: RayEngine
+    recorder: Recorder
+    adopt: Callable[[str], object]
     root: str | None
     deadline: float | None = None
-    asked: int = 0
-    over: bool = False
-    dry: bool = False
-    raised: BaseException | None = None
-    running: dict[str, Asked] = field(default_factory=dict)
-    waiting: list[tuple[Asked, str]] = field(default_factory=list)
-    done: list[Trial] = field(default_factory=list)
+    n_asked: int = 0
+    is_over: bool = False
+    is_exhausted: bool = False
+    error: BaseException | None = None
+    running: dict[str, RunningTrial] = field(default_factory=dict)
+    pending_restarts: list[tuple[RunningTrial, str]] = field(default_factory=list)
+    finished: list[Trial] = field(default_factory=list)
 
-    def suggest(self, key: str) -> dict[str, Any] | None:
-        """The config of a trial; None: not now. Raises `Exhausted`."""
+    def suggest(self, key: str) -> TrialConfig | None:
+        """Return the config of a trial; None: not now. Raises `NoTrialLeft`."""
         if self.deadline is None:  # the clock starts with the first trial: Ray takes its time to get ready
-            self.deadline = time.monotonic() + (self.plan.timeout or math.inf)
-        self.over = self.over or time.monotonic() > self.deadline
-        if self.over:
-            self._give_up()
-            raise Exhausted
-        if self.waiting:
-            lost, _ = self.waiting.pop(0)
-            self.running[key] = Asked(lost.number, lost.params, lost.key, lost.again + 1, lost.told)
-        elif not self.dry:
+            self.deadline = time.monotonic() + (self.config.timeout or math.inf)
+        self.is_over = self.is_over or time.monotonic() > self.deadline
+        if self.is_over:
+            self._fail_pending_restarts()
+            raise NoTrialLeft
+        if self.pending_restarts:
+            lost, _ = self.pending_restarts.pop(0)
+            self.running[key] = RunningTrial(lost.suggestion, lost.restarts + 1, lost.reported_steps)
+        elif not self.is_exhausted:
             self._ask(key)
-        elif not self.running:
-            raise Exhausted
-        if key not in self.running:  # those that run may have to run again
-            return None
-        asked = self.running[key]
-        return {"number": asked.number, "params": asked.params, "again": asked.again}
+        if key not in self.running:
+            if self.is_exhausted and not self.running:
+                raise NoTrialLeft
+            return None  # those that run may have to run again
+        trial = self.running[key]
+        suggestion = trial.suggestion
+        return {"number": suggestion.number, "params": suggestion.params, "again": trial.restarts}
 
     def _ask(self, key: str) -> None:
         try:
-            params = self.engine.ask(key)
-        except Exhausted:
-            self.dry = True
-            if not self.running:
-                raise
+            suggestion = self.engine.ask(self.n_asked)
+        except NotNow:
             return
-        if params is not None:
-            self.running[key] = Asked(self.plan.number(self.asked), params, key)
-            self.asked += 1
-            self.dry = self.asked >= self.plan.n_trials
+        if suggestion is not None:
+            self.running[key] = RunningTrial(suggestion)
+            self.n_asked += 1
+        self.is_exhausted = suggestion is None or self.n_asked >= self.config.n_trials
 
-    def result(self, key: str, result: dict[str, Any]) -> None:
-        """Take in what a trial has sent."""
-        asked = self.running[key]
+    def take_result(self, key: str, result: Result) -> None:
+        """Handle a report of a trial."""
+        trial = self.running[key]
         if FATAL in result:
-            self._fatal(result.pop(FATAL))
+            self._end(result.pop(FATAL))
             del self.running[key]
         elif TRIAL in result:
-            self._finished(key, result.pop(TRIAL), result)
+            self._finish(key, result.pop(TRIAL), result)
         elif LOST in result:
-            asked.lost = result.pop(LOST)
+            trial.node_loss = result.pop(LOST)
         elif REPORT in result:
             report: Report = result.pop(REPORT)
-            asked.reports.append(report)
-            if report.step not in asked.told:
-                asked.told.add(report.step)
-                self.engine.report(asked.key, report.value, report.step, result)
+            trial.reports.append(report)
+            if report.step not in trial.reported_steps:
+                trial.reported_steps.add(report.step)
+                self.engine.report(trial.suggestion, report.value, report.step, result)
             if result.get("done"):  # the scheduler has stopped it
-                self._finished(key, self._stopped(asked), result)
+                self._finish(key, self._pruned_trial(trial), result)
 
-    def lost(self, key: str, error: str, node_died: bool, begun: bool = True) -> None:
-        """A trial whose process has died: by itself, which is its end, or with its node: it runs again.
+    def take_death(self, key: str, error: str, node_died: bool, has_begun: bool = True) -> None:
+        """Handle the death of a trial's process: if its node has died too the trial runs again, else it fails.
 
-        It also does, a few times, if it had not `begun`: then it has no part in it.
+        A trial that has not begun runs again as well, a few times: it is not the cause.
         """
         if key not in self.running:
             return
-        asked = self.running[key]
-        node_died = node_died or asked.lost is not None
+        trial = self.running[key]
+        node_died = node_died or trial.node_loss is not None
         what = "node" if node_died else "worker process"
-        error = f"the {what} has died: {asked.lost or explained(error)}\n\n{error}"
-        runs_again = node_died or (not begun and asked.again < _FALSE_STARTS)
-        if self.over or not runs_again:
-            self._finished(key, self._composed(asked, FAILED, error=error), None)
+        error = f"the {what} has died: {trial.node_loss or death_reason(error)}\n\n{error}"
+        runs_again = node_died or (not has_begun and trial.restarts < MAX_FALSE_STARTS)
+        if self.is_over or not runs_again:
+            self._finish(key, self._build_trial(trial, FAILED, error=error), None)
             return
         del self.running[key]
-        self.waiting.append((asked, error))
-        if asked.reports and asked.reports[-1].directory:
-            self.note(asked.reports[-1].directory)
+        self.pending_restarts.append((trial, error))
+        if trial.reports and trial.reports[-1].directory:
+            self.adopt(trial.reports[-1].directory)
 
-    def _give_up(self) -> None:
-        """Those that would run again, and may not any more, have failed."""
-        while self.waiting:
-            asked, error = self.waiting.pop(0)
-            self.running[asked.key] = asked
-            self._finished(asked.key, self._composed(asked, FAILED, error=error), None)
+    def _fail_pending_restarts(self) -> None:
+        """Fail the trials that would run again."""
+        while self.pending_restarts:
+            trial, error = self.pending_restarts.pop(0)
+            key = f"restart-{trial.suggestion.number}"
+            self.running[key] = trial
+            self._finish(key, self._build_trial(trial, FAILED, error=error), None)
 
     @property
-    def interrupted(self) -> bool:
-        """Whether trials are missing that should have been."""
-        return bool(self.running or self.waiting) or not (self.over or self.dry)
+    def was_interrupted(self) -> bool:
+        """Whether trials are missing that should have run."""
+        return bool(self.running or self.pending_restarts) or not (self.is_over or self.is_exhausted)
 
-    def _finished(self, key: str, trial: Trial, result: Result | None) -> None:
-        asked = self.running.pop(key)
+    def _finish(self, key: str, trial: Trial, result: Result | None) -> None:
+        suggestion = self.running.pop(key).suggestion
         try:
-            try:
-                trial = self.engine.tell(asked.key, trial, result)
-            finally:  # it has finished, whatever the engine makes of it
-                if trial.directory:
-                    self.note(trial.directory)
-                self.done.append(trial)
-                self.over = self.plan.finished(trial) or self.over
-        except BaseException as error:  # Ray's loop would bury it
-            self._fatal(error)
+            if trial.directory:
+                self.adopt(trial.directory)
+            is_end = process_finished_trial(
+                trial, lambda trial: self.engine.tell(suggestion, trial, result), self.finished, self.recorder
+            )
+            self.is_over = is_end or self.engine.is_exhausted or self.is_over
+        except BaseException as error:  # Ray's loop would only log it
+            self._end(error)
 
-    def _fatal(self, error: BaseException) -> None:
-        if isinstance(error, Undecided) and isinstance(self.raised, Undecided):  # trials that ran at the same time
-            self.raised.unscored += error.unscored
-        self.raised, self.over = self.raised or error, True
+    def _end(self, error: BaseException) -> None:
+        if isinstance(error, AmbiguousObjectiveError) and isinstance(self.error, AmbiguousObjectiveError):
+            self.error.unscored += error.unscored  # of trials that ran at the same time
+        self.error, self.is_over = self.error or error, True
 
-    def _stopped(self, asked: Asked) -> Trial:
-        highest = max(asked.reports, key=lambda report: report.step)
+    def _pruned_trial(self, trial: RunningTrial) -> Trial:
+        highest = max(trial.reports, key=lambda report: report.step)
         values = None if math.isnan(highest.value) else (highest.value,)
-        return self._composed(asked, PRUNED, values=values)
+        return self._build_trial(trial, PRUNED, values=values)
 
-    def _composed(self, asked: Asked, state: str, **fields: Any) -> Trial:
-        last = asked.reports[-1] if asked.reports else None
+    def _build_trial(
+        self, trial: RunningTrial, state: str, values: tuple[float, ...] | None = None, error: str | None = None
+    ) -> Trial:
+        """Return a trial that cannot return itself, from what it has reported."""
+        last = trial.reports[-1] if trial.reports else None
         directory = last.directory if last else None
         return Trial(
-            number=asked.number,
-            params=asked.params,
+            number=trial.suggestion.number,
+            params=trial.suggestion.params,
+            values=values,
             state=state,
-            intermediate_values={report.step: report.value for report in asked.reports},
-            start=last.start if last else asked.start,
+            intermediate_values={report.step: report.value for report in trial.reports},
+            start=last.start if last else trial.start,
             end=datetime.now(timezone.utc),
             run_id=directory and os.path.relpath(directory, self.root or os.path.dirname(directory)),
             directory=directory,
             checkpoint=directory and last_checkpoint(directory),
+            error=error,
             **(last.notes if last else Notes()).fields(),
-            **fields,
         )

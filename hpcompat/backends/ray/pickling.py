@@ -1,112 +1,137 @@
-"""An objective on its way to other processes: a Trainer goes as what it takes to make it again.
+"""An objective as bytes for other processes, a Trainer in it as the state that creates it again.
 
-A Trainer as it stands cannot be pickled once anything in the process was trained: its accelerator, and
-what that has prepared, hold weak references. Its arguments, data, callbacks and own attributes can.
+A Trainer itself cannot be pickled once anything in the process was trained: its accelerator, and
+what that has prepared, hold weak references. Its arguments, data, callbacks and attributes can.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy
+from numpy.typing import NDArray
+from ray import cloudpickle
+from ray.cloudpickle import CloudPickler
 
 from hpcompat.errors import BackendError, Issue
-from hpcompat.objectives import function_objective, is_trainer
-from hpcompat.objectives.trainer import trainer_objective
-from hpcompat.objectives.training_arguments import applied
-from hpcompat.objectives.trial_context import Setting
+from hpcompat.objectives.objective import Objective, is_trainer
+from hpcompat.objectives.trainer_internals import picklable_state, set_state
 from hpcompat.trials.config import Evaluate
-from hpcompat.trials.run_dir_log import Diary
-from hpcompat.trials.run_dirs import Runs
+from hpcompat.trials.run_dirs import RunDirLog, RunDirs
 
-# made again where it arrives, as the constructor makes them
-_LEFT = frozenset({"accelerator", "gather_function", "_memory_tracker"})
-WAY_OUT = "pass a function trial -> Trainer instead, which makes what it needs where it runs"
+Payload = NDArray[numpy.uint8]
+"""The bytes of `dump_objective`: a worker reads an array where it lies in the object store."""
 
 
-def root(thing: Any, setting: Setting) -> str | None:
-    """Where the run directories are made, as far as that is known here."""
-    given = setting.output_dir or (thing.args.output_dir if is_trainer(thing) else None)
-    return given and os.path.abspath(given)
+@dataclass(frozen=True)
+class WorkerContext:
+    """The settings that all trials of one search have in common.
+
+    `objectives`: how many there are. `log_dir`: a directory on the driver's machine in which each process records the
+    run directories that it creates. `workers`: how many each trial has. `cwd`, `path`: the driver's working directory
+    and import path.
+    """
+
+    token: str
+    objectives: int
+    log_dir: str
+    workers: int = 1
+    cwd: str = field(default_factory=os.getcwd)
+    path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
 
 
-def packed(thing: Any, setting: Setting) -> bytes:
-    """A Trainer (without its model) or a function, and its setting, as bytes.
+def enter_context(context: WorkerContext) -> None:
+    """Give this process the working directory and the import path of the driver."""
+    if os.path.isdir(context.cwd):
+        os.chdir(context.cwd)
+    sys.path += [entry for entry in context.path if entry not in sys.path]
+
+
+_HINT = "pass a function trial -> Trainer instead, which creates what it needs where it runs"
+
+
+def output_root(objective: Objective) -> str | None:
+    """Return the directory above the run directories, as far as that is known here."""
+    root = objective.output_dir or objective.default_output_dir
+    return root and os.path.abspath(root)
+
+
+def dump_objective(objective: Objective) -> bytes:
+    """Pickle an objective: a Trainer without its model, or a function.
 
     Raises `BackendError`, naming what cannot be pickled.
     """
-    away = replace(setting, output_dir=root(thing, setting), runs=Runs(setting.runs.search, token=setting.runs.token))
+    run_dirs = RunDirs(objective.run_dirs.search_id, token=objective.run_dirs.token)
     try:
-        return dumps((thing, away))
+        return dumps(replace(objective, output_dir=output_root(objective), run_dirs=run_dirs))
     except Exception as error:
-        issues = [Issue(name, reason, WAY_OUT) for name, reason in _unfit(thing, setting)]
+        issues = [Issue(name, reason, _HINT) for name, reason in _find_unpicklable(objective)]
         message = f"the objective cannot be sent to Ray's workers: {type(error).__name__}: {error}"
         raise BackendError(message, issues) from error
 
 
-def unpacked(
-    shipment: Any, made: dict[str, str], diary: Diary, adapted: Callable[[Setting], Setting] = lambda setting: setting
+def load_objective(
+    payload: Payload,
+    created: dict[str, str],
+    log: RunDirLog,
+    adapt: Callable[[Objective], Objective] = lambda objective: objective,
 ) -> AbstractContextManager[Evaluate]:
-    """The objective behind `packed`, made again in this process; run directories are noted in `made` and the diary.
+    """Open the objective of `dump_objective` in this process.
 
-    `adapted`: its setting as it is for this process. Raises `BackendError` where it cannot be made.
+    Args:
+        payload: The bytes of `dump_objective`.
+        created: Gets the run directories that are created here, which go to the log, too.
+        log: Of run directories.
+        adapt: Returns the objective of this process for that of the search.
+
+    Raises:
+        BackendError: It cannot be loaded here.
     """
-    from ray import cloudpickle
-
     try:
-        thing, setting = cloudpickle.loads(memoryview(shipment))
+        objective: Objective = cloudpickle.loads(payload.data)
     except Exception as error:
-        message = f"the objective cannot be made again in Ray's worker: {type(error).__name__}: {error}"
-        raise BackendError(message, [Issue("", "what it imports must be there on every node", WAY_OUT)]) from error
-    objective: Any = trainer_objective if is_trainer(thing) else function_objective
-    runs = Runs(setting.runs.search, diary, made, setting.runs.token)
-    return objective(thing, adapted(replace(setting, runs=runs)))  # type: ignore[no-any-return]
+        message = f"the objective cannot be loaded in Ray's worker: {type(error).__name__}: {error}"
+        raise BackendError(message, [Issue("", "install what it imports on every node", _HINT)]) from error
+    run_dirs = RunDirs(objective.run_dirs.search_id, log, created, objective.run_dirs.token)
+    return adapt(replace(objective, run_dirs=run_dirs)).open()
 
 
-def dumps(thing: Any) -> bytes:
-    """Cloudpickle, with Trainers taken apart wherever they are found: a model_init may hold one too."""
-    from ray.cloudpickle import CloudPickler
+T = TypeVar("T")
 
-    base: Any = CloudPickler
 
-    class Pickler(base):  # type: ignore[misc]
-        def reducer_override(self, item: Any) -> Any:
-            if is_trainer(item):
-                # the state comes last, when the Trainer is known: what it holds may hold the Trainer
-                return _bare, (type(item),), _state(item), None, None, _set_up
-            return super().reducer_override(item)
+class _Pickler(CloudPickler):
+    """Pickles the state of Trainers wherever they are: a model_init may hold one too."""
 
+    def reducer_override(self, value: Any) -> Any:
+        if is_trainer(value):
+            # the state comes last, when the Trainer is known: what it holds may hold the Trainer
+            return _new, (type(value),), picklable_state(value), None, None, set_state
+        return super().reducer_override(value)  # type: ignore[no-untyped-call]
+
+
+def dumps(value: object) -> bytes:
+    """Pickle a value, Trainers in it too."""
     with io.BytesIO() as file:
-        pickler: Any = Pickler
-        pickler(file).dump(thing)
+        _Pickler(file).dump(value)  # type: ignore[no-untyped-call]
         return file.getvalue()
 
 
-def _bare(kind: type) -> Any:
-    return object.__new__(kind)
+def _new(cls: type[T]) -> T:
+    return object.__new__(cls)
 
 
-def _state(trainer: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(trainer).items() if name not in _LEFT}
-
-
-def _set_up(trainer: Any, state: dict[str, Any]) -> None:
-    from transformers import trainer_utils
-
-    tracker: Any = trainer_utils.TrainerMemoryTracker
-    vars(trainer).update(state)
-    trainer.args = applied(trainer.args, {})  # the devices are those of this machine
-    trainer._memory_tracker = tracker(trainer.args.skip_memory_metrics)
-    trainer.create_accelerator_and_postprocess()
-
-
-def _unfit(thing: Any, setting: Setting) -> Iterator[tuple[str, str]]:
-    """The names that cannot be pickled, each with the reason."""
-    named = _state(thing) if is_trainer(thing) else {"trainer": thing}
-    for name, value in {**named, "compute_objective": setting.compute_objective, "hp_name": setting.hp_name}.items():
+def _find_unpicklable(objective: Objective) -> Iterator[tuple[str, str]]:
+    """Return the names of what cannot be pickled, each with the reason."""
+    source = objective.source
+    named = picklable_state(source) if is_trainer(source) else {"trainer": source}
+    named |= {"compute_objective": objective.compute_objective, "hp_name": objective.hp_name}
+    for name, value in named.items():
         try:
             dumps(value)
         except Exception as error:

@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypedDict
 
-from hpcompat.backends.ray.nodes import NodeLost
-from hpcompat.backends.ray.pickling import unpacked
-from hpcompat.backends.ray.worker_context import Errand, settle
-from hpcompat.backends.ray.worker_group import Group
-from hpcompat.errors import HpcompatError, TrialPruned
+from ray import tune
+
+from hpcompat.backends.ray.cluster import NodeLost
+from hpcompat.backends.ray.pickling import Payload, WorkerContext, enter_context, load_objective
+from hpcompat.backends.ray.worker_group import WorkerGroup
+from hpcompat.errors import HpcompatError, TrialPruned, format_error
 from hpcompat.trials.config import Evaluate, Suggestion
 from hpcompat.trials.notes import Notes
-from hpcompat.trials.run_dir_log import Diary
-from hpcompat.trials.trial import FAILED, Trial
+from hpcompat.trials.run_dirs import RunDirLog
+from hpcompat.trials.trial import Trial, objective_names
 
-# keys of what a trial reports beside its objectives
+# keys of a report to Ray, beside the objectives
 TRIAL, FATAL, REPORT, LOST = "trial", "fatal", "report", "lost"
 
 
-def names(objectives: int) -> tuple[str, ...]:
-    """What the objectives are called in Ray's results.
+class TrialConfig(TypedDict):
+    """The config of one of Ray's trials; `again`: how often it has been restarted."""
 
-    >>> names(1), names(2)
-    (('objective',), ('objective_0', 'objective_1'))
-    """
-    return ("objective",) if objectives == 1 else tuple(f"objective_{index}" for index in range(objectives))
+    number: int
+    params: dict[str, Any]
+    again: int
 
 
 @dataclass(frozen=True)
 class Report:
-    """An intermediate value, and what is known of the trial so far: it may be its last word."""
+    """An intermediate value, and what is known of the trial so far: it may be the last report."""
 
     value: float
     step: int
@@ -46,113 +46,111 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """The objective, made once in this process, or in the workers of its trials.
+class WorkerState:
+    """The objective of a search, opened once in this process, or in the workers of its trials.
 
-    `opened`: what it stands in, which is never left, for the process ends with the search.
+    `created`: the run directories that it has created, each with its root. `contexts`: the objective's, never closed,
+    for the process ends with the search.
     """
 
     evaluate: Evaluate
-    made: dict[str, str]
-    opened: ExitStack
+    created: dict[str, str]
+    contexts: ExitStack
 
 
 @dataclass
-class Wire:
-    """The way from a running trial to Ray's loop. Once that has told the trial to stop it does not listen."""
+class TuneReporter:
+    """Sends the reports of a running trial to Ray's loop, until that stops the trial."""
 
-    errand: Errand
-    made: dict[str, str]
+    context: WorkerContext
+    created: dict[str, str]
     start: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
-    stopped: bool = False
+    is_stopped: bool = False
     reports: dict[int, float] = field(default_factory=dict)
     notes: Notes = field(default_factory=Notes)
-    before: int = 0
+    n_created_before: int = 0
 
     def __post_init__(self) -> None:
-        self.before = len(self.made)
+        self.n_created_before = len(self.created)
 
     def report(self, value: float, step: int) -> None:
-        """Tell Ray; where it has stopped the trial before, end the function that goes on regardless."""
-        if self.stopped:
+        """Report to Ray; after it has stopped the trial, end the function that continues regardless."""
+        if self.is_stopped:
             raise TrialPruned
         self.reports[step] = value
-        directory = list(self.made)[-1] if len(self.made) > self.before else None
+        directory = list(self.created)[-1] if len(self.created) > self.n_created_before else None
         report = Report(value, step, self.start, directory, Notes(**self.notes.fields()))
-        self.send({REPORT: report, names(1)[0]: value})
+        self.send({REPORT: report, objective_names(1)[0]: value})
 
     def should_prune(self) -> bool:
-        return self.stopped
+        return self.is_stopped
 
-    def send(self, result: dict[str, Any]) -> None:
-        """Report to Ray, which answers when it has decided."""
-        from ray import tune
-
+    def send(self, result: dict[str, object]) -> None:
+        """Report to Ray, and wait for its decision."""
         try:
             tune.report(result)
         except SystemExit:  # how Ray ends a trial: it would skip what the Trainer has to tidy up
-            self.stopped = True
+            self.is_stopped = True
 
-    def end(self, **last: Any) -> None:
-        """The trial's last result."""
-        trial = last.get(TRIAL)
+    def end(self, trial: Trial | None, error: HpcompatError | None = None) -> None:
+        """Send the last result: a finished trial, or an error that ends the search."""
         values = trial.values if trial else None
-        scores = values or (float("nan"),) * self.errand.objectives
-        self.send({**dict(zip(names(self.errand.objectives), scores, strict=True)), **last, "done": True})
+        names, scores = objective_names(self.context.objectives), values or (math.nan,) * self.context.objectives
+        outcome = {FATAL: error} if error else {TRIAL: trial}
+        self.send({**dict(zip(names, scores, strict=True)), **outcome, "done": True})
 
 
-_workshops: dict[str, Workshop] = {}
+_states: dict[str, WorkerState] = {}
 
 
-def trainable(config: dict[str, Any], errand: Errand, shipment: Any) -> None:
+def trainable(config: TrialConfig, context: WorkerContext, payload: Payload) -> None:
     """Evaluate one trial, as Ray calls it."""
-    # Ray gives a thread 2 s to end before it gives up its process, which took several to get ready
+    # Ray gives a thread 2 s to end before it ends the process, which took several seconds to get ready
     os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
-    settle(errand)
+    enter_context(context)
     try:
-        workshop = _workshop(errand, shipment)
+        state = _worker_state(context, payload)
     except HpcompatError as error:
-        Wire(errand, {}).end(**{FATAL: error})
+        TuneReporter(context, {}).end(None, error)
         sys.exit(0)
-    wire = Wire(errand, workshop.made)
-    suggestion = Suggestion(config["number"], config["params"], wire.report, wire.should_prune, notes=wire.notes)
-    _conclude(wire, lambda: workshop.evaluate(suggestion), suggestion)
-    sys.exit(0)  # all is said: a return would make Ray wait for an answer to nothing
+    reporter = TuneReporter(context, state.created)
+    suggestion = Suggestion(
+        config["number"], config["params"], reporter.report, reporter.should_prune, notes=reporter.notes
+    )
+    _report_outcome(reporter, lambda: state.evaluate(suggestion), suggestion)
+    sys.exit(0)  # a return would make Ray wait for another report
 
 
-def _conclude(wire: Wire, evaluated: Callable[[], Trial], suggestion: Suggestion) -> None:
+def _report_outcome(reporter: TuneReporter, evaluate: Callable[[], Trial], suggestion: Suggestion) -> None:
     try:
-        trial = evaluated()
-    except HpcompatError as error:  # the only kind of Exception that an evaluation lets through
-        wire.end(**{FATAL: error})
+        trial = evaluate()
+    except HpcompatError as error:  # the only type of Exception that an evaluation lets through
+        reporter.end(None, error)
         return
     except NodeLost as error:
-        if not wire.stopped:
-            wire.send({LOST: str(error)})
-        os._exit(1)  # so that Ray gives up what it has reserved for the trial
+        if not reporter.is_stopped:
+            reporter.send({LOST: str(error)})
+        os._exit(1)  # so that Ray frees the resources of the trial
     except BaseException as error:  # sys.exit() ends the trial, not the worker
-        cause = "".join(traceback.format_exception_only(error)).strip()
-        trial = Trial(
-            number=suggestion.number,
-            params=suggestion.params,
-            state=FAILED,
-            intermediate_values=wire.reports,
-            start=wire.start,
-            end=datetime.now(timezone.utc),
-            error=f"{cause}\n\n{''.join(traceback.format_exception(error))}",
-            **wire.notes.fields(),
+        trial = Trial.failed(
+            suggestion.number,
+            suggestion.params,
+            format_error(error),
+            intermediate_values=reporter.reports,
+            start=reporter.start,
+            **reporter.notes.fields(),
         )
-    if not wire.stopped:
-        wire.end(**{TRIAL: trial})
+    if not reporter.is_stopped:
+        reporter.end(trial)
 
 
-def _workshop(errand: Errand, shipment: Any) -> Workshop:
-    if errand.token not in _workshops:
-        made: dict[str, str] = {}
-        opened = ExitStack()
-        if errand.workers > 1:
-            evaluate: Evaluate = Group(errand, shipment, made).evaluate
+def _worker_state(context: WorkerContext, payload: Payload) -> WorkerState:
+    if context.token not in _states:
+        created: dict[str, str] = {}
+        contexts = ExitStack()
+        if context.workers > 1:
+            evaluate: Evaluate = WorkerGroup(context, payload, created).evaluate
         else:
-            evaluate = opened.enter_context(unpacked(shipment, made, Diary(errand.diary)))
-        _workshops[errand.token] = Workshop(evaluate, made, opened)
-    return _workshops[errand.token]
+            evaluate = contexts.enter_context(load_objective(payload, created, RunDirLog(context.log_dir)))
+        _states[context.token] = WorkerState(evaluate, created, contexts)
+    return _states[context.token]

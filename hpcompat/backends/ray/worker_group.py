@@ -1,123 +1,261 @@
-"""The workers of a trial together: actors in its own placement group, so that all of them run, or none."""
+"""The workers of one trial: ranks of a process group (DDP), in actors of one placement group.
+
+All of them run, or none.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import cast
 
-from hpcompat.backends.ray.nodes import NodeLost, explained, node_died
-from hpcompat.backends.ray.worker import Ended, Place, Worker, environments
-from hpcompat.backends.ray.worker_context import Errand
+import ray
+from ray import ObjectRef
+from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from hpcompat import distributed
+from hpcompat.backends.ray.cluster import NodeLost, death_reason, node_died
+from hpcompat.backends.ray.pickling import Payload, WorkerContext, enter_context, load_objective
+from hpcompat.errors import HpcompatError, TrialPruned
 from hpcompat.trials.config import Suggestion
+from hpcompat.trials.notes import Notes
+from hpcompat.trials.run_dirs import RunDirLog
 from hpcompat.trials.trial import Trial
 
 
-@dataclass
-class Group:
-    """The workers of the trials of one process, one trial after the other; made anew once they have fallen apart.
+@dataclass(frozen=True)
+class Place:
+    """The node of a worker, and the GPUs on it that are reserved for the worker."""
 
-    `made`: to be told of the run directories.
+    node: str
+    gpus: tuple[str, ...] = ()
+
+
+def torchrun_env(places: Sequence[Place], address: tuple[str, int]) -> list[dict[str, str]]:
+    """Return the environment of each rank, as a launcher such as torchrun sets it.
+
+    Each rank sees all GPUs that the trial has on its node, in the order of the local ranks.
+
+    >>> places = [Place("a", ("2",)), Place("b", ("0",)), Place("a", ("3",))]
+    >>> for env in torchrun_env(places, ("10.0.0.1", 29500)):
+    ...     print(env["RANK"], env["LOCAL_RANK"], env["LOCAL_WORLD_SIZE"], env["CUDA_VISIBLE_DEVICES"])
+    0 0 2 2,3
+    1 0 1 0
+    2 1 2 2,3
+    """
+    common = {"MASTER_ADDR": address[0], "MASTER_PORT": str(address[1]), "WORLD_SIZE": str(len(places))}
+    result = []
+    for rank, place in enumerate(places):
+        local_ranks = [index for index, other in enumerate(places) if other.node == place.node]
+        gpus = [gpu for index in local_ranks for gpu in places[index].gpus]
+        env = {"RANK": rank, "LOCAL_RANK": local_ranks.index(rank), "LOCAL_WORLD_SIZE": len(local_ranks)}
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
+        result.append({**common, **{name: str(value) for name, value in env.items()}, **visible})
+    return result
+
+
+@dataclass(frozen=True)
+class Reported:
+    """An intermediate value from rank 0; `created`: the run directories so far, `notes`: the trial's."""
+
+    value: float
+    step: int
+    created: tuple[str, ...]
+    notes: Notes
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of a trial on rank 0; `is_usable`: whether the ranks can run another one."""
+
+    outcome: Trial | BaseException
+    is_usable: bool
+    created: tuple[str, ...]
+
+
+Event = Reported | Ended
+
+
+class Worker:
+    """One rank, in a process of its own. Rank 0 sends events, and gets a decision for each report."""
+
+    def __init__(self) -> None:
+        self.events: queue.Queue[Event] = queue.Queue()
+        self.decisions: queue.Queue[bool] = queue.Queue()
+        self.is_stopped = False
+        self.contexts = ExitStack()
+        self.created: dict[str, str] = {}
+        self.notes = Notes()
+
+    def get_place(self) -> Place:
+        """Return where it runs."""
+        context = ray.get_runtime_context()
+        return Place(context.get_node_id(), tuple(map(str, context.get_accelerator_ids().get("GPU", ()))))
+
+    def open_store(self) -> tuple[str, int]:
+        """Open the store of the process group on a free port of rank 0, and return its address."""
+        import torch.distributed
+
+        host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        self.store = torch.distributed.TCPStore(host, 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
+        return host, self.store.port
+
+    def join(self, env: Mapping[str, str], context: WorkerContext, payload: Payload) -> HpcompatError | None:
+        """Join the process group, and open the objective; return the error that prevents it."""
+        os.environ.update(env)
+        enter_context(context)
+        import torch.distributed
+
+        rank, size = int(env["RANK"]), int(env["WORLD_SIZE"])
+        host, port = env["MASTER_ADDR"], int(env["MASTER_PORT"])
+        store = self.store if rank == 0 else torch.distributed.TCPStore(host, port)  # type: ignore[attr-defined]
+        torch.distributed.init_process_group(store=store, rank=rank, world_size=size)
+        coordinator = self.contexts.enter_context(distributed.connect())
+        assert coordinator is not None
+        self.coordinator = coordinator
+        coordinator.on_abandoned = self._end
+        log = RunDirLog(context.log_dir)
+        try:
+            objective = load_objective(payload, self.created, log, coordinator.adapt)
+            self.evaluate = self.contexts.enter_context(objective)
+        except HpcompatError as error:
+            return error
+        return None
+
+    def follow(self, number: int, params: dict[str, object]) -> None:
+        """Run a trial on one of the other ranks."""
+        self.coordinator.evaluate(self.evaluate, Suggestion(number, params))
+
+    def lead(self, number: int, params: dict[str, object]) -> None:
+        """Start a trial on rank 0; `next_event` waits for its events."""
+        self.is_stopped = False
+        self.notes = Notes()
+        suggestion = Suggestion(number, params, self._report, lambda: self.is_stopped, notes=self.notes)
+        threading.Thread(target=self._lead, args=(suggestion,), daemon=True).start()
+
+    def _lead(self, suggestion: Suggestion) -> None:
+        try:
+            self._end(self.coordinator.evaluate(self.evaluate, suggestion))
+        except BaseException as error:
+            self._end(error)
+
+    def _end(self, outcome: Trial | BaseException) -> None:
+        self.events.put(Ended(outcome, self.coordinator.peers.abort_reason is None, tuple(self.created)))
+
+    def _report(self, value: float, step: int) -> None:
+        if self.is_stopped:
+            raise TrialPruned
+        self.events.put(Reported(value, step, tuple(self.created), Notes(**self.notes.fields())))
+        self.is_stopped = self.decisions.get()
+
+    def next_event(self) -> Event:
+        """Wait for the next event of rank 0."""
+        return self.events.get()
+
+    def decide(self, should_prune: bool) -> None:
+        """Pass on to rank 0 whether the trial stops after its report."""
+        self.decisions.put(should_prune)
+
+
+@dataclass
+class WorkerGroup:
+    """The workers of the trials of one process, one trial after the other; new ones start once they are not usable.
+
+    `created`: gets the run directories that they create, each with its root.
     """
 
-    errand: Errand
-    shipment: Any
-    made: dict[str, str]
-    workers: list[Any] = field(default_factory=list)
+    context: WorkerContext
+    payload: Payload
+    created: dict[str, str]
+    workers: list[ActorHandle[Worker]] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
 
     def evaluate(self, suggestion: Suggestion) -> Trial:
-        """A trial, on all workers.
+        """Run a trial on all workers.
 
-        Raises `NodeLost` if the node of one has died, `RuntimeError` if one has died by itself, and what
-        the trial raises.
+        Raises:
+            NodeLost: The node of a worker has died.
+            RuntimeError: A worker has died alone.
+            BaseException: What the trial raises.
         """
-        whole = False
+        is_usable = False
         try:
-            with self._watched():
+            with self._translate_errors():
                 if not self.workers:
                     self._start()
-                ended = self._led(suggestion)
-            whole = ended.whole
+                end = self._run_trial(suggestion)
+            is_usable = end.is_usable
         finally:
-            if not whole:
-                self._dissolve()
-        if isinstance(ended.outcome, BaseException):
-            raise ended.outcome
-        return ended.outcome
+            if not is_usable:
+                self._kill()
+        if isinstance(end.outcome, BaseException):
+            raise end.outcome
+        return end.outcome
 
-    def _led(self, suggestion: Suggestion) -> Ended:
-        import ray
-
-        task = (suggestion.number, suggestion.params)
-        lead, *others = self.workers
-        follow = [worker.follow.remote(*task) for worker in others]
-        lead.lead.remote(*task)
+    def _run_trial(self, suggestion: Suggestion) -> Ended:
+        leader, *followers = self.workers
+        tasks = [worker.follow.remote(suggestion.number, suggestion.params) for worker in followers]
+        leader.lead.remote(suggestion.number, suggestion.params)
         while True:
-            said = self._heard(lead.next.remote(), follow)
-            self.made.update({path: os.path.dirname(path) for path in said.made if path not in self.made})
-            if isinstance(said, Ended):
+            event = self._wait(leader.next_event.remote(), tasks)
+            self.created.update({path: os.path.dirname(path) for path in event.created if path not in self.created})
+            if isinstance(event, Ended):
                 break
-            suggestion.notes.update(said.notes)
-            suggestion.report(said.value, said.step)
-            lead.answer.remote(suggestion.should_prune())
-        if said.whole:
-            ray.wait(follow, num_returns=len(follow))
-        return said
+            suggestion.notes.update(event.notes)
+            suggestion.report(event.value, event.step)
+            leader.decide.remote(suggestion.should_prune())
+        if event.is_usable:
+            ray.wait(tasks, num_returns=len(tasks))
+        return event
 
-    def _heard(self, said: Any, follow: list[Any]) -> Any:
-        """What rank 0 says next, as long as no worker dies."""
-        import ray
-
-        watched = [said, *follow]
-        while said in watched:
-            ready, watched = ray.wait(watched)
-            for each in ready:
+    def _wait(self, event: ObjectRef[Event], tasks: list[ObjectRef[Event]]) -> Event:
+        """Return the next event of rank 0, or raise the error of a worker that dies before."""
+        pending = [event, *tasks]
+        while event in pending:
+            ready, pending = ray.wait(pending)
+            for ref in ready:
                 try:
-                    ray.get(each)
-                except ray.exceptions.RayTaskError:  # a rank that is out of step: rank 0 will say so
+                    ray.get(ref)
+                except ray.exceptions.RayTaskError:  # a rank that is out of step: an event of rank 0 will show it
                     continue
-        return ray.get(said)
+        return ray.get(event)
 
     def _start(self) -> None:
-        import ray
-        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
-        group: Any = ray.util.get_current_placement_group()
+        group = ray.util.get_current_placement_group()
+        assert group is not None
         for index, bundle in enumerate(group.bundle_specs):
             resources = {name: amount for name, amount in bundle.items() if name not in ("CPU", "GPU")}
             options = {"num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0), "resources": resources}
             strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
-            self.workers.append(ray.remote(Worker).options(scheduling_strategy=strategy, **options).remote())
-        self.places = ray.get([worker.place.remote() for worker in self.workers])
-        address = ray.get(self.workers[0].meeting.remote())
-        shipment = ray.put(self.shipment)
-        plan = zip(self.workers, environments(self.places, address), strict=True)
-        issues = ray.get([worker.join.remote(environment, self.errand, shipment) for worker, environment in plan])
-        for issue in issues:
-            if issue is not None:
-                raise issue
+            actor = ray.remote(Worker).options(scheduling_strategy=strategy, **options).remote()
+            self.workers.append(cast("ActorHandle[Worker]", actor))  # Ray's annotation says Worker to editors
+        self.places = ray.get([worker.get_place.remote() for worker in self.workers])
+        address_ref: ObjectRef[tuple[str, int]] = self.workers[0].open_store.remote()
+        payload = ray.put(self.payload)
+        envs = zip(self.workers, torchrun_env(self.places, ray.get(address_ref)), strict=True)
+        for error in ray.get([worker.join.remote(env, self.context, payload) for worker, env in envs]):
+            if error is not None:
+                raise error
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """What Ray says of a dead worker, said as what it means."""
-        import ray
-
+    def _translate_errors(self) -> Iterator[None]:
+        """Raise Ray's error for a dead worker as `NodeLost`, or as `RuntimeError` if its node lives."""
         try:
             yield
         except ray.exceptions.RayActorError as error:
-            ids = [worker._actor_id.hex() for worker in self.workers]
+            ids = [worker._actor_id.hex() for worker in self.workers]  # private API of ray 2.60
             rank = ids.index(error.actor_id) if error.actor_id in ids else None
             nodes = [place.node for index, place in enumerate(self.places) if rank in (index, None)]
             if node_died(nodes, str(error)):
-                raise NodeLost(f"rank {rank}: {explained(str(error))}") from error
-            raise RuntimeError(f"rank {rank}: the worker process has died: {explained(str(error))}") from error
+                raise NodeLost(f"rank {rank}: {death_reason(str(error))}") from error
+            raise RuntimeError(f"rank {rank}: the worker process has died: {death_reason(str(error))}") from error
 
-    def _dissolve(self) -> None:
-        import ray
-
+    def _kill(self) -> None:
         for worker in self.workers:
             ray.kill(worker)
         self.workers, self.places = [], []

@@ -1,28 +1,28 @@
 """SigOpt: its optimiser SigOpt Lite inside this process, or a SigOpt server.
 
-The server is the one that SIGOPT_API_URL names, with the token of SIGOPT_API_TOKEN; where there is none,
-or with `driver="lite"`, it is Lite. (The hosted service of api.sigopt.com is no more.) Options:
+The server is the one that SIGOPT_API_URL names, with the token of SIGOPT_API_TOKEN; without it, or with
+`driver="lite"`, Lite is used. (The hosted service of api.sigopt.com has closed.) Options:
 
 - `connection`: a `sigopt.Connection` to use; `driver`: "lite" or "server", to have it one way or fail.
 - `name`: of the experiment. `metrics`: the names of the objectives at SigOpt, one for each direction, in that order;
   "objective", or "objective_1" and "objective_2", if they are left out. On a server also: `project`, an id, which is
-  made if there is none; `parallel_bandwidth`; and `experiment_id`, to go on with an experiment that has the same space.
-  Its trials then count in `n_trials`, and are in the result.
+  created if it does not exist; `parallel_bandwidth`; and `experiment_id`, to continue an experiment that has the same
+  space. Its trials then count in `n_trials`, and are in the result.
 
-Whose value is whose, in an experiment that was made elsewhere: a single objective is its one metric, whatever its
-name; of two, the one to minimize is the minimized metric and the other the maximized one. Where both go the same way
-the order has to be told: `metrics=["loss", "latency"]` says that the first value is the loss. A trial of such an
-experiment has its values by name in `trial.metrics`, too.
+Which value belongs to which metric, in an experiment that was created elsewhere: a single objective is its one metric,
+whatever its name; of two, the one to minimize is the minimized metric and the other the maximized one. Where both go
+the same way, `metrics=["loss", "latency"]` says that the first value is the loss. A trial of such an experiment has its
+values by name in `trial.metrics`, too.
 
 Several processes may name one `experiment_id`: `n_trials` is for all of them, and an open suggestion that
-one of them works on counts. That of a process of this host that has ended is given up, for another trial
-to take its place.
+one of them works on counts. If a process of this host has ended, its suggestion is deleted, and another trial takes its
+place.
 
-Samplers: "bayes" is SigOpt's own optimiser, "random" its experiments of type random. "grid" goes through
-every configuration once, chosen here. A space of which Lite has tried as many points as there are goes
-on with those left over, if any, and then repeats some at random. Lite's suggestions take a second or more
-each after a hundred trials. Constraints that a trial sets are not known to SigOpt beforehand, and it does
-not learn from them; on a server they lie in the metadata of the observation, with the trial's attributes.
+Samplers: "bayes" is SigOpt's own optimiser, "random" its experiments of type random. "grid" runs every configuration
+once. When Lite has as many observations as a finite space has configurations, the search runs those that have not been
+tried, and then repeats some at random. Lite's suggestions take a second or more after a hundred trials. SigOpt does not
+learn from constraints that a trial sets; on a server they are in the metadata of the observation, with the trial's
+attributes.
 """
 
 from __future__ import annotations
@@ -30,263 +30,276 @@ from __future__ import annotations
 import os
 import random
 import re
-import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count, islice
-from typing import Any
+from typing import Any, TypeGuard
 
-from hpcompat.backends import BACKENDS, known, option_hint
-from hpcompat.backends.sigopt import joining
-from hpcompat.backends.sigopt.client import URL, server_connection
+from hpcompat.backends.base import Backend, choice, claim_configuration, iter_untried, option
+from hpcompat.backends.sigopt.client import (
+    INSTALL,
+    URL,
+    import_client,
+    lite_connection,
+    lite_driver,
+    server_connection,
+)
 from hpcompat.backends.sigopt.experiment import Experiment, NoSuggestion
-from hpcompat.backends.sigopt.lite import INSTALL, client, lite_connection, lite_driver
+from hpcompat.backends.sigopt.joining import create_experiment, fetch_directions, join_experiment
+from hpcompat.backends.sigopt.types import Connection, NativeExperiment, NativeObservation, NativeSuggestion
 from hpcompat.errors import BackendError, Issue, MissingBackendError, ParamsError, SearchError
+from hpcompat.objectives.objective import Objective
 from hpcompat.space.values import short_repr, strict_key
 from hpcompat.translators import translate
-from hpcompat.trials.config import Evaluate, Plan, Run, Suggestion, leg_seed
-from hpcompat.trials.grid import configurations
+from hpcompat.translators.dialect import is_count
+from hpcompat.trials.config import SearchConfig, Suggestion
+from hpcompat.trials.loop import Engine
 from hpcompat.trials.trial import Trial
 
 DRIVERS = ("lite", "server")
-ON_SERVERS = ("project", "parallel_bandwidth", "experiment_id")
-OPTIONS = ("connection", "driver", "name", "metrics", *ON_SERVERS)
-_LONGEST_NAME = 100
+_MAX_NAME = 100
 _PROJECT = re.compile(r"[a-z0-9_.-]{1,32}")
-_MOST_LISTED = 10_000
-_CHANCE = random.SystemRandom()  # training code seeds the others, alike in every process
-
-Params = dict[str, Any]
+_FOR_SERVERS = ("project", "parallel_bandwidth", "experiment_id")
 
 
-def run(plan: Plan, evaluate: Evaluate) -> Run:
-    """Run the plan's trials as observations of an experiment."""
-    connection, on_server = _connection(plan)
-    translation = translate(plan.space, "sigopt", encode=True)
-    grid = configurations(plan.space) if plan.sampler == "grid" else None
-    if "experiment_id" in plan.options:
-        experiment = joining.joined(connection, plan, translation)
-        earlier = _thawed(experiment, experiment.observations(), count())
-    else:
-        experiment, earlier = joining.created(connection, plan, translation, on_server), []
-    seen = {strict_key(dict(trial.params)) for trial in (*plan.history, *earlier)}
-    if grid is None:
-        chosen = _suggested(experiment, plan, seen)
-    else:
-        chosen = _claimed(experiment, seen) if on_server else _left(grid, seen)
-    deadline = time.monotonic() + (plan.timeout or float("inf"))
-    own: list[Trial] = []
-    pending = None
-    index = -1
-    interrupted = False
+def _is_connection(value: object) -> TypeGuard[Connection]:
     try:
-        while (finished := experiment.room(plan.n_trials)) is not None and time.monotonic() < deadline:
-            pending, params = next(chosen, (None, None))
-            if params is None:
-                break
-            if pending is not None and not experiment.admits(pending, plan.n_trials):
-                pending = None
-                continue
-            index = max(finished, index + 1)
-            own.append(evaluate(Suggestion(plan.number(index), params, native=pending)))
-            end = plan.finished(own[-1])
-            _tell(experiment, own[-1], pending)
-            pending = None
-            if end:
-                break
-    except KeyboardInterrupt:
-        if not own:
-            raise
-        interrupted = True
-    finally:
-        if pending is not None:
-            experiment.drop(pending)
-    return Run(_with_others(own, experiment), experiment.fetched(), interrupted)
-
-
-def _suggested(experiment: Experiment, plan: Plan, seen: set[Any]) -> Iterator[tuple[Any, Params]]:
-    """SigOpt's suggestions, each with its params; where it has none, params without a suggestion."""
-    rng = random.Random(leg_seed(plan.seed, len(plan.history)))
-    used_up = False
-    while True:
-        suggestion = None
-        if not used_up:
-            try:
-                suggestion, params = experiment.suggest()
-            except NoSuggestion as error:
-                # Lite counts observations, repeated ones too, and can be one off
-                used_up = len(experiment.told) + 1 >= plan.space.size
-                if not used_up:
-                    warnings.warn(f"SigOpt Lite failed ({error}): a random trial instead", stacklevel=2)
-        if suggestion is None:
-            params = _left_over(plan, seen, rng)
-        seen.add(strict_key(params))
-        yield suggestion, params
-
-
-def _left_over(plan: Plan, seen: set[Any], rng: random.Random) -> Params:
-    """Params that have not been tried, if the space is finite and has any, else random ones."""
-    try:
-        every = list(islice(configurations(plan.space), _MOST_LISTED))
-    except BackendError:  # continuous, or weighted
-        every = []
-    untried = [params for params in every if strict_key(params) not in seen]
-    return rng.choice(untried) if untried else plan.space.sample(rng)
-
-
-def _left(grid: Iterator[Params], seen: set[Any]) -> Iterator[tuple[None, Params]]:
-    return ((None, params) for params in grid if strict_key(params) not in seen)
-
-
-def _claimed(experiment: Experiment, seen: set[Any]) -> Iterator[tuple[Any, Params]]:
-    """Configurations that no other process has, each as a suggestion that shows it to the others.
-
-    Whoever sees that another has claimed the same one gives it up, so that at most one of them keeps it.
-    """
-    meetings = 0
-    while True:
-        taken = seen | experiment.identities()
-        every = configurations(experiment.translation.space)
-        untaken = list(islice((params for params in every if strict_key(params) not in taken), 1 + meetings))
-        if not untaken:
-            return
-        suggestion, params = experiment.suggest(_CHANCE.choice(untaken))
-        if strict_key(params) in experiment.identities(besides=suggestion):
-            experiment.give_up(suggestion)
-            meetings += 1
-        else:
-            yield suggestion, params
-            meetings = 0
-
-
-def _tell(experiment: Experiment, trial: Trial, suggestion: Any) -> None:
-    try:
-        experiment.tell(trial, suggestion)
-    except SearchError as error:
-        came = f"gave {short_repr(trial.values)}" if trial.values else f"is {trial.state}: {trial.cause}"
-        lost = Issue(f"trial {trial.number}", f"{came} with {short_repr(trial.params, 500)}", "the server was not told")
-        raise SearchError(error.message, [*error.issues, lost]) from error.__cause__
-
-
-def _with_others(own: Sequence[Trial], experiment: Experiment) -> tuple[Trial, ...]:
-    """The trials of this search, and those that others have put on the server, before or meanwhile."""
-    used = {trial.number for trial in own}
-    free = (number for number in count() if number not in used)
-    others = [each for each in experiment.observations() if not experiment.is_own(each)]
-    return tuple(sorted([*own, *_thawed(experiment, others, free)], key=lambda trial: trial.number))
-
-
-def _thawed(experiment: Experiment, observations: Sequence[Any], numbers: Iterator[int]) -> list[Trial]:
-    trials, issues = [], []
-    for number, observation in zip(numbers, observations, strict=False):
-        try:
-            trials.append(experiment.thawed(observation, number))
-        except ParamsError as error:
-            issues += [Issue(f"observation {observation.id}", str(issue)) for issue in error.issues]
-    if issues:
-        raise BackendError(f"experiment {experiment.id} holds observations of another space", issues)
-    return trials
-
-
-# -- which connection, and what it cannot do ----------------------------------------------------------
-
-
-def _connection(plan: Plan) -> tuple[Any, bool]:
-    """The connection to search over, and whether a server is behind it."""
-    given = plan.options.get("connection")
-    lite = _lite_driver(given) if given is not None else None
-    on_server = lite is None and (given is not None or _driver(plan.options) == "server")
-    if issues := [*_option_issues(plan), *_place_issues(plan, on_server)]:
-        raise BackendError("the sigopt backend cannot do this", issues)
-    if not on_server:
-        return lite_connection(leg_seed(plan.seed, len(plan.history)), lite), False
-    return given or server_connection(), True
-
-
-def stored_directions(options: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The objectives of the experiment that the options name, in the order of the values."""
-    given = options.get("connection")
-    is_lite = _driver(options) == "lite" if given is None else _lite_driver(given) is not None
-    if is_lite or not _is_id(options["experiment_id"]) or not _are_names(options.get("metrics", ())):
-        return None  # the search will be refused
-    return joining.stored_directions(given or server_connection(), options, names)
-
-
-def _driver(options: Mapping[str, Any]) -> Any:
-    """The driver that is asked for; a server, where the environment names one."""
-    return options.get("driver") or ("server" if os.environ.get(URL) else "lite")
-
-
-def _lite_driver(given: Any) -> Any:
-    try:
-        kind = client().Connection
+        return bool(isinstance(value, import_client().Connection))
     except ImportError as error:
         raise MissingBackendError(f"SigOpt's client is not installed ({error}): {INSTALL}") from error
-    if not isinstance(given, kind):
-        raise BackendError(f"connection={short_repr(given)} is no sigopt.Connection")
-    return lite_driver(given)
 
 
-def _option_issues(plan: Plan) -> Iterator[Issue]:
-    for name in plan.options:
-        if name not in OPTIONS:
-            yield Issue(name, "unknown option", option_hint(name, OPTIONS))
-    if plan.options.get("driver", "lite") not in DRIVERS:
-        yield Issue("driver", f"there is no {plan.options['driver']!r}", known(plan.options["driver"], DRIVERS))
-    if "connection" in plan.options and "driver" in plan.options:
-        yield Issue("driver", "connection= has one of its own", "give one or the other")
-    if not isinstance(plan.sampler, (str, type(None))):
-        yield Issue("sampler", f"{short_repr(plan.sampler)} is no name, and SigOpt takes no sampler of another's")
-    if not _is_name(name := plan.options.get("name", "hpcompat")):
-        shown = f"{len(name)} characters" if isinstance(name, str) and len(name) > _LONGEST_NAME else short_repr(name)
-        yield Issue("name", f"expected {_NAME}, got {shown}")
-    metrics = plan.options.get("metrics")
-    if metrics is not None and not (_are_names(metrics) and len(metrics) == len(plan.directions)):
-        what = f"expected {len(plan.directions)} different names, of 1 to {_LONGEST_NAME} characters"
-        yield Issue("metrics", f"{what}, got {short_repr(metrics)}", "give one for each direction, in that order")
-    if plan.pruner is not None:
-        others = [backend.name for backend in BACKENDS.values() if backend.pruners]
-        yield Issue("pruner", "SigOpt has none", f"leave it out, or search with {' or '.join(others)}")
+def _is_name(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and bool(name.strip()) and len(name) <= _MAX_NAME and min(name) >= " "
 
 
-_NAME = f"a text of 1 to {_LONGEST_NAME} characters, none of them a control character"
-
-
-def _is_name(name: Any) -> bool:
-    """Whether SigOpt takes it for a name."""
-    return isinstance(name, str) and bool(name.strip()) and len(name) <= _LONGEST_NAME and min(name) >= " "
-
-
-def _are_names(names: Any) -> bool:
+def _are_names(names: object) -> bool:
     return isinstance(names, (list, tuple)) and all(map(_is_name, names)) and len({*names}) == len(names)
 
 
-def _is_id(experiment_id: Any) -> bool:
+def _is_id(experiment_id: object) -> bool:
     return type(experiment_id) in (int, str) and bool(re.fullmatch(r"\w+", str(experiment_id)))
 
 
-def _place_issues(plan: Plan, on_server: bool) -> Iterator[Issue]:
-    options = plan.options
-    if not on_server:
-        for name in ON_SERVERS:
-            if name in options:
-                yield Issue(name, "is for a server", f"SigOpt Lite has no such thing: leave it out, or set {URL}")
-        return
-    if plan.seed is not None and plan.sampler != "grid":
-        yield Issue("seed", "a server draws as it likes", "leave it out, or give driver='lite'")
-    bandwidth = options.get("parallel_bandwidth", 1)
-    if type(bandwidth) is not int or bandwidth < 1:
-        yield Issue("parallel_bandwidth", f"expected an int of at least 1, got {short_repr(bandwidth)}")
-    project = options.get("project", "default")
-    if not isinstance(project, str) or not _PROJECT.fullmatch(project):
-        expected = "an id of 1 to 32 of the characters a-z, 0-9, '-', '_' and '.'"
-        yield Issue("project", f"expected {expected}, got {short_repr(project)}")
-    if "experiment_id" in options:
-        experiment_id = options["experiment_id"]
-        if not _is_id(experiment_id):
-            yield Issue("experiment_id", f"expected the id of an experiment, got {short_repr(experiment_id)}")
-        for name in ("name", "project", "parallel_bandwidth"):
-            if name in options:
-                yield Issue(name, "the experiment that experiment_id names has its own", "give one or the other")
-        if plan.history:
-            yield Issue("history", "is for a new experiment, and this one is there already")
+def _is_project(project: object) -> bool:
+    return isinstance(project, str) and bool(_PROJECT.fullmatch(project))
+
+
+@dataclass(frozen=True)
+class SigOptOptions:
+    """The options of the backend, as the module describes them."""
+
+    connection: Connection | None = option(_is_connection, "a sigopt.Connection")
+    driver: str | None = choice(*DRIVERS)
+    name: str = option(_is_name, f"a str of 1 to {_MAX_NAME} characters without control characters", default="hpcompat")
+    metrics: Sequence[str] | None = option(
+        _are_names,
+        f"a list of different names, of 1 to {_MAX_NAME} characters",
+        hint="one for each direction, in order",
+    )
+    project: str | None = option(_is_project, "an id of 1 to 32 of the characters a-z, 0-9, '-', '_' and '.'")
+    parallel_bandwidth: int | None = option(is_count, "an int of at least 1")
+    experiment_id: int | str | None = option(_is_id, "the id of an experiment", may_be_none=False)
+
+    @property
+    def is_lite(self) -> bool:
+        """Whether SigOpt Lite is to choose; a server does where the environment names one."""
+        if self.connection is not None:
+            return lite_driver(self.connection) is not None
+        return (self.driver or ("server" if os.environ.get(URL) else "lite")) == "lite"
+
+
+class SigOptBackend(Backend):
+    """Searches with SigOpt's suggestions and observations."""
+
+    Options = SigOptOptions
+
+    def find_issues(self, config: SearchConfig, objective: Objective) -> Iterator[Issue]:
+        """Return what the experiment cannot be, and the options that are for a server only."""
+        options: SigOptOptions = self.parse_options(config)
+        if options.connection is not None and options.driver is not None:
+            yield Issue("driver", "connection= has one of its own", "give one or the other")
+        if options.metrics is not None and len(options.metrics) != len(config.directions):
+            message = f"expected {len(config.directions)} different names, got {short_repr(options.metrics)}"
+            yield Issue("metrics", message, "give one for each direction, in that order")
+        yield from self._find_lite_issues(options) if options.is_lite else self._find_server_issues(config, options)
+
+    def _find_lite_issues(self, options: SigOptOptions) -> Iterator[Issue]:
+        for name in _FOR_SERVERS:
+            if getattr(options, name) is not None:
+                yield Issue(name, "is for a server, and not for SigOpt Lite", f"leave it out, or set {URL}")
+
+    def _find_server_issues(self, config: SearchConfig, options: SigOptOptions) -> Iterator[Issue]:
+        if config.seed is not None and config.sampler != "grid":
+            yield Issue("seed", "a server draws as it likes", "leave it out, or give driver='lite'")
+        if options.experiment_id is not None:
+            for name in ("name", "project", "parallel_bandwidth"):
+                if config.options.get(name) is not None:
+                    yield Issue(name, "the experiment that experiment_id names has its own", "give one or the other")
+            if config.history:
+                yield Issue("history", "is for a new experiment, and this one exists already")
+
+    @contextmanager
+    def open_engine(self, config: SearchConfig, objective: Objective) -> Iterator[Engine]:
+        """Create an experiment, or join the one that the options name."""
+        options: SigOptOptions = self.parse_options(config)
+        if options.is_lite:
+            driver = None if options.connection is None else lite_driver(options.connection)
+            connection = lite_connection(config.engine_seed, driver)
+        else:
+            connection = options.connection or server_connection()
+        translation = translate(config.space, "sigopt", encode=True)
+        if options.experiment_id is None:
+            experiment = create_experiment(connection, config, translation, on_server=not options.is_lite)
+        else:
+            experiment = join_experiment(connection, config, translation, objective.metric_names)
+        yield ExperimentEngine(experiment, config, is_new=options.experiment_id is None)
+
+    def stored_directions(self, options: Mapping[str, Any], metrics: Sequence[str]) -> tuple[str, ...] | None:
+        """Return the objectives of the experiment that the options name, in the order of the values."""
+        if not _is_id(options["experiment_id"]) or not _are_names(options.get("metrics") or ()):
+            return None
+        connection = options.get("connection")
+        if connection is not None and not _is_connection(connection):
+            return None
+        if SigOptOptions(connection=connection, driver=options.get("driver")).is_lite:
+            return None
+        return fetch_directions(connection or server_connection(), options, tuple(metrics))
+
+
+BACKEND = SigOptBackend()
+
+
+Params = dict[str, Any]
+Proposal = tuple[NativeSuggestion | None, Params]
+"""A suggestion of SigOpt's, or None, and its params."""
+
+_MAX_ENUMERATED = 10_000
+
+
+class ExperimentEngine(Engine):
+    """Asks an experiment for suggestions, and reports observations to it."""
+
+    def __init__(self, experiment: Experiment, config: SearchConfig, is_new: bool) -> None:
+        self._experiment = experiment
+        self._config = config
+        self._index = -1
+        existing = [] if is_new else self._to_trials(experiment.observations(), count())
+        self._used = {strict_key(dict(trial.params)) for trial in (*config.history, *existing)}
+        if config.sampler != "grid":
+            self._proposals = self._iter_suggestions()
+        elif experiment.on_server:
+            self._proposals = self._iter_claims()
+        else:
+            self._proposals = ((None, params) for params in iter_untried(config.space, self._used))
+
+    @property
+    def native(self) -> NativeExperiment:
+        """SigOpt's own experiment, as it stands."""
+        return self._experiment.fetch()
+
+    def ask(self, index: int) -> Suggestion | None:
+        """Ask for suggestions, until one is a trial that the search needs."""
+        n_trials = self._config.n_trials
+        while (n_finished := self._experiment.count_if_free(n_trials)) is not None:
+            suggestion, params = next(self._proposals, (None, None))
+            if params is None:
+                return None
+            try:
+                is_wanted = suggestion is None or self._experiment.try_claim(suggestion, n_trials)
+            except BaseException:
+                if suggestion is not None:
+                    self._experiment.delete(suggestion)
+                raise
+            if is_wanted:
+                self._index = max(n_finished, self._index + 1)
+                return Suggestion(self._config.trial_number(self._index), params, native=suggestion)
+        return None
+
+    def tell(self, suggestion: Suggestion, trial: Trial) -> Trial:
+        """Make the trial an observation."""
+        try:
+            self._experiment.tell(trial, suggestion.native)
+        except BaseException as error:
+            self.abandon(suggestion, error)
+            if not isinstance(error, SearchError):
+                raise
+            outcome = f"gave {short_repr(trial.values)}" if trial.values else f"is {trial.state}: {trial.cause}"
+            message = f"{outcome} with {short_repr(trial.params, 500)}"
+            issue = Issue(f"trial {trial.number}", message, "the server does not have it")
+            raise SearchError(error.message, [*error.issues, issue]) from error.__cause__
+        return trial
+
+    def abandon(self, suggestion: Suggestion, error: BaseException) -> None:
+        """Delete the suggestion, so that a server does not wait for an observation."""
+        if suggestion.native is not None:
+            self._experiment.delete(suggestion.native)
+
+    def trials_of_other_processes(self, own: Sequence[Trial]) -> list[Trial]:
+        """Return the trials that others have put on the server, before or meanwhile."""
+        used_numbers = {trial.number for trial in own}
+        free_numbers = (number for number in count() if number not in used_numbers)
+        observations = self._experiment.observations()
+        others = [observation for observation in observations if not self._experiment.is_own(observation)]
+        return self._to_trials(others, free_numbers)
+
+    def _to_trials(self, observations: Sequence[NativeObservation], numbers: Iterator[int]) -> list[Trial]:
+        trials, issues = [], []
+        for number, observation in zip(numbers, observations, strict=False):
+            try:
+                trials.append(self._experiment.to_trial(observation, number))
+            except ParamsError as error:
+                issues += [Issue(f"observation {observation.id}", str(issue)) for issue in error.issues]
+        if issues:
+            raise BackendError(f"experiment {self._experiment.id} holds observations of another space", issues)
+        return trials
+
+    # -- where params come from ------------------------------------------------------------------------
+
+    def _iter_suggestions(self) -> Iterator[Proposal]:
+        """Yield SigOpt's suggestions with their params; where it has none, params without a suggestion."""
+        rng = random.Random(self._config.engine_seed)
+        is_used_up = False
+        while True:
+            suggestion = None
+            if not is_used_up:
+                try:
+                    suggestion, params = self._experiment.suggest()
+                except NoSuggestion as error:
+                    # Lite counts observations, repeated ones too, and can be one off
+                    is_used_up = len(self._experiment.reported_tags) + 1 >= self._config.space.size
+                    if not is_used_up:
+                        warnings.warn(f"SigOpt Lite failed ({error}): a random trial instead", stacklevel=2)
+            if suggestion is None:
+                params = self._draw_untried(rng)
+            self._used.add(strict_key(params))
+            yield suggestion, params
+
+    def _draw_untried(self, rng: random.Random) -> Params:
+        """Draw params that have not been tried, if the space is finite and has any, else any."""
+        space = self._config.space
+        try:
+            untried = list(islice(iter_untried(space, self._used), _MAX_ENUMERATED))
+        except BackendError:  # continuous, or weighted
+            untried = []
+        return rng.choice(untried) if untried else space.sample(rng)
+
+    def _iter_claims(self) -> Iterator[Proposal]:
+        """Yield configurations that no other process has, as suggestions, so that the others see them."""
+        experiment = self._experiment
+
+        def list_used(claim: tuple[NativeSuggestion, Params] | None) -> set[Hashable]:
+            return self._used | experiment.used_params(besides=claim[0] if claim else None)
+
+        while True:
+            claim = claim_configuration(
+                self._config.space,
+                list_used,
+                place=experiment.suggest,
+                release=lambda claim: experiment.release(claim[0]),
+            )
+            if claim is None:
+                return
+            yield claim

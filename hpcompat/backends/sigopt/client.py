@@ -1,118 +1,269 @@
-"""The way to a SigOpt server: which one, and how often it is asked before it counts as gone."""
+"""Connections of SigOpt's client: to SigOpt Lite in this process, and to a server.
+
+sigoptlite and libsigopt as released need numpy below 1.23 and qmcpy. What they miss elsewhere is put into the modules
+that use it: numpy's `product`, and two quasi-random sequences, over `scipy.stats.qmc`. Both packages draw from numpy's
+global generator, so a connection has a generator of its own.
+"""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from importlib import import_module
+from types import ModuleType
+from typing import TypeVar
 
-from hpcompat.backends.sigopt.lite import CLIENT, client
+from hpcompat.backends.base import retry
+from hpcompat.backends.isolation import Generators, SeededDistribution, get_numpy_proxy
+from hpcompat.backends.sigopt.types import Collection, Connection, RequestDriver
 from hpcompat.errors import BackendError, Issue, MissingBackendError, SearchError
+
+CLIENT = "pip install 'hpcompat[sigopt]'"
+INSTALL = f"{CLIENT} && pip install --no-deps sigoptlite==0.1.2 libsigopt==1.0.0"
+_PACKAGES = ("sigoptlite.", "libsigopt.")
+_PRODUCT_USERS = ("sigoptlite.validators", "libsigopt.compute.probabilistic_failures")
+_SEQUENCES, _PRIORS = "libsigopt.aux.samplers", "libsigopt.compute.domain"
+_IMPORT_LOCK = threading.RLock()
+"""Held while an import needs a changed environment, or changed modules."""
+
 
 T = TypeVar("T")
 
+
+def lite_connection(seed: int | None = None, driver: RequestDriver | None = None) -> Connection:
+    """Return a `sigopt.Connection` to an optimiser of its own, which holds one experiment.
+
+    Args:
+        seed: With it the suggestions depend on the calls alone, for two metrics too.
+        driver: The `sigoptlite.LocalDriver` to use; None for a new one.
+
+    Raises:
+        MissingBackendError: sigopt, sigoptlite or libsigopt is not installed.
+
+    >>> connection = lite_connection(seed=0)
+    >>> lr = {"name": "lr", "type": "double", "bounds": {"min": 1e-6, "max": 1e-4}, "transformation": "log"}
+    >>> experiment = connection.experiments().create(
+    ...     name="demo", parameters=[lr], metrics=[{"name": "loss", "objective": "minimize"}], observation_budget=20
+    ... )
+    >>> connection.experiments(experiment.id).suggestions().create().assignments["lr"]
+    1.2...e-05
+    """
+    try:
+        connection_to = import_client().Connection
+        with _IMPORT_LOCK:
+            local_driver = _patch_dependencies()
+            import_module("sigoptlite")  # it may have been blocked since
+    except ImportError as error:
+        raise MissingBackendError(f"SigOpt Lite is not installed ({error}): {INSTALL}") from error
+    connection: Connection = connection_to(driver=lambda: _SeededDriver(driver or local_driver(), seed))
+    return connection
+
+
+def lite_driver(connection: Connection) -> RequestDriver | None:
+    """Return the `sigoptlite.LocalDriver` of a connection; None for a connection to a server."""
+    driver: RequestDriver | None = getattr(connection.impl, "driver", None)
+    if isinstance(driver, _SeededDriver):
+        return driver.driver
+    return driver if type(driver).__module__.startswith("sigoptlite.") else None
+
+
+class _SeededDriver:
+    """A driver of SigOpt's client whose calls draw from a generator of its own."""
+
+    def __init__(self, driver: RequestDriver, seed: int | None) -> None:
+        from numpy.random import RandomState
+
+        self.driver = driver
+        self._generators = Generators(seed)
+        self._generators.numpy = RandomState(None if seed is None else seed % 2**32)
+
+    def request(self, method: str, path: list[str], data: object, headers: object) -> object:
+        with self._generators.activate():
+            return self.driver.request(method, path, data, headers)
+
+
+def import_client() -> ModuleType:
+    """Import SigOpt's client.
+
+    By itself it cannot be imported where SIGOPT_PROJECT, or else the name of the working directory, is not the id of a
+    project.
+    """
+    with _IMPORT_LOCK:
+        try:
+            return import_module("sigopt")
+        except ValueError:
+            project = os.environ.get("SIGOPT_PROJECT")
+            os.environ["SIGOPT_PROJECT"] = "hpcompat"
+            try:
+                return import_module("sigopt")
+            finally:
+                del os.environ["SIGOPT_PROJECT"]
+                os.environ |= {"SIGOPT_PROJECT": project} if project is not None else {}
+
+
+@cache
+def _patch_dependencies() -> Callable[[], RequestDriver]:
+    """Import SigOpt Lite, supply what its modules miss, and return its `LocalDriver`."""
+    import numpy
+
+    sequences = ModuleType("qmcpy", "The two sequences of qmcpy that libsigopt uses.")
+    vars(sequences).update(Halton=partial(_QmcSequence, "Halton"), Sobol=partial(_QmcSequence, "Sobol"))
+    with _temporary_module(sequences):
+        samplers = import_module(_SEQUENCES)
+    vars(samplers)["qmcpy"] = sequences  # over an installed qmcpy too, which cannot be seeded from outside
+    complete = ModuleType("numpy", "numpy, with the name that numpy 2 dropped.")
+    vars(complete).update({**vars(get_numpy_proxy()), "product": numpy.prod, "__getattr__": partial(getattr, numpy)})
+    from sigoptlite import LocalDriver
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith(_PACKAGES) and vars(module).get("numpy") is numpy:
+            vars(module)["numpy"] = complete if name in _PRODUCT_USERS else get_numpy_proxy()
+    priors = vars(import_module(_PRIORS))
+    priors.update({name: SeededDistribution(priors[name]) for name in ("truncnorm", "beta")})
+    local_driver: Callable[[], RequestDriver] = LocalDriver
+    return local_driver
+
+
+@contextmanager
+def _temporary_module(module: ModuleType) -> Iterator[None]:
+    """Let the module be imported inside the block, in place of an installed one."""
+    name = module.__name__
+    before = {name: sys.modules[name]} if name in sys.modules else {}
+    sys.modules[name] = module
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        sys.modules.update(before)
+
+
+class _QmcSequence:
+    """A randomised low-discrepancy sequence, called as qmcpy's are."""
+
+    def __init__(self, name: str, dimension: int, *, seed: int | None = None, **options: object) -> None:
+        from scipy.stats import qmc
+
+        seed = int(get_numpy_proxy().random.randint(2**31)) if seed is None else seed
+        self._engine = getattr(qmc, name)(dimension, scramble=True, seed=seed)
+
+    def gen_samples(self, *, n_min: int, n_max: int) -> object:
+        return self._engine.fast_forward(n_min or 0).random(n_max - n_min)
+
+
 URL, TOKEN = "SIGOPT_API_URL", "SIGOPT_API_TOKEN"
-PAUSES = (0.5, 2.0, 8.0, 30.0)
-"""Seconds before each repetition of a request."""
-TIMEOUT = 60.0
-"""Seconds that a request may take."""
-HASTY = 2
-"""How many of the pauses are made before the first trial, when the address may just be wrong."""
+RETRY_DELAYS_S = (0.5, 2.0, 8.0, 30.0)
+"""Before each repetition of a request."""
+STARTUP_DELAYS_S = RETRY_DELAYS_S[:2]
+"""Before each repetition of a request ahead of the first trial, when the address may just be wrong."""
+TIMEOUT_S = 60.0
+"""How long one request may take."""
 
 TOKEN_HINT = Issue(TOKEN, "expected the API token of a client (team)", "the token of a user's session names none")
 
 
-def server_connection() -> Any:
-    """A `sigopt.Connection` to the server that SIGOPT_API_URL names.
+def server_connection() -> Connection:
+    """Return a `sigopt.Connection` to the server that SIGOPT_API_URL names.
 
     The token is that of SIGOPT_API_TOKEN, or else of the configuration file of SigOpt's client.
     """
     try:
-        connection_to = client().Connection
+        connection_to = import_client().Connection
     except ImportError as error:
         raise MissingBackendError(f"SigOpt's client is not installed ({error}): {CLIENT}") from error
     if not os.environ.get(URL):
-        way_out = Issue("", f"set {URL} to the address of yours, or leave out driver='server'")
-        raise BackendError("no SigOpt server is named, and api.sigopt.com is no more", [way_out])
+        hint = Issue("", f"set {URL} to the address of yours, or leave out driver='server'")
+        raise BackendError("no SigOpt server is named, and api.sigopt.com has been shut down", [hint])
     try:
-        connection = connection_to()
+        connection: Connection = connection_to()
     except ValueError as error:
-        raise BackendError(f"{URL} names a server, but there is no token for it: set {TOKEN}") from error
-    connection.set_timeout(TIMEOUT)
+        raise BackendError(f"{URL} names a server without a token: set {TOKEN}") from error
+    connection.set_timeout(TIMEOUT_S)
     return connection
 
 
-def ensure_project(connection: Any, project: str) -> None:
-    """Make the project of that id, if there is none."""
-    owner = steadily(connection.tokens("self").fetch, pauses=PAUSES[:HASTY]).client
-    if owner is None:
-        raise SearchError("the token is a user's, and a project is of a client", [TOKEN_HINT])
-    projects = connection.clients(owner).projects
-    try:
-        steadily(projects(project).fetch, pauses=PAUSES[:HASTY])
-    except SearchError as error:
-        if getattr(error.__cause__, "status_code", None) != 404:
-            raise
-        steadily(lambda: projects().create(id=project, name=project), pauses=PAUSES[:HASTY])
+def is_not_found(error: SearchError) -> bool:
+    """Return whether an error of `send` says that the server does not have what was requested."""
+    return getattr(error.__cause__, "status_code", None) == 404
 
 
-def listed(resource: Any, **query: Any) -> list[Any]:
-    """Everything on all the pages that a resource of the server's has."""
-    first = _whole(resource.fetch(**query))
-    found = list(first.iterate_pages())
-    if len(found) < first.count:  # a later page broke off, or something was deleted meanwhile
-        raise _broken_off()
-    return found
+def fetch_all(collection: Collection[T], **query: object) -> list[T]:
+    """Return everything on all pages of a collection."""
+    first = _require_complete(collection.fetch(**query))
+    items = list(first.iterate_pages())
+    if len(items) < first.count:  # a later page broke off, or something was deleted meanwhile
+        raise _truncated_error()
+    return items
 
 
-def _whole(answer: T) -> T:
-    """The answer. SigOpt's client takes one that breaks off for a success, with that text for its message."""
-    told = answer.to_json() if hasattr(answer, "to_json") else None
-    if isinstance(told, dict) and told.keys() == {"message"}:
-        raise _broken_off()
+def _require_complete(answer: T) -> T:
+    """Return the answer. SigOpt's client takes one that breaks off for a success, with that text for its message."""
+    document = answer.to_json() if hasattr(answer, "to_json") else None
+    if isinstance(document, dict) and document.keys() == {"message"}:
+        raise _truncated_error()
     return answer
 
 
-def _said(error: Exception) -> str:
-    """What a server says, without the advice on SigOpt's own client."""
+def _message(error: Exception) -> str:
+    """Return the message of a server, without the advice on SigOpt's own client."""
     return str(error).partition(" Provide the client ID")[0]
 
 
-def _broken_off() -> Exception:
+def _truncated_error() -> Exception:
     from sigopt.exception import ConnectionException
 
     error: Exception = ConnectionException("an answer broke off")
     return error
 
 
-def steadily(
+def send(
     call: Callable[[], T],
-    done: Callable[[], bool] = lambda: False,
+    find_result: Callable[[], T | None] = lambda: None,
     *,
-    pauses: Sequence[float] | None = None,
+    delays: Sequence[float] | None = None,
     hints: Iterable[Issue] = (),
-) -> T | Any:
-    """What `call` returns; it is repeated where the server cannot be reached, or is itself at issue.
+) -> T:
+    """Return what `call` returns; it is repeated where the server cannot be reached, or has failed itself.
 
-    `done`: whether a call without an answer was carried out all the same; then it is not repeated,
-    and None is returned. Raises `SearchError`, with `hints`, for what the server refuses, and after
-    the last of the pauses.
+    Args:
+        call: Sends a request.
+        find_result: Returns the result of a request without an answer that was carried out all the same, else None.
+        delays: Seconds before each repetition.
+        hints: What to do where the server refuses, or fails for good.
+
+    Raises:
+        SearchError: The server refuses, or has failed after the last of the delays.
     """
+    from sigopt.exception import SigOptException
+
+    delays = RETRY_DELAYS_S if delays is None else delays
+    n_attempts = 0
+
+    def attempt() -> T:
+        nonlocal n_attempts
+        n_attempts += 1
+        if n_attempts > 1 and (result := find_result()) is not None:
+            return result
+        return _require_complete(call())
+
+    try:
+        return retry(attempt, delays, _is_transient)
+    except SigOptException as error:
+        if getattr(error, "status_code", 0) == 403:
+            message, issues = f"the SigOpt server refuses the token: {_message(error)}", [TOKEN_HINT, *hints]
+        elif _is_transient(error):
+            message, issues = f"the SigOpt server failed {n_attempts} times: {error}", [*hints]
+        else:
+            message, issues = f"the SigOpt server refuses this: {error}", [*hints]
+        raise SearchError(message, issues) from error
+
+
+def _is_transient(error: Exception) -> bool:
     from sigopt.exception import ConnectionException, SigOptException
 
-    for attempt, pause in enumerate((*(PAUSES if pauses is None else pauses), None)):
-        try:
-            return None if attempt and done() else _whole(call())
-        except SigOptException as error:
-            status = getattr(error, "status_code", 0)
-            if status == 403:
-                refusal = f"the SigOpt server refuses the token: {_said(error)}"
-                raise SearchError(refusal, [TOKEN_HINT, *hints]) from error
-            passing = isinstance(error, ConnectionException) or status >= 500 or status == 429
-            if not passing:
-                raise SearchError(f"the SigOpt server refuses this: {error}", hints) from error
-            if pause is None:
-                raise SearchError(f"the SigOpt server failed {attempt + 1} times: {error}", hints) from error
-            time.sleep(pause)
-    raise AssertionError  # the last pause is None
+    status = getattr(error, "status_code", 0)
+    is_server_fault = isinstance(error, SigOptException) and (status >= 500 or status == 429)
+    return isinstance(error, ConnectionException) or is_server_fault

@@ -1,10 +1,9 @@
-"""One experiment of SigOpt's, on a server or in this process: what is asked of it, and told to it."""
+"""One experiment of SigOpt's, on a server or in this process: its suggestions, its observations, its budget."""
 
 from __future__ import annotations
 
 import json
 import math
-import random
 import time
 import uuid
 from collections.abc import Callable, Hashable, Mapping
@@ -13,31 +12,43 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from itertools import count, takewhile
-from typing import Any
+from typing import Any, TypeVar
 
-from hpcompat.backends import stored_text
-from hpcompat.backends.sigopt.client import listed, steadily
+from hpcompat.backends.base import to_storable
+from hpcompat.backends.sigopt.client import (
+    fetch_all,
+    send,
+)
+from hpcompat.backends.sigopt.types import (
+    Connection,
+    ExperimentResource,
+    NativeExperiment,
+    NativeObservation,
+    NativeSuggestion,
+)
 from hpcompat.errors import Issue
+from hpcompat.space.parameters import Categorical
 from hpcompat.space.values import strict_key
-from hpcompat.translators.fields import FieldMapping
-from hpcompat.translators.translation import Translation
+from hpcompat.translators import Translation
+from hpcompat.translators.codecs import FieldMapping
 from hpcompat.trials.notes import dump_notes, load_notes
-from hpcompat.trials.processes import ended, this_process
+from hpcompat.trials.process import SYSTEM_RNG, has_exited, this_process
 from hpcompat.trials.trial import COMPLETE, FAILED, PRUNED, Trial
 
 _TAG, _HISTORY, _OWNER, _NOTES = "hpcompat", "hpcompat_history", "hpcompat_owner", "hpcompat_notes"
 _PRUNED = "hpcompat_pruned"  # SigOpt itself knows only that it has failed
-_CHANCE = random.SystemRandom()  # training code seeds the others, alike in every process
-_MEETING = 0.1
-"""Seconds that processes wait for, which have met at the same trial."""
-_NOISE = 1e-9
-_LONGEST_TEXT = 500  # of a metadata value
+_BACK_OFF_S = 0.1
+"""How long a process waits on average that has claimed the same trial as another."""
+_MAX_ROUNDING = 1e-9
+_MAX_METADATA = 500  # characters of a metadata value
 _LABELS = {None, "objective", "objective_1", "objective_2"}
-"""Names of metrics that say no more than the order of the values."""
+"""Names of metrics that only number the values."""
+
+T = TypeVar("T")
 
 
 class NoSuggestion(Exception):
-    """SigOpt Lite has no suggestion to make: a finite space is used up, or its numerics gave out."""
+    """SigOpt Lite has no suggestion: a finite space is used up, or its numerics failed."""
 
 
 @dataclass(frozen=True)
@@ -45,114 +56,123 @@ class Experiment:
     """An experiment behind a connection, its parameters those of `translation`.
 
     `metrics`: the names of its objectives, in the order of the directions; None for one without a name.
-    `replayed`: how many of its observations are of history. `told`: the tags of the observations that this search made.
+    `replayed`: how many of its observations are of history. `reported_tags`: those of this search's observations.
     """
 
-    connection: Any
+    connection: Connection
     id: str
     translation: Translation
     metrics: tuple[str | None, ...]
     on_server: bool
     replayed: int = 0
-    told: set[str] = field(default_factory=set)
+    reported_tags: set[str] = field(default_factory=set)
 
     @property
-    def _resource(self) -> Any:
+    def _resource(self) -> ExperimentResource:
         return self.connection.experiments(self.id)
 
-    def _ask(self, call: Callable[[], Any], done: Callable[[], bool] = lambda: False) -> Any:
+    def _send(self, call: Callable[[], T], find_result: Callable[[], T | None] = lambda: None) -> T:
         if not self.on_server:
             return call()
         hint = Issue("", f"what is finished is kept there: go on with experiment_id={self.id!r}")
-        return steadily(call, done, hints=[hint])
+        return send(call, find_result, hints=[hint])
 
-    def suggest(self, params: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """A suggestion, and its params: those given, or SigOpt's. Raises `NoSuggestion` where SigOpt Lite has none.
+    def suggest(self, params: Mapping[str, object] | None = None) -> tuple[NativeSuggestion, dict[str, Any]]:
+        """Create a suggestion, and return it with its params.
 
-        On a server it says which process it is for, so that others know whether to wait for its observation.
+        On a server its metadata names this process, so that others know whether to wait for its observation.
+
+        Args:
+            params: What to suggest; None for SigOpt's own choice.
+
+        Raises:
+            NoSuggestion: SigOpt Lite has none.
         """
         from sigopt.exception import SigOptException
 
         tag = uuid.uuid4().hex
-        body: dict[str, Any] = {} if params is None else {"assignments": self.translation.encode(params)}
+        body: dict[str, object] = {} if params is None else {"assignments": self.translation.encode(params)}
         if self.on_server:
             body["metadata"] = {_TAG: tag, _OWNER: json.dumps(this_process())}
         try:
-            made = self._ask(partial(self._resource.suggestions().create, **body), lambda: tag in self.opened())
-        except SigOptException as error:  # a server's are no more by now
+            suggestion = self._send(
+                partial(self._resource.suggestions().create, **body), lambda: self.open_suggestions().get(tag)
+            )
+        except SigOptException as error:  # `send` turns those of a server into others
             raise NoSuggestion(str(error)) from error
-        made = made or self.opened()[tag]
-        return made, self.params(made)
+        return suggestion, self.params(suggestion)
 
-    def params(self, told: Any) -> dict[str, Any]:
-        """The params behind the assignments of a suggestion or an observation."""
-        return self.translation.decode(without_noise(self.translation, told.assignments))
+    def params(self, source: NativeSuggestion) -> dict[str, Any]:
+        """Return the params behind the assignments of a suggestion or an observation."""
+        return self.translation.decode(strip_rounding(self.translation, source.assignments))
 
-    def drop(self, suggestion: Any) -> None:
-        """Give up a suggestion that will have no observation, so that a server does not wait for one."""
+    def delete(self, suggestion: NativeSuggestion) -> None:
+        """Delete a suggestion that will have no observation, so that a server does not wait for one."""
         if self.on_server:
             with suppress(Exception):  # it is for tidiness alone, and often done while an error is on its way
                 self._resource.suggestions(suggestion.id).delete()
 
-    def opened(self) -> dict[str, Any]:
-        """The suggestions on the server that searches are at work on, by their tag.
+    def open_suggestions(self) -> dict[str, NativeSuggestion]:
+        """Return the suggestions on the server that searches work on, by their tag.
 
-        Those of a process of this host that has ended are given up on the way.
+        Those of a process of this host that has ended are deleted on the way.
         """
-        found = listed(self._resource.suggestions(), state="open")
-        by_tag = {_metadata(each)[_TAG]: each for each in found if _TAG in _metadata(each)}
-        left = [tag for tag, each in by_tag.items() if ended(json.loads(_metadata(each)[_OWNER]))]
-        for tag in left:
-            self.drop(by_tag.pop(tag))
+        suggestions = fetch_all(self._resource.suggestions(), state="open")
+        by_tag = {metadata[_TAG]: native for native in suggestions if _TAG in (metadata := _metadata(native))}
+        for tag in [tag for tag, native in by_tag.items() if has_exited(json.loads(_metadata(native)[_OWNER]))]:
+            self.delete(by_tag.pop(tag))
         return by_tag
 
-    def room(self, n_trials: int) -> int | None:
-        """How many trials are finished, of all processes, if there are fewer than `n_trials` begun; else None."""
-        finished = self.count()
-        if not self.on_server:
-            return finished if finished < n_trials else None
-        return finished if self._begun(n_trials) < n_trials else None
+    def count_if_free(self, n_trials: int) -> int | None:
+        """Return how many trials have finished, in all processes; None if as many as `n_trials` have begun."""
+        n_finished = self.count()
+        n_started = self._count_started(n_trials) if self.on_server else n_finished
+        return n_finished if n_started < n_trials else None
 
-    def admits(self, suggestion: Any, n_trials: int) -> bool:
-        """Whether a suggestion is one of the trials wanted, besides those of others; else it is given up.
+    def try_claim(self, suggestion: NativeSuggestion, n_trials: int) -> bool:
+        """Return whether a suggestion is a trial that the search needs, besides those of others; else release it.
 
-        Of two processes that come for the last trial at the same time both may give up: each asks again
-        after a while.
+        Two processes that claim the last trial at the same time may both release it, and ask again after a while.
         """
-        if not self.on_server or self._begun(n_trials, besides=_metadata(suggestion)[_TAG]) < n_trials:
+        if not self.on_server or self._count_started(n_trials, besides=_metadata(suggestion)[_TAG]) < n_trials:
             return True
-        self.give_up(suggestion)
+        self.release(suggestion)
         return False
 
-    def give_up(self, suggestion: Any) -> None:
-        """Drop a suggestion of which others wait to see whether it goes, and let them have the next word."""
+    def release(self, suggestion: NativeSuggestion) -> None:
+        """Delete a suggestion that others can see, and wait, so that they see that it is gone."""
         tag = _metadata(suggestion)[_TAG]
-        self._ask(self._resource.suggestions(suggestion.id).delete, lambda: tag not in self.opened())
-        time.sleep(_CHANCE.uniform(0.0, 2 * _MEETING))
+        self._send(
+            lambda: bool(self._resource.suggestions(suggestion.id).delete()),
+            lambda: True if tag not in self.open_suggestions() else None,
+        )
+        time.sleep(SYSTEM_RNG.uniform(0.0, 2 * _BACK_OFF_S))
 
-    def identities(self, besides: Any = None) -> set[Hashable]:
-        """What has been tried or is being tried, on the server: the identities of its params."""
-        opened = [each for each in self._ask(self.opened).values() if besides is None or each.id != besides.id]
-        return {strict_key(self.params(each)) for each in (*opened, *self.observations())}
+    def used_params(self, besides: NativeSuggestion | None = None) -> set[Hashable]:
+        """Return the keys of all params on the server that have been tried, or are being tried."""
+        suggestions = self._send(self.open_suggestions).values()
+        others = [native for native in suggestions if besides is None or native.id != besides.id]
+        return {strict_key(self.params(native)) for native in (*others, *self.observations())}
 
-    def _begun(self, n_trials: int, besides: str | None = None) -> int:
-        """How many trials are finished or being worked on; exactly so only where it is near `n_trials`."""
-        opened = self._ask(self.opened).keys() - {besides}  # first: one that is closed meanwhile is not overlooked
-        about = self.count() + len(opened)
-        if about < n_trials:
-            return about
-        closed = [_metadata(each).get(_TAG) for each in self.observations()]
-        return len(closed) + len(opened.difference(closed))
+    def _count_started(self, n_trials: int, besides: str | None = None) -> int:
+        """Count the trials that have finished or run; it is exact only near `n_trials`."""
+        # the suggestions first: one that is closed meanwhile is not overlooked
+        open_tags = self._send(self.open_suggestions).keys() - {besides}
+        n_about = self.count() + len(open_tags)
+        if n_about < n_trials:
+            return n_about
+        closed_tags = [_metadata(native).get(_TAG) for native in self.observations()]
+        return len(closed_tags) + len(open_tags.difference(closed_tags))
 
-    def tell(self, trial: Trial, suggestion: Any = None, history: bool = False) -> None:
-        """Report a trial: of a suggestion, or else with params of its own.
+    def tell(self, trial: Trial, suggestion: NativeSuggestion | None = None, history: bool = False) -> None:
+        """Report a trial, of a suggestion or without one.
 
-        What is not complete, or whose value is infinite, is reported as failed: SigOpt takes no other.
+        A trial that is not complete, or has an infinite value, is reported as failed: SigOpt takes no other.
         """
         space, tag = self.translation.space, uuid.uuid4().hex
         if suggestion is not None:
             tag = _metadata(suggestion).get(_TAG, tag)
-            body: dict[str, Any] = {"suggestion": suggestion.id}
+            body: dict[str, object] = {"suggestion": suggestion.id}
         else:
             known = {name: value for name, value in trial.params.items() if name in space}
             body = {"assignments": self.translation.encode(known)}
@@ -163,94 +183,98 @@ class Experiment:
             body["failed"] = True
         if self.on_server:
             body["metadata"] = {_TAG: tag, **_notes(trial), **({_HISTORY: "true"} if history else {})}
-        self.told.add(tag)
-        self._ask(partial(self._resource.observations().create, **body), partial(self._is_there, tag))
+        self.reported_tags.add(tag)
+        self._send(partial(self._resource.observations().create, **body), partial(self._find_observation, tag))
 
-    def _is_there(self, tag: str) -> bool:
-        return any(_metadata(each).get(_TAG) == tag for each in self._pages())
+    def _find_observation(self, tag: str) -> NativeObservation | None:
+        return next((native for native in self._fetch_observations() if _metadata(native).get(_TAG) == tag), None)
 
-    def _pages(self) -> list[Any]:
-        return listed(self._resource.observations())
+    def _fetch_observations(self) -> list[NativeObservation]:
+        return fetch_all(self._resource.observations())
 
     def count(self) -> int:
-        """How many trials are finished, on a server those of every process."""
-        total = self.fetched().progress.observation_count if self.on_server else len(self.told)
+        """Return how many trials have finished, on a server those of every process."""
+        total = self.fetch().progress.observation_count if self.on_server else len(self.reported_tags)
         return int(total) - self.replayed
 
-    def observations(self) -> list[Any]:
-        """Every observation on the server but those of history, the earliest first; Lite has none of others."""
-        every = self._ask(self._pages) if self.on_server else []
-        own = [each for each in every if _HISTORY not in _metadata(each)]
-        return sorted(own, key=lambda each: (each.created or 0, len(each.id), each.id))
+    def observations(self) -> list[NativeObservation]:
+        """Return every observation on the server but those of history, the earliest first; none for Lite."""
+        fetched = self._send(self._fetch_observations) if self.on_server else []
+        without_history = [native for native in fetched if _HISTORY not in _metadata(native)]
+        return sorted(without_history, key=lambda native: (native.created or 0, len(native.id), native.id))
 
-    def is_own(self, observation: Any) -> bool:
-        """Whether this search made the observation."""
-        return _metadata(observation).get(_TAG) in self.told
+    def is_own(self, observation: NativeObservation) -> bool:
+        """Return whether the observation is of this search."""
+        return _metadata(observation).get(_TAG) in self.reported_tags
 
-    def thawed(self, observation: Any, number: int) -> Trial:
-        """The trial that an observation was. Raises `ParamsError` if it is not of the space."""
-        values = {each.name: each.value for each in observation.values or ()}
-        named = not observation.failed and not set(self.metrics) <= _LABELS
+    def to_trial(self, observation: NativeObservation, number: int) -> Trial:
+        """Return the trial that an observation was. Raises `ParamsError` if it is not of the space."""
+        values = {entry.name: entry.value for entry in observation.values or ()}
+        has_metrics = not observation.failed and not set(self.metrics) <= _LABELS
         metadata = _metadata(observation)
-        ended = PRUNED if metadata.get(_PRUNED) else FAILED
+        unsuccessful_state = PRUNED if metadata.get(_PRUNED) else FAILED
         return Trial(
             number=number,
             params=self.params(observation),
             values=None if observation.failed else tuple(values[name] for name in self.metrics),
-            state=ended if observation.failed else COMPLETE,
+            state=unsuccessful_state if observation.failed else COMPLETE,
             end=datetime.fromtimestamp(observation.created, timezone.utc) if observation.created else None,
             run_id=metadata.get("run_id"),
             error=metadata.get("error"),
-            metrics={name: values[name] for name in self.metrics if name} if named else {},
-            **load_notes(_joined(metadata)),
+            metrics={name: values[name] for name in self.metrics if name} if has_metrics else {},
+            **load_notes(_notes_text(metadata)),
         )
 
-    def fetched(self) -> Any:
-        """SigOpt's own object, as it stands."""
-        return self._ask(self._resource.fetch)
+    def fetch(self) -> NativeExperiment:
+        """Fetch SigOpt's own object, as it stands."""
+        return self._send(self._resource.fetch)
 
 
-def _metadata(observation: Any) -> Mapping[str, Any]:
-    return observation.metadata or {}
+def _metadata(native: NativeSuggestion) -> Mapping[str, str]:
+    return native.metadata or {}
 
 
 def _notes(trial: Trial) -> dict[str, str]:
-    """What of a trial is worth reading beside its observation."""
-    notes = {"run_id": trial.run_id, "error": trial.cause}
-    own = dump_notes(trial) or ""
-    cut = [own[start : start + _LONGEST_TEXT] for start in range(0, len(own), _LONGEST_TEXT)]
-    whole = {f"{_NOTES}_{index}": text for index, text in enumerate(cut)}
-    pruned = {_PRUNED: "true"} if trial.state == PRUNED else {}
-    return {**{name: stored_text(text, _LONGEST_TEXT) for name, text in notes.items() if text}, **whole, **pruned}
+    """Return the metadata of the observation of a trial: what is worth reading beside it."""
+    fields = {"run_id": trial.run_id, "error": trial.cause}
+    text = dump_notes(trial) or ""
+    pieces = [text[start : start + _MAX_METADATA] for start in range(0, len(text), _MAX_METADATA)]
+    return {
+        **{name: to_storable(value, _MAX_METADATA) for name, value in fields.items() if value},
+        **{f"{_NOTES}_{index}": piece for index, piece in enumerate(pieces)},
+        **({_PRUNED: "true"} if trial.state == PRUNED else {}),
+    }
 
 
-def _joined(metadata: Mapping[str, Any]) -> str | None:
-    """The text of `dump_notes`, which lies in pieces."""
+def _notes_text(metadata: Mapping[str, str]) -> str | None:
+    """Join the pieces in which the text of `dump_notes` is stored."""
     pieces = takewhile(bool, (metadata.get(f"{_NOTES}_{index}", "") for index in count()))
     return "".join(pieces) or None
 
 
-def without_noise(translation: Translation, assignments: Mapping[str, Any]) -> dict[str, Any]:
-    """The assignments with what SigOpt's arithmetic adds to them taken off.
+def strip_rounding(translation: Translation, assignments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the assignments without the rounding errors of SigOpt's arithmetic.
 
     A logarithmic parameter comes back as 10**log10(value), which can lie beyond a bound, and a value of
     a grid with an error in its last digits.
     """
-    raw = dict(assignments)
+    native = dict(assignments)
     for mapping in translation.fields:
-        if mapping.is_stored and type(raw.get(mapping.native_name)) in (int, float):
-            raw[mapping.native_name] = _nearest(mapping, raw[mapping.native_name])
-    return raw
+        name = mapping.native_name
+        if mapping.is_stored and type(native.get(name)) in (int, float):
+            native[name] = _snap(mapping, native[name])
+    return native
 
 
-def _nearest(mapping: FieldMapping, raw: Any) -> Any:
-    parameter: Any = mapping.proxy
-    if parameter.kind == "categorical":  # numbers in order
-        near = min(parameter.choices, key=lambda choice: abs(choice - raw))
-        scale = abs(near)
-    elif parameter.support is None:
-        near = min(max(raw, parameter.low), parameter.high)
-        scale = abs(near) if mapping.rule.form == "log_bounds" else parameter.high - parameter.low
+def _snap(mapping: FieldMapping, value: float) -> float:
+    parameter = mapping.proxy
+    if isinstance(parameter, Categorical):  # numbers in order
+        nearest: float = min(parameter.choices, key=lambda choice: abs(choice - value))
+        scale = abs(nearest)
+    elif parameter is not None and parameter.support is None:
+        low, high = parameter.bounds()
+        nearest = min(max(value, low), high)
+        scale = abs(nearest) if mapping.rule.form == "log_bounds" else high - low
     else:
-        return raw
-    return near if abs(near - raw) <= _NOISE * scale else raw
+        return value
+    return nearest if abs(nearest - value) <= _MAX_ROUNDING * scale else value

@@ -1,10 +1,10 @@
-"""W&B: its sweeps, decided by its server if you are logged in, else by its engine in this process.
+"""W&B: its sweeps, run by its server if you are logged in, else by its engine in this process.
 
 Options: `driver` ("embedded" or "server"), `project`, `entity`, `name` (of the sweep), and `settings`,
 a dict for `wandb.Settings`. Embedded: `mode`, "offline" (the default where there is an output_dir: the
 runs lie in `<output_dir>/wandb`, for `wandb sync` to send) or "disabled". Server: `sweep_id`, to join
-a sweep of the same space; the trials it holds count in `n_trials`, and so does what other processes, that
-have joined it too, are running: together they run as many as that. The sweep's own run_cap says it as well.
+a sweep of the same space; the trials it holds count in `n_trials`, and so do those of other processes that
+have joined it too: together they run as many as that. The sweep's own run_cap has the same effect.
 
 `pruner` is "hyperband" (from the second report on, with eta 3), or an `early_terminate` of W&B's:
 `{"type": "hyperband", "min_iter": 3}`. The objective is logged as "objective", or "objective_0",
@@ -18,171 +18,295 @@ attributes.
 from __future__ import annotations
 
 import os
-import time
+import random
+import threading
+import uuid
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any, ClassVar, Protocol
 
-from hpcompat.backends import check_options, known
-from hpcompat.backends.wandb.embedded import embedded
-from hpcompat.backends.wandb.engine import violations
-from hpcompat.backends.wandb.runs import METRIC, Source, alone, conducted, record
-from hpcompat.backends.wandb.server import goal, logged_in, on_server
-from hpcompat.backends.wandb.shared_sweep import Shared
-from hpcompat.errors import BackendError, Issue, SearchError
-from hpcompat.space.values import short_repr
-from hpcompat.trials.config import Evaluate, Plan, Run
-from hpcompat.trials.exclusive import turn
-from hpcompat.trials.trial import Trial
+from hpcompat.backends.base import Backend, choice, iter_untried, option
+from hpcompat.backends.isolation import Generators, get_numpy_proxy, get_random_proxy
+from hpcompat.backends.wandb.runs import METRIC, PendingRun, RunEngine, init_run, isolated_wandb, start_service
+from hpcompat.backends.wandb.server import ServerEngine, fetch_goal, is_logged_in
+from hpcompat.errors import BackendError, Issue, MissingBackendError
+from hpcompat.objectives.objective import Objective
+from hpcompat.space.values import short_repr, strict_key
+from hpcompat.translators import Translation, get_path, translate
+from hpcompat.trials.config import SearchConfig
+from hpcompat.trials.loop import Engine
+from hpcompat.trials.process import exclusive_use
+from hpcompat.trials.trial import Trial, objective_names
 
-SOURCES = {"embedded": embedded, "server": on_server}
-OPTIONS = ("driver", "project", "entity", "name", "settings", "mode", "sweep_id")
+DRIVERS = ("embedded", "server")
 MODES = ("offline", "disabled")
 HYPERBAND = {"type": "hyperband", "min_iter": 1}
 _REASON = "wandb has one run, one environment and one service in a process"
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """What a search leaves at W&B: its `native`.
+class WandbOptions:
+    """The options of the backend, as the module describes them."""
 
-    `config`: the sweep, as W&B understands it. `id`: of the sweep; of the group of runs if it was
-    embedded. `runs`: the id of each trial's run, by the trial's number. `directory`: where the runs
-    lie on this machine, if they stay. `url`: where the sweep is shown, if there is a server.
-    """
+    driver: str | None = choice(*DRIVERS)
+    project: str | None = option(str, "a str")
+    entity: str | None = option(str, "a str")
+    name: str | None = option(str, "a str")
+    settings: Mapping[str, Any] | None = option(Mapping, "a dict for wandb.Settings")
+    mode: str | None = choice(*MODES)
+    sweep_id: str | None = option(str, "the id of a sweep", may_be_none=False)
 
-    config: Mapping[str, Any]
-    id: str
-    runs: Mapping[int, str] = field(default_factory=dict)
-    directory: str | None = None
-    url: str | None = None
-
-
-def run(plan: Plan, evaluate: Evaluate) -> Run:
-    """Run the plan's trials as runs of a sweep."""
-    _check(plan)
-    driver = _driver(plan)
-    with turn("wandb", _REASON), alone(plan.output_dir):
-        driver = driver or ("server" if logged_in() else "embedded")
-        if driver == "server":
-            _check_server(plan)
-        with SOURCES[driver](plan, _sweep(plan)) as source:
-            return _drive(plan, source, evaluate)
+    @property
+    def stated_driver(self) -> str | None:
+        """The driver that the options request; None for the server if wandb is logged in, else the embedded one."""
+        if self.sweep_id is not None:
+            return "server"
+        is_offline = self.mode is not None or os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled")
+        return self.driver or ("embedded" if is_offline else None)
 
 
-def stored_directions(options: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The goal of the sweep that the options name."""
-    if not isinstance(options["sweep_id"], str) or options.get("driver") == "embedded" or "mode" in options:
-        return None  # the search will be refused
-    with turn("wandb", _REASON), alone(None):
-        stated = goal(options)
-    return (stated,) if stated else None
+class WandbBackend(Backend):
+    """Searches with a sweep, of W&B's server or of its engine in this process."""
+
+    Options = WandbOptions
+    native_pruners: ClassVar[Mapping[type, str]] = {
+        Mapping: "an early_terminate of W&B's: {'type': 'hyperband', 'min_iter': 3}"
+    }
+
+    def find_issues(self, config: SearchConfig, objective: Objective) -> Iterator[Issue]:
+        """Return what a sweep cannot do, and the options that exclude each other."""
+        options: WandbOptions = self.parse_options(config)
+        if len(config.directions) > 1 and config.sampler in (None, "bayes") and options.sweep_id is None:
+            yield Issue("sampler", "W&B's 'bayes', the default, has one objective", "'random' and 'grid' take several")
+        for name, other in (("sweep_id", "embedded"), ("mode", "server")):
+            excluded = options.driver == other or (options.sweep_id is not None and options.mode is not None)
+            if getattr(options, name) is not None and excluded:
+                yield Issue(name, f"is not for the {other} driver", "give one or the other")
+        if options.mode == "offline" and config.output_dir is None:
+            yield Issue("mode", "'offline' needs a directory for the runs", "give output_dir=, or leave out mode=")
+        if isinstance(config.pruner, Mapping):
+            sweep = {"method": "random", "parameters": {"x": {"value": 1}}, "early_terminate": dict(config.pruner)}
+            for violation in violations(sweep):
+                yield Issue("pruner", f"{short_repr(config.pruner)} is not a valid early_terminate: {violation}")
+        if options.stated_driver == "server":
+            yield from _find_server_issues(config)
+
+    @contextmanager
+    def open_engine(self, config: SearchConfig, objective: Objective) -> Iterator[Engine]:
+        """Create the sweep, or join the one that the options name."""
+        options: WandbOptions = self.parse_options(config)
+        driver = options.stated_driver
+        with exclusive_use("wandb", _REASON), isolated_wandb(config.output_dir):
+            driver = driver or ("server" if is_logged_in() else "embedded")
+            if driver == "embedded":
+                yield EmbeddedEngine(config, _sweep_settings(config, options))
+                return
+            if issues := list(_find_server_issues(config)):
+                raise BackendError("W&B's server cannot do this", issues)
+            with ServerEngine(config, _sweep_settings(config, options), objective.decided_metric) as engine:
+                yield engine
+
+    def stored_directions(self, options: Mapping[str, Any], metrics: Sequence[str]) -> tuple[str, ...] | None:
+        """Return the goal of the sweep that the options name."""
+        is_valid = isinstance(options["sweep_id"], str) and options.get("driver") != "embedded"
+        if not is_valid or options.get("mode") is not None:
+            return None
+        with exclusive_use("wandb", _REASON), isolated_wandb(None):
+            goal = fetch_goal(options)
+        return (goal,) if goal else None
 
 
-def _drive(plan: Plan, source: Source, evaluate: Evaluate) -> Run:
-    end = None if plan.timeout is None else time.monotonic() + plan.timeout
-    trials = list(source.before.values())
-    runs = dict(enumerate(source.before))
-    interrupted = False
-    try:
-        while len(trials) < plan.n_trials and (end is None or time.monotonic() < end):
-            number = plan.number(len(trials))
-            offer = source.offer(number)
-            if offer is None:
-                break
-            trial = conducted(offer, number, evaluate)
-            runs[number] = offer.run.id
-            trials.append(trial)
-            try:
-                ended = plan.finished(trial)
-            finally:
-                record(offer.run, trial, source.metrics)
-            source.tell(trial)
-            if ended:
-                break
-    except KeyboardInterrupt:
-        if len(trials) == len(source.before):
-            raise
-        interrupted = True
-    if source.shared is not None and not interrupted:
-        _settle(source.shared, trials, runs, len(source.before))
-    directory = os.path.join(os.path.abspath(plan.output_dir), "wandb") if plan.output_dir else None
-    return Run(tuple(trials), Sweep(source.sweep, source.id, runs, directory, source.url), interrupted)
+BACKEND = WandbBackend()
 
 
-def _settle(shared: Shared, trials: list[Trial], runs: dict[int, str], before: int) -> None:
-    """Add what other processes have finished meanwhile; say which of the trials of this one W&B does not have."""
-    own = list(runs.items())[before:]
-    try:
-        untold = shared.untold([run for _, run in own])
-        others = {run: trial for run, trial in shared.trials().items() if run not in runs.values()}
-    except SearchError as error:
-        warnings.warn(f"of other processes' trials nothing is known: {error.message}", stacklevel=2)
-        return
-    if untold:
-        numbers = ", ".join(str(number) for number, run in own if run in untold)
-        warnings.warn(f"W&B was not told how these trials ended, they are in the result alone: {numbers}", stacklevel=2)
-    for number, (run, trial) in enumerate(others.items(), 1 + max(runs, default=-1)):
-        trials.append(replace(trial, number=number))
-        runs[number] = run
-
-
-def _sweep(plan: Plan) -> dict[str, Any]:
-    """The sweep without its parameters: the options of `translate`."""
-    sweep: dict[str, Any] = {"method": plan.sampler or "bayes"}
-    if len(plan.directions) == 1:
-        sweep |= {"metric": METRIC, "goal": plan.directions[0]}
-    if plan.pruner is not None:
-        sweep["early_terminate"] = HYPERBAND if plan.pruner == "hyperband" else dict(plan.pruner)
-    if "name" in plan.options:
-        sweep["name"] = plan.options["name"]
+def _sweep_settings(config: SearchConfig, options: WandbOptions) -> dict[str, Any]:
+    """Return the sweep without its parameters: the options of `translate`."""
+    sweep: dict[str, Any] = {"method": config.sampler or "bayes"}
+    if len(config.directions) == 1:
+        sweep |= {"metric": METRIC, "goal": config.directions[0]}
+    if config.pruner is not None:
+        sweep["early_terminate"] = HYPERBAND if config.pruner == "hyperband" else dict(config.pruner)
+    if options.name is not None:
+        sweep["name"] = options.name
     return sweep
 
 
-def _driver(plan: Plan) -> str | None:
-    """The driver that is asked for; None for the server if wandb is logged in."""
-    options = plan.options
-    if "sweep_id" in options:
-        return "server"
-    offline = "mode" in options or os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled")
-    return options.get("driver") or ("embedded" if offline else None)
+def _find_server_issues(config: SearchConfig) -> Iterator[Issue]:
+    hint = "leave it out, or pass driver='embedded'"
+    if config.seed is not None:
+        yield Issue("seed", "W&B's server draws as it likes", hint)
+    if config.history:
+        yield Issue("history", "W&B's server learns from the runs of the sweep alone", hint)
 
 
-def _check(plan: Plan) -> None:
-    options = plan.options
-    check_options("wandb", options, OPTIONS)
-    for name, names in (("driver", tuple(SOURCES)), ("mode", MODES)):
-        if name in options and options[name] not in names:
-            raise BackendError(f"there is no {name} {short_repr(options[name])}; {known(options[name], names)}")
-    if not isinstance(plan.sampler, (str, type(None))):
-        raise BackendError(f"W&B has no samplers but its own, and {short_repr(plan.sampler)} is none: give a name")
-    if len(plan.directions) > 1 and plan.sampler in (None, "bayes") and "sweep_id" not in options:
-        hint = Issue("sampler", "'random' and 'grid' take several")
-        raise BackendError("W&B's 'bayes', the default, has one objective", [hint])
-    for name, other in (("sweep_id", "embedded"), ("mode", "server")):
-        if name in options and (options.get("driver") == other or {"sweep_id", "mode"} <= options.keys()):
-            raise BackendError(f"{name}= is nothing for the {other} driver")
-    if options.get("mode") == "offline" and plan.output_dir is None:
-        raise BackendError("offline runs have to lie somewhere: give output_dir=, or leave out mode=")
-    _check_pruner(plan.pruner)
+Path = tuple[str, ...]
+_LOAD_LOCK = threading.Lock()
+_TOY = {"method": "random", "parameters": {"x": {"distribution": "uniform", "min": 0.0, "max": 1.0}}}
 
 
-def _check_pruner(pruner: Any) -> None:
-    if not isinstance(pruner, (str, Mapping, type(None))):
-        hint = Issue("", "give 'hyperband', or an early_terminate: {'type': 'hyperband', 'min_iter': 3}")
-        raise BackendError(f"{short_repr(pruner)} is no pruner of W&B's", [hint])
-    if isinstance(pruner, Mapping):
-        whole = {"method": "random", "parameters": {"x": {"value": 1}}, "early_terminate": dict(pruner)}
-        if found := violations(whole):
-            raise BackendError(f"{short_repr(pruner)} is no early_terminate", [Issue("pruner", each) for each in found])
+class NativeRun(Protocol):
+    """What is used of `sweeps.SweepRun`: the package has no types."""
+
+    config: Mapping[str, Mapping[str, object]]
 
 
-def _check_server(plan: Plan) -> None:
-    """What W&B's server decides cannot be told beforehand."""
-    for name, reason in (
-        ("seed", "W&B's server draws as it likes"),
-        ("history", "W&B's server learns from the runs of the sweep alone"),
-    ):
-        if getattr(plan, name) not in (None, ()):
-            raise BackendError(f"{name}: {reason}", [Issue("", "leave it out, or pass driver='embedded'")])
+class SweepsModule(Protocol):
+    """What is used of the package `sweeps`."""
+
+    def SweepRun(self, **fields: object) -> NativeRun: ...
+
+    def next_run(self, sweep: Mapping[str, object], runs: Sequence[NativeRun]) -> NativeRun: ...
+
+    def stop_runs(self, sweep: Mapping[str, object], runs: Sequence[NativeRun]) -> Sequence[NativeRun]: ...
+
+    def schema_violations_from_proposed_config(self, sweep: Mapping[str, object]) -> list[str]: ...
+
+
+class LocalSweep:
+    """The engine of one sweep: it suggests params, and learns from trials.
+
+    The value of a trial counts as the metric of the sweep, not the best that it reported.
+
+    >>> from hpcompat import Float, translate
+    >>> sweep = translate({"x": Float(0, 4)}, "wandb", method="random", metric="objective")
+    >>> engine = LocalSweep(sweep, seed=0)
+    >>> first = engine.choose()
+    >>> engine.tell(Trial(0, first, (first["x"] ** 2,)))
+    >>> sweep.space.contains(engine.choose())
+    True
+    """
+
+    def __init__(self, translation: Translation, seed: int | None = None) -> None:
+        self._translation = translation
+        self._parameters = dict(_leaves(translation.spec["parameters"]))
+        # the engine goes through nested parameters wrongly: a grid of them starts again at its end
+        flat = {".".join(path): parameter for path, parameter in self._parameters.items()}
+        self._sweep = {**translation.spec, "parameters": flat}
+        self._runs: list[NativeRun] = []
+        self._curves: list[NativeRun] = []
+        self._generators = Generators(seed)
+
+    def choose(self) -> dict[str, Any]:
+        """Return the params of the next trial."""
+        with self._generators.activate(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # how well its Gaussian process fits
+            run = _engine().next_run(self._sweep, self._runs)
+        return self._translation.decode({name: entry["value"] for name, entry in run.config.items()})
+
+    def tell(self, trial: Trial) -> None:
+        """Learn from a finished trial: one without a value counts as bad as the worst that has one."""
+        native = self._translation.encode(trial.params)
+        config = {".".join(path): {"value": get_path(native, path)} for path in self._parameters}
+        state = "failed" if trial.value is None else "finished"
+        summary = {} if trial.value is None else self._to_metrics(trial.value)
+        self._runs.append(_engine().SweepRun(state=state, config=config, summaryMetrics=summary))
+        if reports := trial.intermediate_values:
+            self._curves.append(self._to_curve([reports[step] for step in sorted(reports)], state))
+
+    def should_stop(self, reports: Sequence[float]) -> bool:
+        """Return whether early_terminate ends the trial that has reported these values."""
+        running = self._to_curve(reports, "running")
+        return any(run is running for run in _engine().stop_runs(self._sweep, [*self._curves, running]))
+
+    def _to_curve(self, reports: Sequence[float], state: str) -> NativeRun:
+        return _engine().SweepRun(state=state, sampledHistory=list(map(self._to_metrics, reports)))
+
+    def _to_metrics(self, value: float) -> dict[str, float]:
+        return {self._sweep["metric"]["name"]: value} if "metric" in self._sweep else {}
+
+
+def violations(sweep: Mapping[str, object]) -> list[str]:
+    """Return the violations of W&B's own schema in a sweep."""
+    return _engine().schema_violations_from_proposed_config(dict(sweep))
+
+
+def _leaves(parameters: Mapping[str, Any], group: Path = ()) -> Iterator[tuple[Path, dict[str, object]]]:
+    for name, parameter in parameters.items():
+        if "distribution" in parameter:
+            yield (*group, name), parameter
+        else:
+            yield from _leaves(parameter["parameters"], (*group, name))
+
+
+def _engine() -> SweepsModule:
+    with _LOAD_LOCK:
+        return _load()
+
+
+@cache
+def _load() -> SweepsModule:
+    """Import the engine, and all that its first call would import, and give it isolated random generators."""
+    before = random.getstate()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is written for an older pydantic
+            import sweeps
+
+            params, bayes = import_module("sweeps.params"), import_module("sweeps.bayes_search")
+            sweeps.next_run(_TOY, [])  # imports rich, which draws from `random` on its way
+    except ImportError as error:
+        message = f"W&B's sweeps engine is not installed ({error}): pip install 'hpcompat[wandb]'"
+        raise MissingBackendError(message) from error
+    finally:
+        random.setstate(before)
+    vars(params)["random"], vars(bayes)["np"] = get_random_proxy(), get_numpy_proxy()
+    module: SweepsModule = sweeps
+    return module
+
+
+_INIT_OPTIONS = ("project", "entity", "settings")
+
+
+class EmbeddedEngine(RunEngine):
+    """A sweep whose engine runs in this process."""
+
+    def __init__(self, config: SearchConfig, sweep: Mapping[str, Any]) -> None:
+        translation = translate(config.space, "wandb", encode=True, **sweep)
+        group = uuid.uuid4().hex[:8]
+        super().__init__(config, translation.spec, group, objective_names(len(config.directions)))
+        self._local_sweep = LocalSweep(translation, config.engine_seed)
+        for trial in config.history:
+            self._local_sweep.tell(trial)
+        self._params = self._iter_params(sweep["method"])
+        are_kept = config.output_dir and os.environ.get("WANDB_MODE") != "disabled"
+        self._mode = config.options.get("mode") or ("offline" if are_kept else "disabled")
+        os.environ["WANDB_MODE"] = self._mode
+        start_service()
+
+    def _iter_params(self, method: str) -> Iterator[dict[str, Any]]:
+        if method == "grid":
+            # the engine's own grid has native values: it repeats params where conditions are not met, and lists all
+            # of them before the first
+            tried = {strict_key(trial.params) for trial in self._config.history}
+            yield from iter_untried(self._config.space, tried)
+            return
+        while True:
+            yield self._local_sweep.choose()
+
+    def next_run(self, number: int) -> PendingRun | None:
+        """Choose params, and open an offline run for them."""
+        params = next(self._params, None)
+        if params is None:
+            return None
+        options = self._config.options
+        run = init_run(
+            mode=self._mode,
+            id=f"{self._sweep_id}-{number}",
+            name=f"run-{number}",
+            group=self._sweep_id,
+            config=params,
+            **{name: options[name] for name in _INIT_OPTIONS if options.get(name) is not None},
+        )
+        return PendingRun(params, run, self._local_sweep.should_stop if self._config.pruner else _never, METRIC)
+
+    def learn(self, trial: Trial) -> None:
+        """Tell W&B's engine."""
+        self._local_sweep.tell(trial)
+
+
+def _never(reports: Sequence[float]) -> bool:
+    return False

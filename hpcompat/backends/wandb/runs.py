@@ -1,4 +1,4 @@
-"""One run of W&B for each trial; and wandb as the search's own for as long as it lasts."""
+"""A run of W&B for each trial, as the engine of a search; and wandb in a state that the search has to itself."""
 
 from __future__ import annotations
 
@@ -8,86 +8,32 @@ import stat
 import sys
 import tempfile
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcompat.backends import stored_text
-from hpcompat.backends.temp_dirs import private_directory
-from hpcompat.backends.wandb.joining import NOTES
-from hpcompat.backends.wandb.shared_sweep import Shared
+import wandb
+
+from hpcompat.backends.base import to_storable
+from hpcompat.backends.isolation import private_directory
+from hpcompat.backends.wandb.shared_sweep import NOTES
 from hpcompat.errors import BackendError, Issue, SearchError
-from hpcompat.trials.config import Evaluate, Suggestion
+from hpcompat.trials.config import SearchConfig, Suggestion
+from hpcompat.trials.files import ensure_writable
+from hpcompat.trials.loop import Engine
 from hpcompat.trials.notes import dump_notes
-from hpcompat.trials.run_dirs import writable
 from hpcompat.trials.trial import FAILED, Trial
 
 METRIC = "objective"
-# what would make a run another one, or belongs to a single run
+# environment variables that would replace a run, or are for a single run
 _HIDDEN = ("NAME", "NOTES", "RESUME", "RUN_GROUP", "RUN_ID", "SWEEP_ID", "SWEEP_PARAM_PATH")
 
 
-def metrics(objectives: int) -> tuple[str, ...]:
-    """The names under which W&B knows the objectives.
-
-    >>> metrics(1), metrics(2)
-    (('objective',), ('objective_0', 'objective_1'))
-    """
-    return (METRIC,) if objectives == 1 else tuple(f"{METRIC}_{index}" for index in range(objectives))
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A configuration to try, and the open run that shows it.
-
-    `stops(reports)`: whether W&B would rather have the trial end here. `reported`: the name that
-    reports are logged under.
-    """
-
-    params: dict[str, Any]
-    run: Any
-    stops: Callable[[Sequence[float]], bool]
-    reported: str
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where configurations come from.
-
-    `offer(number)` opens the next one, or gives None if there is none left. `before`: trials that the
-    sweep already holds, by the id of their run. `shared`: the sweep on a server. `sweep`, `id` and `url` describe it.
-    """
-
-    offer: Callable[[int], Offer | None]
-    tell: Callable[[Trial], None]
-    metrics: tuple[str, ...]
-    sweep: dict[str, Any]
-    id: str
-    url: str | None = None
-    before: Mapping[str, Trial] = field(default_factory=dict)
-    shared: Shared | None = None
-
-
-def conducted(offer: Offer, number: int, evaluate: Evaluate) -> Trial:
-    """The trial of an offer, shown by its run, which stays open until the trial is recorded."""
-    run, reports = offer.run, list[float]()
-
-    def report(value: float, step: int) -> None:
-        reports.append(value)
-        run.log({offer.reported: value, f"{METRIC}_step": step})  # no step=: others log to this run as well
-
-    try:
-        with _kept_open(run):
-            return evaluate(Suggestion(number, offer.params, report, lambda: offer.stops(reports), run))
-    except BaseException:
-        run.finish(exit_code=1)
-        raise
-
-
-def record(run: Any, trial: Trial, names: Sequence[str]) -> None:
-    """Log what came of a trial, and finish its run: a failed one as failed.
+def record(run: wandb.Run, trial: Trial, names: Sequence[str]) -> None:
+    """Log the outcome of a trial, and finish its run: a failed one as failed.
 
     Raises `SearchError` where it cannot be written.
     """
@@ -95,7 +41,7 @@ def record(run: Any, trial: Trial, names: Sequence[str]) -> None:
         if trial.values is not None:
             run.log(dict(zip(names, trial.values, strict=True)))
         notes = dump_notes(trial)
-        error = {"error": stored_text(trial.cause)} if trial.cause else {}
+        error = {"error": to_storable(trial.cause)} if trial.cause else {}
         run.summary.update({"state": trial.state, **error, **({NOTES: notes} if notes else {})})
         run.finish(exit_code=int(trial.state == FAILED))
     except OSError as error:
@@ -103,64 +49,59 @@ def record(run: Any, trial: Trial, names: Sequence[str]) -> None:
         raise SearchError(f"the run {run.id!r} of W&B cannot be written: {error.strerror}", [hint]) from error
 
 
-def opened(hints: Sequence[Issue] = (), **arguments: Any) -> Any:
-    """`wandb.init`. Raises `SearchError` for what it refuses: every trial would fail alike."""
-    import wandb
-
+def init_run(hints: Sequence[Issue] = (), **arguments: Any) -> wandb.Run:
+    """Call `wandb.init`. Raises `SearchError` for what it refuses: every trial would fail alike."""
     quick = {"x_save_requirements": False}  # listing what is installed takes longer than a small trial
-    with _refusals("wandb.init", hints):
+    with _translate_refusals("wandb.init", hints):
         settings = wandb.Settings(**{**quick, **arguments.pop("settings", {})})
         return wandb.init(settings=settings, **arguments)  # which asks again by itself, for init_timeout
 
 
-def served() -> None:
+def start_service() -> None:
     """Start the process that writes all runs, for the mode that the environment names.
 
     Raises `SearchError` for settings that wandb refuses.
     """
-    import wandb
-
-    with _refusals("wandb.setup"):
+    with _translate_refusals("wandb.setup"):
         wandb.setup()
 
 
 @contextmanager
-def _refusals(call: str, hints: Sequence[Issue] = ()) -> Iterator[None]:
-    import wandb
-
+def _translate_refusals(call: str, hints: Sequence[Issue] = ()) -> Iterator[None]:
     try:
         yield
     except (wandb.Error, ValueError, OSError) as error:
         raise SearchError(f"{call} refuses: {error}", hints) from error
 
 
-@contextmanager
-def _kept_open(run: Any) -> Iterator[None]:
-    """The run outlives what is done in the trial.
+def keep_open(run: wandb.Run) -> None:
+    """Ignore calls of the run's `finish`, until `allow_finish`.
 
-    transformers' WandbCallback ends the run it finds and begins another when a search is on, and a
-    function written for `wandb.agent` ends its own.
+    transformers' WandbCallback finishes the run that it finds in a search and starts another, and a
+    function written for `wandb.agent` finishes its own.
     """
-    vars(run).update(dict.fromkeys(("finish", "_finish"), _stay))
-    try:
-        yield
-    finally:
-        for name in ("finish", "_finish"):
-            del vars(run)[name]
+    vars(run).update(dict.fromkeys(_FINISH, _ignore_finish))
 
 
-def _stay(exit_code: int | None = None) -> None:
-    """A finish that does not end."""
+def allow_finish(run: wandb.Run) -> None:
+    """Restore the run's methods that finish it."""
+    for name in _FINISH:
+        vars(run).pop(name, None)
+
+
+_FINISH = ("finish", "_finish")  # wandb.finish() calls the private one (wandb 0.31)
+
+
+def _ignore_finish(exit_code: int | None = None) -> None:
+    """Do not finish."""
 
 
 @contextmanager
-def alone(output_dir: str | None) -> Iterator[None]:
-    """Wandb prints nothing, writes to output_dir or nowhere that stays, and is afterwards as it was.
+def isolated_wandb(output_dir: str | None) -> Iterator[None]:
+    """Make wandb silent, and have it write to output_dir or a temporary directory; restore it after the block.
 
     Raises `BackendError` if a run is open: it would end.
     """
-    import wandb
-
     if wandb.run is not None:
         hint = Issue("", "call wandb.finish() before you search")
         raise BackendError(f"the run {wandb.run.id!r} of W&B is open, and each trial has one of its own", [hint])
@@ -169,7 +110,7 @@ def alone(output_dir: str | None) -> Iterator[None]:
     hooks = sys.exit, sys.excepthook
     since = time.time()
     with private_directory() as private:
-        directory = writable(output_dir or private)  # else wandb would take another, and leave things there
+        directory = ensure_writable(output_dir or private)  # else wandb would write to another, and leave it there
         os.environ.setdefault("WANDB__GRAPHQL_RETRY_MAX", "4")  # by itself it goes on for half an hour
         os.environ |= {
             "WANDB_DIR": directory,
@@ -195,15 +136,15 @@ def alone(output_dir: str | None) -> Iterator[None]:
 
 
 def _remove_sockets(since: float) -> None:
-    """Remove the sockets on which nobody listens any more: wandb's measuring service is ended before it does so itself.
+    """Remove the sockets that no process listens on: wandb's service for measurements is ended before it does so.
 
-    Wandb's agent starts wandb's process anew for each run, and then it has the usual temporary directory.
+    Wandb's agent starts wandb's process again for each run, and then it has the usual temporary directory.
     """
     for path in Path(tempfile.gettempdir()).glob("wandb_symon-*.sock"):
         with suppress(OSError), socket.socket(socket.AF_UNIX) as client:
-            found = path.lstat()
+            status = path.lstat()
             client.setblocking(False)  # one that listens, and takes no connection, would never let go
-            if found.st_uid == os.getuid() and stat.S_ISSOCK(found.st_mode) and found.st_mtime >= since:
+            if status.st_uid == os.getuid() and stat.S_ISSOCK(status.st_mode) and status.st_mtime >= since:
                 try:
                     client.connect(str(path))
                 except ConnectionRefusedError:
@@ -212,3 +153,104 @@ def _remove_sockets(since: float) -> None:
 
 def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The sweep of a search, which is its `native`.
+
+    `config`: the sweep, as W&B takes it. `id`: of the sweep; of the group of runs if it was
+    embedded. `runs`: the id of each trial's run, by the trial's number. `directory`: where the runs
+    lie on this machine, if they stay. `url`: where the sweep is shown, if there is a server.
+    """
+
+    config: Mapping[str, Any]
+    id: str
+    runs: Mapping[int, str] = field(default_factory=dict)
+    directory: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class PendingRun:
+    """The params to try, and the open run that shows them.
+
+    `should_stop(reports)`: whether W&B stops the trial. `report_name`: the name that reports are logged under.
+    """
+
+    params: dict[str, Any]
+    run: wandb.Run
+    should_stop: Callable[[Sequence[float]], bool]
+    report_name: str
+
+
+class RunEngine(Engine):
+    """Opens a run for each trial, and finishes it with the trial.
+
+    `metrics`: the names of the objectives. `existing`: trials that the sweep held before, by the id of their run.
+    """
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        sweep: Mapping[str, Any],
+        sweep_id: str,
+        metrics: Sequence[str],
+        existing: Mapping[str, Trial] | None = None,
+        url: str | None = None,
+    ) -> None:
+        self._config = config
+        self._sweep = sweep
+        self._sweep_id = sweep_id
+        self._metrics = metrics
+        self._existing = existing or {}
+        self._url = url
+        self._runs = dict(enumerate(self._existing))
+
+    @property
+    def native(self) -> Sweep:
+        """The sweep, with the runs so far."""
+        output_dir = self._config.output_dir
+        directory = os.path.join(os.path.abspath(output_dir), "wandb") if output_dir else None
+        return Sweep(self._sweep, self._sweep_id, dict(self._runs), directory, self._url)
+
+    def existing_trials(self) -> Sequence[Trial]:
+        """Return the trials that the sweep held before."""
+        return tuple(self._existing.values())
+
+    @abstractmethod
+    def next_run(self, number: int) -> PendingRun | None:
+        """Open the run of the trial of that number; return None if the sweep has no more."""
+
+    @abstractmethod
+    def learn(self, trial: Trial) -> None:
+        """Learn from a finished trial."""
+
+    def ask(self, index: int) -> Suggestion | None:
+        """Open the next run."""
+        number = self._config.trial_number(len(self._existing) + index)
+        pending = self.next_run(number)
+        if pending is None:
+            return None
+        run, reports = pending.run, list[float]()
+
+        def report(value: float, step: int) -> None:
+            reports.append(value)
+            run.log({pending.report_name: value, f"{METRIC}_step": step})  # no step=: user code logs to this run too
+
+        keep_open(run)
+        return Suggestion(number, pending.params, report, lambda: pending.should_stop(reports), native=run)
+
+    def tell(self, suggestion: Suggestion, trial: Trial) -> Trial:
+        """Log the outcome of the trial, and finish its run."""
+        run: wandb.Run = suggestion.native
+        allow_finish(run)
+        self._runs[trial.number] = run.id
+        record(run, trial, self._metrics)
+        self.learn(trial)
+        return trial
+
+    def abandon(self, suggestion: Suggestion, error: BaseException) -> None:
+        """Finish the run as failed."""
+        allow_finish(suggestion.native)
+        suggestion.native.finish(exit_code=1)

@@ -1,121 +1,263 @@
-"""A sweep of a W&B server: `wandb.sweep` makes it, or it is joined; `wandb.agent` fetches its runs."""
+"""A sweep of a W&B server, new or joined, whose runs `wandb.agent` fetches in a thread.
+
+So training stays where `search` was called, and Ctrl-C works there. A run that W&B stops learns it from its next
+`should_prune()`: the agent would raise an exception anywhere in it. While a stopped run ends the agent fetches the next
+one. That is the next trial; if the search ends before, W&B keeps a run that has not started.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import replace
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from threading import Thread
+from types import TracebackType
 from typing import Any
 
-from hpcompat.backends.wandb.agent import Fetcher
-from hpcompat.backends.wandb.joining import SURPLUS, fetched, joined
-from hpcompat.backends.wandb.runs import Offer, Source, metrics, opened, record, served
-from hpcompat.backends.wandb.shared_sweep import Shared, asked, meet
+import wandb
+from wandb.apis.public import Sweep
+
+from hpcompat.backends.wandb.runs import PendingRun, RunEngine, init_run, record, start_service
+from hpcompat.backends.wandb.shared_sweep import (
+    SURPLUS,
+    SharedSweep,
+    back_off,
+    call_with_retry,
+    encoded_names,
+    fetch_sweep,
+    get_sweep,
+    join,
+)
 from hpcompat.errors import Issue, SearchError
 from hpcompat.space.values import strict_key
 from hpcompat.translators import Translation, translate
-from hpcompat.trials.config import Plan
-from hpcompat.trials.trial import Trial
+from hpcompat.trials.config import SearchConfig, Suggestion
+from hpcompat.trials.trial import Trial, objective_names
 
-_PATIENCE = 300.0
-"""Seconds that a run may take to tell W&B of its end."""
-_SURPLUS = Trial(0, {}, state=SURPLUS)
+_TICK_S = 0.05
+PROBE_AFTER_S = 60.0
+"""How long to wait for a run before W&B is asked for the state of the sweep: the agent would wait for ever."""
+MAX_PROBES = 10
+"""How often it may answer that the sweep is not paused."""
+
+
+@dataclass
+class FetchedRun:
+    """A run that the agent has fetched, and waits for."""
+
+    is_stopped: bool = False
+    is_finished: bool = False
+
+    def should_stop(self, reports: Sequence[float]) -> bool:
+        """Return whether W&B, which has the reports from the run itself, has stopped it."""
+        return self.is_stopped
+
+
+class _StopAgent(BaseException):
+    """Raised in the thread of an agent to end it: Ctrl-C would only stop its run."""
+
+
+class AgentThread:
+    """An agent of the sweep at a path (entity/project/id), from the first `fetch` until `close`.
+
+    `is_paused()`: whether the sweep is paused at W&B; it raises if W&B does not answer.
+    """
+
+    def __init__(self, path: str, is_paused: Callable[[], bool]) -> None:
+        self._path = path
+        self._is_paused = is_paused
+        self._thread = Thread(target=self._serve, name="hpcompat-agent", daemon=True)
+        self._is_started = self._is_closed = False
+        self._offered: FetchedRun | None = None
+        self._current: FetchedRun | None = None
+        self._error: Exception | None = None
+
+    def fetch(self, until: float | None = None) -> FetchedRun | None:
+        """End the current run and return the next; None if there is none, or none by `until`.
+
+        Until this call the agent waits: it would fetch a run that the search may not want.
+        """
+        if not self._is_started:
+            self._is_started = True
+            self._thread.start()
+        if self._current is not None:
+            self._current.is_finished = True
+        probed_at, n_probes = time.monotonic(), MAX_PROBES
+        while self._offered is self._current:
+            if time.monotonic() - probed_at > PROBE_AFTER_S:
+                n_probes = MAX_PROBES if self._is_paused() else n_probes - 1
+                probed_at = time.monotonic()
+                if not n_probes:
+                    raise SearchError("expected a run or the end of the sweep from W&B, got neither")
+            if not self._thread.is_alive() or (until is not None and time.monotonic() > until):
+                break
+            self._thread.join(_TICK_S)
+        if self._error is not None:
+            raise SearchError(f"W&B's agent ended: {self._error}") from self._error
+        before, self._current = self._current, self._offered
+        return None if self._current is before else self._current
+
+    def close(self) -> None:
+        """End the agent; at once if it waits for a run to end, else after the request that it is making."""
+        if self._is_started and self._thread.is_alive():
+            assert self._thread.ident is not None
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(_StopAgent))
+            self._is_closed = True
+            self._thread.join()
+
+    def _serve(self) -> None:
+        try:
+            wandb.agent(self._path, function=self._offer_run)
+        except Exception as error:
+            self._error = error
+        except _StopAgent:
+            pass
+
+    def _offer_run(self) -> None:
+        """Wait for the run to end: the function that the agent takes for the training."""
+        job = FetchedRun()
+        while not (job.is_finished or self._is_closed):
+            try:
+                self._offered = job
+                while not (job.is_finished or self._is_closed):
+                    time.sleep(_TICK_S)
+            except Exception:  # how the agent stops a run: raised in this thread, wherever it is
+                job.is_stopped = True
+
+
+_FINISH_TIMEOUT_S = 300.0
+"""How long a run may take to send its end to W&B."""
+_SURPLUS_TRIAL = Trial(0, {}, state=SURPLUS)
 _EMBEDDED = Issue("", "or search without a server: driver='embedded'")
 
 
-def logged_in() -> bool:
-    """Whether wandb finds a key, which is not tried."""
-    import wandb
+class ServerEngine(RunEngine):
+    """A sweep of W&B's server, which other processes may search at the same time."""
 
+    def __init__(self, config: SearchConfig, sweep: Mapping[str, Any], decided_metric: str | None) -> None:
+        _connect()
+        is_joined = config.options.get("sweep_id") is not None
+        if is_joined:
+            native, self._translation = join(config, decided_metric)
+        else:
+            self._translation = translate(config.space, "wandb", encode=True, **sweep)
+            native = _create_sweep(config, self._translation)
+        spec = self._translation.spec
+        names = (spec["metric"]["name"],) if "metric" in spec else objective_names(len(config.directions))
+        path = f"{native.entity}/{native.project}/{native.id}"
+        self._shared = SharedSweep(path, self._translation, names, config.n_trials)
+        super().__init__(config, spec, native.id, names, self._shared.trials(), native.url)
+        if is_joined and self._shared.has_capacity():
+            self._shared.raise_run_cap()
+        self._seen = {strict_key(trial.params): trial for trial in self._existing.values()}
+        self._deadline = time.monotonic() + (config.timeout or float("inf"))
+        self._is_exhaustive = spec["method"] == "grid"
+        self._report_name = names[0] if "early_terminate" in spec else "reported"
+        self._agent = AgentThread(path, self._shared.is_paused)
+        self._is_interrupted = False
+
+    def __enter__(self) -> ServerEngine:
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._agent.close()
+
+    def next_run(self, number: int) -> PendingRun | None:
+        """Fetch runs, until one is a trial that the search needs."""
+        shared = self._shared
+        while not (self._is_exhaustive and len(self._seen) >= self._config.space.size) and shared.has_capacity():
+            job = self._fetch()
+            if job is None:
+                is_late = time.monotonic() > self._deadline
+                if is_late or not (shared.has_capacity() and shared.raise_run_cap()):
+                    return None
+                self._agent = AgentThread(shared.path, shared.is_paused)
+            elif pending := self._open_run(job):
+                return pending
+        return None
+
+    def _fetch(self) -> FetchedRun | None:
+        try:
+            return self._agent.fetch(None if self._config.timeout is None else self._deadline)
+        except SearchError as error:
+            raise SearchError(error.message, {*error.issues, self._shared.resume_hint}) from error
+
+    def _open_run(self, job: FetchedRun) -> PendingRun | None:
+        """Open a fetched run; return None if it is not a trial that the search needs."""
+        shared = self._shared
+        settings = {"finish_timeout": _FINISH_TIMEOUT_S, **(self._config.options.get("settings") or {})}
+        run = init_run([shared.resume_hint], settings=settings)
+        params = _params(run, self._translation)
+        key = strict_key(params)
+        others = shared.started(besides=run.id)
+        if self._is_exhaustive and (key in self._seen or key in {strict_key(shared.params(other)) for other in others}):
+            # native values differ where conditions are not met
+            record(run, replace(self._seen.get(key, _SURPLUS_TRIAL), state=SURPLUS), self._metrics)
+        elif len(others) >= self._config.n_trials:
+            record(run, _SURPLUS_TRIAL, self._metrics)
+            back_off()
+        else:
+            return PendingRun(params, run, job.should_stop, self._report_name)
+        return None
+
+    def learn(self, trial: Trial) -> None:
+        """Note the params as tried."""
+        self._seen[strict_key(trial.params)] = trial
+
+    def abandon(self, suggestion: Suggestion, error: BaseException) -> None:
+        """Finish the run as failed."""
+        self._is_interrupted = isinstance(error, KeyboardInterrupt)
+        super().abandon(suggestion, error)
+
+    def trials_of_other_processes(self, own: Sequence[Trial]) -> list[Trial]:
+        """Return the trials that other processes have finished; warn of those of this one that W&B does not have."""
+        if self._is_interrupted:
+            return []
+        own_runs = list(self._runs.items())[len(self._existing) :]
+        try:
+            unreported = self._shared.unreported([run for _, run in own_runs])
+            others = {run: trial for run, trial in self._shared.trials().items() if run not in self._runs.values()}
+        except SearchError as error:
+            warnings.warn(f"the trials of other processes are not known: {error.message}", stacklevel=2)
+            return []
+        if unreported:
+            numbers = ", ".join(str(number) for number, run in own_runs if run in unreported)
+            warnings.warn(
+                f"W&B does not have the end of these trials, they are in the result alone: {numbers}", stacklevel=2
+            )
+        first = 1 + max(self._runs, default=-1)
+        self._runs.update(enumerate(others, first))
+        return [replace(trial, number=number) for number, trial in enumerate(others.values(), first)]
+
+
+def is_logged_in() -> bool:
+    """Return whether wandb finds a key, which is not verified."""
     try:
         return wandb.login(prompt=False, verify=False)
     except wandb.Error as error:
         raise SearchError(f"the login at W&B failed: {error}", [_EMBEDDED]) from error
     finally:
-        wandb.teardown()  # what it has read of its environment is not yet what it is to be
+        wandb.teardown()  # it has read its environment, which may change before the search uses it
 
 
-@contextmanager
-def on_server(plan: Plan, sweep: Mapping[str, Any]) -> Iterator[Source]:
-    """The source of a sweep that W&B's server decides."""
+def fetch_goal(options: Mapping[str, Any]) -> str | None:
+    """Return the goal of the sweep that the options name; None where it has no metric."""
     _connect()
-    place = _place(plan.options)
-    if "sweep_id" in plan.options:
-        found, translation = joined(plan, plan.options["sweep_id"], **place)
-    else:
-        translation = translate(plan.space, "wandb", encode=True, **sweep)
-        found = _created(translation, _cap(plan, translation), **place)
-    spec = translation.spec
-    names = (spec["metric"]["name"],) if "metric" in spec else metrics(len(plan.directions))
-    shared = Shared(f"{found.entity}/{found.project}/{found.id}", translation, names, plan.n_trials)
-    before = shared.trials()
-    if "sweep_id" in plan.options and shared.wants():
-        shared.lift_cap()
-    seen = {strict_key(trial.params): trial for trial in before.values()}
-    waits_until = None if plan.timeout is None else time.monotonic() + plan.timeout
-    exhaustive = spec["method"] == "grid"
-    reported = names[0] if "early_terminate" in spec else "reported"
-    fetchers = [Fetcher(shared.path, shared.is_paused)]
-
-    def offer(number: int) -> Offer | None:
-        while not (exhaustive and len(seen) >= plan.space.size) and shared.wants():
-            try:
-                job = fetchers[-1].fetch(waits_until)
-            except SearchError as error:
-                raise SearchError(error.message, {*error.issues, shared.way_on}) from error
-            if job is None:
-                late = waits_until is not None and time.monotonic() > waits_until
-                if late or not (shared.wants() and shared.lift_cap()):
-                    break
-                fetchers.append(Fetcher(shared.path, shared.is_paused))
-                continue
-            run = opened([shared.way_on], settings={"finish_timeout": _PATIENCE, **plan.options.get("settings", {})})
-            params = _params(run, translation)
-            known = strict_key(params)
-            others = shared.begun(besides=run.id)
-            if exhaustive and (known in seen or known in {strict_key(shared.params(other)) for other in others}):
-                # raw values differ where conditions are not met
-                record(run, replace(seen.get(known, _SURPLUS), state=SURPLUS), names)
-            elif len(others) >= plan.n_trials:
-                record(run, _SURPLUS, names)
-                meet()
-            else:
-                return Offer(params, run, job.stops, reported)
-        return None
-
-    def tell(trial: Trial) -> None:
-        seen[strict_key(trial.params)] = trial
-
-    try:
-        yield Source(offer, tell, names, spec, found.id, found.url, before, shared)
-    finally:
-        fetchers[-1].close()
-
-
-def goal(options: Mapping[str, Any]) -> str | None:
-    """The goal of the sweep that the options name; None where it has no metric."""
-    _connect()
-    _, sweep = fetched(options["sweep_id"], **_place(options))
+    _, sweep = fetch_sweep(options)
     metric = sweep.config.get("metric")
     return str(metric.get("goal", "minimize")) if metric else None
 
 
-def _place(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: options[name] for name in ("project", "entity") if name in options}
-
-
 def _connect() -> None:
     os.environ.pop("WANDB_MODE", None)
-    served()
-    _verify_login()
-
-
-def _verify_login() -> None:
-    import wandb
-
+    start_service()
     try:
         if wandb.login(prompt=False, verify=True):
             return
@@ -124,31 +266,25 @@ def _verify_login() -> None:
     raise SearchError("W&B needs a key", [Issue("", "call wandb.login(), or set WANDB_API_KEY"), _EMBEDDED])
 
 
-def _cap(plan: Plan, translation: Translation) -> dict[str, int]:
-    """What bounds all agents of the sweep, whoever starts them; a grid may hold some configurations twice."""
-    conditional = any(leaf.when for leaf in plan.space.leaves)
-    return {} if translation.spec["method"] == "grid" and conditional else {"run_cap": plan.n_trials}
-
-
-def _created(
-    translation: Translation, cap: Mapping[str, int], project: str | None = None, entity: str | None = None
-) -> Any:
-    import wandb
-
-    sweep = {**translation.spec, **cap}
-    if any(level.level == "encoded" for level in translation.levels):
-        # who joins has to know what the values stand for
+def _create_sweep(config: SearchConfig, translation: Translation) -> Sweep:
+    sweep = dict(translation.spec)
+    if sweep["method"] != "grid" or not any(leaf.when for leaf in config.space.leaves):
+        # it bounds all agents of the sweep; a grid may hold some configurations twice where there are conditions
+        sweep["run_cap"] = config.n_trials
+    if encoded_names(translation):
+        # a process that joins has to know what the values stand for
         sweep["description"] = json.dumps(translation.space.to_dict())
+    target = {name: config.options.get(name) for name in ("project", "entity")}
     try:
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-            name = wandb.sweep(sweep, project=project, entity=entity)
+        with open(os.devnull, "w") as devnull, redirect_stdout(devnull):
+            name = wandb.sweep(sweep, **target)
     except (wandb.Error, ValueError) as error:
-        raise SearchError(f"W&B does not make the sweep: {error}", [_EMBEDDED]) from error
-    return asked(lambda: wandb.Api().sweep(name), [_EMBEDDED])  # type: ignore[no-untyped-call]
+        raise SearchError(f"W&B refuses to create the sweep: {error}", [_EMBEDDED]) from error
+    return call_with_retry(lambda: get_sweep(name), [_EMBEDDED])
 
 
-def _params(run: Any, translation: Translation) -> dict[str, Any]:
-    params = translation.decode(run.config.as_dict())
-    if any(level.level == "encoded" for level in translation.levels):
-        run.config.update({"params": params})
+def _params(run: wandb.Run, translation: Translation) -> dict[str, Any]:
+    params = translation.decode(dict(run.config))
+    if encoded_names(translation):
+        run.config.update({"params": params})  # type: ignore[no-untyped-call]
     return params

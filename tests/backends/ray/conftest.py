@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +13,6 @@ import ray
 from ray.cluster_utils import Cluster
 
 import hpcompat as hp
-
-sys.path.append(str(Path(__file__).parents[2] / "search"))  # tiny.py, here and in Ray's workers
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,7 +50,7 @@ def others(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[dict[st
 
 
 @pytest.fixture
-def ours() -> Callable[..., hp.SearchResult]:
+def run_hpcompat() -> Callable[..., hp.SearchResult]:
     """Hpcompat's search on Ray, silent, one trial at a time: a second process takes its time to start."""
 
     def run(trainer: Any, space: Any, **options: Any) -> hp.SearchResult:
@@ -63,28 +60,29 @@ def ours() -> Callable[..., hp.SearchResult]:
 
 
 @pytest.fixture
-def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Transformers' own search on Ray, silent; Ray's records lie in "theirs"."""
-    import tiny
+def run_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Transformers' own search on Ray, silent; Ray's records lie in "transformers"."""
     from ray import cloudpickle, tune
+
+    from tests.helpers import trainers
 
     monkeypatch.setenv("RAY_AIR_NEW_OUTPUT", "0")
 
     def run(trainer: Any, hp_space: dict[str, Any], **options: Any) -> Any:
-        records = {"storage_path": str(tmp_path / "theirs"), "verbose": 0, "reuse_actors": True}
+        records = {"storage_path": str(tmp_path / "transformers"), "verbose": 0, "reuse_actors": True}
         defaults = {"n_trials": 1, "direction": "maximize", "backend": "ray", "resources_per_trial": {"cpu": 2}}
         quiet = {"progress_reporter": tune.CLIReporter(max_report_frequency=10**6), **records}
         loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train")]
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
-        cloudpickle.register_pickle_by_value(tiny)  # its workers have an import path of their own
+        cloudpickle.register_pickle_by_value(trainers)  # its workers have an import path of their own
         try:
             return trainer.hyperparameter_search(lambda _: hp_space, **{**defaults, **quiet, **options})
         except tune.TuneError as error:
             causes = [Path(trial.error_file).read_text() for trial in error.args[1]]
             raise tune.TuneError("\n".join(causes)) from None
         finally:
-            cloudpickle.unregister_pickle_by_value(tiny)
+            cloudpickle.unregister_pickle_by_value(trainers)
             for logger in loggers:
                 logger.setLevel(logging.NOTSET)
 
@@ -97,11 +95,11 @@ MakeTrainer = Callable[..., Any]
 @pytest.fixture
 def make_trainer(tmp_path: Path) -> MakeTrainer:
     """A Trainer over 64 digits, evaluated on 64 others after every epoch; keywords are TrainingArguments'."""
-    from tiny import Net, Places, a_trainer
+    from tests.helpers.trainers import Net, OutputDirs, create_trainer
 
-    free = Places(tmp_path)
+    free = OutputDirs(tmp_path)
 
     def make(model_init: Any = Net, *, output_dir: str | None = None, **more: Any) -> Any:
-        return a_trainer(output_dir or free(), model_init, **more)
+        return create_trainer(output_dir or free(), model_init, **more)
 
     return make

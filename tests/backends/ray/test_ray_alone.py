@@ -29,19 +29,20 @@ if __name__ == "__main__":
 """
 
 
-def test_nothing_is_left_or_said(tmp_path):
-    places = {name: tmp_path / name for name in ("home", "cwd")}
-    for place in places.values():
-        place.mkdir()
-    # without the setting of the tests: Ray would then write a token to the home directory
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    package = Path(__file__).parents[3]
-    ran = subprocess.run(
-        [sys.executable, "-c", SEARCH],
-        cwd=places["cwd"],
-        env={**environment, "HOME": str(places["home"]), "PYTHONPATH": str(package)},
-        capture_output=True,
-        text=True,
-    )
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
-    assert [list(place.iterdir()) for place in places.values()] == [[], []]
+class TestLocalRay:
+    def test_search_leaves_and_prints_nothing(self, tmp_path):
+        places = {name: tmp_path / name for name in ("home", "cwd")}
+        for place in places.values():
+            place.mkdir()
+        # without the setting of the tests: Ray would then write a token to the home directory
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        package = Path(__file__).parents[3]
+        ran = subprocess.run(
+            [sys.executable, "-c", SEARCH],
+            cwd=places["cwd"],
+            env={**environment, "HOME": str(places["home"]), "PYTHONPATH": str(package)},
+            capture_output=True,
+            text=True,
+        )
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+        assert [list(place.iterdir()) for place in places.values()] == [[], []]

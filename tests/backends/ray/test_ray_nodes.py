@@ -11,108 +11,129 @@ from pathlib import Path
 
 import pytest
 import ray
-from patience import Patience
 
 import hpcompat as hp
-from hpcompat.backends.ray.driver import Course
-from hpcompat.backends.ray.engines import Engine, Exhausted
-from hpcompat.backends.ray.nodes import capacity
-from hpcompat.trials.config import Plan
+from hpcompat.backends.ray.cluster import capacity
+from hpcompat.backends.ray.driver import Driver, NoTrialLeft, RayEngine
+from hpcompat.trials.config import SearchConfig, Suggestion
+from tests.helpers.waiting import Deadline
 
 X = {"x": hp.Float(0.0, 4.0)}
 SEAT = {"cpu": 0, "seat": 1}
 
 
-def test_trials_run_on_every_node_and_those_of_a_dead_one_run_again_elsewhere(ours, others, tmp_path):
-    """One node loses its power, one is shut down, and one process dies while its node lives on."""
-    here = ray.get_runtime_context().get_node_id()
-    power, shut = others
+class TestSeveralNodes:
+    def test_trials_of_dead_node_run_again_on_another(self, run_hpcompat, others, tmp_path):
+        """One node loses its power, one is shut down, and one process dies while its node lives on."""
+        here = ray.get_runtime_context().get_node_id()
+        power, shut = others
 
-    def awaited():
-        patience, pids = Patience(), {}
-        while len(pids) < 3:
-            assert patience.left > 0, pids
-            begun = {path.name.split("-")[1]: path.read_text() for path in tmp_path.glob("*-*")}
-            pids = {node: int(pid) for node, pid in begun.items() if pid}  # there, and written
-        return pids
+        def awaited():
+            deadline, pids = Deadline(), {}
+            while len(pids) < 3:
+                assert deadline.remaining_s > 0, pids
+                begun = {path.name.split("-")[1]: path.read_text() for path in tmp_path.glob("*-*")}
+                pids = {node: int(pid) for node, pid in begun.items() if pid}  # there, and written
+            return pids
 
-    def function(trial):
-        node = ray.get_runtime_context().get_node_id()
-        with (tmp_path / f"{trial.number}-{node}-{trial['x']}").open("x") as file:
-            file.write(str(os.getpid()))
-        trial.report(trial["x"], 1)
-        pids = awaited()
-        if node != here:
-            time.sleep(10**6)  # it is there to be killed
-        if trial.number == 4:
-            os._exit(1)
-        if not (tmp_path / "killed").exists():
-            os.kill(pids[power], signal.SIGKILL)
-            os.kill(others[power], signal.SIGKILL)
-            os.kill(others[shut], signal.SIGTERM)
-            (tmp_path / "killed").touch()
-        trial.report(trial["x"], 2)
-        return trial["x"]
+        def function(trial):
+            node = ray.get_runtime_context().get_node_id()
+            with (tmp_path / f"{trial.number}-{node}-{trial['x']}").open("x") as file:
+                file.write(str(os.getpid()))
+            trial.report(trial["x"], 1)
+            pids = awaited()
+            if node != here:
+                time.sleep(10**6)  # it is there to be killed
+            if trial.number == 4:
+                os._exit(1)
+            if not (tmp_path / "killed").exists():
+                os.kill(pids[power], signal.SIGKILL)
+                os.kill(others[power], signal.SIGKILL)
+                os.kill(others[shut], signal.SIGTERM)
+                (tmp_path / "killed").touch()
+            trial.report(trial["x"], 2)
+            return trial["x"]
 
-    with pytest.warns(UserWarning, match="no node of the cluster has room for a trial.*GPU: 4 a trial"):
-        assert capacity([{"GPU": 4.0}], own=False) == 1
-    assert capacity([{"CPU": 2.0}], own=False) == 1  # of four CPUs, but one node alone has two
-    options = {"n_trials": 6, "sampler": "random", "seed": 0}
-    result = ours(function, X, resources_per_trial=SEAT, max_concurrent_trials=None, **options)
+        with pytest.warns(UserWarning, match="no node of the cluster has room for a trial.*GPU: 4 a trial"):
+            assert capacity([{"GPU": 4.0}], own=False) == 1
+        assert capacity([{"CPU": 2.0}], own=False) == 1  # of four CPUs, but one node alone has two
+        options = {"n_trials": 6, "sampler": "random", "seed": 0}
+        result = run_hpcompat(function, X, resources_per_trial=SEAT, max_concurrent_trials=None, **options)
 
-    alone = hp.search(lambda trial: trial["x"], X, progress=False, **options)
-    assert [trial.params for trial in result.trials] == [trial.params for trial in alone.trials]
-    errors = [trial.error for trial in result.trials]
-    assert [trial.state for trial in result.trials] == ["COMPLETE"] * 4 + ["FAILED", "COMPLETE"], errors
-    assert result.trials[4].cause.startswith("the worker process has died: Worker unexpectedly exits")
-    finished = [trial for trial in result.trials if trial.number != 4]
-    assert all(dict(trial.intermediate_values) == {1: trial.value, 2: trial.value} for trial in finished)
+        alone = hp.search(lambda trial: trial["x"], X, progress=False, **options)
+        assert [trial.params for trial in result.trials] == [trial.params for trial in alone.trials]
+        errors = [trial.error for trial in result.trials]
+        assert [trial.state for trial in result.trials] == ["COMPLETE"] * 4 + ["FAILED", "COMPLETE"], errors
+        assert result.trials[4].cause.startswith("the worker process has died: Worker unexpectedly exits")
+        finished = [trial for trial in result.trials if trial.number != 4]
+        assert all(dict(trial.intermediate_values) == {1: trial.value, 2: trial.value} for trial in finished)
 
-    runs = [path.name.split("-") for path in tmp_path.glob("*-*")]
-    lost = {number for number, node, _ in runs if node != here}
-    assert {node for _, node, _ in runs} == {here, power, shut}
-    assert sorted(number for number, _, _ in runs) == sorted([*"012345", *lost])
-    assert all(float(x) == result.trials[int(number)].params["x"] for number, _, x in runs)
-    assert len(lost) == 2
-    assert len(result.native) == 8
-    assert result.native.num_errors == 3
+        runs = [path.name.split("-") for path in tmp_path.glob("*-*")]
+        lost = {number for number, node, _ in runs if node != here}
+        assert {node for _, node, _ in runs} == {here, power, shut}
+        assert sorted(number for number, _, _ in runs) == sorted([*"012345", *lost])
+        assert all(float(x) == result.trials[int(number)].params["x"] for number, _, x in runs)
+        assert len(lost) == 2
+        assert len(result.native) == 8
+        assert result.native.num_errors == 3
 
 
-def test_a_trial_of_a_dead_node_that_may_not_run_again_has_failed():
-    """For the timeout is over, or a callback has ended the search, before or after it was lost."""
-    told = []
+class OneValue(RayEngine):
+    """Suggests the same params again and again, and notes what it is told."""
 
-    def tell(key, trial, result):
-        told.append(key)
+    def __init__(self):
+        self.told = []
+
+    def ask(self, index):
+        return Suggestion(index, {"x": 1.0})
+
+    def report(self, suggestion, value, step, result):
+        pass
+
+    def tell(self, suggestion, trial, result):
+        self.told.append(suggestion.number)
         return trial
 
-    engine = Engine(lambda key: {"x": 1.0}, lambda *report: None, tell)
-    course = Course(Plan(hp.SearchSpace(X), ("minimize",), n_trials=3), engine, lambda path: None, root=None)
-    assert [course.suggest(key)["number"] for key in "abc"] == [0, 1, 2]
-    assert course.suggest("d") is None  # one of those that run may have to run again
-    course.lost("b", "Node Id: …", node_died=True)
-    course.lost("a", "Node Id: …", node_died=True)
-    assert course.suggest("e") == {"number": 1, "params": {"x": 1.0}, "again": 1}
-    course.lost("e", "Node Id: …", node_died=True)
-    assert course.interrupted
-    course.over = True
-    with pytest.raises(Exhausted):
-        course.suggest("f")
-    course.lost("c", "Node Id: …", node_died=True)
-    assert [trial.number for trial in course.done] == [0, 1, 2]
-    assert {trial.cause for trial in course.done} == {"the node has died: Node Id: …"}
-    assert told == ["a", "b", "c"]
-    assert not course.interrupted
+
+class NoRecorder:
+    def save(self, trial):
+        pass
+
+    def finish(self, trial):
+        return False
 
 
-def test_a_process_that_dies_before_its_trial_begins_is_not_the_trials_fault():
-    """As long as it does not happen again and again."""
-    engine = Engine(lambda key: {"x": 1.0}, lambda *report: None, lambda key, trial, result: trial)
-    course = Course(Plan(hp.SearchSpace(X), ("minimize",), n_trials=1), engine, lambda path: None, root=None)
-    for key in "abcd":
-        assert course.suggest(key)["number"] == 0
-        course.lost(key, "no memory", node_died=False, begun=False)
-    assert [trial.cause for trial in course.done] == ["the worker process has died: no memory"]
+def make_driver(n_trials):
+    config = SearchConfig(hp.SearchSpace(X), ("minimize",), n_trials=n_trials)
+    return Driver(config, OneValue(), NoRecorder(), lambda path: None, root=None)
+
+
+class TestLostTrial:
+    def test_search_over_before_restart_fails_trial(self):
+        """The timeout is over, or a callback has ended the search, before or after the node died."""
+        driver = make_driver(3)
+        assert [driver.suggest(key)["number"] for key in "abc"] == [0, 1, 2]
+        assert driver.suggest("d") is None  # one of those that run may have to run again
+        driver.take_death("b", "Node Id: …", node_died=True)
+        driver.take_death("a", "Node Id: …", node_died=True)
+        assert driver.suggest("e") == {"number": 1, "params": {"x": 1.0}, "again": 1}
+        driver.take_death("e", "Node Id: …", node_died=True)
+        assert driver.was_interrupted
+        driver.is_over = True
+        with pytest.raises(NoTrialLeft):
+            driver.suggest("f")
+        driver.take_death("c", "Node Id: …", node_died=True)
+        assert [trial.number for trial in driver.finished] == [0, 1, 2]
+        assert {trial.cause for trial in driver.finished} == {"the node has died: Node Id: …"}
+        assert driver.engine.told == [0, 1, 2]
+        assert not driver.was_interrupted
+
+    def test_process_that_dies_before_trial_begins_is_restarted_a_few_times(self):
+        driver = make_driver(1)
+        for key in "abcd":
+            assert driver.suggest(key)["number"] == 0
+            driver.take_death(key, "no memory", node_died=False, has_begun=False)
+        assert [trial.cause for trial in driver.finished] == ["the worker process has died: no memory"]
 
 
 JOINING = """
@@ -134,9 +155,10 @@ if __name__ == "__main__":
 """
 
 
-def test_a_running_cluster_is_joined_and_left(cluster):
-    """By RAY_ADDRESS, and by address=, which counts more."""
-    environment = {**os.environ, "RAY_ADDRESS": cluster.address, "PYTHONPATH": str(Path(__file__).parents[3])}
-    command = [sys.executable, "-c", JOINING, cluster.address, cluster.head_node.node_id]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+class TestRunningCluster:
+    def test_running_cluster_is_joined_and_left(self, cluster):
+        """By RAY_ADDRESS, and by address=, which counts more."""
+        environment = {**os.environ, "RAY_ADDRESS": cluster.address, "PYTHONPATH": str(Path(__file__).parents[3])}
+        command = [sys.executable, "-c", JOINING, cluster.address, cluster.head_node.node_id]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")

@@ -1,7 +1,7 @@
 """A search over a real Trainer on Ray; and the issues of transformers' own Ray search, each impossible here.
 
 Few searches, each of which shows several things: a worker process takes seconds to import transformers.
-An assertion about `theirs` that fails is good news: transformers has mended it.
+An assertion about `run_transformers` that fails is good news: transformers has mended it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import os
 import pytest
 from accelerate.state import GradientState
 from ray import tune
-from tiny import Net, left
 from transformers import TrainerCallback
 
 import hpcompat as hp
+from tests.helpers.trainers import Net, list_remaining
 
 LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
 
@@ -30,32 +30,6 @@ class Holding(TrainerCallback):
             assert self.trainer.callback_handler.callbacks[-1] is self
 
 
-def test_a_trainer_that_has_trained_gives_the_trials_that_it_gives_on_optuna(ours, theirs, make_trainer):
-    """There none can be pickled once any has trained (transformers#27598, #11249, #17696, #11930)."""
-    holding = Holding()
-    trainer = make_trainer(lr_scheduler_type="cosine", trainer={"callbacks": [holding]})
-    holding.trainer = trainer
-    trainer.train()
-    loss, model = trainer.evaluate()["eval_loss"], trainer.model
-    space = LR | {"num_train_epochs": hp.Int(1, 2), "seed": hp.Int(1, 9)}
-    options = {"n_trials": 4, "seed": 0, "sampler": "random"}
-
-    result = ours(trainer, space, **options)
-
-    assert trainer.model is model
-    assert trainer.evaluate()["eval_loss"] == loss
-    alone = hp.search(make_trainer(lr_scheduler_type="cosine"), space, progress=False, **options)
-    assert [trial.cause for trial in result.trials] == [None] * 4
-    for trial, other in zip(result.trials, alone.trials, strict=True):
-        assert (trial.number, trial.params, trial.state) == (other.number, other.params, other.state)
-        assert trial.values == pytest.approx(other.values, rel=1e-5)
-        assert dict(trial.intermediate_values) == pytest.approx(dict(other.intermediate_values), rel=1e-5)
-
-    for each in (trainer, make_trainer()):
-        with pytest.raises(TypeError, match="cannot pickle"):
-            theirs(each, {"learning_rate": 1e-3})
-
-
 class Types(TrainerCallback):
     """What a trial's arguments have to be."""
 
@@ -65,129 +39,111 @@ class Types(TrainerCallback):
         assert args.adam_beta1 == (0.8 if args.optim == "adamw_torch" else 0.9)
 
 
-def test_scores_types_conditions_and_failures_that_transformers_gets_wrong(ours, make_trainer, tmp_path, monkeypatch):
-    """See below for how. Paths are relative to the working directory."""
+class TestTransformersIssues:
+    def test_scores_types_conditions_and_failures_are_right_here(
+        self, run_hpcompat, make_trainer, tmp_path, monkeypatch
+    ):
+        """See below for how. Paths are relative to the working directory."""
 
-    def model_init(trial):
-        if trial is not None and trial.params.get("width") == 0:
-            raise ValueError("no width")
-        with open("width.txt") as file:
-            return Net(int(file.read()))
+        def model_init(trial):
+            if trial is not None and trial.params.get("width") == 0:
+                raise ValueError("no width")
+            with open("width.txt") as file:
+                return Net(int(file.read()))
 
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "width.txt").write_text("4")
-    space = hp.SearchSpace(
-        {
-            "dataloader_drop_last": hp.Constant("False"),
-            "num_train_epochs": hp.Constant(3),
-            "optim": hp.Categorical(["adamw_torch", "sgd"]),
-            "adam_beta1": hp.Categorical([0.8], when={"optim": "adamw_torch"}),
-            "width": hp.Categorical([0, 4], when={"optim": "sgd"}),
-        }
-    )
-    trainer = make_trainer(
-        model_init,
-        output_dir="here",
-        learning_rate=1.0,
-        save_strategy="epoch",
-        load_best_model_at_end=True,
-        metric_for_best_model="loss",
-        greater_is_better=True,
-        trainer={"callbacks": [Types()]},
-    )
-    records = tmp_path / "records"
-    result = ours(trainer, space, direction="maximize", sampler="grid", storage_path=str(records))
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "width.txt").write_text("4")
+        space = hp.SearchSpace(
+            {
+                "dataloader_drop_last": hp.Constant("False"),
+                "num_train_epochs": hp.Constant(3),
+                "optim": hp.Categorical(["adamw_torch", "sgd"]),
+                "adam_beta1": hp.Categorical([0.8], when={"optim": "adamw_torch"}),
+                "width": hp.Categorical([0, 4], when={"optim": "sgd"}),
+            }
+        )
+        trainer = make_trainer(
+            model_init,
+            output_dir="here",
+            learning_rate=1.0,
+            save_strategy="epoch",
+            load_best_model_at_end=True,
+            metric_for_best_model="loss",
+            greater_is_better=True,
+            trainer={"callbacks": [Types()]},
+        )
+        records = tmp_path / "records"
+        result = run_hpcompat(trainer, space, direction="maximize", sampler="grid", storage_path=str(records))
 
-    assert [trial.cause for trial in result.trials] == [None, "ValueError: no width", None]
-    assert [set(trial.params) & {"adam_beta1", "width"} for trial in result.trials] == [
-        {"adam_beta1"},
-        {"width"},
-        {"width"},
-    ]
-    for trial in (result.trials[0], result.trials[2]):
-        assert trial.value == max(trial.intermediate_values.values())
-    best = result.best
-    step = max(best.intermediate_values, key=best.intermediate_values.get)
-    assert best.checkpoint == str(tmp_path / "here" / best.run_id / f"checkpoint-{step}")
-    assert os.path.isfile(os.path.join(best.checkpoint, "trainer_state.json"))
-    assert left("here") == [best.run_id]
-    assert [(t.directory, t.checkpoint) for t in result.trials if t is not best] == [(None, None)] * 2
-    assert sorted(os.listdir(tmp_path)) == ["here", "records", "width.txt"]
-    assert len(list(records.glob("*/trial-*"))) == 3
-    assert not list(records.glob("**/*.safetensors"))
-    assert "eval_loss" in trainer.evaluate()
+        assert [trial.cause for trial in result.trials] == [None, "ValueError: no width", None]
+        assert [set(trial.params) & {"adam_beta1", "width"} for trial in result.trials] == [
+            {"adam_beta1"},
+            {"width"},
+            {"width"},
+        ]
+        for trial in (result.trials[0], result.trials[2]):
+            assert trial.value == max(trial.intermediate_values.values())
+        best = result.best
+        step = max(best.intermediate_values, key=best.intermediate_values.get)
+        assert best.checkpoint == str(tmp_path / "here" / best.run_id / f"checkpoint-{step}")
+        assert os.path.isfile(os.path.join(best.checkpoint, "trainer_state.json"))
+        assert list_remaining("here") == [best.run_id]
+        assert [(t.directory, t.checkpoint) for t in result.trials if t is not best] == [(None, None)] * 2
+        assert sorted(os.listdir(tmp_path)) == ["here", "records", "width.txt"]
+        assert len(list(records.glob("*/trial-*"))) == 3
+        assert not list(records.glob("**/*.safetensors"))
+        assert "eval_loss" in trainer.evaluate()
 
+    def test_scores_types_conditions_and_failures_are_wrong_there(
+        self, run_transformers, make_trainer, tmp_path, monkeypatch
+    ):
+        """The last evaluation counts (#16683, #25247), and a trial that fails loses the search.
 
-def test_what_transformers_does_instead(theirs, make_trainer, tmp_path, monkeypatch):
-    """The last evaluation counts (#16683, #25247), "False" is True, checkpoints are written twice and none is named
-    the best (#10550, #23150), the Trainer is left without a model; None for what is inactive is an error, and one
-    trial that fails loses the search. Nor does it take a run_config (#24278).
-    """
+        "False" is True, checkpoints are written twice and none is named the best (#10550, #23150), the Trainer is left
+        without a model; None for what is inactive is an error, and so is a run_config (#24278).
+        """
 
-    class Seen(TrainerCallback):
-        def on_train_begin(self, args, state, control, **kwargs):
-            (tmp_path / "seen").write_text(str(args.dataloader_drop_last))
+        class Seen(TrainerCallback):
+            def on_train_begin(self, args, state, control, **kwargs):
+                (tmp_path / "seen").write_text(str(args.dataloader_drop_last))
 
-    # what the tests before it trained would keep this Trainer from being pickled
-    GradientState._reset_state()
-    rising = {"learning_rate": 1.0, "num_train_epochs": 3, "save_strategy": "epoch", "load_best_model_at_end": True}
-    best = {"metric_for_best_model": "loss", "greater_is_better": True}
-    trainer = make_trainer(**rising, **best, trainer={"callbacks": [Seen()]})
-    found = theirs(trainer, {"dataloader_drop_last": "False"})
-    losses = [each["eval_loss"] for each in found.run_summary.trial_dataframes[found.run_id].to_dict("records")]
-    assert found.objective == losses[-1] < max(losses)
-    assert (tmp_path / "seen").read_text() == "True"
-    assert trainer.model is None
-    assert [len(list(tmp_path.glob(f"{place}/**/*.safetensors"))) for place in ("theirs", "out")] == [3, 3]
-    assert not hasattr(found, "checkpoint")
+        # what the tests before it trained would keep this Trainer from being pickled
+        GradientState._reset_state()
+        rising = {"learning_rate": 1.0, "num_train_epochs": 3, "save_strategy": "epoch", "load_best_model_at_end": True}
+        best = {"metric_for_best_model": "loss", "greater_is_better": True}
+        trainer = make_trainer(**rising, **best, trainer={"callbacks": [Seen()]})
+        found = run_transformers(trainer, {"dataloader_drop_last": "False"})
+        losses = [each["eval_loss"] for each in found.run_summary.trial_dataframes[found.run_id].to_dict("records")]
+        assert found.objective == losses[-1] < max(losses)
+        assert (tmp_path / "seen").read_text() == "True"
+        assert trainer.model is None
+        assert [len(list(tmp_path.glob(f"{place}/**/*.safetensors"))) for place in ("transformers", "out")] == [3, 3]
+        assert not hasattr(found, "checkpoint")
 
-    trainer = make_trainer()
-    with pytest.raises(tune.TuneError, match="TypeError: float"):
-        theirs(trainer, {"adam_beta1": tune.grid_search([0.9, None])})
-    with pytest.raises(TypeError, match="run_config"):
-        theirs(make_trainer(), {"learning_rate": 1e-3}, run_config=tune.RunConfig())
+        trainer = make_trainer()
+        with pytest.raises(tune.TuneError, match="TypeError: float"):
+            run_transformers(trainer, {"adam_beta1": tune.grid_search([0.9, None])})
+        with pytest.raises(TypeError, match="run_config"):
+            run_transformers(make_trainer(), {"learning_rate": 1e-3}, run_config=tune.RunConfig())
 
+    def test_list_of_directions_gives_pareto_front_here_only(self, run_transformers, make_trainer, tmp_path):
+        """There every trial runs, and then it raises."""
+        runs = hp.hyperparameter_search(
+            lambda trial: {"eval_loss": trial["learning_rate"]},
+            LR,
+            lambda metrics: [metrics["eval_loss"], -metrics["eval_loss"]],
+            n_trials=2,
+            direction=["minimize", "minimize"],
+            backend="ray",
+            max_concurrent_trials=1,
+            progress=False,
+        )
+        assert [len(run.objective) for run in runs] == [2, 2]
 
-def test_a_pruned_trial_has_its_evaluations_and_no_directory(ours, make_trainer):
-    trainer = make_trainer(num_train_epochs=6, save_strategy="epoch")
-    space = {"learning_rate": hp.Categorical([1e-1, 1e-7])}
-    result = ours(trainer, space, n_trials=2, sampler="grid", pruner="asha")
-    good, bad = result.trials
-    assert (good.state, bad.state) == ("COMPLETE", "PRUNED")
-    assert list(good.intermediate_values) == [4, 8, 12, 16, 20, 24]
-    assert list(bad.intermediate_values) == [4]
-    assert bad.values == tuple(bad.intermediate_values.values())
-    assert (good.run_id, bad.run_id) == ("run-0", "run-1")
-    assert left(trainer.args.output_dir) == ["run-0"]
-
-
-def test_a_function_that_makes_a_trainer(ours, make_trainer):
-    def function(trial):
-        return make_trainer(lambda: Net(trial["width"]), save_strategy="epoch")
-
-    result = ours(function, {"width": hp.Categorical([4, 8])}, n_trials=2, sampler="grid", keep="all")
-    assert [trial.cause for trial in result.trials] == [None] * 2
-    assert all(os.path.isdir(trial.checkpoint) for trial in result.trials)
-
-
-def test_a_list_of_directions_gives_a_front(theirs, make_trainer, tmp_path):
-    """There every trial runs, and then it raises."""
-    runs = hp.hyperparameter_search(
-        lambda trial: {"eval_loss": trial["learning_rate"]},
-        LR,
-        lambda metrics: [metrics["eval_loss"], -metrics["eval_loss"]],
-        n_trials=2,
-        direction=["minimize", "minimize"],
-        backend="ray",
-        max_concurrent_trials=1,
-        progress=False,
-    )
-    assert [len(run.objective) for run in runs] == [2, 2]
-
-    GradientState._reset_state()
-    with pytest.raises(ValueError, match="`mode` has to be one of"):
-        theirs(make_trainer(), {"learning_rate": 1e-3}, direction=["minimize", "minimize"], n_trials=2)
-    assert all(file.read_text() for file in (tmp_path / "theirs").glob("*/*/result.json"))
+        GradientState._reset_state()
+        with pytest.raises(ValueError, match="`mode` has to be one of"):
+            run_transformers(make_trainer(), {"learning_rate": 1e-3}, direction=["minimize", "minimize"], n_trials=2)
+        assert all(file.read_text() for file in (tmp_path / "transformers").glob("*/*/result.json"))
 
 
 class Stopping(TrainerCallback):
@@ -207,15 +163,61 @@ class Meter:
         self.total = 0
 
 
-def test_no_state_goes_from_trial_to_trial_or_else_it_is_named(ours, make_trainer):
-    trainer = make_trainer(num_train_epochs=4, trainer={"callbacks": [Stopping()]})
+class TestTrainers:
+    def test_trained_trainer_has_same_trials_as_on_optuna(self, run_hpcompat, run_transformers, make_trainer):
+        """There none can be pickled once any has trained (transformers#27598, #11249, #17696, #11930)."""
+        holding = Holding()
+        trainer = make_trainer(lr_scheduler_type="cosine", trainer={"callbacks": [holding]})
+        holding.trainer = trainer
+        trainer.train()
+        loss, model = trainer.evaluate()["eval_loss"], trainer.model
+        space = LR | {"num_train_epochs": hp.Int(1, 2), "seed": hp.Int(1, 9)}
+        options = {"n_trials": 4, "seed": 0, "sampler": "random"}
 
-    def model_init():
-        assert trainer.model is None  # that of the Trainer as given has gone from the worker
-        return Net()
+        result = run_hpcompat(trainer, space, **options)
 
-    trainer.model_init = model_init
-    with pytest.warns(UserWarning, match=r"state goes from trial to trial: Stopping\.meter\.") as warned:
-        result = ours(trainer, LR, n_trials=3)
-    assert len(warned) == 1
-    assert [len(trial.intermediate_values) for trial in result.trials] == [2, 2, 2], result.trials[0].error
+        assert trainer.model is model
+        assert trainer.evaluate()["eval_loss"] == loss
+        alone = hp.search(make_trainer(lr_scheduler_type="cosine"), space, progress=False, **options)
+        assert [trial.cause for trial in result.trials] == [None] * 4
+        for trial, other in zip(result.trials, alone.trials, strict=True):
+            assert (trial.number, trial.params, trial.state) == (other.number, other.params, other.state)
+            assert trial.values == pytest.approx(other.values, rel=1e-5)
+            assert dict(trial.intermediate_values) == pytest.approx(dict(other.intermediate_values), rel=1e-5)
+
+        for each in (trainer, make_trainer()):
+            with pytest.raises(TypeError, match="cannot pickle"):
+                run_transformers(each, {"learning_rate": 1e-3})
+
+    def test_pruned_trial_has_evaluations_and_no_directory(self, run_hpcompat, make_trainer):
+        trainer = make_trainer(num_train_epochs=6, save_strategy="epoch")
+        space = {"learning_rate": hp.Categorical([1e-1, 1e-7])}
+        result = run_hpcompat(trainer, space, n_trials=2, sampler="grid", pruner="asha")
+        good, bad = result.trials
+        assert (good.state, bad.state) == ("COMPLETE", "PRUNED")
+        assert list(good.intermediate_values) == [4, 8, 12, 16, 20, 24]
+        assert list(bad.intermediate_values) == [4]
+        assert bad.values == tuple(bad.intermediate_values.values())
+        assert (good.run_id, bad.run_id) == ("run-0", "run-1")
+        assert list_remaining(trainer.args.output_dir) == ["run-0"]
+
+    def test_function_that_makes_a_trainer_is_searched(self, run_hpcompat, make_trainer):
+        def function(trial):
+            return make_trainer(lambda: Net(trial["width"]), save_strategy="epoch")
+
+        result = run_hpcompat(function, {"width": hp.Categorical([4, 8])}, n_trials=2, sampler="grid", keep="all")
+        assert [trial.cause for trial in result.trials] == [None] * 2
+        assert all(os.path.isdir(trial.checkpoint) for trial in result.trials)
+
+    def test_shared_state_is_reset_or_warned_of(self, run_hpcompat, make_trainer):
+        trainer = make_trainer(num_train_epochs=4, trainer={"callbacks": [Stopping()]})
+
+        def model_init():
+            assert trainer.model is None  # that of the Trainer as given has gone from the worker
+            return Net()
+
+        trainer.model_init = model_init
+        with pytest.warns(UserWarning, match=r"state goes from trial to trial: Stopping\.meter\.") as warned:
+            result = run_hpcompat(trainer, LR, n_trials=3)
+        assert len(warned) == 1
+        assert [len(trial.intermediate_values) for trial in result.trials] == [2, 2, 2], result.trials[0].error

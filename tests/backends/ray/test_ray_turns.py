@@ -21,42 +21,41 @@ def values(result):
     return [trial.value for trial in result.trials]
 
 
-@pytest.mark.filterwarnings("ignore:another thread searches on ray:UserWarning")
-def test_two_threads_search_in_turn(ours):
-    def search(seed):
-        try:
-            found[seed] = values(ours(identity, X, n_trials=2, seed=seed))
-        except BaseException as error:
-            found[seed] = error
+class TestExclusiveUse:
+    @pytest.mark.filterwarnings("ignore:another thread searches on ray:UserWarning")
+    def test_two_threads_search_in_turn(self, run_hpcompat):
+        def search(seed):
+            try:
+                found[seed] = values(run_hpcompat(identity, X, n_trials=2, seed=seed))
+            except BaseException as error:
+                found[seed] = error
 
-    found = {}
-    threads = [threading.Thread(target=search, args=[seed]) for seed in (1, 2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == {seed: values(ours(identity, X, n_trials=2, seed=seed)) for seed in (1, 2)}
+        found = {}
+        threads = [threading.Thread(target=search, args=[seed]) for seed in (1, 2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == {seed: values(run_hpcompat(identity, X, n_trials=2, seed=seed)) for seed in (1, 2)}
 
+    def test_nested_search_raises(self, run_hpcompat):
+        refused = []
 
-def test_search_begun_by_a_callback_of_another_is_refused(ours):
-    refused = []
+        def callback(trial):
+            with pytest.raises(hp.BackendError, match="a search on ray runs already") as refusal:
+                run_hpcompat(identity, X, n_trials=1)
+            refused.append(refusal)
 
-    def callback(trial):
-        with pytest.raises(hp.BackendError, match="a search on ray runs already") as refusal:
-            ours(identity, X, n_trials=1)
-        refused.append(refusal)
+        assert len(run_hpcompat(identity, X, n_trials=1, callbacks=[callback]).trials) == len(refused) == 1
 
-    assert len(ours(identity, X, n_trials=1, callbacks=[callback]).trials) == len(refused) == 1
+    def test_global_generators_are_unchanged_under_hyperband_pruner(self, run_hpcompat):
+        def states(trial=None):
+            seen.append((random.getstate(), np.random.get_state()[1].tolist(), np.random.get_state()[2]))
 
-
-def test_global_generators_are_the_caller_s_own_under_hyperband(ours):
-    def states(trial=None):
-        seen.append((random.getstate(), np.random.get_state()[1].tolist(), np.random.get_state()[2]))
-
-    seen = []
-    random.seed(3)
-    np.random.seed(3)
-    states()
-    ours(identity, X, n_trials=2, seed=0, pruner="hyperband", callbacks=[states])
-    states()
-    assert all(each == seen[0] for each in seen)
+        seen = []
+        random.seed(3)
+        np.random.seed(3)
+        states()
+        run_hpcompat(identity, X, n_trials=2, seed=0, pruner="hyperband", callbacks=[states])
+        states()
+        assert all(each == seen[0] for each in seen)

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sigopt_double import TOKEN, Double, serving
 
 import hpcompat as hp
-from hpcompat.backends.sigopt import client as asking
-from hpcompat.backends.sigopt import joining
-
-sys.path.append(str(Path(__file__).parents[2] / "search"))  # for tiny
+from hpcompat.backends.sigopt import client, joining
+from tests.helpers.sigopt_server import TOKEN, SigOptServer, serve
 
 
 @pytest.fixture
-def ours() -> Callable[..., hp.SearchResult]:
+def run_hpcompat() -> Callable[..., hp.SearchResult]:
     """Hpcompat's search on SigOpt, silent."""
 
     def run(trainer: Any, space: Any, **options: Any) -> hp.SearchResult:
@@ -30,18 +26,19 @@ def ours() -> Callable[..., hp.SearchResult]:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[SigOptServer]:
     """A SigOpt server, named by the environment, of which nobody needs to be patient."""
-    for module in (asking, joining):
-        monkeypatch.setattr(module, "PAUSES", (0.0, 0.0, 0.0))
-    with serving() as double:
+    monkeypatch.setattr(client, "RETRY_DELAYS_S", (0.0, 0.0, 0.0))
+    for module in (client, joining):
+        monkeypatch.setattr(module, "STARTUP_DELAYS_S", (0.0, 0.0))
+    with serve() as double:
         monkeypatch.setenv("SIGOPT_API_URL", double.url)
         monkeypatch.setenv("SIGOPT_API_TOKEN", TOKEN)
         yield double
 
 
 @pytest.fixture
-def on_server(server: Double) -> Callable[..., hp.SearchResult]:
+def on_server(server: SigOptServer) -> Callable[..., hp.SearchResult]:
     """Hpcompat's search on that server."""
 
     def run(trainer: Any, space: Any, **options: Any) -> hp.SearchResult:
@@ -56,10 +53,10 @@ MakeTrainer = Callable[..., Any]
 @pytest.fixture(scope="session")
 def any_trainer() -> MakeTrainer:
     """A Trainer over 64 digits, evaluated on 64 others after every epoch; keywords are TrainingArguments'."""
-    from tiny import Net, a_trainer
+    from tests.helpers.trainers import Net, create_trainer
 
     def make(model_init: Any = Net, *, output_dir: str, **arguments: Any) -> Any:
-        return a_trainer(output_dir, model_init, **arguments)
+        return create_trainer(output_dir, model_init, **arguments)
 
     return make
 

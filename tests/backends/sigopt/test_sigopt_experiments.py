@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from sigopt_cases import EVERY_KIND, SIX, X, all_of, parabola
-from sigopt_double import SESSION, TOKEN
 
 import hpcompat as hp
-from hpcompat.backends.sigopt.lite import lite_connection
+from hpcompat.backends.sigopt.client import lite_connection
+from tests.helpers.sigopt_server import SESSION_TOKEN, TOKEN
+from tests.helpers.sigopt_spaces import EVERY_PARAMETER_TYPE, SIX_CONFIGURATIONS, X_SPACE, parabola, trial_rows
 
 GRIDS = {
     "step": hp.Float(0.1, 0.5, step=0.1),
@@ -47,15 +49,15 @@ def connection(server):
 def make(connection):
     """An experiment that someone makes with SigOpt's own client."""
 
-    def make(space=X, **body):
+    def make(space=X_SPACE, **body):
         form = {key: entries for key, entries in hp.translate(space, "sigopt", encode=True).spec.items() if entries}
         return connection.experiments().create(**{"name": "elsewhere", "observation_budget": 30, **form, **body})
 
     return make
 
 
-class TestExperimentRead:
-    def test_every_native_kind_reads_back_from_json(self, make):
+class TestReadExperiment:
+    def test_every_native_type_reads_back_from_json(self, make):
         assert hp.from_sigopt(make(NATIVE).to_json()) == NATIVE
 
     def test_client_object_is_read_as_it_is(self, make):
@@ -73,7 +75,7 @@ class TestExperimentRead:
         assert hp.from_sigopt(made) == space
 
     @pytest.mark.parametrize("bounds", [{"min": 0.0, "max": 0.5}, {"min": 0.1, "max": 0.4}, {"min": 0.1}, 3])
-    def test_grid_with_bounds_other_than_its_ends_is_refused(self, bounds):
+    def test_grid_with_bounds_other_than_its_ends_raises(self, bounds):
         written = {"name": "x", "type": "double", "grid": [0.1, 0.3, 0.5], "bounds": bounds}
         with pytest.raises(hp.TranslationError, match=r"x: .*bounds"):
             hp.from_sigopt([written])
@@ -83,38 +85,38 @@ class TestExperimentRead:
         assert hp.from_sigopt([written])["x"] == hp.Int(1, 5, step=2)
 
     @pytest.mark.parametrize("thing", [object(), 5, "lr", None])
-    def test_what_is_no_experiment_is_refused(self, thing):
+    def test_anything_else_raises(self, thing):
         with pytest.raises(hp.TranslationError):
             hp.from_sigopt(thing)
 
 
-class TestExperimentJoined:
+class TestJoinExperiment:
     @pytest.mark.parametrize("name", GRIDS)
-    def test_space_with_a_native_grid(self, on_server, name):
-        space = {name: GRIDS[name], **X}
+    def test_space_with_native_grid_is_joined(self, on_server, name):
+        space = {name: GRIDS[name], **X_SPACE}
         first = on_server(lambda trial: trial[name], space, n_trials=2)
         again = on_server(lambda trial: trial[name], space, n_trials=4, experiment_id=first.native.id)
-        assert all_of(again)[:2] == all_of(first)
+        assert trial_rows(again)[:2] == trial_rows(first)
         assert len(again.trials) == 4
 
-    def test_experiment_made_elsewhere_with_every_kind(self, on_server, make):
-        made = make(EVERY_KIND, metrics=[LOSS])
-        result = on_server(lambda trial: trial["float"], EVERY_KIND, n_trials=3, experiment_id=made.id)
+    def test_experiment_made_elsewhere_with_every_type_is_joined(self, on_server, make):
+        made = make(EVERY_PARAMETER_TYPE, metrics=[LOSS])
+        result = on_server(lambda trial: trial["float"], EVERY_PARAMETER_TYPE, n_trials=3, experiment_id=made.id)
         assert len(result.trials) == 3
 
-    def test_grid_of_other_values_is_refused(self, on_server, make):
+    def test_grid_of_other_values_raises(self, on_server, make):
         made = make({"x": hp.Int(1, 9, step=2)}, metrics=[LOSS])
         with pytest.raises(hp.BackendError, match=r"x: is .*'grid': \[1, 3, 5, 7, 9\].* there"):
             on_server(lambda trial: 0.0, {"x": hp.Int(1, 9, step=4)}, n_trials=3, experiment_id=made.id)
 
-    def test_unnamed_metric(self, on_server, server, make):
+    def test_unnamed_metric_is_joined(self, on_server, server, make):
         made = make()
-        result = on_server(lambda trial: -trial["x"], X, direction="maximize", n_trials=2, experiment_id=made.id)
+        result = on_server(lambda trial: -trial["x"], X_SPACE, direction="maximize", n_trials=2, experiment_id=made.id)
         assert [each["values"][0]["value"] for each in server.observations[made.id]] == [
             trial.value for trial in result.trials
         ]
-        again = on_server(lambda trial: 0.0, X, direction="maximize", n_trials=2, experiment_id=made.id)
-        assert all_of(again) == all_of(result)
+        again = on_server(lambda trial: 0.0, X_SPACE, direction="maximize", n_trials=2, experiment_id=made.id)
+        assert trial_rows(again) == trial_rows(result)
 
     @pytest.mark.parametrize(
         ("metrics", "options", "directions"),
@@ -126,37 +128,35 @@ class TestExperimentJoined:
             ([LOSS, ERROR], {"metrics": ["loss", "error"]}, ("minimize", "minimize")),
         ],
     )
-    def test_objectives_are_taken_where_the_call_leaves_the_direction_open(
-        self, on_server, make, metrics, options, directions
-    ):
+    def test_objectives_fill_open_direction(self, on_server, make, metrics, options, directions):
         def both(trial):
             return {name: trial["x"] for name in ("loss", "accuracy", "error")} if options else trial["x"]
 
         names = options.get("metrics") or options.get("compute_objective") or ["loss"]
         more = {**options, "compute_objective": names} if options else {}
-        result = on_server(both, X, n_trials=1, experiment_id=make(metrics=metrics).id, **more)
+        result = on_server(both, X_SPACE, n_trials=1, experiment_id=make(metrics=metrics).id, **more)
         assert result.directions == directions
 
-    def test_direction_of_two_metrics_in_no_known_order_has_to_be_given(self, on_server, make):
+    def test_two_metrics_in_unknown_order_need_direction(self, on_server, make):
         made = make(metrics=[LOSS, ACCURACY])
         with pytest.raises(
             hp.BackendError, match=r"direction: is \('maximize', 'minimize'\) there, and \('minimize',\)"
         ):
-            on_server(lambda trial: pytest.fail("a trial was run"), X, experiment_id=made.id)
+            on_server(lambda trial: pytest.fail("a trial was run"), X_SPACE, experiment_id=made.id)
 
-    def test_metadata_of_others_does_not_matter(self, on_server, connection, make):
+    def test_metadata_of_others_is_ignored(self, on_server, connection, make):
         made = make(metrics=[LOSS], metadata={"note": None, "seen": 3})
         body = {"assignments": {"x": 1.0}, "values": [{"name": "loss", "value": 2.0}]}
         connection.experiments(made.id).observations().create(**body, metadata={"by": "hand", "empty": None, "n": 1})
-        result = on_server(parabola, X, n_trials=2, experiment_id=made.id)
+        result = on_server(parabola, X_SPACE, n_trials=2, experiment_id=made.id)
         assert result.trials[0].value == 2.0
 
-    def test_more_observations_than_a_page_holds(self, on_server, server, make):
+    def test_more_observations_than_a_page_are_read(self, on_server, server, make):
         made = make(metrics=[LOSS])
         for number in range(1_001):
             body = {"assignments": {"x": number / 1_000}, "values": [{"name": "loss", "value": float(number)}]}
             server.answer("POST", f"experiments/{made.id}/observations", {}, body)
-        result = on_server(parabola, X, n_trials=1_001, experiment_id=made.id)
+        result = on_server(parabola, X_SPACE, n_trials=1_001, experiment_id=made.id)
         assert [trial.value for trial in result.trials] == list(map(float, range(1_001)))
 
     def test_suggestion_observed_twice_counts_twice(self, on_server, connection, make):
@@ -165,7 +165,7 @@ class TestExperimentJoined:
         suggestion = resource.suggestions().create(assignments={"x": 1.0})
         for value in (1.0, 2.0):
             resource.observations().create(suggestion=suggestion.id, values=[{"name": "loss", "value": value}])
-        result = on_server(parabola, X, n_trials=3, experiment_id=made.id)
+        result = on_server(parabola, X_SPACE, n_trials=3, experiment_id=made.id)
         assert [trial.value for trial in result.trials[:2]] == [1.0, 2.0]
         assert len(result.trials) == 3
 
@@ -178,13 +178,11 @@ class TestExperimentJoined:
             ({"linear_constraints": [{"type": "less_than"}]}, "linear_constraints"),
         ],
     )
-    def test_experiment_that_takes_no_observations_of_a_search_is_refused(
-        self, on_server, server, make, changed, message
-    ):
+    def test_experiment_that_takes_no_observations_raises(self, on_server, server, make, changed, message):
         made = make(metrics=[LOSS])
         server.experiments[made.id].update(changed)
         with pytest.raises(hp.BackendError, match=message):
-            on_server(lambda trial: pytest.fail("a trial was run"), X, experiment_id=made.id)
+            on_server(lambda trial: pytest.fail("a trial was run"), X_SPACE, experiment_id=made.id)
 
 
 def paired(server, made, number=-1):
@@ -195,43 +193,45 @@ def both(trial):
     return [trial["x"], 10.0 + trial["x"]]
 
 
-class TestMetricsPaired:
+class TestMetricPairing:
     """The server returns metrics sorted by name, whatever the order in which they were given."""
 
-    def test_directions_that_differ_say_whose_value_is_whose(self, on_server, server, make):
+    def test_different_directions_pair_values_with_metrics(self, on_server, server, make):
         made = make(metrics=[LOSS, ACCURACY])
         for direction, first in ((["minimize", "maximize"], "loss"), (["maximize", "minimize"], "accuracy")):
             n_trials = len(server.observations[made.id]) + 1
-            result = on_server(both, X, direction=direction, n_trials=n_trials, experiment_id=made.id)
+            result = on_server(both, X_SPACE, direction=direction, n_trials=n_trials, experiment_id=made.id)
             told = paired(server, made)
             assert told[first] == result.trials[-1].values[0] == result.trials[-1].params["x"]
             assert told[({"loss", "accuracy"} - {first}).pop()] == result.trials[-1].values[1]
 
-    def test_joined_trials_have_their_values_in_the_order_of_direction_and_by_name(self, on_server, connection, make):
+    def test_joined_trials_have_values_in_order_of_direction_and_by_name(self, on_server, connection, make):
         made = make(metrics=[LOSS, ACCURACY])
         values = [{"name": "loss", "value": 0.25}, {"name": "accuracy", "value": 0.75}]
         connection.experiments(made.id).observations().create(assignments={"x": 1.0}, values=values)
         for direction, expected in ((["minimize", "maximize"], (0.25, 0.75)), (["maximize", "minimize"], (0.75, 0.25))):
-            (trial,) = on_server(both, X, direction=direction, n_trials=1, experiment_id=made.id).trials
+            (trial,) = on_server(both, X_SPACE, direction=direction, n_trials=1, experiment_id=made.id).trials
             assert trial.values == expected
             assert trial.metrics == {"loss": 0.25, "accuracy": 0.75}
 
     @pytest.mark.parametrize("names", [["loss", "error"], ["error", "loss"]])
-    def test_metrics_name_the_values_where_directions_do_not(self, on_server, server, make, names):
+    def test_metrics_option_pairs_values_where_directions_are_equal(self, on_server, server, make, names):
         made = make(metrics=[LOSS, ERROR])
-        result = on_server(both, X, direction=["minimize"] * 2, n_trials=1, experiment_id=made.id, metrics=names)
+        result = on_server(both, X_SPACE, direction=["minimize"] * 2, n_trials=1, experiment_id=made.id, metrics=names)
         assert paired(server, made) == dict(zip(names, result.trials[0].values, strict=True))
-        again = on_server(both, X, direction=["minimize"] * 2, n_trials=1, experiment_id=made.id, metrics=names[::-1])
+        again = on_server(
+            both, X_SPACE, direction=["minimize"] * 2, n_trials=1, experiment_id=made.id, metrics=names[::-1]
+        )
         assert again.trials[0].values == result.trials[0].values[::-1]
 
     @pytest.mark.parametrize("names", [["loss", "accuracy"], ["accuracy", "loss"]])
-    def test_names_of_compute_objective_say_whose_value_is_whose(self, on_server, server, make, names):
+    def test_names_of_compute_objective_pair_values(self, on_server, server, make, names):
         made = make(metrics=[LOSS, ACCURACY])
         goals = {"loss": "minimize", "accuracy": "maximize"}
         options = {"direction": [goals[name] for name in names], "compute_objective": names}
         on_server(
             lambda trial: {"loss": 1.0, "accuracy": 2.0 + 0 * trial["x"]},
-            X,
+            X_SPACE,
             n_trials=1,
             experiment_id=made.id,
             **options,
@@ -246,20 +246,20 @@ class TestMetricsPaired:
             ({"compute_objective": ["loss", "accuracy"], "metrics": ["accuracy", "loss"]}, "metrics: is "),
         ],
     )
-    def test_names_of_compute_objective_that_contradict_are_refused(self, on_server, make, options, message):
+    def test_contradicting_names_of_compute_objective_raise(self, on_server, make, options, message):
         made = make(metrics=[LOSS, ACCURACY])
         with pytest.raises(hp.BackendError, match=message):
-            on_server(both, X, direction=["minimize", "maximize"], experiment_id=made.id, **options)
+            on_server(both, X_SPACE, direction=["minimize", "maximize"], experiment_id=made.id, **options)
 
-    def test_name_of_another_metric_is_refused(self, on_server, make):
+    def test_name_of_another_metric_raises(self, on_server, make):
         with pytest.raises(hp.BackendError, match="metrics: expected 'loss', got 'f1'"):
-            on_server(lambda trial: {"f1": 1.0}, X, experiment_id=make(metrics=[LOSS]).id, compute_objective="f1")
+            on_server(lambda trial: {"f1": 1.0}, X_SPACE, experiment_id=make(metrics=[LOSS]).id, compute_objective="f1")
 
-    def test_values_that_could_be_of_either_metric_are_refused(self, on_server, make):
+    def test_ambiguous_values_raise(self, on_server, make):
         made = make(metrics=[LOSS, ERROR])
         with pytest.raises(hp.BackendError) as refusal:
             on_server(
-                lambda trial: pytest.fail("a trial was run"), X, direction=["minimize"] * 2, experiment_id=made.id
+                lambda trial: pytest.fail("a trial was run"), X_SPACE, direction=["minimize"] * 2, experiment_id=made.id
             )
         assert "metrics: expected the order of 'error' and 'loss'" in str(refusal.value)
         assert "pass metrics=['error', 'loss'] or ['loss', 'error']" in str(refusal.value)
@@ -286,52 +286,61 @@ class TestMetricsPaired:
             ("minimize", ["loss"], "direction: is ('maximize', 'minimize') there, and ('minimize',) here"),
         ],
     )
-    def test_metrics_that_are_not_the_experiments_are_refused(self, on_server, make, direction, metrics, message):
+    def test_metrics_other_than_those_of_experiment_raise(self, on_server, make, direction, metrics, message):
         made = make(metrics=[LOSS, ACCURACY])
         options = {"metrics": metrics} if metrics else {}
         with pytest.raises(hp.BackendError) as refusal:
             on_server(
-                lambda trial: pytest.fail("a trial was run"), X, direction=direction, experiment_id=made.id, **options
+                lambda trial: pytest.fail("a trial was run"),
+                X_SPACE,
+                direction=direction,
+                experiment_id=made.id,
+                **options,
             )
         assert message in str(refusal.value)
 
-    def test_one_objective_is_the_one_metric_whatever_its_name(self, on_server, server, make):
+    def test_single_objective_is_single_metric_whatever_its_name(self, on_server, server, make):
         made = make(metrics=[ACCURACY])
-        on_server(lambda trial: 0.5, X, direction="maximize", n_trials=1, experiment_id=made.id)
+        on_server(lambda trial: 0.5, X_SPACE, direction="maximize", n_trials=1, experiment_id=made.id)
         assert paired(server, made) == {"accuracy": 0.5}
 
-    def test_own_experiment_is_paired_by_its_own_names(self, on_server, server):
-        first = on_server(both, X, direction=["minimize"] * 2, n_trials=1)
-        again = on_server(both, X, direction=["minimize"] * 2, n_trials=2, experiment_id=first.native.id)
-        assert all_of(again)[:1] == all_of(first)
+    def test_own_experiment_is_paired_by_own_names(self, on_server, server):
+        first = on_server(both, X_SPACE, direction=["minimize"] * 2, n_trials=1)
+        again = on_server(both, X_SPACE, direction=["minimize"] * 2, n_trials=2, experiment_id=first.native.id)
+        assert trial_rows(again)[:1] == trial_rows(first)
         assert paired(server, first.native)["objective_1"] == again.trials[1].params["x"]
 
-    def test_metrics_name_the_objectives_of_a_new_experiment(self, on_server, server, ours):
-        result = on_server(both, X, direction=["minimize"] * 2, n_trials=1, metrics=["loss", "error"])
+    def test_metrics_option_names_objectives_of_new_experiment(self, on_server, server, run_hpcompat):
+        result = on_server(both, X_SPACE, direction=["minimize"] * 2, n_trials=1, metrics=["loss", "error"])
         assert paired(server, result.native) == {
             "loss": result.trials[0].values[0],
             "error": result.trials[0].values[1],
         }
-        lite = ours(both, X, direction=["minimize"] * 2, n_trials=1, metrics=["loss", "error"], driver="lite")
+        lite = run_hpcompat(
+            both, X_SPACE, direction=["minimize"] * 2, n_trials=1, metrics=["loss", "error"], driver="lite"
+        )
         assert [metric.name for metric in lite.native.metrics] == ["loss", "error"]
 
     @pytest.mark.parametrize("metrics", ["loss", ["loss"], ["loss", "loss"], ["loss", 5], ["loss", "a\nb"], ["", "b"]])
-    def test_metrics_that_are_no_names_are_refused(self, on_server, server, metrics):
-        with pytest.raises(hp.BackendError, match="metrics: expected 2 different names"):
-            on_server(lambda trial: pytest.fail("a trial was run"), X, direction=["minimize"] * 2, metrics=metrics)
+    def test_invalid_metrics_option_raises(self, on_server, server, metrics):
+        expected = "2 different names" if metrics == ["loss"] else "a list of different names, of 1 to 100 characters"
+        with pytest.raises(hp.BackendError, match=re.escape(f"metrics: expected {expected}, got {metrics!r}")):
+            on_server(
+                lambda trial: pytest.fail("a trial was run"), X_SPACE, direction=["minimize"] * 2, metrics=metrics
+            )
         assert server.requests == []
 
 
-class TestKnownBeforehand:
+class TestValidation:
     """What the server would refuse, or answers with an error of its own, is told before the first trial."""
 
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"name": "x" * 101}, "none of them a control character, got 101 characters"),
-            ({"name": " "}, "name: expected a text of 1 to 100 characters"),
-            ({"name": "a\0b"}, "name: expected a text of 1 to 100 characters, none of them a control character"),
-            ({"name": 5}, "none of them a control character, got 5"),
+            ({"name": "x" * 101}, "name: expected a str of 1 to 100 characters without control characters, got 'xxx"),
+            ({"name": " "}, "name: expected a str of 1 to 100 characters without control characters, got ' '"),
+            ({"name": "a\0b"}, "name: expected a str of 1 to 100 characters without control characters, got 'a\\x00b'"),
+            ({"name": 5}, "name: expected a str of 1 to 100 characters without control characters, got 5"),
             ({"parallel_bandwidth": 0}, "parallel_bandwidth: expected an int of at least 1, got 0"),
             ({"parallel_bandwidth": True}, "parallel_bandwidth: expected an int of at least 1, got True"),
             ({"parallel_bandwidth": "2"}, "parallel_bandwidth: expected an int of at least 1, got '2'"),
@@ -340,42 +349,42 @@ class TestKnownBeforehand:
             ({"experiment_id": None}, "experiment_id: expected the id of an experiment, got None"),
         ],
     )
-    def test_option_that_the_server_refuses(self, on_server, server, options, message):
+    def test_invalid_option_raises(self, on_server, server, options, message):
         with pytest.raises(hp.BackendError) as refusal:
-            on_server(lambda trial: pytest.fail("a trial was run"), X, **options)
+            on_server(lambda trial: pytest.fail("a trial was run"), X_SPACE, **options)
         assert message in str(refusal.value)
         assert server.requests == []
 
-    def test_experiment_id_of_none(self, on_server):
-        with pytest.raises(hp.BackendError, match=r"(?s)there is no experiment '12'.*SIGOPT_API_URL"):
-            on_server(lambda trial: pytest.fail("a trial was run"), X, experiment_id=12)
+    def test_unknown_experiment_id_raises(self, on_server):
+        with pytest.raises(hp.BackendError, match=r"(?s)experiment '12' does not exist.*SIGOPT_API_URL"):
+            on_server(lambda trial: pytest.fail("a trial was run"), X_SPACE, experiment_id=12)
 
     @pytest.mark.parametrize("options", [{}, {"experiment_id": 101}, {"project": "digits"}])
-    def test_wrong_token(self, on_server, monkeypatch, options):
+    def test_wrong_token_raises(self, on_server, monkeypatch, options):
         monkeypatch.setenv("SIGOPT_API_TOKEN", "WRONGTOKEN")
         with pytest.raises(hp.SearchError, match="valid API token") as refusal:
-            on_server(lambda trial: pytest.fail("a trial was run"), X, **options)
+            on_server(lambda trial: pytest.fail("a trial was run"), X_SPACE, **options)
         assert "WRONGTOKEN" not in str(refusal.value)
         assert "SIGOPT_API_TOKEN" in str(refusal.value)
 
     @pytest.mark.parametrize("options", [{}, {"experiment_id": 101}, {"project": "digits"}])
-    def test_token_of_a_session(self, on_server, monkeypatch, options):
-        monkeypatch.setenv("SIGOPT_API_TOKEN", SESSION)
+    def test_session_token_raises(self, on_server, monkeypatch, options):
+        monkeypatch.setenv("SIGOPT_API_TOKEN", SESSION_TOKEN)
         with pytest.raises(hp.HpcompatError, match="of a client") as refusal:
-            on_server(lambda trial: pytest.fail("a trial was run"), X, **options)
+            on_server(lambda trial: pytest.fail("a trial was run"), X_SPACE, **options)
         assert "SIGOPT_API_TOKEN" in str(refusal.value)
         assert "clients/None" not in str(refusal.value)
 
 
-class TestTextsAndNarrowGrids:
+class TestLimitsOfServer:
     @pytest.mark.parametrize("text", ["a\0b", "\0" * 600, "\ud800", "é\u2028" * 400])
-    def test_exception_text_reaches_the_server(self, on_server, server, text):
+    def test_exception_text_reaches_server(self, on_server, server, text):
         def function(trial):
             if trial.number == 0:
                 raise RuntimeError(text)
             return 0.5
 
-        result = on_server(function, X, n_trials=2)
+        result = on_server(function, X_SPACE, n_trials=2)
         assert text in result.trials[0].error
         assert [trial.state for trial in result.trials] == ["FAILED", "COMPLETE"]
         noted = server.observations[result.native.id][0]["metadata"]["error"]
@@ -390,17 +399,20 @@ class TestTextsAndNarrowGrids:
             hp.Categorical([1e-12, 1e-11, 1e-9], ordered=True),
         ],
     )
-    def test_grid_narrower_than_the_server_takes_travels_encoded(self, on_server, parameter):
+    def test_grid_narrower_than_server_accepts_is_encoded(self, on_server, parameter):
         (level,) = hp.translate({"x": parameter}, "sigopt", encode=True).levels
         assert level.form != "grid"
         result = on_server(lambda trial: trial["x"], {"x": parameter}, n_trials=3)
         assert all(parameter.contains(trial.params["x"]) for trial in result.trials)
 
-    def test_grid_as_wide_as_the_server_takes_is_native(self):
+    def test_grid_as_wide_as_server_accepts_is_native(self):
         (level,) = hp.translate({"x": hp.Float(0.0, 1e-8, step=1e-9)}, "sigopt").levels
         assert level.level == "native"
 
 
-def test_lite_refuses_what_its_server_would(ours):
-    with pytest.raises(hp.BackendError, match="name: expected a text of 1 to 100 characters"):
-        ours(lambda trial: pytest.fail("a trial was run"), SIX, name="x" * 101)
+class TestValidationOnLite:
+    def test_invalid_name_raises_on_lite_too(self, run_hpcompat):
+        with pytest.raises(
+            hp.BackendError, match="name: expected a str of 1 to 100 characters without control characters, got 'xxx"
+        ):
+            run_hpcompat(lambda trial: pytest.fail("a trial was run"), SIX_CONFIGURATIONS, name="x" * 101)

@@ -11,11 +11,18 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from sigopt_cases import EVERY_KIND, SIX, X, all_of, parabola, types
 
 import hpcompat as hp
-from hpcompat.backends.sigopt.experiment import without_noise
-from hpcompat.backends.sigopt.lite import lite_connection
+from hpcompat.backends.sigopt.client import lite_connection
+from hpcompat.backends.sigopt.experiment import strip_rounding
+from tests.helpers.sigopt_spaces import (
+    EVERY_PARAMETER_TYPE,
+    SIX_CONFIGURATIONS,
+    X_SPACE,
+    parabola,
+    trial_rows,
+    with_types,
+)
 
 ROOT = Path(hp.__file__).parent.parent
 
@@ -24,315 +31,305 @@ def observations(connection, result):
     return list(connection.experiments(result.native.id).observations().fetch().iterate_pages())
 
 
-# -- params ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("sampler", ["bayes", "random"])
-def test_a_space_with_every_kind_arrives_typed_and_inside_the_space(ours, sampler):
-    seen = []
-    result = ours(lambda trial: seen.append(trial.params) or trial["float"], EVERY_KIND, n_trials=12, sampler=sampler)
-    assert len(result.trials) == 12
-    assert all(EVERY_KIND.contains(trial.params) for trial in result.trials)
-    assert [types(dict(trial.params)) for trial in result.trials] == list(map(types, seen))
-    assert {trial.params["optim"] for trial in result.trials} == {"adamw", "sgd"}
-    assert any("dampening" in trial.params.get("sgd", {}) for trial in result.trials)
-    assert [condition["name"] for condition in result.native.to_json()["conditionals"]] == ["optim"]
-
-
-def test_the_optimiser_s_own_suggestions_lie_in_the_space_too(ours):
-    space = hp.SearchSpace(
-        {
-            "lr": hp.Float(1e-6, 1e-4, log=True),
-            "optim": hp.Categorical(["adamw", "sgd"]),
-            "beta": hp.Float(0.9, 0.999, when={"optim": "adamw"}),
-            "momentum": hp.Float(0.0, 0.9, step=0.1, when={"optim": "sgd"}),
-        }
-    )
-    result = ours(lambda trial: -trial["lr"] * (2 if trial["optim"] == "sgd" else 1), space, n_trials=13)
-    assert all(space.contains(trial.params) for trial in result.trials)
-    # driven to the end of a logarithmic range, where its arithmetic oversteps it
-    assert max(trial.params["lr"] for trial in result.trials[9:]) == 1e-4
-
-
-@pytest.mark.parametrize(
-    ("parameter", "raw", "value"),
-    [
-        (hp.Float(3e-280, 1.0, log=True), 10 ** math.log10(3e-280), 3e-280),
-        (hp.Float(1e-6, 1e-4, log=True), 1.0000000000004e-4, 1e-4),
-        (hp.Float(-1.0, 0.3), 0.3000000000004, 0.3),
-        (hp.Normal(0.0, 1.0, low=-1.0, high=2.0), -1.0000000000004, -1.0),
-        (hp.Normal(0.0, 1.0), 1.0000000000004, hp.Normal(0.0, 1.0).quantile(1.0)),
-        (hp.Float(0.1, 0.5, step=0.1), 0.30000000000000004, 0.3),
-        (hp.Categorical([1e-5, 3e-5, 1.0], ordered=True), 3.000000000000001e-05, 3e-5),
-        (hp.Categorical([1, 10, 1000], ordered=True), 10.0, 10),
-        (hp.Int(1, 9, step=2), 3.0, 3),
-    ],
-)
-def test_what_arithmetic_adds_to_a_value_is_taken_off(parameter, raw, value):
-    translation = hp.translate({"x": parameter, "y": hp.Float(0.0, 1.0)}, "sigopt", encode=True)
-    assert translation.spec["parameters"][0]["name"] == "x"
-    decoded = translation.decode(without_noise(translation, {"x": raw, "y": 0.5}))
-    assert types(decoded) == types({"x": value, "y": 0.5})
-
-
-@pytest.mark.parametrize("parameter", [hp.Float(0.1, 1.0, log=True), hp.Categorical([1, 10, 1000], ordered=True)])
-def test_what_is_more_than_noise_is_refused(parameter):
-    translation = hp.translate({"x": parameter}, "sigopt", encode=True)
-    with pytest.raises(hp.ParamsError, match=r"x: 1\.01 is not in"):
-        translation.decode(without_noise(translation, {"x": 1.01}))
-
-
-def test_bayes_beats_random(ours):
-    def bowl(trial):
-        return (trial["x"] - 1) ** 2 + (trial["y"] - 3) ** 2
-
-    space = {"x": hp.Float(0.0, 4.0), "y": hp.Float(0.0, 4.0)}
-    bayes, luck = (ours(bowl, space, n_trials=14, sampler=sampler).best.value for sampler in ("bayes", "random"))
-    assert bayes < 0.01 < luck
-
-
-def test_maximize_is_maximize(ours):
-    best = ours(lambda trial: -parabola(trial), X, direction="maximize", n_trials=10).best
-    assert best.value > -0.01
-
-
-# -- seeds -----------------------------------------------------------------------------------------------
-
-
-def test_the_same_seed_gives_the_same_trials_for_several_objectives_too(ours):
-    def reseeding(trial):
-        random.seed(0)
-        np.random.seed(0)
-        return plain(trial)
-
-    def plain(trial):
-        return [parabola(trial), trial["x"]]
-
-    directions = ["minimize", "maximize"]
-    one = ours(reseeding, X, n_trials=7, direction=directions)
-    np.random.seed(9)
-    other = ours(plain, X, n_trials=7, direction=directions)
-    assert all_of(one) == all_of(other)
-    assert len({trial.params["x"] for trial in one.trials}) == 7
-
-
-def test_different_seeds_and_none_give_different_trials(ours):
-    drawn = [ours(parabola, X, n_trials=3, seed=seed).trials for seed in (1, 2, -1, 2**40, None, None)]
-    assert len({trial.value for trials in drawn for trial in trials}) == 18
-
-
-def test_the_global_generators_go_on_as_if_nothing_had_been(ours):
-    np.random.seed(3)
-    random.seed(3)
-    expected = np.random.random(4), random.random()
-    np.random.seed(3)
-    random.seed(3)
-    first = np.random.random(2)
-    seen = []
-    ours(lambda trial: seen.append(np.random.get_state()[2]) or trial["x"], X, n_trials=7)
-    assert (np.concatenate([first, np.random.random(2)]) == expected[0]).all()
-    assert random.random() == expected[1]
-    assert len(set(seen)) == 1
-    assert not hasattr(np, "product")
-    assert "qmcpy" not in sys.modules
-
-
-# -- failures --------------------------------------------------------------------------------------------
-
-
 def boom(error):
     raise error
 
 
-def test_a_failed_trial_has_its_cause_and_the_search_goes_on(ours):
-    causes = {1: "RuntimeError: CUDA error", 3: "MemoryError", 6: "ValueError: the objective is nan"}
+class TestTrials:
+    def test_failed_trial_has_cause_and_search_continues(self, run_hpcompat):
+        causes = {1: "RuntimeError: CUDA error", 3: "MemoryError", 6: "ValueError: the objective is nan"}
 
-    def function(trial):
-        if trial.number == 1:
-            raise RuntimeError("CUDA error")
-        if trial.number == 3:
-            return bytearray(2**62)
-        return math.nan if trial.number == 6 else parabola(trial)
+        def function(trial):
+            if trial.number == 1:
+                raise RuntimeError("CUDA error")
+            if trial.number == 3:
+                return bytearray(2**62)
+            return math.nan if trial.number == 6 else parabola(trial)
 
-    connection = lite_connection()
-    result = ours(function, X, n_trials=10, connection=connection)
-    assert {trial.number: trial.cause for trial in result.trials if trial.state == "FAILED"} == causes
-    assert [trial.number for trial in result.trials] == list(range(10))
-    told = observations(connection, result)
-    assert [each.failed for each in told] == [number in causes for number in range(10)]
-    assert [each.values and each.values[0].value for each in told] == [trial.value for trial in result.trials]
+        connection = lite_connection()
+        result = run_hpcompat(function, X_SPACE, n_trials=10, connection=connection)
+        assert {trial.number: trial.cause for trial in result.trials if trial.state == "FAILED"} == causes
+        assert [trial.number for trial in result.trials] == list(range(10))
+        told = observations(connection, result)
+        assert [each.failed for each in told] == [number in causes for number in range(10)]
+        assert [each.values and each.values[0].value for each in told] == [trial.value for trial in result.trials]
+
+    def test_infinite_objective_is_a_value_and_a_failure_at_sigopt(self, run_hpcompat):
+        connection = lite_connection()
+        result = run_hpcompat(
+            lambda trial: math.inf if trial.number == 2 else np.float32(trial["x"]),
+            X_SPACE,
+            n_trials=7,
+            connection=connection,
+        )
+        assert result.trials[2].value == math.inf
+        assert {trial.state for trial in result.trials} == {"COMPLETE"}
+        told = observations(connection, result)
+        assert [each.failed for each in told] == [number == 2 for number in range(7)]
+
+    def test_trial_that_prunes_itself_is_pruned(self, run_hpcompat):
+        def pruned(trial):
+            trial.report(trial["x"], 1)
+            if trial.number == 1:
+                raise optuna.TrialPruned
+            return trial["x"]
+
+        result = run_hpcompat(pruned, X_SPACE, n_trials=7)
+        assert [trial.state for trial in result.trials][:3] == ["COMPLETE", "PRUNED", "COMPLETE"]
+        assert result.trials[1].values == (result.trials[1].params["x"],)
+
+    @pytest.mark.parametrize("after", [1, 6])
+    def test_ctrl_c_returns_finished_trials(self, run_hpcompat, after):
+        result = run_hpcompat(
+            lambda trial: boom(KeyboardInterrupt()) if trial.number == after else parabola(trial), X_SPACE, n_trials=9
+        )
+        assert result.interrupted
+        assert [trial.number for trial in result.trials] == list(range(after))
+        assert result.native.progress.observation_count == after
 
 
-def test_an_infinite_objective_is_a_value_for_us_and_a_failure_for_sigopt(ours):
-    connection = lite_connection()
-    result = ours(
-        lambda trial: math.inf if trial.number == 2 else np.float32(trial["x"]), X, n_trials=7, connection=connection
+class TestFiniteSpaces:
+    def test_grid_is_every_configuration_once(self, run_hpcompat):
+        space = hp.SearchSpace(
+            {
+                "optim": hp.Categorical(["adamw", "sgd", "lion"]),
+                "nesterov": hp.Categorical([True, False], when={"optim": "sgd"}),
+                "rate": hp.Float(0.1, 0.3, step=0.1),
+                "one": hp.Categorical([1, 1.0]),
+            }
+        )
+        result = run_hpcompat(lambda trial: trial["rate"], space, n_trials=1_000, sampler="grid")
+        assert len(result.trials) == space.size == 24
+        assert len({repr(trial.params) for trial in result.trials}) == 24
+        assert all(space.contains(trial.params) for trial in result.trials)
+        assert result.native.progress.observation_count == 24
+
+    def test_grid_leaves_out_history(self, run_hpcompat):
+        first = run_hpcompat(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=4, sampler="grid")
+        rest = run_hpcompat(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=100, sampler="grid", history=first)
+        params = [tuple(trial.params.values()) for trial in (*first.trials, *rest.trials)]
+        assert len(params) == len(set(params)) == 6
+
+    def test_exhausted_space_is_completed_then_repeated(self, run_hpcompat):
+        result = run_hpcompat(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=12)
+        params = [tuple(trial.params.values()) for trial in result.trials]
+        left = 6 - len(set(params[:5]))  # the first five are random
+        assert len(params) == 12
+        assert len(set(params[: 5 + left])) == 6
+        assert trial_rows(run_hpcompat(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=12)) == trial_rows(result)
+
+    def test_untried_configurations_are_tried_despite_repeated_observations(self, run_hpcompat):
+        one = {"a": 1, "b": "x"}
+        history = [hp.Trial(number, one, (1.0,)) for number in range(6)]
+        for seed in (0, 1):
+            result = run_hpcompat(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=5, seed=seed, history=history)
+            assert len({tuple(trial.params.values()) for trial in result.trials} - {(1, "x")}) == 5
+
+    def test_smallest_spaces_are_searched(self, run_hpcompat):
+        two = {"flag": hp.Categorical([True, False])}
+        assert len({trial.params["flag"] for trial in run_hpcompat(lambda trial: 1.0, two, n_trials=9).trials}) == 2
+        with pytest.raises(hp.TranslationError, match="SigOpt needs something to search"):
+            run_hpcompat(lambda trial: 1.0, {"one": hp.Constant(1)}, n_trials=2)
+
+
+class TestSuggestions:
+    @pytest.mark.parametrize("sampler", ["bayes", "random"])
+    def test_every_parameter_type_is_drawn_typed_and_in_space(self, run_hpcompat, sampler):
+        seen = []
+        result = run_hpcompat(
+            lambda trial: seen.append(trial.params) or trial["float"],
+            EVERY_PARAMETER_TYPE,
+            n_trials=12,
+            sampler=sampler,
+        )
+        assert len(result.trials) == 12
+        assert all(EVERY_PARAMETER_TYPE.contains(trial.params) for trial in result.trials)
+        assert [with_types(dict(trial.params)) for trial in result.trials] == list(map(with_types, seen))
+        assert {trial.params["optim"] for trial in result.trials} == {"adamw", "sgd"}
+        assert any("dampening" in trial.params.get("sgd", {}) for trial in result.trials)
+        assert [condition["name"] for condition in result.native.to_json()["conditionals"]] == ["optim"]
+
+    def test_bayes_suggestions_lie_in_space(self, run_hpcompat):
+        space = hp.SearchSpace(
+            {
+                "lr": hp.Float(1e-6, 1e-4, log=True),
+                "optim": hp.Categorical(["adamw", "sgd"]),
+                "beta": hp.Float(0.9, 0.999, when={"optim": "adamw"}),
+                "momentum": hp.Float(0.0, 0.9, step=0.1, when={"optim": "sgd"}),
+            }
+        )
+        result = run_hpcompat(lambda trial: -trial["lr"] * (2 if trial["optim"] == "sgd" else 1), space, n_trials=13)
+        assert all(space.contains(trial.params) for trial in result.trials)
+        # driven to the end of a logarithmic range, where its arithmetic oversteps it
+        assert max(trial.params["lr"] for trial in result.trials[9:]) == 1e-4
+
+    @pytest.mark.parametrize(
+        ("parameter", "raw", "value"),
+        [
+            (hp.Float(3e-280, 1.0, log=True), 10 ** math.log10(3e-280), 3e-280),
+            (hp.Float(1e-6, 1e-4, log=True), 1.0000000000004e-4, 1e-4),
+            (hp.Float(-1.0, 0.3), 0.3000000000004, 0.3),
+            (hp.Normal(0.0, 1.0, low=-1.0, high=2.0), -1.0000000000004, -1.0),
+            (hp.Normal(0.0, 1.0), 1.0000000000004, hp.Normal(0.0, 1.0).quantile(1.0)),
+            (hp.Float(0.1, 0.5, step=0.1), 0.30000000000000004, 0.3),
+            (hp.Categorical([1e-5, 3e-5, 1.0], ordered=True), 3.000000000000001e-05, 3e-5),
+            (hp.Categorical([1, 10, 1000], ordered=True), 10.0, 10),
+            (hp.Int(1, 9, step=2), 3.0, 3),
+        ],
     )
-    assert result.trials[2].value == math.inf
-    assert {trial.state for trial in result.trials} == {"COMPLETE"}
-    told = observations(connection, result)
-    assert [each.failed for each in told] == [number == 2 for number in range(7)]
+    def test_rounding_error_is_stripped(self, parameter, raw, value):
+        translation = hp.translate({"x": parameter, "y": hp.Float(0.0, 1.0)}, "sigopt", encode=True)
+        assert translation.spec["parameters"][0]["name"] == "x"
+        decoded = translation.decode(strip_rounding(translation, {"x": raw, "y": 0.5}))
+        assert with_types(decoded) == with_types({"x": value, "y": 0.5})
+
+    @pytest.mark.parametrize("parameter", [hp.Float(0.1, 1.0, log=True), hp.Categorical([1, 10, 1000], ordered=True)])
+    def test_more_than_rounding_error_raises(self, parameter):
+        translation = hp.translate({"x": parameter}, "sigopt", encode=True)
+        with pytest.raises(hp.ParamsError, match=r"x: 1\.01 is not in"):
+            translation.decode(strip_rounding(translation, {"x": 1.01}))
+
+    def test_bayes_beats_random(self, run_hpcompat):
+        def bowl(trial):
+            return (trial["x"] - 1) ** 2 + (trial["y"] - 3) ** 2
+
+        space = {"x": hp.Float(0.0, 4.0), "y": hp.Float(0.0, 4.0)}
+        bayes, luck = (
+            run_hpcompat(bowl, space, n_trials=14, sampler=sampler).best.value for sampler in ("bayes", "random")
+        )
+        assert bayes < 0.01 < luck
+
+    def test_maximize_maximizes(self, run_hpcompat):
+        best = run_hpcompat(lambda trial: -parabola(trial), X_SPACE, direction="maximize", n_trials=10).best
+        assert best.value > -0.01
+
+    def test_same_seed_gives_same_trials_for_several_objectives(self, run_hpcompat):
+        def reseeding(trial):
+            random.seed(0)
+            np.random.seed(0)
+            return plain(trial)
+
+        def plain(trial):
+            return [parabola(trial), trial["x"]]
+
+        directions = ["minimize", "maximize"]
+        one = run_hpcompat(reseeding, X_SPACE, n_trials=7, direction=directions)
+        np.random.seed(9)
+        other = run_hpcompat(plain, X_SPACE, n_trials=7, direction=directions)
+        assert trial_rows(one) == trial_rows(other)
+        assert len({trial.params["x"] for trial in one.trials}) == 7
+
+    def test_different_seeds_and_no_seed_give_different_trials(self, run_hpcompat):
+        drawn = [
+            run_hpcompat(parabola, X_SPACE, n_trials=3, seed=seed).trials for seed in (1, 2, -1, 2**40, None, None)
+        ]
+        assert len({trial.value for trials in drawn for trial in trials}) == 18
+
+    def test_global_generators_are_unchanged(self, run_hpcompat):
+        np.random.seed(3)
+        random.seed(3)
+        expected = np.random.random(4), random.random()
+        np.random.seed(3)
+        random.seed(3)
+        first = np.random.random(2)
+        seen = []
+        run_hpcompat(lambda trial: seen.append(np.random.get_state()[2]) or trial["x"], X_SPACE, n_trials=7)
+        assert (np.concatenate([first, np.random.random(2)]) == expected[0]).all()
+        assert random.random() == expected[1]
+        assert len(set(seen)) == 1
+        assert not hasattr(np, "product")
+        assert "qmcpy" not in sys.modules
+
+    def test_failing_optimiser_is_replaced_by_random_with_warning(self, run_hpcompat, monkeypatch):
+        from sigoptlite.sources import GPSource
+
+        def fail(self, observations):
+            raise np.linalg.LinAlgError("singular matrix")
+
+        monkeypatch.setattr(GPSource, "next_point", fail)
+        with pytest.warns(UserWarning, match=r"SigOpt Lite failed \(singular matrix\): a random trial instead"):
+            result = run_hpcompat(parabola, X_SPACE, n_trials=8)
+        assert len({trial.value for trial in result.trials}) == 8
 
 
-def test_a_trial_that_prunes_itself_is_pruned(ours):
-    def pruned(trial):
-        trial.report(trial["x"], 1)
-        if trial.number == 1:
-            raise optuna.TrialPruned
-        return trial["x"]
+class TestHistory:
+    def test_history_of_another_backend_reaches_optimiser(self, run_hpcompat):
+        first = hp.search(parabola, X_SPACE, "optuna", n_trials=12, seed=0, progress=False)
+        connection = lite_connection()
+        second = run_hpcompat(parabola, X_SPACE, n_trials=4, history=first, connection=connection)
+        assert [trial.number for trial in second.trials] == [0, 1, 2, 3]
+        told = observations(connection, second)
+        assert [each.assignments["x"] for each in told[:12]] == [trial.params["x"] for trial in first.trials]
+        assert min(trial.value for trial in second.trials) < first.best.value  # nothing is left to try at random
 
-    result = ours(pruned, X, n_trials=7)
-    assert [trial.state for trial in result.trials][:3] == ["COMPLETE", "PRUNED", "COMPLETE"]
-    assert result.trials[1].values == (result.trials[1].params["x"],)
+    def test_history_has_every_parameter_type_and_state(self, run_hpcompat):
+        def function(trial):
+            if trial.number == 1:
+                raise ValueError
+            return trial["float"]
+
+        first = run_hpcompat(function, EVERY_PARAMETER_TYPE, n_trials=6)
+        connection = lite_connection()
+        second = run_hpcompat(lambda trial: 0.0, EVERY_PARAMETER_TYPE, n_trials=2, history=first, connection=connection)
+        told = observations(connection, second)
+        assert [each.failed for each in told] == [False, True, *[False] * 6]
+        translation = hp.translate(EVERY_PARAMETER_TYPE, "sigopt", encode=True)
+        for trial, each in zip(first.trials, told, strict=False):
+            assert dict(each.assignments) == translation.encode(trial.params)
+        drawn = {trial.params["float"] for trial in first.trials}
+        assert drawn.isdisjoint(trial.params["float"] for trial in second.trials)
 
 
-@pytest.mark.parametrize("after", [1, 6])
-def test_ctrl_c_returns_what_is_finished(ours, after):
-    result = ours(lambda trial: boom(KeyboardInterrupt()) if trial.number == after else parabola(trial), X, n_trials=9)
-    assert result.interrupted
-    assert [trial.number for trial in result.trials] == list(range(after))
-    assert result.native.progress.observation_count == after
-
-
-# -- finite spaces ---------------------------------------------------------------------------------------
-
-
-def test_a_grid_is_every_configuration_once(ours):
-    space = hp.SearchSpace(
-        {
-            "optim": hp.Categorical(["adamw", "sgd", "lion"]),
-            "nesterov": hp.Categorical([True, False], when={"optim": "sgd"}),
-            "rate": hp.Float(0.1, 0.3, step=0.1),
-            "one": hp.Categorical([1, 1.0]),
-        }
+class TestValidation:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"pruner": "median"}, "pruner"),
+            (
+                {"pruner": optuna.pruners.MedianPruner()},
+                "pruner: is not supported by sigopt (leave it out, or search with optuna",
+            ),
+            ({"direction": ["minimize"] * 3}, "at most 2 objectives"),
+            ({"sampler": "tpe"}, "sampler: 'tpe' is not supported by sigopt (supported by optuna, ray)"),
+            (
+                {"sampler": optuna.samplers.RandomSampler()},
+                "sampler: expected a name, got <optuna.samplers._random.Rando",
+            ),
+            ({"sampler": "grid"}, "x: Float(0.0, 4.0) has infinitely many values"),
+            ({"storage": "sqlite://"}, "storage: unknown option"),
+            ({"conection": None}, "did you mean 'connection'?"),
+            ({"driver": "light"}, "driver: expected 'lite' or 'server', got 'light'"),
+            ({"driver": "server"}, "api.sigopt.com has been shut down"),
+            ({"project": "digits"}, "project: is for a server"),
+            ({"experiment_id": 1}, "experiment_id: is for a server"),
+            ({"parallel_bandwidth": 2}, "parallel_bandwidth: is for a server"),
+            (
+                {"connection": "https://sigopt.example"},
+                "connection: expected a sigopt.Connection, got 'https://sigopt.example'",
+            ),
+            ({"connection": lite_connection(), "driver": "lite"}, "connection= has one of its own"),
+        ],
     )
-    result = ours(lambda trial: trial["rate"], space, n_trials=1_000, sampler="grid")
-    assert len(result.trials) == space.size == 24
-    assert len({repr(trial.params) for trial in result.trials}) == 24
-    assert all(space.contains(trial.params) for trial in result.trials)
-    assert result.native.progress.observation_count == 24
+    def test_unsupported_option_raises_before_first_trial(self, run_hpcompat, options, message):
+        with pytest.raises(hp.BackendError) as refusal:
+            run_hpcompat(lambda trial: boom(AssertionError("a trial was begun")), X_SPACE, **{"seed": None, **options})
+        assert message in str(refusal.value)
 
+    def test_missing_package_raises_with_pip_commands(self, run_hpcompat, monkeypatch):
+        monkeypatch.setitem(sys.modules, "sigoptlite", None)
+        with pytest.raises(hp.MissingBackendError) as missing:
+            run_hpcompat(parabola, X_SPACE)
+        assert (
+            "pip install 'hpcompat[sigopt]' && pip install --no-deps sigoptlite==0.1.2 libsigopt==1.0.0"
+            in missing.value.message
+        )
+        monkeypatch.setitem(sys.modules, "sigopt", None)
+        with pytest.raises(hp.MissingBackendError, match="sigopt backend is not installed"):
+            run_hpcompat(parabola, X_SPACE)
+        monkeypatch.setenv("SIGOPT_API_URL", "http://127.0.0.1:1")
+        with pytest.raises(hp.MissingBackendError, match=r"not installed .*pip install 'hpcompat\[sigopt\]'$"):
+            run_hpcompat(parabola, X_SPACE, seed=None)
 
-def test_a_grid_leaves_out_what_history_has(ours):
-    first = ours(lambda trial: trial["a"], SIX, n_trials=4, sampler="grid")
-    rest = ours(lambda trial: trial["a"], SIX, n_trials=100, sampler="grid", history=first)
-    params = [tuple(trial.params.values()) for trial in (*first.trials, *rest.trials)]
-    assert len(params) == len(set(params)) == 6
-
-
-def test_a_finite_space_that_is_used_up_is_first_completed_and_then_repeated(ours):
-    result = ours(lambda trial: trial["a"], SIX, n_trials=12)
-    params = [tuple(trial.params.values()) for trial in result.trials]
-    left = 6 - len(set(params[:5]))  # the first five are random
-    assert len(params) == 12
-    assert len(set(params[: 5 + left])) == 6
-    assert all_of(ours(lambda trial: trial["a"], SIX, n_trials=12)) == all_of(result)
-
-
-def test_what_is_left_over_is_tried_though_observations_are_as_many_as_configurations(ours):
-    one = {"a": 1, "b": "x"}
-    history = [hp.Trial(number, one, (1.0,)) for number in range(6)]
-    for seed in (0, 1):
-        result = ours(lambda trial: trial["a"], SIX, n_trials=5, seed=seed, history=history)
-        assert len({tuple(trial.params.values()) for trial in result.trials} - {(1, "x")}) == 5
-
-
-def test_the_smallest_spaces(ours):
-    two = {"flag": hp.Categorical([True, False])}
-    assert len({trial.params["flag"] for trial in ours(lambda trial: 1.0, two, n_trials=9).trials}) == 2
-    with pytest.raises(hp.TranslationError, match="SigOpt needs something to search"):
-        ours(lambda trial: 1.0, {"one": hp.Constant(1)}, n_trials=2)
-
-
-def test_an_optimiser_that_fails_on_an_endless_space_is_stood_in_for_and_says_so(ours, monkeypatch):
-    from sigoptlite.sources import GPSource
-
-    def fail(self, observations):
-        raise np.linalg.LinAlgError("singular matrix")
-
-    monkeypatch.setattr(GPSource, "next_point", fail)
-    with pytest.warns(UserWarning, match=r"SigOpt Lite failed \(singular matrix\): a random trial instead"):
-        result = ours(parabola, X, n_trials=8)
-    assert len({trial.value for trial in result.trials}) == 8
-
-
-# -- history, ends and callbacks --------------------------------------------------------------------------
-
-
-def test_history_of_another_backend_is_told_to_the_optimiser(ours):
-    first = hp.search(parabola, X, "optuna", n_trials=12, seed=0, progress=False)
-    connection = lite_connection()
-    second = ours(parabola, X, n_trials=4, history=first, connection=connection)
-    assert [trial.number for trial in second.trials] == [0, 1, 2, 3]
-    told = observations(connection, second)
-    assert [each.assignments["x"] for each in told[:12]] == [trial.params["x"] for trial in first.trials]
-    assert min(trial.value for trial in second.trials) < first.best.value  # nothing is left to try at random
-
-
-def test_history_carries_every_kind_and_state(ours):
-    def function(trial):
-        if trial.number == 1:
-            raise ValueError
-        return trial["float"]
-
-    first = ours(function, EVERY_KIND, n_trials=6)
-    connection = lite_connection()
-    second = ours(lambda trial: 0.0, EVERY_KIND, n_trials=2, history=first, connection=connection)
-    told = observations(connection, second)
-    assert [each.failed for each in told] == [False, True, *[False] * 6]
-    translation = hp.translate(EVERY_KIND, "sigopt", encode=True)
-    for trial, each in zip(first.trials, told, strict=False):
-        assert dict(each.assignments) == translation.encode(trial.params)
-    drawn = {trial.params["float"] for trial in first.trials}
-    assert drawn.isdisjoint(trial.params["float"] for trial in second.trials)
-
-
-# -- refused ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"pruner": "median"}, "pruner"),
-        ({"pruner": optuna.pruners.MedianPruner()}, "pruner: SigOpt has none (leave it out, or search with optuna"),
-        ({"direction": ["minimize"] * 3}, "at most 2 objectives"),
-        ({"sampler": "tpe"}, "sampler: there is no 'tpe'"),
-        ({"sampler": optuna.samplers.RandomSampler()}, "SigOpt takes no sampler of another's"),
-        ({"sampler": "grid"}, "x: Float(0.0, 4.0) has no end of values"),
-        ({"storage": "sqlite://"}, "storage: unknown option"),
-        ({"conection": None}, "did you mean 'connection'?"),
-        ({"driver": "light"}, "driver: there is no 'light' (did you mean 'lite'?)"),
-        ({"driver": "server"}, "api.sigopt.com is no more"),
-        ({"project": "digits"}, "project: is for a server"),
-        ({"experiment_id": 1}, "experiment_id: is for a server"),
-        ({"parallel_bandwidth": 2}, "parallel_bandwidth: is for a server"),
-        ({"connection": "https://sigopt.example"}, "is no sigopt.Connection"),
-        ({"connection": lite_connection(), "driver": "lite"}, "connection= has one of its own"),
-    ],
-)
-def test_what_it_cannot_do_is_refused_before_the_first_trial(ours, options, message):
-    with pytest.raises(hp.BackendError) as refusal:
-        ours(lambda trial: boom(AssertionError("a trial was begun")), X, **{"seed": None, **options})
-    assert message in str(refusal.value)
-
-
-def test_what_is_not_installed_is_named_with_the_commands(ours, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sigoptlite", None)
-    with pytest.raises(hp.MissingBackendError) as missing:
-        ours(parabola, X)
-    assert (
-        "pip install 'hpcompat[sigopt]' && pip install --no-deps sigoptlite==0.1.2 libsigopt==1.0.0"
-        in missing.value.message
-    )
-    monkeypatch.setitem(sys.modules, "sigopt", None)
-    with pytest.raises(hp.MissingBackendError, match="sigopt backend is not installed"):
-        ours(parabola, X)
-    monkeypatch.setenv("SIGOPT_API_URL", "http://127.0.0.1:1")
-    with pytest.raises(hp.MissingBackendError, match=r"not installed .*pip install 'hpcompat\[sigopt\]'$"):
-        ours(parabola, X, seed=None)
-
-
-# -- surroundings ----------------------------------------------------------------------------------------
 
 ANYWHERE = """
 import os
@@ -343,23 +340,30 @@ assert len(result.trials) == 2 and dict(os.environ) == before
 """
 
 
-@pytest.mark.parametrize("project", [None, "No Project!"])
-def test_it_runs_where_the_client_cannot_be_imported_and_leaves_nothing(tmp_path, project):
-    home, here = tmp_path / "home", tmp_path / "デジット"
-    home.mkdir()
-    here.mkdir()
-    environment = {"PYTHONPATH": str(ROOT), "HOME": str(home), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    environment |= {"SIGOPT_PROJECT": project} if project else {}
-    done = subprocess.run([sys.executable, "-c", ANYWHERE], cwd=here, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
-    assert sorted(tmp_path.rglob("*")) == sorted([home, here])
+class TestConnections:
+    @pytest.mark.parametrize("project", [None, "No Project!"])
+    def test_search_without_importable_client_leaves_nothing(self, tmp_path, project):
+        home, here = tmp_path / "home", tmp_path / "デジット"
+        home.mkdir()
+        here.mkdir()
+        environment = {
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(home),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        environment |= {"SIGOPT_PROJECT": project} if project else {}
+        done = subprocess.run(
+            [sys.executable, "-c", ANYWHERE], cwd=here, env=environment, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+        assert sorted(tmp_path.rglob("*")) == sorted([home, here])
 
+    def test_connection_of_user_to_lite_is_used(self, run_hpcompat):
+        import sigopt
 
-def test_a_connection_of_ones_own_to_sigopt_lite(ours):
-    import sigopt
-
-    lite_connection()  # what sigoptlite needs is there from now on
-    own = sigopt.Connection(driver="lite")
-    result = ours(parabola, X, n_trials=5, connection=own)
-    assert own.experiments(result.native.id).fetch().progress.observation_count == 5
-    assert all_of(result) == all_of(ours(parabola, X, n_trials=5))
+        lite_connection()  # what sigoptlite needs is there from now on
+        own = sigopt.Connection(driver="lite")
+        result = run_hpcompat(parabola, X_SPACE, n_trials=5, connection=own)
+        assert own.experiments(result.native.id).fetch().progress.observation_count == 5
+        assert trial_rows(result) == trial_rows(run_hpcompat(parabola, X_SPACE, n_trials=5))

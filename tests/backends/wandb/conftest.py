@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from patience import wait_for
 
 import hpcompat as hp
-
-sys.path.append(str(Path(__file__).parents[2] / "search"))  # tiny: the smallest Trainers
+from tests.helpers.waiting import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +35,7 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 @pytest.fixture
-def ours() -> Callable[..., hp.SearchResult]:
+def run_hpcompat() -> Callable[..., hp.SearchResult]:
     """Hpcompat's search on W&B, silent."""
 
     def run(trainer: Any, space: Any, **options: Any) -> hp.SearchResult:
@@ -52,7 +50,7 @@ class Server:
     key = "k" * 40
 
     def __init__(self) -> None:
-        command = [sys.executable, str(Path(__file__).with_name("server.py")), "0"]
+        command = [sys.executable, "-m", "tests.helpers.wandb_server", "0"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout
         self.url = self.process.stdout.readline().strip()

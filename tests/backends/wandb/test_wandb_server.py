@@ -8,10 +8,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from patience import wait_for
 
 import hpcompat as hp
-from hpcompat.backends.wandb.runs import alone
+from hpcompat.backends.wandb.runs import isolated_wandb
+from tests.helpers.waiting import wait_for
 
 SPACE = hp.SearchSpace(
     {
@@ -25,247 +25,249 @@ PLAIN = {"x": hp.Float(0.0, 4.0), "net": {"width": hp.Int(2, 8)}}
 
 
 @pytest.fixture
-def ours(ours, logged_in):
-    return lambda function, space, **options: ours(function, space, **{"seed": None, "sampler": "random", **options})
+def run_hpcompat(run_hpcompat, logged_in):
+    return lambda function, space, **options: run_hpcompat(
+        function, space, **{"seed": None, "sampler": "random", **options}
+    )
 
 
 def parabola(trial):
     return (trial["x"] - 1) ** 2
 
 
-def test_a_search_is_a_sweep_and_its_trials_are_runs(ours, server, tmp_path, capfd):
-    def function(trial):
-        assert threading.current_thread() is threading.main_thread()
-        if trial.number == 1:
-            raise MemoryError("once")
-        trial.report(5.0, 1)
-        return parabola(trial)
+class TestSearch:
+    def test_search_is_a_sweep_and_trials_are_runs(self, run_hpcompat, server, tmp_path, capfd):
+        def function(trial):
+            assert threading.current_thread() is threading.main_thread()
+            if trial.number == 1:
+                raise MemoryError("once")
+            trial.report(5.0, 1)
+            return parabola(trial)
 
-    out = str(tmp_path / "out")
-    result = ours(function, SPACE, n_trials=4, project="digits", name="mine", direction="maximize", output_dir=out)
-    assert capfd.readouterr() == ("", "")
-    assert [trial.state for trial in result.trials] == ["COMPLETE", "FAILED", "COMPLETE", "COMPLETE"]
-    assert result.trials[1].cause == "MemoryError: once"
-    assert all(SPACE.contains(trial.params) for trial in result.trials)
+        out = str(tmp_path / "out")
+        result = run_hpcompat(
+            function, SPACE, n_trials=4, project="digits", name="mine", direction="maximize", output_dir=out
+        )
+        assert capfd.readouterr() == ("", "")
+        assert [trial.state for trial in result.trials] == ["COMPLETE", "FAILED", "COMPLETE", "COMPLETE"]
+        assert result.trials[1].cause == "MemoryError: once"
+        assert all(SPACE.contains(trial.params) for trial in result.trials)
 
-    sweep = server.known()["sweeps"][result.native.id]
-    assert sweep["issues"] == []
-    assert sweep["config"]["metric"] == {"name": "objective", "goal": "maximize"}
-    assert sweep["config"]["parameters"] == result.native.config["parameters"]
-    assert sweep["config"]["name"] == "mine"
-    assert result.native.url == f"{server.url}/ada/digits/sweeps/{result.native.id}"
-    runs = server.runs(result.native.id)
-    assert [run["name"] for run in runs] == list(result.native.runs.values())
-    for run, trial in zip(runs, result.trials, strict=True):
-        assert run["state"] == ("failed" if trial.state == "FAILED" else "finished")
-        assert run["summary"].get("objective") == trial.value  # and not the 5.0 that it reported
-        assert [entry["objective"] for entry in run["history"] if "objective" in entry] == list(trial.values or ())
-        assert run["summary"].get("error") == trial.cause
-        assert run["config"]["params"]["value"]["x"] == trial.params["x"]
-        assert run["inits"] == 1
-    assert all(server.key.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        sweep = server.known()["sweeps"][result.native.id]
+        assert sweep["issues"] == []
+        assert sweep["config"]["metric"] == {"name": "objective", "goal": "maximize"}
+        assert sweep["config"]["parameters"] == result.native.config["parameters"]
+        assert sweep["config"]["name"] == "mine"
+        assert result.native.url == f"{server.url}/ada/digits/sweeps/{result.native.id}"
+        runs = server.runs(result.native.id)
+        assert [run["name"] for run in runs] == list(result.native.runs.values())
+        for run, trial in zip(runs, result.trials, strict=True):
+            assert run["state"] == ("failed" if trial.state == "FAILED" else "finished")
+            assert run["summary"].get("objective") == trial.value  # and not the 5.0 that it reported
+            assert [entry["objective"] for entry in run["history"] if "objective" in entry] == list(trial.values or ())
+            assert run["summary"].get("error") == trial.cause
+            assert run["config"]["params"]["value"]["x"] == trial.params["x"]
+            assert run["inits"] == 1
+        assert all(server.key.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
+    def test_no_socket_is_left_in_temporary_directory(self, run_hpcompat, monkeypatch):
+        with tempfile.TemporaryDirectory(prefix="t-") as directory:
+            monkeypatch.setenv("TMPDIR", directory)
+            monkeypatch.setattr(tempfile, "tempdir", None)
+            run_hpcompat(parabola, PLAIN, n_trials=4)
+            assert list(Path(directory).glob("*.sock")) == []
 
-def test_no_socket_of_wandbs_is_left_in_the_temporary_directory(ours, monkeypatch):
-    with tempfile.TemporaryDirectory(prefix="t-") as directory:
-        monkeypatch.setenv("TMPDIR", directory)
-        monkeypatch.setattr(tempfile, "tempdir", None)
-        ours(parabola, PLAIN, n_trials=4)
-        assert list(Path(directory).glob("*.sock")) == []
+    def test_bayes_is_default_and_gets_objective(self, run_hpcompat, server):
+        result = run_hpcompat(parabola, PLAIN, n_trials=3, sampler=None)
+        assert server.known()["sweeps"][result.native.id]["config"]["method"] == "bayes"
+        logged = [run["summary"]["objective"] for run in server.runs(result.native.id)]
+        assert logged == [trial.value for trial in result.trials]
 
+    def test_run_stopped_by_server_is_pruned(self, run_hpcompat, server):
+        def curve(trial):
+            if trial.number == 2:
+                return 2.0
+            for step in range(3):
+                trial.report(float(trial.number), step)
+            if trial.number == 0:
+                return 0.0
+            wait_for(trial.should_prune, "the server never says so")  # its word comes when it comes
+            return None
 
-def test_bayes_is_the_default_and_sees_the_objective(ours, server):
-    result = ours(parabola, PLAIN, n_trials=3, sampler=None)
-    assert server.known()["sweeps"][result.native.id]["config"]["method"] == "bayes"
-    logged = [run["summary"]["objective"] for run in server.runs(result.native.id)]
-    assert logged == [trial.value for trial in result.trials]
+        result = run_hpcompat(curve, PLAIN, n_trials=3, pruner="hyperband")
+        assert [trial.state for trial in result.trials] == ["COMPLETE", "PRUNED", "COMPLETE"]
+        assert result.trials[1].values == (1.0,)
+        runs = server.runs(result.native.id)
+        assert [run["told_to_stop"] for run in runs] == [False, True, False]
+        assert [run["state"] for run in runs] == ["finished"] * 3  # what the agent fetches meanwhile is not lost
+        assert runs[1]["summary"]["state"] == "PRUNED"
+        assert server.known()["sweeps"][result.native.id]["config"]["early_terminate"]["min_iter"] == 1
 
+    def test_grid_ends_and_repeats_nothing(self, run_hpcompat, server):
+        space = hp.SearchSpace(
+            {
+                "optim": hp.Categorical(["adamw", "sgd"]),
+                "nesterov": hp.Categorical([True, False], when={"optim": "sgd"}),
+            }
+        )
+        result = run_hpcompat(lambda trial: 1.0, space, n_trials=10, sampler="grid")
+        assert len(result.trials) == len({repr(trial.params) for trial in result.trials}) == space.size == 3
+        assert all(run["summary"]["objective"] == 1.0 for run in server.runs(result.native.id))
 
-def test_a_sweep_is_joined_and_its_trials_count(ours, server):
-    first = ours(lambda trial: 1 / 0 if trial.number == 1 else parabola(trial), SPACE, n_trials=3, project="digits")
-    path = f"ada/digits/{first.native.id}"
-    more = ours(parabola, SPACE, n_trials=5, sampler=None, sweep_id=path)
-    assert [trial.number for trial in more.trials] == list(range(5))
-    for before, after in zip(first.trials, more.trials, strict=False):
-        assert (after.params, after.values, after.state) == (before.params, before.values, before.state)
-        assert after.cause == before.cause
-    assert list(more.native.runs.values()) == [run["name"] for run in server.runs(first.native.id)]
-    assert more.native.id == first.native.id
-    again = ours(parabola, SPACE, n_trials=5, sweep_id=first.native.id, project="digits", entity="ada")
-    assert [trial.params for trial in again.trials] == [trial.params for trial in more.trials]
-    assert len(server.runs(first.native.id)) == 5
+    def test_ctrl_c_and_callbacks_end_search(self, run_hpcompat, server):
+        def interrupted(trial):
+            if trial.number == 1:
+                signal.raise_signal(signal.SIGINT)
+            return parabola(trial)
 
+        result = run_hpcompat(interrupted, PLAIN, n_trials=9)
+        assert result.interrupted
+        assert len(result.trials) == 1
+        assert [run["state"] for run in server.runs(result.native.id)] == ["finished", "failed"]
 
-def test_a_sweep_that_was_written_by_hand_is_joined(ours, server):
-    import wandb
+        result = run_hpcompat(parabola, PLAIN, n_trials=9, callbacks=[lambda trial: True])
+        assert len(result.trials) == len(server.runs(result.native.id)) == 1
 
-    by_hand = {
-        "method": "random",
-        "metric": {"name": "loss", "goal": "minimize"},
-        "parameters": {"x": {"min": 0.0, "max": 4.0}, "net": {"parameters": {"width": {"min": 2, "max": 8}}}},
-    }
-    with alone(None):
-        name = wandb.sweep(by_hand, project="digits")
-    path = f"ada/digits/{name}"
-    result = ours(parabola, PLAIN, n_trials=2, sweep_id=path)
-    assert [run["summary"]["loss"] for run in server.runs(name)] == [trial.value for trial in result.trials]
-    for options, message in (
-        ({"direction": "maximize"}, "direction: is 'maximize', and the sweep's goal 'minimize'"),
-        ({"sampler": "bayes"}, "sampler: is 'bayes', and the sweep's method 'random'"),
-        ({"pruner": "hyperband"}, "pruner: the sweep has its own early_terminate, or none"),
-        ({"direction": ["minimize"] * 2}, "direction: there are 2, and the sweep has one metric"),
-        ({"compute_objective": "f1"}, "compute_objective: is 'f1', and the sweep's metric 'loss'"),
-    ):
-        with pytest.raises(hp.BackendError, match=message):
-            ours(parabola, PLAIN, sweep_id=path, **options)
-    with pytest.raises(hp.BackendError, match=r"x: is Float\(0.0, 4.0\) in the sweep, and Float\(0.0, 3.0\) here"):
-        ours(parabola, PLAIN | {"x": hp.Float(0.0, 3.0)}, sweep_id=path)
-    with pytest.raises(hp.SearchError, match="W&B has no sweep 'ada/digits/nowhere'"):
-        ours(parabola, PLAIN, sweep_id="ada/digits/nowhere")
-    assert len(server.runs(name)) == 2
-
-
-@pytest.mark.parametrize(("metric", "goal"), [({"goal": "maximize"}, "maximize"), ({}, "minimize")])
-def test_the_goal_of_a_joined_sweep_is_taken_where_the_call_leaves_it_open(ours, server, metric, goal):
-    import wandb
-
-    by_hand = {
-        "method": "random",
-        "metric": {"name": "loss", **metric},
-        "parameters": {"x": {"min": 0.0, "max": 4.0}},
-    }
-    with alone(None):
-        name = wandb.sweep(by_hand, project="digits")
-    result = ours(parabola, {"x": hp.Float(0.0, 4.0)}, n_trials=1, sweep_id=f"ada/digits/{name}")
-    assert result.directions == (goal,)
-
-
-def test_a_sweep_of_units_that_does_not_say_what_they_stand_for_is_not_joined(ours, server):
-    one, other = ({"x": hp.Normal(mean, 1.0, low=0.0)} for mean in (1.0, 2.0))
-    first = ours(parabola, one, n_trials=1, project="digits")
-    path = f"ada/digits/{first.native.id}"
-    with pytest.raises(hp.BackendError, match="x: the sweep does not say what its values stand for"):
-        ours(parabola, other, sweep_id=path)
-    assert len(ours(parabola, one, n_trials=2, sweep_id=path).trials) == 2
-
-
-def test_a_run_that_the_server_stops_is_pruned_at_its_next_question(ours, server):
-    def curve(trial):
-        if trial.number == 2:
-            return 2.0
-        for step in range(3):
-            trial.report(float(trial.number), step)
-        if trial.number == 0:
-            return 0.0
-        wait_for(trial.should_prune, "the server never says so")  # its word comes when it comes
-        return None
-
-    result = ours(curve, PLAIN, n_trials=3, pruner="hyperband")
-    assert [trial.state for trial in result.trials] == ["COMPLETE", "PRUNED", "COMPLETE"]
-    assert result.trials[1].values == (1.0,)
-    runs = server.runs(result.native.id)
-    assert [run["told_to_stop"] for run in runs] == [False, True, False]
-    assert [run["state"] for run in runs] == ["finished"] * 3  # what the agent fetches meanwhile is not lost
-    assert runs[1]["summary"]["state"] == "PRUNED"
-    assert server.known()["sweeps"][result.native.id]["config"]["early_terminate"]["min_iter"] == 1
-
-
-def test_a_grid_ends_and_repeats_nothing(ours, server):
-    space = hp.SearchSpace(
-        {"optim": hp.Categorical(["adamw", "sgd"]), "nesterov": hp.Categorical([True, False], when={"optim": "sgd"})}
-    )
-    result = ours(lambda trial: 1.0, space, n_trials=10, sampler="grid")
-    assert len(result.trials) == len({repr(trial.params) for trial in result.trials}) == space.size == 3
-    assert all(run["summary"]["objective"] == 1.0 for run in server.runs(result.native.id))
-
-
-def test_ctrl_c_and_callbacks_end_it(ours, server):
-    def interrupted(trial):
-        if trial.number == 1:
-            signal.raise_signal(signal.SIGINT)
-        return parabola(trial)
-
-    result = ours(interrupted, PLAIN, n_trials=9)
-    assert result.interrupted
-    assert len(result.trials) == 1
-    assert [run["state"] for run in server.runs(result.native.id)] == ["finished", "failed"]
-
-    result = ours(parabola, PLAIN, n_trials=9, callbacks=[lambda trial: True])
-    assert len(result.trials) == len(server.runs(result.native.id)) == 1
-
-
-def test_several_objectives(ours, server):
-    result = ours(lambda trial: [trial["x"], -trial["x"]], PLAIN, n_trials=2, direction=["minimize"] * 2)
-    assert len(result.pareto_front) == 2
-    assert "metric" not in server.known()["sweeps"][result.native.id]["config"]
-    logged = [(run["summary"]["objective_0"], run["summary"]["objective_1"]) for run in server.runs(result.native.id)]
-    assert logged == [trial.values for trial in result.trials]
-
-
-def test_what_a_server_cannot_do_is_refused(ours, server):
-    before = len(server.known()["sweeps"])
-    with pytest.raises(hp.BackendError, match=r"seed: W&B's server draws as it likes\n.*driver='embedded'"):
-        ours(parabola, PLAIN, seed=0)
-    with pytest.raises(hp.BackendError, match="history: W&B's server learns from the runs of the sweep alone"):
-        ours(parabola, PLAIN, history=[hp.Trial(0, {"x": 1.0, "net": {"width": 2}}, (1.0,))])
-    assert len(server.known()["sweeps"]) == before
-
-
-def test_embedded_is_there_for_who_is_logged_in_too(ours, server, monkeypatch):
-    before = server.known()["operations"]
-    assert len(ours(parabola, PLAIN, n_trials=2, driver="embedded", seed=0).trials) == 2
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    assert len(ours(parabola, PLAIN, n_trials=2, seed=0).trials) == 2
-    assert server.known()["operations"] == before
+    def test_several_objectives_give_pareto_front(self, run_hpcompat, server):
+        result = run_hpcompat(lambda trial: [trial["x"], -trial["x"]], PLAIN, n_trials=2, direction=["minimize"] * 2)
+        assert len(result.pareto_front) == 2
+        assert "metric" not in server.known()["sweeps"][result.native.id]["config"]
+        logged = [
+            (run["summary"]["objective_0"], run["summary"]["objective_1"]) for run in server.runs(result.native.id)
+        ]
+        assert logged == [trial.values for trial in result.trials]
 
 
 def never(trial):
     pytest.fail("a trial was run")
 
 
-def test_a_refused_key_is_said_before_the_first_trial(ours, server):
-    server.refuse(True)
-    try:
-        with pytest.raises(hp.SearchError, match=r"cannot be reached, or refuses the key(.|\n)*driver='embedded'"):
-            ours(never, PLAIN)
-    finally:
-        server.refuse(False)
+class TestValidation:
+    def test_unsupported_argument_raises(self, run_hpcompat, server):
+        before = len(server.known()["sweeps"])
+        with pytest.raises(
+            hp.BackendError, match=r"seed: W&B's server draws as it likes \(leave it out, or pass driver='embedded'\)"
+        ):
+            run_hpcompat(parabola, PLAIN, seed=0)
+        with pytest.raises(hp.BackendError, match="history: W&B's server learns from the runs of the sweep alone"):
+            run_hpcompat(parabola, PLAIN, history=[hp.Trial(0, {"x": 1.0, "net": {"width": 2}}, (1.0,))])
+        assert len(server.known()["sweeps"]) == before
+
+    def test_driver_embedded_is_used_while_logged_in(self, run_hpcompat, server, monkeypatch):
+        before = server.known()["operations"]
+        assert len(run_hpcompat(parabola, PLAIN, n_trials=2, driver="embedded", seed=0).trials) == 2
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        assert len(run_hpcompat(parabola, PLAIN, n_trials=2, seed=0).trials) == 2
+        assert server.known()["operations"] == before
+
+    def test_rejected_key_raises_before_first_trial(self, run_hpcompat, server):
+        server.refuse(True)
+        try:
+            with pytest.raises(hp.SearchError, match=r"cannot be reached, or refuses the key(.|\n)*driver='embedded'"):
+                run_hpcompat(never, PLAIN)
+        finally:
+            server.refuse(False)
+
+    def test_missing_server_raises_before_first_trial(self, run_hpcompat, monkeypatch):
+        monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+        with pytest.raises(hp.SearchError, match="W&B cannot be reached"):
+            run_hpcompat(never, PLAIN)
+
+    @pytest.mark.parametrize("key", [None, "too short"])
+    def test_invalid_key_means_no_server(self, run_hpcompat, monkeypatch, key):
+        monkeypatch.delenv("WANDB_API_KEY")
+        if key is not None:
+            monkeypatch.setenv("WANDB_API_KEY", key)
+        with pytest.raises(hp.SearchError, match="W&B needs a key" if key is None else "API key") as refusal:
+            run_hpcompat(never, PLAIN, driver="server")
+        assert "too short" not in str(refusal.value)
 
 
-def test_a_server_that_is_not_there_is_said_before_the_first_trial(ours, monkeypatch):
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    with pytest.raises(hp.SearchError, match="W&B cannot be reached"):
-        ours(never, PLAIN)
+class TestJoining:
+    def test_joined_sweep_counts_its_trials(self, run_hpcompat, server):
+        first = run_hpcompat(
+            lambda trial: 1 / 0 if trial.number == 1 else parabola(trial), SPACE, n_trials=3, project="digits"
+        )
+        path = f"ada/digits/{first.native.id}"
+        more = run_hpcompat(parabola, SPACE, n_trials=5, sampler=None, sweep_id=path)
+        assert [trial.number for trial in more.trials] == list(range(5))
+        for before, after in zip(first.trials, more.trials, strict=False):
+            assert (after.params, after.values, after.state) == (before.params, before.values, before.state)
+            assert after.cause == before.cause
+        assert list(more.native.runs.values()) == [run["name"] for run in server.runs(first.native.id)]
+        assert more.native.id == first.native.id
+        again = run_hpcompat(parabola, SPACE, n_trials=5, sweep_id=first.native.id, project="digits", entity="ada")
+        assert [trial.params for trial in again.trials] == [trial.params for trial in more.trials]
+        assert len(server.runs(first.native.id)) == 5
 
+    def test_handwritten_sweep_is_joined(self, run_hpcompat, server):
+        import wandb
 
-@pytest.mark.parametrize("key", [None, "too short"])
-def test_without_a_good_key_there_is_no_server(ours, monkeypatch, key):
-    monkeypatch.delenv("WANDB_API_KEY")
-    if key is not None:
-        monkeypatch.setenv("WANDB_API_KEY", key)
-    with pytest.raises(hp.SearchError, match="W&B needs a key" if key is None else "API key") as refusal:
-        ours(never, PLAIN, driver="server")
-    assert "too short" not in str(refusal.value)
+        by_hand = {
+            "method": "random",
+            "metric": {"name": "loss", "goal": "minimize"},
+            "parameters": {"x": {"min": 0.0, "max": 4.0}, "net": {"parameters": {"width": {"min": 2, "max": 8}}}},
+        }
+        with isolated_wandb(None):
+            name = wandb.sweep(by_hand, project="digits")
+        path = f"ada/digits/{name}"
+        result = run_hpcompat(parabola, PLAIN, n_trials=2, sweep_id=path)
+        assert [run["summary"]["loss"] for run in server.runs(name)] == [trial.value for trial in result.trials]
+        for options, message in (
+            ({"direction": "maximize"}, "direction: is 'maximize', and the sweep's goal 'minimize'"),
+            ({"sampler": "bayes"}, "sampler: is 'bayes', and the sweep's method 'random'"),
+            ({"pruner": "hyperband"}, "pruner: the sweep has its own early_terminate, or none"),
+            ({"direction": ["minimize"] * 2}, "direction: expected one for the metric of the sweep, got 2"),
+            ({"compute_objective": "f1"}, "compute_objective: is 'f1', and the sweep's metric 'loss'"),
+        ):
+            with pytest.raises(hp.BackendError, match=message):
+                run_hpcompat(parabola, PLAIN, sweep_id=path, **options)
+        with pytest.raises(hp.BackendError, match=r"x: is Float\(0.0, 4.0\) in the sweep, and Float\(0.0, 3.0\) here"):
+            run_hpcompat(parabola, PLAIN | {"x": hp.Float(0.0, 3.0)}, sweep_id=path)
+        with pytest.raises(hp.SearchError, match="W&B has no sweep 'ada/digits/nowhere'"):
+            run_hpcompat(parabola, PLAIN, sweep_id="ada/digits/nowhere")
+        assert len(server.runs(name)) == 2
 
+    @pytest.mark.parametrize(("metric", "goal"), [({"goal": "maximize"}, "maximize"), ({}, "minimize")])
+    def test_goal_of_joined_sweep_fills_open_direction(self, run_hpcompat, server, metric, goal):
+        import wandb
 
-def test_a_sweep_brings_back_what_its_trials_noted(ours, server):
-    def function(trial):
-        trial.log({"constraints": 1.0, "state": "mine"})  # W&B's own names are the user's
-        trial.set_constraint("room", trial["x"] - 2)
-        trial.set_constraint("time", float("inf") if trial.number == 2 else -1)
-        trial.set_user_attr("log", "\u00e9\x00\ud800" * 700)
-        trial.set_user_attr("error", {"deep": [None, True]})
-        if trial.number == 0:
-            raise ValueError("once")
-        if trial.number == 1:
-            raise hp.TrialPruned
-        return trial["x"]
+        by_hand = {
+            "method": "random",
+            "metric": {"name": "loss", **metric},
+            "parameters": {"x": {"min": 0.0, "max": 4.0}},
+        }
+        with isolated_wandb(None):
+            name = wandb.sweep(by_hand, project="digits")
+        result = run_hpcompat(parabola, {"x": hp.Float(0.0, 4.0)}, n_trials=1, sweep_id=f"ada/digits/{name}")
+        assert result.directions == (goal,)
 
-    first = ours(function, PLAIN, n_trials=4, project="digits")
-    again = ours(function, PLAIN, n_trials=4, sampler=None, sweep_id=f"ada/digits/{first.native.id}")
+    def test_encoded_sweep_without_space_raises(self, run_hpcompat, server):
+        one, other = ({"x": hp.Normal(mean, 1.0, low=0.0)} for mean in (1.0, 2.0))
+        first = run_hpcompat(parabola, one, n_trials=1, project="digits")
+        path = f"ada/digits/{first.native.id}"
+        with pytest.raises(hp.BackendError, match="x: the sweep does not say what its values stand for"):
+            run_hpcompat(parabola, other, sweep_id=path)
+        assert len(run_hpcompat(parabola, one, n_trials=2, sweep_id=path).trials) == 2
 
-    def noted(result):
-        return [(trial.state, trial.user_attrs, trial.constraints) for trial in result.trials]
+    def test_notes_of_trials_are_read_back(self, run_hpcompat, server):
+        def function(trial):
+            trial.log({"constraints": 1.0, "state": "mine"})  # W&B's own names are the user's
+            trial.set_constraint("room", trial["x"] - 2)
+            trial.set_constraint("time", float("inf") if trial.number == 2 else -1)
+            trial.set_user_attr("log", "\u00e9\x00\ud800" * 700)
+            trial.set_user_attr("error", {"deep": [None, True]})
+            if trial.number == 0:
+                raise ValueError("once")
+            if trial.number == 1:
+                raise hp.TrialPruned
+            return trial["x"]
 
-    assert noted(again) == noted(first)
-    assert [trial.state for trial in first.trials] == ["FAILED", "PRUNED", "COMPLETE", "COMPLETE"]
+        first = run_hpcompat(function, PLAIN, n_trials=4, project="digits")
+        again = run_hpcompat(function, PLAIN, n_trials=4, sampler=None, sweep_id=f"ada/digits/{first.native.id}")
+
+        def noted(result):
+            return [(trial.state, trial.user_attrs, trial.constraints) for trial in result.trials]
+
+        assert noted(again) == noted(first)
+        assert [trial.state for trial in first.trials] == ["FAILED", "PRUNED", "COMPLETE", "COMPLETE"]

@@ -7,17 +7,19 @@ import re
 import warnings
 
 import pytest
-from together import LINE, together
 
 import hpcompat as hp
-from hpcompat.backends.wandb import agent, shared_sweep
 from hpcompat.backends.wandb import server as wandb_server
-from hpcompat.backends.wandb.runs import alone
+from hpcompat.backends.wandb import shared_sweep
+from hpcompat.backends.wandb.runs import isolated_wandb
+from tests.helpers.multiprocess import LINE_SPACE, search_in_processes
 
 
 @pytest.fixture
-def ours(ours, logged_in):
-    return lambda function, **options: ours(function, LINE, **{"seed": None, "sampler": "random", **options})
+def run_hpcompat(run_hpcompat, logged_in):
+    return lambda function, **options: run_hpcompat(
+        function, LINE_SPACE, **{"seed": None, "sampler": "random", **options}
+    )
 
 
 def line(trial):
@@ -28,8 +30,8 @@ def by_hand():
     """A sweep without a run_cap."""
     import wandb
 
-    form = hp.to_wandb(LINE, method="random", metric="objective")
-    with alone(None):
+    form = hp.to_wandb(LINE_SPACE, method="random", metric="objective")
+    with isolated_wandb(None):
         return f"ada/digits/{wandb.sweep(form, project='digits')}"
 
 
@@ -37,71 +39,48 @@ def counted(runs):
     return [run for run in runs if run["state"] == "finished" and run["summary"]["state"] != "SURPLUS"]
 
 
-def test_two_processes_share_a_sweep(ours, server, tmp_path):
-    for path in (f"ada/digits/{ours(line, n_trials=1, project='digits').native.id}", by_hand()):
-        directory = tmp_path / path.replace("/", "-")
-        directory.mkdir()
-        evaluated, results = together(2, directory, backend="wandb", sweep_id=path, n_trials=8)
-        runs = counted(server.runs(path.split("/")[-1]))
-        assert len(runs) == max(map(len, results)) == 8
-        assert len({json.dumps(params) for _, _, params in evaluated}) == len(evaluated)
-        assert len({pid for pid, _, _ in evaluated}) == 2
+class TestTwoProcesses:
+    def test_two_processes_share_a_sweep(self, run_hpcompat, server, tmp_path):
+        for path in (f"ada/digits/{run_hpcompat(line, n_trials=1, project='digits').native.id}", by_hand()):
+            directory = tmp_path / path.replace("/", "-")
+            directory.mkdir()
+            evaluated, results = search_in_processes(2, directory, backend="wandb", sweep_id=path, n_trials=8)
+            runs = counted(server.runs(path.split("/")[-1]))
+            assert len(runs) == max(map(len, results)) == 8
+            assert len({json.dumps(params) for _, _, params in evaluated}) == len(evaluated)
+            assert len({pid for pid, _, _ in evaluated}) == 2
 
+    def test_run_cap_bounds_all_processes_and_is_raised_on_resume(self, run_hpcompat, server):
+        first = run_hpcompat(line, n_trials=2, project="digits")
+        assert server.known()["sweeps"][first.native.id]["config"]["run_cap"] == 2
+        path = f"ada/digits/{first.native.id}"
+        assert len(run_hpcompat(line, n_trials=4, sweep_id=path).trials) == 4
+        assert server.known()["sweeps"][first.native.id]["config"]["run_cap"] == 4
 
-def test_a_sweep_bounds_whoever_searches_it_and_is_gone_on_with(ours, server):
-    first = ours(line, n_trials=2, project="digits")
-    assert server.known()["sweeps"][first.native.id]["config"]["run_cap"] == 2
-    path = f"ada/digits/{first.native.id}"
-    assert len(ours(line, n_trials=4, sweep_id=path).trials) == 4
-    assert server.known()["sweeps"][first.native.id]["config"]["run_cap"] == 4
+    def test_unstarted_run_is_not_counted(self, run_hpcompat, server):
+        server.fail("Heartbeat", how="cut", late=True)  # the agent asks again, and the server hands out another
+        result = run_hpcompat(line, n_trials=2)
+        states = [run["state"] for run in server.runs(result.native.id)]
+        assert (states.count("pending"), states.count("finished")) == (1, 2)
+        assert len(result.trials) == 2
 
+    def test_surplus_run_is_not_counted(self, run_hpcompat, server, monkeypatch):
+        path = by_hand()
+        opened = shared_sweep.SharedSweep.started
 
-def test_a_run_that_was_handed_out_and_never_begun_takes_nobodys_place(ours, server):
-    server.fail("Heartbeat", how="cut", late=True)  # the agent asks again, and the server hands out another
-    result = ours(line, n_trials=2)
-    states = [run["state"] for run in server.runs(result.native.id)]
-    assert (states.count("pending"), states.count("finished")) == (1, 2)
-    assert len(result.trials) == 2
+        def too_late(shared, besides=None):
+            # between this process's look and its run another one has begun the last trial
+            return opened(shared, besides) + [None] * (besides is not None)
 
+        monkeypatch.setattr(shared_sweep.SharedSweep, "started", too_late)
+        monkeypatch.setattr(shared_sweep.SharedSweep, "has_capacity", lambda shared: not counted_all(shared))
 
-def test_who_comes_too_late_for_the_last_trial_is_surplus(ours, server, monkeypatch):
-    path = by_hand()
-    opened = shared_sweep.Shared.begun
+        def counted_all(shared):
+            return len(shared.runs()) > 1
 
-    def too_late(shared, besides=None):
-        # between this process's look and its run another one has begun the last trial
-        return opened(shared, besides) + [None] * (besides is not None)
-
-    monkeypatch.setattr(shared_sweep.Shared, "begun", too_late)
-    monkeypatch.setattr(shared_sweep.Shared, "wants", lambda shared: not counted_all(shared))
-
-    def counted_all(shared):
-        return len(shared.runs()) > 1
-
-    with pytest.raises(hp.SearchError, match="no trial was run"):
-        ours(lambda trial: pytest.fail("one too many"), n_trials=1, sweep_id=path)
-    assert {run["summary"]["state"] for run in server.runs(path.split("/")[-1])} == {"SURPLUS"}
-
-
-# -- a server that misbehaves ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("how", "late", "operations"),
-    [
-        (502, False, ["UpsertSweep", "GetSweep", "CreateAgent", "Heartbeat", "UpsertBucket", "FileStream", "Runs"]),
-        ("cut", True, ["UpsertSweep", "UpsertBucket", "FileStream"]),
-        ("half", True, ["UpsertSweep", "GetSweep", "Heartbeat", "FileStream", "Runs"]),
-    ],
-)
-def test_a_server_that_fails_at_every_step_now_and_then(ours, server, how, late, operations):
-    server.fail(*operations, how=how, late=late)
-    result = ours(line, n_trials=2)
-    assert server.known()["issues"] == []
-    assert [run["summary"]["objective"] for run in counted(server.runs(result.native.id))] == [
-        trial.value for trial in result.trials
-    ]
-    assert len(result.trials) == 2
+        with pytest.raises(hp.SearchError, match="no trial was run"):
+            run_hpcompat(lambda trial: pytest.fail("one too many"), n_trials=1, sweep_id=path)
+        assert {run["summary"]["state"] for run in server.runs(path.split("/")[-1])} == {"SURPLUS"}
 
 
 class Outage:
@@ -114,9 +93,9 @@ class Outage:
     def begin(self, operation, how):
         self.server.fail(operation, how=how, times=999)
         self.settings["init_timeout"] = 5.0
-        self.patch.setattr(shared_sweep, "PAUSES", (0.0,))
-        self.patch.setattr(agent, "PROBE", 2.0)
-        self.patch.setattr(agent, "PROBES", 2)
+        self.patch.setattr(shared_sweep, "RETRY_DELAYS_S", (0.0,))
+        self.patch.setattr(wandb_server, "PROBE_AFTER_S", 2.0)
+        self.patch.setattr(wandb_server, "MAX_PROBES", 2)
 
     def end(self):
         self.patch.undo()
@@ -130,51 +109,68 @@ def outage(server):
     outage.end()
 
 
-@pytest.mark.parametrize(
-    ("operation", "how", "said"),
-    [
-        ("UpsertSweep", 500, "W&B does not make the sweep"),
-        ("UpsertBucket", "half", "wandb.init refuses"),
-        ("UpsertBucket", "hang", "wandb.init refuses"),
-        ("Heartbeat", 500, "W&B hands out no run"),
-        ("Heartbeat", "hang", "W&B hands out no run"),
-    ],
-)
-def test_a_server_that_is_gone_for_good_ends_the_search_and_loses_nothing(ours, server, outage, operation, said, how):
-    def function(trial):
-        outage.begin(operation, how)
-        return line(trial)
-
-    if operation == "UpsertSweep":
-        outage.begin(operation, how)
-    with pytest.raises(hp.SearchError, match=said) as error:
-        ours(function, n_trials=3, project="digits", settings=outage.settings)
-    outage.end()
-    assert server.key not in str(error.value)
-    if operation != "UpsertSweep":
-        (trial,) = error.value.trials
-        (path,) = re.findall("go on with sweep_id='(.*)'", str(error.value))
-        result = ours(line, n_trials=3, sweep_id=path)
-        assert len(result.trials) == 3
-        assert result.trials[0].value == trial.value
-
-
-@pytest.mark.parametrize("how", [500, "hang"])
-def test_what_a_server_was_not_told_is_in_the_result_and_said(ours, server, outage, monkeypatch, how):
-    monkeypatch.setattr(wandb_server, "_PATIENCE", 3.0)  # with the only run, which never comes to its end
-    monkeypatch.setattr(shared_sweep, "_LAG", (0.0,))
-    monkeypatch.setenv("WANDB__FILE_STREAM_RETRY_MAX", "1")
-
-    def function(trial):
-        outage.begin("FileStream", how)
-        return line(trial)
-
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        result = ours(function, n_trials=1)
-    outage.end()
-    assert "W&B was not told how these trials ended, they are in the result alone: 0" in map(
-        str, (each.message for each in said)
+class TestServerErrors:
+    @pytest.mark.parametrize(
+        ("how", "late", "operations"),
+        [
+            (502, False, ["UpsertSweep", "GetSweep", "CreateAgent", "Heartbeat", "UpsertBucket", "FileStream", "Runs"]),
+            ("cut", True, ["UpsertSweep", "UpsertBucket", "FileStream"]),
+            ("half", True, ["UpsertSweep", "GetSweep", "Heartbeat", "FileStream", "Runs"]),
+        ],
     )
-    assert len(result.trials) == 1
-    assert [(run["state"], run["summary"]) for run in server.runs(result.native.id)] == [("running", {})]
+    def test_transient_error_at_any_step_is_retried(self, run_hpcompat, server, how, late, operations):
+        server.fail(*operations, how=how, late=late)
+        result = run_hpcompat(line, n_trials=2)
+        assert server.known()["issues"] == []
+        assert [run["summary"]["objective"] for run in counted(server.runs(result.native.id))] == [
+            trial.value for trial in result.trials
+        ]
+        assert len(result.trials) == 2
+
+    @pytest.mark.parametrize(
+        ("operation", "how", "said"),
+        [
+            ("UpsertSweep", 500, "W&B refuses to create the sweep"),
+            ("UpsertBucket", "half", "wandb.init refuses"),
+            ("UpsertBucket", "hang", "wandb.init refuses"),
+            ("Heartbeat", 500, "expected a run or the end of the sweep from W&B, got neither"),
+            ("Heartbeat", "hang", "expected a run or the end of the sweep from W&B, got neither"),
+        ],
+    )
+    def test_lost_server_ends_search_and_loses_nothing(self, run_hpcompat, server, outage, operation, said, how):
+        def function(trial):
+            outage.begin(operation, how)
+            return line(trial)
+
+        if operation == "UpsertSweep":
+            outage.begin(operation, how)
+        with pytest.raises(hp.SearchError, match=said) as error:
+            run_hpcompat(function, n_trials=3, project="digits", settings=outage.settings)
+        outage.end()
+        assert server.key not in str(error.value)
+        if operation != "UpsertSweep":
+            (trial,) = error.value.trials
+            (path,) = re.findall("go on with sweep_id='(.*)'", str(error.value))
+            result = run_hpcompat(line, n_trials=3, sweep_id=path)
+            assert len(result.trials) == 3
+            assert result.trials[0].value == trial.value
+
+    @pytest.mark.parametrize("how", [500, "hang"])
+    def test_unsent_trial_is_in_result_with_warning(self, run_hpcompat, server, outage, monkeypatch, how):
+        monkeypatch.setattr(wandb_server, "_FINISH_TIMEOUT_S", 3.0)  # with the only run, which never comes to its end
+        monkeypatch.setattr(shared_sweep, "_LAG_S", (0.0,))
+        monkeypatch.setenv("WANDB__FILE_STREAM_RETRY_MAX", "1")
+
+        def function(trial):
+            outage.begin("FileStream", how)
+            return line(trial)
+
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            result = run_hpcompat(function, n_trials=1)
+        outage.end()
+        assert "W&B does not have the end of these trials, they are in the result alone: 0" in map(
+            str, (each.message for each in said)
+        )
+        assert len(result.trials) == 1
+        assert [(run["state"], run["summary"]) for run in server.runs(result.native.id)] == [("running", {})]

@@ -1,0 +1,208 @@
+"""A study of Optuna's as the engine of a search, with Optuna's private names (optuna 5.0) at the top.
+
+`Study.optimize` does the same: https://github.com/optuna/optuna/blob/v5.0.0/optuna/study/_optimize.py
+"""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages._heartbeat import get_heartbeat_thread, is_heartbeat_enabled
+from optuna.study._tell import _tell_with_warning
+from optuna.trial import TrialState
+
+from hpcompat.backends.optuna.shared_study import HISTORY, SURPLUS, FixedParamsSampler, LocalStudy, SharedStudy
+from hpcompat.errors import BackendError, Issue, SearchError
+from hpcompat.translators.optuna import Suggest
+from hpcompat.trials import optuna_trials
+from hpcompat.trials.config import SearchConfig, Suggestion
+from hpcompat.trials.loop import Engine
+from hpcompat.trials.notes import Notes
+from hpcompat.trials.trial import COMPLETE, Trial
+
+
+@contextmanager
+def in_optimize_loop(study: optuna.Study) -> Iterator[None]:
+    """Let `study.stop()` be called, by a trial or by a sampler that is exhausted: see `is_stopped`."""
+    if study._thread_local.in_optimize_loop:
+        raise RuntimeError("expected a study that is not being optimized, got one in the middle of it")
+    study._thread_local.in_optimize_loop = True
+    study._stop_flag = False
+    try:
+        yield
+    finally:
+        study._thread_local.in_optimize_loop = False
+        study._storage.remove_session()
+
+
+def is_stopped(study: optuna.Study) -> bool:
+    """Return whether `study.stop()` was called."""
+    return study._stop_flag
+
+
+def tell_study(trial: optuna.Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
+    """Tell the study as `Study.tell` does, without a copy of the trial; a finished trial does not change."""
+    _tell_with_warning(trial.study, trial, values, state, skip_if_finished=True, suppress_warning=True)
+
+
+def fail_stale_trials(study: optuna.Study) -> None:
+    """Fail the trials whose heartbeat has ended."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        optuna.storages.fail_stale_trials(study)
+
+
+@contextmanager
+def send_heartbeat(trial: optuna.Trial) -> Iterator[None]:
+    """Record a heartbeat for the time of the block."""
+    with get_heartbeat_thread(trial._trial_id, trial.study._storage):
+        yield
+
+
+class StudyEngine(Engine):
+    """Asks a study for trials and tells it how they end."""
+
+    def __init__(
+        self, study: optuna.Study, config: SearchConfig, suggest: Suggest, is_shared: bool, gc_after_trial: bool
+    ) -> None:
+        self.native = self._study = study
+        self._suggest = suggest
+        self._is_shared = is_shared
+        self._gc_after_trial = gc_after_trial
+        # a sampler of the user's may have a constraints_func
+        self._adds_constraints = "study" in config.options or not isinstance(config.sampler, (str, type(None)))
+        self._has_heartbeat = is_heartbeat_enabled(study._storage)
+        self._heartbeats: dict[int, ExitStack] = {}
+        self._asked: set[int] = set()
+        _add_history(study, config, suggest)
+        grid_sampler = study.sampler if isinstance(study.sampler, FixedParamsSampler) else None
+        self._shared = SharedStudy(study, config.n_trials, suggest.translation, grid_sampler) if is_shared else None
+        self._trials = self._shared or LocalStudy(config, suggest.translation, grid_sampler)
+        if self._shared:
+            self._shared.require_same_space()
+
+    @property
+    def is_exhausted(self) -> bool:  # type: ignore[override]
+        """Whether the study was stopped, as a sampler does that has no more to suggest."""
+        return is_stopped(self._study)
+
+    def ask(self, index: int) -> Suggestion | None:
+        """Ask the study, until a trial is one that the search needs."""
+        with _translate_errors():
+            # the trial of another process that this one has waited for may not become a trial of the search
+            while self._trials.has_next():
+                if self._has_heartbeat:
+                    fail_stale_trials(self._study)
+                trial = self._study.ask()
+                self._asked.add(trial.number)
+                try:
+                    if self._trials.try_claim(trial):
+                        return self._to_suggestion(trial)
+                except BaseException:
+                    self._discard(trial)  # another one is to run for it
+                    raise
+                self._discard(trial)
+        return None
+
+    def _to_suggestion(self, trial: optuna.Trial) -> Suggestion:
+        if self._has_heartbeat:
+            heartbeat = self._heartbeats[trial.number] = ExitStack()
+            heartbeat.enter_context(send_heartbeat(trial))
+        return Suggestion(
+            number=self._trials.trial_number(trial.number),
+            params=self._suggest(trial),
+            report=trial.report,
+            should_prune=trial.should_prune,
+            native=trial,
+            notes=optuna_trials.to_notes(trial) if self._is_shared else Notes(),  # an enqueued trial may have some
+            set_user_attr=trial.set_user_attr,
+            set_constraint=trial.set_constraint,
+        )
+
+    def tell(self, suggestion: Suggestion, trial: Trial) -> Trial:
+        """Tell the study how a trial has ended; return it with what a constraints_func has added."""
+        native: optuna.Trial = suggestion.native
+        with _translate_errors():
+            try:
+                self._tell(native, trial)
+            except BaseException as error:
+                if _is_interrupt(error):  # store the trial before the search ends
+                    self._tell(native, trial)
+                raise
+        if self._gc_after_trial:
+            gc.collect()
+        if not self._adds_constraints:
+            return trial
+        frozen_trial = self._study.get_trials(deepcopy=False)[native.number]
+        return replace(trial, constraints=optuna_trials.to_notes(frozen_trial).constraints)
+
+    def _tell(self, native: optuna.Trial, trial: Trial) -> None:
+        self._stop_heartbeat(native)
+        for name, value in optuna_trials.to_user_attrs(trial).items():
+            native.set_user_attr(name, value)
+        values = list(trial.values or ()) if trial.state == COMPLETE else None
+        state = TrialState[optuna_trials.STATE_NAMES[trial.state]]
+        tell_study(native, state, values)
+
+    def abandon(self, suggestion: Suggestion, error: BaseException) -> None:
+        """Fail the trial, with the cause after Ctrl-C or an exit."""
+        native: optuna.Trial = suggestion.native
+        self._stop_heartbeat(native)
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            native.set_user_attr(optuna_trials.ERROR_ATTR, f"{type(error).__name__}: the search was interrupted")
+        tell_study(native, TrialState.FAIL)
+
+    def _discard(self, trial: optuna.Trial) -> None:
+        self._stop_heartbeat(trial)
+        trial.set_user_attr(SURPLUS, True)
+        with suppress(RuntimeError):  # some samplers stop the study once more
+            tell_study(trial, TrialState.FAIL)
+
+    def _stop_heartbeat(self, trial: optuna.Trial) -> None:
+        if trial.number in self._heartbeats:
+            self._heartbeats.pop(trial.number).close()
+
+    def trials_of_other_processes(self, own: Sequence[Trial]) -> list[Trial]:
+        """Return the trials of other processes, and those that the study held before."""
+        if self._shared is None:
+            return []
+        return [
+            optuna_trials.from_frozen_trial(
+                frozen_trial, self._suggest.translation, self._shared.trial_number(frozen_trial.number)
+            )
+            for frozen_trial in self._shared.finished()
+            if frozen_trial.number not in self._asked
+        ]
+
+
+def _add_history(study: optuna.Study, config: SearchConfig, suggest: Suggest) -> None:
+    if config.history and study.get_trials(deepcopy=False):
+        raise BackendError("history= is for a new study, and this one already has trials of its own")
+    for trial in config.history:
+        study.add_trial(optuna_trials.to_frozen_trial(trial, suggest.translation, **{HISTORY: True}))
+
+
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    """Raise what a storage raises as `SearchError`, and what Ctrl-C makes it raise as `KeyboardInterrupt`."""
+    try:
+        yield
+    except Exception as error:
+        if _is_interrupt(error):
+            raise KeyboardInterrupt from error
+        cause = error.__cause__ or error
+        if not isinstance(error, OSError) and not type(cause).__module__.startswith(("sqlalchemy.", "optuna.")):
+            raise
+        hint = Issue("", "what it holds is safe: see to it, then continue with resume=True")
+        raise SearchError(f"the storage of the study fails: {str(cause).splitlines()[0]}", [hint]) from error
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    # a Ctrl-C that comes while Optuna stores a trial is the context of the error that it causes there
+    return isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)

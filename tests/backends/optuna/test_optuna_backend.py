@@ -1,0 +1,459 @@
+"""The Optuna backend: its samplers, grids, studies and storages, and what history does."""
+
+from __future__ import annotations
+
+import itertools
+
+import optuna
+import pytest
+
+import hpcompat as hp
+from hpcompat.backends.optuna import shared_study
+
+X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
+EVERY_KIND = hp.SearchSpace(
+    {
+        "float": hp.Float(0.0, 1.0),
+        "log": hp.Float(1e-6, 1e-4, log=True),
+        "step": hp.Float(0.1, 0.5, step=0.1),
+        "log_step": hp.Float(2.0, 10.0, step=2.0, log=True),
+        "int": hp.Int(1, 9, step=2),
+        "big": hp.Int(1, 10**4, log=True),
+        "mixed": hp.Categorical([1, 1.0, True, None, "1", (1, 2), [1, 2], {"a": 1}]),
+        "weighted": hp.Categorical(["a", "b"], weights=[9, 1]),
+        "constant": hp.Constant((1, 2)),
+        "normal": hp.Normal(0.0, 1.0, low=-1.0, high=2.0),
+        "optim": hp.Categorical(["adamw", "sgd"]),
+        "sgd": hp.SearchSpace(
+            {"momentum": hp.Float(0.0, 0.9), "nesterov": hp.Categorical([True, False])}, when={"optim": "sgd"}
+        ),
+    }
+)
+
+
+def parabola(trial):
+    return (trial["x"] - 1) ** 2 + trial["n"]
+
+
+def outcomes(result):
+    return [(trial.number, trial.params, trial.values, trial.state) for trial in result.trials]
+
+
+def types(value):
+    if isinstance(value, dict):
+        return {name: types(each) for name, each in value.items()}
+    return type(value), value
+
+
+class TestSpaces:
+    def test_every_parameter_type_is_drawn_typed_and_in_space(self, run_hpcompat):
+        seen = []
+        result = run_hpcompat(lambda trial: seen.append(trial.params) or trial["float"], EVERY_KIND, n_trials=40)
+        assert all(EVERY_KIND.contains(trial.params) for trial in result.trials)
+        assert [types(dict(trial.params)) for trial in result.trials] == list(map(types, seen))
+        assert {trial.params["optim"] for trial in result.trials} == {"adamw", "sgd"}
+        assert all(("sgd" in trial.params) == (trial.params["optim"] == "sgd") for trial in result.trials)
+
+    @pytest.mark.parametrize(
+        "space",
+        [
+            hp.SearchSpace({"lr": hp.Float(1e-6, 1e-4), "batch": hp.Categorical([16, 32])}),
+            {"lr": hp.Float(1e-6, 1e-4), "batch": hp.Categorical([16, 32])},
+            lambda trial: {
+                "lr": trial.suggest_float("lr", 1e-6, 1e-4),
+                "batch": trial.suggest_categorical("batch", [16, 32]),
+            },
+            [
+                {"name": "lr", "type": "double", "bounds": {"min": 1e-6, "max": 1e-4}},
+                {"name": "batch", "type": "categorical", "categorical_values": ["16", "32"]},
+            ],
+            {
+                "method": "random",
+                "parameters": {
+                    "lr": {"distribution": "uniform", "min": 1e-6, "max": 1e-4},
+                    "batch": {"values": [16, 32]},
+                },
+            },
+        ],
+        ids=["space", "dict", "optuna", "sigopt", "wandb"],
+    )
+    def test_space_of_any_dialect_is_accepted(self, run_hpcompat, space):
+        result = run_hpcompat(lambda trial: trial["lr"] * trial["batch"], space, n_trials=4)
+        same = run_hpcompat(lambda trial: trial["lr"] * trial["batch"], hp.as_space(space), n_trials=4)
+        assert outcomes(result) == outcomes(same)
+        assert all(type(trial.params["batch"]) is int for trial in result.trials)
+
+
+class Interrupted(optuna.storages.InMemoryStorage):
+    """A storage that Ctrl-C is pressed in: at one of the calls of one of its methods, before or after its work."""
+
+    def press(self, method, at, after):
+        calls = itertools.count()
+        work = getattr(self, method)
+
+        def interrupted(*args, **kwargs):
+            pressed = next(calls) == at
+            if pressed and not after:
+                raise KeyboardInterrupt
+            done = work(*args, **kwargs)
+            if pressed:
+                raise KeyboardInterrupt
+            return done
+
+        setattr(self, method, interrupted)
+        return self
+
+
+class TestCtrlC:
+    def test_ctrl_c_fails_trial_in_storage_and_does_not_rerun_it(self, run_hpcompat, tmp_path):
+        def function(trial):
+            if trial.number == 2:
+                raise KeyboardInterrupt
+            return trial["x"]
+
+        storage = {"storage": f"sqlite:///{tmp_path}/study.db", "study_name": "x", "load_if_exists": True}
+        first = run_hpcompat(function, X, n_trials=5, **storage)
+        assert [trial.number for trial in first.trials] == [0, 1]
+        again = run_hpcompat(function, X, n_trials=5, **storage)
+        assert [trial.state for trial in again.trials] == ["COMPLETE", "COMPLETE", "FAILED", "COMPLETE", "COMPLETE"]
+        assert again.trials[2].cause == "KeyboardInterrupt: the search was interrupted"
+
+    @pytest.mark.parametrize("after", [False, True])
+    @pytest.mark.parametrize("at", range(10))
+    @pytest.mark.parametrize(
+        "method", ["get_trial", "set_trial_param", "set_trial_user_attr", "set_trial_state_values", "get_all_trials"]
+    )
+    def test_ctrl_c_while_optuna_stores_a_trial_loses_nothing(self, run_hpcompat, monkeypatch, method, at, after):
+        monkeypatch.setattr(
+            shared_study, "ORPHAN_TIMEOUT_S", 0.2
+        )  # for a trial that Optuna has begun, and nobody has heard of
+        storage, study = Interrupted(), {"study_name": "x", "resume": True}
+        try:
+            first = run_hpcompat(parabola, X, n_trials=5, storage=storage.press(method, at, after), **study).trials
+        except KeyboardInterrupt:  # before anything was finished
+            first = ()
+        vars(storage).pop(method)
+        again = run_hpcompat(parabola, X, n_trials=5, storage=storage, **study)
+        assert [trial.state for trial in again.trials] == ["COMPLETE"] * 5 and not again.interrupted
+        assert {(trial.number, trial.value) for trial in first} <= {
+            (trial.number, trial.value) for trial in again.trials
+        }
+
+    def test_ctrl_c_while_sampler_learns_loses_nothing(self, run_hpcompat):
+        class Interrupting(optuna.samplers.RandomSampler):
+            def after_trial(self, study, trial, state, values):
+                if trial.number == 2:
+                    raise KeyboardInterrupt
+
+        result = run_hpcompat(parabola, X, n_trials=5, sampler=Interrupting(), seed=None)
+        assert result.interrupted and [trial.number for trial in result.trials] == [0, 1, 2]
+        assert [form.value for form in result.native.trials] == [trial.value for trial in result.trials]
+
+
+class TestSamplers:
+    def test_native_sampler_draws_as_in_users_study(self, run_hpcompat):
+        def native(trial):
+            return (trial.suggest_float("x", 0.0, 4.0) - 1) ** 2 + trial.suggest_int("n", 1, 3)
+
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=4))
+        study.optimize(native, n_trials=20)
+        by_seed = run_hpcompat(parabola, X, seed=4)
+        given = run_hpcompat(parabola, X, seed=None, sampler=optuna.samplers.TPESampler(seed=4))
+        values = [trial.value for trial in study.trials]
+        assert [trial.value for trial in by_seed.trials] == [trial.value for trial in given.trials] == values
+
+    def test_draw_outside_space_ends_search_with_its_trials(self, run_hpcompat):
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        study.enqueue_trial({"x": 0.5, "n": 1})
+        study.enqueue_trial({"x": 0.5, "n": 7})
+        with pytest.raises(hp.SearchError, match=r"n: 7 is not in Int\(1, 3\)") as caught:
+            run_hpcompat(parabola, X, n_trials=5, study=study, seed=None)
+        assert [trial.number for trial in caught.value.trials] == [0]
+
+    def test_sampler_that_raises_ends_search_with_its_trials(self, run_hpcompat):
+        class Broken(optuna.samplers.RandomSampler):
+            def before_trial(self, study, trial):
+                if trial.number == 2:
+                    raise RuntimeError("out of order")
+
+        with pytest.raises(hp.SearchError, match="RuntimeError: out of order") as caught:
+            run_hpcompat(parabola, X, n_trials=5, sampler=Broken(), seed=None)
+        assert [trial.number for trial in caught.value.trials] == [0, 1]
+
+
+class TestGrid:
+    def test_grid_is_every_configuration_once(self, run_hpcompat):
+        space = hp.SearchSpace(
+            {
+                "optim": hp.Categorical(["adamw", "sgd", "lion"]),
+                "nesterov": hp.Categorical([True, False], when={"optim": "sgd"}),
+                "rate": hp.Float(0.1, 0.3, step=0.1),
+                "one": hp.Categorical([1, 1.0]),
+            }
+        )
+        result = run_hpcompat(lambda trial: trial["rate"], space, n_trials=1_000, sampler="grid")
+        assert len(result.trials) == space.size == 24
+        assert len({repr(trial.params) for trial in result.trials}) == 24
+        assert all(space.contains(trial.params) for trial in result.trials)
+        assert not result.interrupted
+
+    def test_grid_too_large_to_enumerate_is_started(self, run_hpcompat):
+        space = {f"n{index}": hp.Int(1, 10**9) for index in range(50)}
+        result = run_hpcompat(lambda trial: trial["n0"], space, n_trials=5, sampler="grid")
+        assert [trial.params["n49"] for trial in result.trials] == [1, 2, 3, 4, 5]
+
+    def test_grid_leaves_out_history(self, run_hpcompat):
+        space = {"a": hp.Int(1, 3), "b": hp.Categorical(["x", "y"])}
+        first = run_hpcompat(lambda trial: trial["a"], space, n_trials=4, sampler="grid")
+        rest = run_hpcompat(lambda trial: trial["a"], space, n_trials=100, sampler="grid", history=first)
+        params = [tuple(trial.params.values()) for trial in (*first.trials, *rest.trials)]
+        assert len(params) == len(set(params)) == 6
+
+
+class TestHistory:
+    def test_history_reaches_sampler(self, run_hpcompat):
+        first = run_hpcompat(parabola, X, n_trials=15)
+        second = run_hpcompat(parabola, X, n_trials=10, history=first)
+        cold = run_hpcompat(parabola, X, n_trials=10)
+
+        assert [trial.number for trial in second.trials] == list(range(10))
+        assert len(second.native.trials) == 25
+        drawn = {trial.params["x"] for trial in first.trials}
+        assert drawn.isdisjoint(trial.params["x"] for trial in second.trials)
+
+        def mean(result):
+            return sum(trial.value for trial in result.trials) / len(result.trials)
+
+        assert mean(second) < mean(cold)  # it starts from what the first has found
+
+    def test_history_has_every_parameter_type_and_state(self, run_hpcompat):
+        def function(trial):
+            if trial.number == 1:
+                raise ValueError
+            trial.report(trial["float"], 1)
+            if trial.number == 2:
+                raise optuna.TrialPruned
+            return trial["float"]
+
+        first = run_hpcompat(function, EVERY_KIND, n_trials=6)
+        second = run_hpcompat(lambda trial: 0.0, EVERY_KIND, n_trials=1, history=first.trials)
+        assert [trial.state.name for trial in second.native.trials[:6]] == [
+            trial.state.name for trial in first.native.trials
+        ]
+        assert [trial.values for trial in second.native.trials[:6]] == [t.values for t in first.native.trials]
+
+    def test_history_with_existing_study_raises(self, run_hpcompat):
+        study = optuna.create_study()
+        run_hpcompat(parabola, X, n_trials=2, seed=None, study=study)
+        with pytest.raises(hp.BackendError, match="history= is for a new study"):
+            run_hpcompat(
+                parabola, X, n_trials=2, seed=None, study=study, history=[hp.Trial(0, {"x": 1.0, "n": 1}, (1.0,))]
+            )
+
+
+class TestStudies:
+    def test_study_of_user_is_continued(self, run_hpcompat):
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        first = run_hpcompat(parabola, X, n_trials=4, seed=None, study=study)
+        second = run_hpcompat(parabola, X, n_trials=10, seed=None, study=study)
+        assert [trial.number for trial in second.trials] == list(range(10))
+        assert outcomes(second)[:4] == outcomes(first)
+        assert len(study.trials) == 10
+        with pytest.warns(UserWarning, match="no trial was run: there are 10 already"):
+            assert outcomes(run_hpcompat(parabola, X, n_trials=10, seed=None, study=study)) == outcomes(second)
+
+    def test_study_of_another_space_raises(self, run_hpcompat):
+        study = optuna.create_study()
+        study.optimize(lambda trial: trial.suggest_float("x", 5.0, 6.0), n_trials=2)
+        with pytest.raises(hp.BackendError, match="holds trials of another space") as refusal:
+            run_hpcompat(parabola, X, n_trials=4, seed=None, study=study)
+        assert {issue.path for issue in refusal.value.issues} == {"trial 0", "trial 1"}
+
+    @pytest.mark.parametrize("kind", ["sqlite", "journal"])
+    def test_search_in_storage_resumes(self, run_hpcompat, tmp_path, kind):
+        def storage():
+            if kind == "sqlite":
+                return f"sqlite:///{tmp_path}/study.db"
+            backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.log"))
+            return optuna.storages.JournalStorage(backend)
+
+        def function(trial):
+            if trial.number == 1:
+                raise ValueError("once")
+            return trial["float"]
+
+        named = {"study_name": "digits", "load_if_exists": True}
+        first = run_hpcompat(function, EVERY_KIND, n_trials=4, storage=storage(), **named)
+        again = run_hpcompat(function, EVERY_KIND, n_trials=7, storage=storage(), **named)
+        assert [trial.number for trial in again.trials] == list(range(7))
+        for before, after in zip(first.trials, again.trials, strict=False):
+            assert types(dict(after.params)) == types(dict(before.params))
+            assert (after.values, after.state, after.error) == (before.values, before.state, before.error)
+        assert len({trial.value for trial in again.trials}) == 7  # the second leg repeats no draw of the first
+
+    def test_study_name_as_study_raises(self, run_hpcompat):
+        with pytest.raises(
+            hp.BackendError,
+            match=r"study: expected an optuna\.Study, got 'digits' \(or give storage= and study_name=\)",
+        ):
+            run_hpcompat(parabola, X, n_trials=5, study="digits", seed=None)
+
+    def test_study_stop_ends_search(self, run_hpcompat):
+        grid = optuna.samplers.GridSampler({"x": [0.0, 4.0], "n": [1, 2]})
+        exhausted = run_hpcompat(parabola, X, n_trials=20, sampler=grid, seed=None)
+        assert sorted(trial.value for trial in exhausted.trials) == [2.0, 3.0, 10.0, 11.0]
+
+        def stops(trial):
+            if trial.number == 3:
+                trial.study.stop()
+            return parabola(trial)
+
+        assert [trial.number for trial in run_hpcompat(stops, X, n_trials=20).trials] == [0, 1, 2, 3]
+
+    def test_two_searches_share_a_study(self, run_hpcompat, tmp_path):
+        storage = f"sqlite:///{tmp_path}/study.db"
+        inner = []
+
+        def joins(trial):
+            if trial.number == 2 and not inner:
+                inner.append(None)
+                inner[0] = join()
+            return parabola(trial)
+
+        def join():
+            from threading import Thread
+
+            thread = Thread(target=lambda: found.append(run_hpcompat(parabola, X, n_trials=5, seed=1, **shared)))
+            thread.start()
+            thread.join()
+
+        found = []
+        shared = {"storage": storage, "study_name": "shared", "load_if_exists": True}
+        outer = run_hpcompat(joins, X, n_trials=6, seed=0, **shared)
+        assert [trial.number for trial in outer.trials] == list(range(6))
+        assert [trial.number for trial in found[0].trials] == [0, 1, 3, 4]  # the one that was running counts as well
+
+    def test_verbosity_of_optuna_is_restored(self, run_hpcompat):
+        before = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.DEBUG)
+        try:
+            run_hpcompat(parabola, X, n_trials=1)
+            assert optuna.logging.get_verbosity() == optuna.logging.DEBUG
+        finally:
+            optuna.logging.set_verbosity(before)
+
+    def test_optuna_trial_answers_what_view_lacks(self, run_hpcompat):
+        def function(trial):
+            trial.set_user_attr("note", trial.number)
+            return trial["x"] + trial.suggest_int("extra", 5, 6)
+
+        result = run_hpcompat(function, X, n_trials=2)
+        assert [trial.user_attrs["note"] for trial in result.native.trials] == [0, 1]
+        assert all(trial.params["extra"] in (5, 6) for trial in result.trials)
+
+
+def noting(trial):
+    trial.set_constraint("room", trial["x"] - 2)
+    trial.set_user_attr("error", "mine")
+    trial.set_user_attr("run_id", [1, {"a": None}])
+    if trial.number == 1:
+        raise ValueError("once")
+    return -trial["x"]
+
+
+def notes(result):
+    return [(trial.number, trial.state, trial.user_attrs, trial.constraints, trial.cause) for trial in result.trials]
+
+
+class TestNotes:
+    def test_notes_are_read_back_from_storage_under_any_name(self, run_hpcompat, tmp_path):
+        storage = {"storage": f"sqlite:///{tmp_path}/study.db", "study_name": "x", "load_if_exists": True}
+        first = run_hpcompat(noting, X, n_trials=3, **storage)
+        again = run_hpcompat(noting, X, n_trials=4, **storage)
+        assert notes(again)[:3] == notes(first)
+        assert [trial.cause for trial in again.trials] == [None, "ValueError: once", None, None]
+        assert {trial.run_id for trial in again.trials} == {None}
+        assert again.trials[1].user_attrs == {"error": "mine", "run_id": [1, {"a": None}]}
+        assert again.best.value == again.native.best_value  # Optuna's own best is feasible too
+
+    def test_constraints_of_users_study_are_read(self, run_hpcompat):
+        def native(trial):
+            x, n = trial.suggest_float("x", 0.0, 4.0), trial.suggest_int("n", 1, 3)
+            trial.set_constraint("room", x - 2)
+            trial.set_user_attr("n", n)
+            return -x
+
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        study.optimize(native, n_trials=6)
+        with pytest.warns(UserWarning, match="there are 6 already"):
+            result = run_hpcompat(noting, X, n_trials=6, seed=None, study=study)
+        assert result.best.number == study.best_trial.number
+        assert result.best.constraints == {"room": result.best.params["x"] - 2}
+        assert [trial.user_attrs for trial in result.trials] == [{"n": trial.params["n"]} for trial in result.trials]
+
+    def test_constraints_reach_sampler(self, run_hpcompat):
+        def native(trial):
+            x = trial.suggest_float("x", 0.0, 4.0)
+            trial.set_constraint("room", x - 2)
+            return -x - trial.suggest_int("n", 1, 3)
+
+        def function(trial):
+            trial.set_constraint("room", trial["x"] - 2)
+            return -trial["x"] - trial["n"]
+
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=4))
+        study.optimize(native, n_trials=20)
+        result = run_hpcompat(function, X, n_trials=20, seed=4)
+        assert [trial.value for trial in result.trials] == [trial.value for trial in study.trials]
+        assert result.best.number == study.best_trial.number
+
+    def test_constraints_func_of_sampler_is_used(self, run_hpcompat, tmp_path):
+        def function(trial):
+            trial.set_user_attr("room", (trial["x"] - 2, -1))
+            return -trial["x"]
+
+        def constraints_func(trial):
+            return tuple(trial.user_attrs["room"])
+
+        with pytest.warns(FutureWarning):
+            sampler = optuna.samplers.TPESampler(seed=0, constraints_func=constraints_func)
+        out = str(tmp_path)
+        result = run_hpcompat(function, X, n_trials=8, seed=None, sampler=sampler, output_dir=out)
+        assert [trial.constraints for trial in result.trials] == [
+            {"0": trial.params["x"] - 2, "1": -1.0} for trial in result.trials
+        ]
+        assert result.best.number == result.native.best_trial.number
+        assert False in [trial.is_feasible for trial in result.trials]
+        assert run_hpcompat(function, X, n_trials=8, seed=None, output_dir=out, resume=True).trials == result.trials
+
+    def test_constraints_func_that_raises_ends_search_with_the_trial(self, run_hpcompat):
+        with pytest.warns(FutureWarning):
+            sampler = optuna.samplers.TPESampler(constraints_func=lambda trial: [1 / 0])
+        with pytest.raises(hp.SearchError, match="ZeroDivisionError") as failure:
+            run_hpcompat(parabola, X, n_trials=3, seed=None, sampler=sampler)
+        assert [trial.state for trial in failure.value.trials] == ["COMPLETE"]
+
+    def test_enqueued_trial_has_its_attributes(self, run_hpcompat):
+        def function(trial):
+            trial.set_user_attr("seen", trial.user_attrs.get("memo"))
+            return trial["x"]
+
+        study = optuna.create_study()
+        study.enqueue_trial({"x": 1.0, "n": 2}, user_attrs={"memo": "mine"})
+        result = run_hpcompat(function, X, n_trials=2, seed=None, study=study)
+        assert [trial.user_attrs for trial in result.trials] == [{"memo": "mine", "seen": "mine"}, {"seen": None}]
+
+    def test_to_optuna_leaves_attribute_called_params_alone(self, run_hpcompat):
+        def function(trial):
+            if trial.number:
+                trial.set_user_attr("params", 7)
+            return trial["x"]
+
+        result = run_hpcompat(function, X, n_trials=2)
+        assert [trial.user_attrs["params"] for trial in result.to_optuna().trials] == [result.trials[0].params, 7]
+
+    def test_internal_attributes_in_history_are_ignored(self, run_hpcompat):
+        history = [hp.Trial(0, {"x": 1.0, "n": 1}, (1.0,), user_attrs={"hpcompat: surplus": True, "mine": 1})]
+        (told, _) = run_hpcompat(parabola, X, n_trials=1, history=history).native.trials
+        assert "hpcompat: surplus" not in told.user_attrs
+        assert told.user_attrs["mine"] == 1

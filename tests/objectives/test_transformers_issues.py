@@ -1,0 +1,305 @@
+"""The issues of transformers' own search: shown where they still are, and each impossible here.
+
+An assertion about `run_transformers` that fails is good news: transformers has mended it, and the test can say so.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+
+import optuna
+import psutil
+import pytest
+from transformers import TrainerCallback
+
+import hpcompat as hp
+from hpcompat.trials.journal import JOURNAL_FILE
+from tests.helpers.trainers import Net, constant_space, create_bert
+
+
+class Seen(TrainerCallback):
+    """The arguments that each training began with."""
+
+    def __init__(self) -> None:
+        self.args = []
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.args.append(args.to_dict())
+
+    def __getitem__(self, name):
+        return [each[name] for each in self.args]
+
+
+def fresh(trainer) -> float:
+    """What a Trainer made for one configuration gives."""
+    trainer.train()
+    return [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry][-1]
+
+
+def loss(metrics):
+    return metrics["eval_loss"]
+
+
+class Cyclic(Net):
+    """Refers to itself, so that only a garbage collection ends it."""
+
+    def __init__(self):
+        super().__init__()
+        self.__dict__["itself"] = self
+
+
+class PruneAll(optuna.pruners.BasePruner):
+    def prune(self, study, trial):
+        return True
+
+
+class TestTransformersIssues:
+    def test_1_model_is_initialised_with_the_seed_of_its_trial(self, make_trainer, run_transformers, run_hpcompat):
+        right = [fresh(make_trainer(seed=seed)) for seed in (1, 2)]
+
+        their = run_transformers(make_trainer(), lambda trial: {"seed": trial.number + 1}, n_trials=2)
+        assert their.trials[1].value != right[1]
+
+        our = run_hpcompat(make_trainer(), {"seed": hp.Categorical([1, 2])}, sampler="grid", seed=None)
+        assert [trial.value for trial in our.trials] == right
+
+    def test_2_values_have_the_type_that_the_field_declares(self, make_trainer, run_transformers, run_hpcompat):
+        params = {
+            "warmup_steps": 0.2,
+            "save_steps": 0.25,
+            "num_train_epochs": 0.7,
+            "dataloader_drop_last": "False",
+        }
+
+        seen = Seen()
+        run_transformers(make_trainer(trainer={"callbacks": [seen]}), lambda trial: params, n_trials=1)
+        assert [seen[name][0] for name in params] == [0, 0, 0, True]
+
+        seen = Seen()
+        run_hpcompat(make_trainer(trainer={"callbacks": [seen]}), constant_space(**params), n_trials=1)
+        assert [seen[name][0] for name in params] == [0.2, 0.25, 0.7, False]
+
+    def test_3_params_of_a_trial_do_not_reach_the_next(self, make_trainer, run_transformers, run_hpcompat):
+        seen = Seen()
+        trainer = make_trainer(trainer={"callbacks": [seen]})
+        run_transformers(trainer, lambda trial: {"weight_decay": 0.1} if trial.number == 0 else {}, n_trials=2)
+        assert seen["weight_decay"] == [0.1, 0.1]
+        assert trainer.args.weight_decay == 0.1
+
+        seen = Seen()
+        trainer = make_trainer(trainer={"callbacks": [seen]})
+        space = {
+            "optim": hp.Categorical(["adamw_torch", "adafactor"]),
+            "weight_decay": hp.Constant(0.1, when={"optim": "adamw_torch"}),
+        }
+        run_hpcompat(trainer, space, sampler="grid", seed=None)
+        assert seen["weight_decay"] == [0.1, 0.0]
+        assert trainer.args.weight_decay == 0.0
+
+    @pytest.mark.parametrize(
+        "params", [{"label_smoothing_factor": 0.5}, {"neftune_noise_alpha": 5.0}, {"bf16": True}], ids=str
+    )
+    def test_4_arguments_that_the_constructor_reads_take_effect(
+        self, make_trainer, run_transformers, run_hpcompat, params
+    ):
+        def trainer(**arguments):
+            return make_trainer(create_bert, tokens=True, learning_rate=0.01, **arguments)
+
+        without, right = fresh(trainer()), fresh(trainer(**params))
+        assert without != right
+
+        assert run_transformers(trainer(), lambda trial: params, n_trials=1).best_value == without
+        assert run_hpcompat(trainer(), constant_space(**params), n_trials=1).best.value == right
+
+    def test_5_objective_is_that_of_the_best_checkpoint(self, make_trainer, run_transformers, run_hpcompat):
+        def trainer():
+            kept = {"save_strategy": "epoch", "load_best_model_at_end": True, "save_total_limit": 1}
+            return make_trainer(num_train_epochs=5, learning_rate=0.5, lr_scheduler_type="constant", **kept)
+
+        their = run_transformers(trainer(), lambda trial: {}, n_trials=1).trials[0]
+        evaluations = list(their.intermediate_values.values())
+        assert their.value == evaluations[-1] > min(evaluations)
+
+        our = run_hpcompat(trainer(), {}, n_trials=1).best
+        assert list(our.intermediate_values.values()) == evaluations
+        assert our.value == min(evaluations)
+        best_step = min(our.intermediate_values, key=our.intermediate_values.get)
+        assert os.path.basename(our.checkpoint) == f"checkpoint-{best_step}"
+
+    @pytest.mark.parametrize("kind", [Net, Cyclic])
+    def test_6_no_model_outlives_its_trial(self, make_trainer, run_transformers, run_hpcompat, kind):
+        models, alive = [], []
+
+        def model_init():
+            alive.append(sum(model() is not None for model in models))
+            model = kind()
+            models.append(weakref.ref(model))
+            return model
+
+        trainer = make_trainer(model_init)
+        run_transformers(trainer, lambda trial: {}, n_trials=4)
+        assert max(alive) >= 1
+
+        models.clear()
+        trainer = make_trainer(model_init)
+        alive.clear()
+        run_hpcompat(trainer, {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}, n_trials=10)
+        assert alive == [0] * 11  # ten trials, and the Trainer's own model after them
+
+    def test_6_fifty_trials_need_the_memory_of_one(self, make_trainer, run_hpcompat):
+        models, alive, resident = [], [], []
+
+        def model_init():
+            alive.append(sum(model() is not None for model in models))
+            model = Net(14_000)
+            models.append(weakref.ref(model))
+            return model
+
+        def measure(trial):
+            resident.append(psutil.Process().memory_info().rss)
+
+        trainer = make_trainer(model_init)
+        size = sum(weight.nbytes for weight in trainer.model.parameters())
+        alive.clear()
+        run_hpcompat(trainer, {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}, n_trials=50, callbacks=[measure])
+        assert alive == [0] * 51
+        # a model that each trial left behind would be 45 of them, and with its optimizer three times as much
+        assert max(resident[5:]) - resident[4] < 8 * size
+
+    def test_7_trainer_can_be_used_afterwards(self, make_trainer, run_transformers, run_hpcompat):
+        trainer = make_trainer()
+        run_transformers(trainer, lambda trial: {}, n_trials=1)
+        assert trainer.model is None
+        with pytest.raises(AttributeError):
+            trainer.evaluate()
+
+        trainer = make_trainer()
+        before = trainer.evaluate()["eval_loss"]
+        run_hpcompat(trainer, {}, n_trials=1)
+        assert trainer.evaluate()["eval_loss"] == before
+
+    def test_8_pruned_trial_leaves_no_state(self, make_trainer, run_transformers, run_hpcompat):
+        trainer = make_trainer()
+        with pytest.raises(ValueError):
+            run_transformers(trainer, lambda trial: {}, n_trials=1, pruner=PruneAll())
+        assert trainer.is_in_train
+        assert trainer.hp_search_backend is not None
+
+        trainer = make_trainer()
+        result = run_hpcompat(trainer, {}, n_trials=2, pruner=PruneAll())
+        assert [trial.state for trial in result.trials] == ["PRUNED", "PRUNED"]
+        assert not trainer.is_in_train
+        assert trainer.hp_search_backend is None
+
+    def test_9_second_search_in_one_output_dir_has_its_own_run_dirs(self, make_trainer, run_transformers, run_hpcompat):
+        out = {"output_dir": make_trainer().args.output_dir, "save_strategy": "epoch"}
+        trainer = make_trainer(**out)
+        stale = os.path.join(trainer.args.output_dir, "run-0", "checkpoint-4", "of-the-first-search")
+        run_transformers(trainer, lambda trial: {}, n_trials=1)
+        open(stale, "w").close()
+        run_transformers(make_trainer(**out), lambda trial: {}, n_trials=1)
+        assert os.path.exists(stale)
+
+        directories = set()
+        for _ in range(2):
+            result = run_hpcompat(make_trainer(**out), {}, n_trials=2, keep="all")
+            os.remove(os.path.join(trainer.args.output_dir, JOURNAL_FILE))  # which would not let a second search begin
+            assert not any("of-the-first-search" in os.listdir(trial.checkpoint) for trial in result.trials)
+            directories |= {trial.directory for trial in result.trials}
+        assert len(directories) == 4
+
+    def test_10_metrics_are_never_added_up(self, make_trainer, run_transformers, run_hpcompat):
+        def trainer():
+            return make_trainer(trainer={"compute_metrics": lambda prediction: {"accuracy": 0.5, "mae": 100.0}})
+
+        assert run_transformers(trainer(), lambda trial: {}, n_trials=1).best_value == 100.5
+
+        with pytest.raises(hp.SearchError, match="which metric is the objective") as refusal:
+            run_hpcompat(trainer(), {}, n_trials=1)
+        assert {issue.path for issue in refusal.value.issues} == {"eval_loss", "eval_accuracy", "eval_mae", ""}
+        assert run_hpcompat(trainer(), {}, n_trials=1, compute_objective=loss).best.value < 100
+
+    def test_10_run_times_are_not_metrics(self, make_trainer, run_transformers, run_hpcompat):
+        right = fresh(make_trainer())
+
+        trainer = make_trainer()
+        trainer.evaluate()  # which leaves a model_preparation_time behind
+        assert run_transformers(trainer, lambda trial: {}, n_trials=1).best_value != right
+
+        trainer = make_trainer()
+        trainer.evaluate()
+        assert run_hpcompat(trainer, {}, n_trials=1).best.value == right
+
+    def test_11_all_trials_failed_shows_the_causes(self, make_trainer, run_transformers, run_hpcompat):
+        calls = []
+
+        def model_init():
+            calls.append(1)
+            if len(calls) > 1:
+                raise OSError("the weights are gone")
+            return Net()
+
+        trainer = make_trainer(model_init)
+        with pytest.raises(ValueError, match="No trials are completed yet"):
+            run_transformers(trainer, lambda trial: {}, n_trials=2, catch=(OSError,))
+
+        calls.clear()
+        trainer = make_trainer(model_init)
+        with (
+            pytest.warns(UserWarning, match="left without a model"),
+            pytest.raises(hp.SearchError, match="all 2 trials failed") as failure,
+        ):
+            run_hpcompat(trainer, {}, n_trials=2)
+        assert str(failure.value.issues[0]) == "trials 0, 1: OSError: the weights are gone"
+
+    def test_11_nan_fails_the_trial_only_if_it_is_the_final_value(self, make_trainer, run_transformers, run_hpcompat):
+        def nan_at(epoch):
+            return lambda metrics: float("nan") if metrics["epoch"] == epoch else metrics["eval_loss"]
+
+        their = run_transformers(
+            make_trainer(num_train_epochs=2), lambda trial: {}, n_trials=1, compute_objective=nan_at(1)
+        )
+        our = run_hpcompat(make_trainer(num_train_epochs=2), {}, n_trials=1, compute_objective=nan_at(1))
+        assert our.best.value == their.best_value
+        assert str(our.best.intermediate_values) == str(their.trials[0].intermediate_values)
+
+        with pytest.raises(ValueError, match="No trials are completed yet"):
+            run_transformers(
+                make_trainer(num_train_epochs=2), lambda trial: {}, n_trials=1, compute_objective=nan_at(2)
+            )
+        with pytest.raises(hp.SearchError, match="trial 0: ValueError: the objective is nan"):
+            run_hpcompat(make_trainer(num_train_epochs=2), {}, n_trials=1, compute_objective=nan_at(2))
+
+    def test_11_callbacks_and_a_study_of_the_user_are_used(self, make_trainer, run_transformers, run_hpcompat):
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+        space = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
+        with pytest.raises(TypeError):
+            run_transformers(make_trainer(), hp.to_optuna(space), n_trials=2, study=study)
+
+        finished = []
+        result = run_hpcompat(make_trainer(), space, n_trials=2, study=study, seed=None, callbacks=[finished.append])
+        assert result.native is study
+        assert finished == list(result.trials)
+        assert [trial.value for trial in study.trials] == [trial.value for trial in result.trials]
+
+    def test_12_unknown_name_raises_before_the_first_trial(self, make_trainer, run_transformers, run_hpcompat, caplog):
+        made = []
+
+        def model_init():
+            made.append(1)
+            return Net()
+
+        logging.getLogger("transformers").propagate, before = True, logging.getLogger("transformers").propagate
+        try:
+            run_transformers(make_trainer(model_init), lambda trial: {"learning_rat": 0.1}, n_trials=1)
+        finally:
+            logging.getLogger("transformers").propagate = before
+        assert "no corresponding field" in caplog.text
+
+        trainer = make_trainer(model_init)
+        made.clear()
+        with pytest.raises(hp.SearchError, match="did you mean 'learning_rate'"):
+            run_hpcompat(trainer, {"learning_rat": hp.Float(0.1, 1.0)}, n_trials=1)
+        assert not made
