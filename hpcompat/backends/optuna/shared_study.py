@@ -29,9 +29,7 @@ from hpcompat.trials.optuna_trials import ERROR_ATTR, OWNER_ATTR
 from hpcompat.trials.process import has_exited, this_process
 
 
-def make_sampler(
-    config: SearchConfig, n_earlier: int, *, is_shared: bool = False, is_parallel: bool = False
-) -> BaseSampler:
+def make_sampler(config: SearchConfig, n_earlier: int, *, is_shared: bool = False) -> BaseSampler:
     """Return the sampler of a search.
 
     Args:
@@ -39,14 +37,13 @@ def make_sampler(
         n_earlier: How many trials the study already holds.
         is_shared: Whether processes share the study. Then the draws depend on the number of the trial: a sampler with
             one seed would draw the same in each process.
-        is_parallel: Whether trials run at the same time. Then "bayes" counts those that run as bad ones: else the ones
-            that are asked for together would be alike.
     """
     if isinstance(config.sampler, BaseSampler):
         return config.sampler
     make: Callable[..., BaseSampler] = samplers.RandomSampler
     if config.sampler in (None, "bayes"):
-        make = partial(samplers.TPESampler, constant_liar=is_parallel)
+        # running trials count as bad ones: else those that are asked for together would be alike
+        make = partial(samplers.TPESampler, constant_liar=True)
     if is_shared and config.seed is not None:
         sampler: BaseSampler = SeededByTrialSampler(make, config.seed)
     else:

@@ -72,7 +72,7 @@ def open_engine(config: SearchConfig) -> Iterator[RayEngine]:
         study = optuna.create_study(
             study_name="hpcompat",
             directions=config.directions,  # type: ignore[arg-type]
-            sampler=make_sampler(config, len(config.history), is_parallel=True),
+            sampler=make_sampler(config, len(config.history)),
         )
         engine = StudySource(StudyEngine(study, config, to_optuna(config.space, encode=True), False, False))
     with in_optimize_loop(study):

@@ -9,6 +9,8 @@ import pytest
 
 import hpcompat as hp
 from hpcompat.backends.optuna import shared_study
+from hpcompat.backends.optuna.shared_study import make_sampler
+from hpcompat.trials.config import SearchConfig
 
 X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
 EVERY_KIND = hp.SearchSpace(
@@ -151,6 +153,19 @@ class TestCtrlC:
 
 
 class TestSamplers:
+    def test_bayes_counts_running_trials_as_optunas_default_does(self):
+        def draw_beside_a_running_trial(sampler):
+            study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+            study.optimize(lambda trial: trial.suggest_float("x", 0, 4) ** 2, n_trials=20)
+            study.sampler = sampler
+            study.ask().suggest_float("x", 0, 4)
+            return [study.ask().suggest_float("x", 0, 4) for _ in range(5)]
+
+        config = SearchConfig(hp.SearchSpace({"x": hp.Float(0, 4)}), ("minimize",), 1, seed=0)
+        drawn = draw_beside_a_running_trial(make_sampler(config, 0))
+        assert drawn == draw_beside_a_running_trial(optuna.samplers.TPESampler(seed=0))
+        assert drawn != draw_beside_a_running_trial(optuna.samplers.TPESampler(seed=0, constant_liar=False))
+
     def test_native_sampler_draws_as_in_users_study(self, run_hpcompat):
         def native(trial):
             return (trial.suggest_float("x", 0.0, 4.0) - 1) ** 2 + trial.suggest_int("n", 1, 3)
