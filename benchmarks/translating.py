@@ -63,8 +63,8 @@ def compare_with_ray(size: int, rounds: int) -> Iterator[Row]:
         lambda: convert(domains),
         rounds=rounds,
     )
-    yield make_row("`to_optuna`", "Ray's `OptunaSearch.convert_search_space`", 1.0, to_optuna, baseline)
-    yield make_row("`from_ray`", "Ray's `OptunaSearch.convert_search_space`", 1.0, from_ray, baseline)
+    yield make_row("`to_optuna`", "Ray's `OptunaSearch.convert_search_space`", 2.0, to_optuna, baseline)
+    yield make_row("`from_ray`", "Ray's `OptunaSearch.convert_search_space`", 3.0, from_ray, baseline)
 
 
 def compare_with_wandb(size: int, rounds: int) -> Iterator[Row]:
