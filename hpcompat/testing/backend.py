@@ -140,14 +140,14 @@ class BackendConformance:
 
     def test_grid_tries_each_configuration_once(self) -> None:
         if "grid" not in self.spec.samplers:
-            return
+            pytest.skip("the backend has no grid")
         result = self.search(lambda trial: float(trial["k"]), GRID, sampler="grid", n_trials=9, seed=None)
         tried = sorted((trial.params["k"], trial.params["kind"]) for trial in result.trials)
         assert tried == [(k, kind) for k in (1, 2, 3) for kind in ("a", "b")]
 
     def test_several_objectives_give_a_front(self) -> None:
         if self.spec.max_objectives < 2:
-            return
+            pytest.skip("the backend has one objective")
         directions = ["minimize", "maximize"]
         result = self.search(lambda trial: [trial["x"], trial["x"]], direction=directions)
         assert result.pareto_front == result.trials  # x is minimized and maximized, so no trial is better than another

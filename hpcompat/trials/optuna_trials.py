@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from hpcompat.space import SearchSpace
 from hpcompat.translators import Translation, translate
 from hpcompat.translators.optuna import SPACE
 from hpcompat.trials.notes import RESERVED_PREFIX, Notes
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-    from hpcompat.trials.result import SearchResult
 
 STATE_NAMES = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
 _ATTR_PREFIX = f"{RESERVED_PREFIX} "  # `Trial` takes no attribute from its user that begins so
@@ -127,15 +127,15 @@ def from_frozen_trial(frozen_trial: FrozenTrial, translation: Translation, numbe
     )
 
 
-def to_study(result: SearchResult) -> Study:
-    """Return a Study in memory that holds the trials of a result."""
+def to_study(trials: Iterable[Trial], space: SearchSpace, directions: Sequence[str]) -> Study:
+    """Return a Study in memory that holds the trials."""
     import optuna
 
-    translation = translate(result.space, "optuna", encode=True)
+    translation = translate(space, "optuna", encode=True)
     with quiet_optuna():
-        study = optuna.create_study(study_name="hpcompat", directions=result.directions)  # type: ignore[arg-type]
-    study.set_user_attr(SPACE, result.space.to_dict())
-    for trial in result.trials:
+        study = optuna.create_study(study_name="hpcompat", directions=directions)  # type: ignore[arg-type]
+    study.set_user_attr(SPACE, space.to_dict())
+    for trial in trials:
         params = {} if "params" in trial.user_attrs else {"params": dict(trial.params)}
         study.add_trial(to_frozen_trial(trial, translation, **params))
     return study

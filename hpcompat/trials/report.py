@@ -9,7 +9,7 @@ from functools import partial
 from html import escape
 from io import BytesIO
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hpcompat.errors import Issue, SearchError
 from hpcompat.space.values import pluralize, short_repr
@@ -17,9 +17,9 @@ from hpcompat.trials.trial import COMPLETE, Trial, is_eligible, minimized_values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-    from hpcompat.trials.result import SearchResult
 
 _COLORS = {"complete": "C0", "pruned": "C1", "infeasible": "C7"}
 ProgressCallback = Callable[[Trial, Sequence[Trial]], None]
@@ -73,7 +73,25 @@ def format_value(value: object) -> str:
     return value if isinstance(value, str) else short_repr(value, 40)
 
 
-def summary_line(result: SearchResult) -> str:
+class Result(Protocol):
+    """What a report needs of a `SearchResult`, which makes the reports itself."""
+
+    @property
+    def trials(self) -> tuple[Trial, ...]: ...
+    @property
+    def directions(self) -> tuple[str, ...]: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def interrupted(self) -> bool: ...
+    @property
+    def pareto_front(self) -> tuple[Trial, ...]: ...
+    @property
+    def unread(self) -> tuple[str, ...]: ...
+    def to_optuna(self) -> Study: ...
+
+
+def summary_line(result: Result) -> str:
     """Describe the result in a line: trials by state, backend, directions, params that no trial read."""
     states = [trial.state for trial in result.trials]
     counts = [f"{states.count(state)} {state.lower()}" for state in dict.fromkeys(states)]
@@ -86,7 +104,7 @@ def summary_line(result: SearchResult) -> str:
     return f"{count}{where} ({', '.join(counts) or 'none'}{interrupted}), {', '.join(result.directions)}{unread}"
 
 
-def table_rows(result: SearchResult) -> tuple[list[str], list[list[str]]]:
+def table_rows(result: Result) -> tuple[list[str], list[list[str]]]:
     """Return heading and cells: complete trials first, the best on top and the infeasible last, then the others."""
     front = {trial.number for trial in result.pareto_front}
 
@@ -122,7 +140,7 @@ def table_rows(result: SearchResult) -> tuple[list[str], list[list[str]]]:
     return heading, cells
 
 
-def render_text(result: SearchResult) -> str:
+def render_text(result: Result) -> str:
     """Render the table for a terminal."""
     heading, cells = table_rows(result)
     widths = [max(map(len, column)) for column in zip(heading, *cells, strict=True)]
@@ -134,7 +152,7 @@ def render_text(result: SearchResult) -> str:
     return "\n".join([f"SearchResult: {summary_line(result)}", *lines, *([f"… and {more} more"] if more else [])])
 
 
-def render_html(result: SearchResult) -> str:
+def render_html(result: Result) -> str:
     """Render the table for a notebook."""
     heading, cells = table_rows(result)
     head = "".join(f"<th>{escape(cell)}</th>" for cell in heading)
@@ -193,7 +211,7 @@ def format_trial(trial: Trial) -> str:
     return f"trial {trial.number:<3} {outcome:<10} {params}".rstrip()
 
 
-def plot(result: SearchResult, kind: str) -> Figure:
+def plot(result: Result, kind: str) -> Figure:
     """Return the plot of a kind. Raises `SearchError` for an unknown one."""
     if kind not in PLOTS:
         raise SearchError(f"unknown plot {kind!r}; expected one of {', '.join(map(repr, PLOTS))}")
@@ -209,7 +227,7 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def plot_history(result: SearchResult) -> Figure:
+def plot_history(result: Result) -> Figure:
     """Plot the value of each trial and the best so far, in the order of the trials; one axis for each objective."""
     from matplotlib.figure import Figure
 
@@ -229,7 +247,7 @@ def plot_history(result: SearchResult) -> Figure:
     return figure
 
 
-def _points(result: SearchResult, label: str, index: int) -> list[tuple[int, float]]:
+def _points(result: Result, label: str, index: int) -> list[tuple[int, float]]:
     return [
         (trial.number, trial.values[index])
         for trial in result.trials
@@ -242,7 +260,7 @@ def _label(trial: Trial) -> str:
     return trial.state.lower() if trial.state != COMPLETE or trial.is_feasible else "infeasible"
 
 
-def _plot_with_optuna(name: str, target: Callable[[FrozenTrial], float] | None, result: SearchResult) -> Figure:
+def _plot_with_optuna(name: str, target: Callable[[FrozenTrial], float] | None, result: Result) -> Figure:
     import warnings
 
     import matplotlib
@@ -268,7 +286,7 @@ def _first_value(trial: FrozenTrial) -> float:
     return float(trial.values[0])
 
 
-PLOTS: dict[str, Callable[[SearchResult], Figure]] = {
+PLOTS: dict[str, Callable[[Result], Figure]] = {
     "history": plot_history,
     "parallel": partial(_plot_with_optuna, "plot_parallel_coordinate", _first_value),
     "importances": partial(_plot_with_optuna, "plot_param_importances", None),  # of every objective

@@ -93,7 +93,7 @@ class SearchResult:
         """
         from hpcompat.trials.optuna_trials import to_study
 
-        return to_study(self)
+        return to_study(self.trials, self.space, self.directions)
 
     def plot(self, kind: str = "history") -> Figure:
         """Return a matplotlib Figure: "history", "parallel" (coordinates) or "importances".

@@ -217,6 +217,12 @@ class TestSigOptCategories:
 
 
 class TestSigopt:
+    @pytest.mark.parametrize("conditions", [[["a"]], [[["x"]]], [["a", "b"], ["c"]]])
+    def test_conditions_that_are_lists_are_rejected(self, conditions: Any) -> None:
+        parameter = {"name": "x", "type": "double", "bounds": {"min": 0, "max": 1}, "conditions": conditions}
+        with pytest.raises(hp.TranslationError):
+            hp.from_sigopt({"parameters": [parameter]})
+
     def test_parameters_are_read(self) -> None:
         bounds = {"min": 1, "max": 10}
         assert sigopt(type="double", bounds=bounds) == Float(1, 10)

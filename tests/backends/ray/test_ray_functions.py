@@ -311,6 +311,15 @@ class TestSamplers:
         ]
 
 
+class TestExhaustedSampler:
+    def test_sampler_that_stops_its_study_ends_search(self, run_hpcompat):
+        sampler = optuna.samplers.GridSampler({"k": [1, 2, 3]}, seed=0)
+        options = {"sampler": sampler, "seed": None, "max_concurrent_trials": 1}
+        result = run_hpcompat(lambda trial: float(trial["k"]), {"k": hp.Categorical([1, 2, 3])}, n_trials=9, **options)
+        assert sorted(trial.params["k"] for trial in result.trials) == [1, 2, 3]
+        assert not result.interrupted
+
+
 class TestErrors:
     def test_error_of_every_trial_ends_search(self, run_hpcompat):
         with pytest.raises(hp.SearchError, match="which metric is the objective"):
