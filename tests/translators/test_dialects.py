@@ -429,6 +429,12 @@ class TestDocuments:
 
 
 class TestWandb:
+    @pytest.mark.parametrize(("maximum", "high"), [(0.4, 0.3), (0.8, 0.7), (1.0, 0.9), (0.25, 0.2)])
+    def test_grid_of_steps_is_read_in_decimals(self, maximum: float, high: float) -> None:
+        entry = {"distribution": "q_uniform", "min": 0.0, "max": maximum, "q": 0.1}
+        space = hp.from_wandb({"method": "grid", "parameters": {"x": entry}})
+        assert space["x"] == hp.Float(0.0, high, step=0.1)
+
     @pytest.mark.parametrize(
         ("config", "parameter"),
         [

@@ -257,7 +257,8 @@ def _read_grid_range(minimum: object, maximum: object, q: object) -> Parameter:
         reject(f"there is nothing between min {low} and max {high}", "raise max")
     if whole:
         return make_range(low, low + (count - 1) * step, step=step, whole=True)
-    return make_range(low, low + (count - 1) * step if count > 1 else low, step=step)
+    first, exact = (Fraction(*shortest_decimal_fraction(float(x))) for x in (low, step))
+    return make_range(low, float(first + (count - 1) * exact), step=step)
 
 
 def _read_grid_values(values: object) -> Parameter:
