@@ -263,7 +263,7 @@ class NoOptions:
 
 
 class Backend(ABC):
-    """A system that searches: what a call may request, and the engine.
+    """A system that searches: what a call may request, and the run of its trials.
 
     Attributes:
         Options: A dataclass of its own options, see `option`.
@@ -276,13 +276,8 @@ class Backend(ABC):
     native_pruners: ClassVar[Mapping[type, str]] = {}
 
     @abstractmethod
-    def open_engine(self, config: SearchConfig, objective: Objective) -> AbstractContextManager[Engine]:
-        """Open the engine of a search, for the time of the block."""
-
     def run(self, config: SearchConfig, objective: Objective, recorder: Recorder) -> BackendResult:
-        """Run the trials of a search in this process."""
-        with objective.open() as evaluate, self.open_engine(config, objective) as engine:
-            return run_loop(engine, config, InlineExecutor(evaluate), recorder)
+        """Run the trials of a search."""
 
     def parse_options(self, config: SearchConfig) -> Any:
         """Return the options of a call as `Options`."""
@@ -321,3 +316,16 @@ class Backend(ABC):
             BackendError: The store does not have what the options name.
         """
         return None
+
+
+class EngineBackend(Backend):
+    """A backend whose trials run in this process, one after the other."""
+
+    @abstractmethod
+    def open_engine(self, config: SearchConfig, objective: Objective) -> AbstractContextManager[Engine]:
+        """Open the engine of a search, for the time of the block."""
+
+    def run(self, config: SearchConfig, objective: Objective, recorder: Recorder) -> BackendResult:
+        """Ask the engine, run the trial and tell the engine, until the search is over."""
+        with objective.open() as evaluate, self.open_engine(config, objective) as engine:
+            return run_loop(engine, config, InlineExecutor(evaluate), recorder)

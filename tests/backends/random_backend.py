@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hpcompat.backends import BackendSpec
-from hpcompat.backends.base import Backend, iter_untried
+from hpcompat.backends.base import EngineBackend, iter_untried
 from hpcompat.objectives.objective import Objective
 from hpcompat.space.values import strict_key
 from hpcompat.trials.config import SearchConfig, Suggestion
@@ -32,7 +32,7 @@ class RandomEngine(Engine):
         return trial
 
 
-class RandomBackend(Backend):
+class RandomBackend(EngineBackend):
     """Random search in this process."""
 
     @contextmanager

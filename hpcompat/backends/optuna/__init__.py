@@ -25,7 +25,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage
 
-from hpcompat.backends.base import Backend, option, retry
+from hpcompat.backends.base import EngineBackend, option, retry
 from hpcompat.backends.optuna.engine import StudyEngine, in_optimize_loop
 from hpcompat.backends.optuna.shared_study import make_pruner, make_sampler
 from hpcompat.errors import BackendError, Issue
@@ -61,7 +61,7 @@ class OptunaOptions:
     )
 
 
-class OptunaBackend(Backend):
+class OptunaBackend(EngineBackend):
     """Searches with `Study.ask` and `Study.tell`."""
 
     Options = OptunaOptions

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,7 +55,8 @@ from hpcompat.errors import Issue
 from hpcompat.objectives.objective import Objective
 from hpcompat.translators.dialect import is_count
 from hpcompat.trials.config import BackendResult, SearchConfig
-from hpcompat.trials.loop import Engine, Recorder
+from hpcompat.trials.loop import Engine as Engine
+from hpcompat.trials.loop import Recorder
 from hpcompat.trials.process import exclusive_use
 from hpcompat.trials.run_dirs import read_log
 from hpcompat.trials.trial import objective_names
@@ -119,10 +120,6 @@ class RayBackend(Backend):
             hint = "use pruner='asha' or 'hyperband' (its asynchronous form), or a scheduler that stops trials"
             yield Issue("pruner", message, hint)
         yield from _find_resource_issues(options)
-
-    def open_engine(self, config: SearchConfig, objective: Objective) -> AbstractContextManager[Engine]:
-        """Not used: Tune has a loop of its own."""
-        raise NotImplementedError
 
     def run(self, config: SearchConfig, objective: Objective, recorder: Recorder) -> BackendResult:
         """Run the trials as trials of a Tuner."""

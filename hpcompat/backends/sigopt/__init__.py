@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any, TypeGuard
 
-from hpcompat.backends.base import Backend, choice, claim_configuration, iter_untried, option
+from hpcompat.backends.base import EngineBackend, choice, claim_configuration, iter_untried, option
 from hpcompat.backends.sigopt.client import (
     INSTALL,
     URL,
@@ -111,7 +111,7 @@ class SigOptOptions:
         return (self.driver or ("server" if os.environ.get(URL) else "lite")) == "lite"
 
 
-class SigOptBackend(Backend):
+class SigOptBackend(EngineBackend):
     """Searches with SigOpt's suggestions and observations."""
 
     Options = SigOptOptions

@@ -29,7 +29,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
-from hpcompat.backends.base import Backend, choice, iter_untried, option
+from hpcompat.backends.base import EngineBackend, choice, iter_untried, option
 from hpcompat.backends.isolation import Generators, get_numpy_proxy, get_random_proxy
 from hpcompat.backends.wandb.runs import METRIC, PendingRun, RunEngine, init_run, isolated_wandb, start_service
 from hpcompat.backends.wandb.server import ServerEngine, fetch_goal, is_logged_in
@@ -69,7 +69,7 @@ class WandbOptions:
         return self.driver or ("embedded" if is_offline else None)
 
 
-class WandbBackend(Backend):
+class WandbBackend(EngineBackend):
     """Searches with a sweep, of W&B's server or of its engine in this process."""
 
     Options = WandbOptions
