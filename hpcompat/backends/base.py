@@ -79,7 +79,7 @@ def claim_configuration(
         The claim; None if no configuration is left.
     """
     for n_collisions in count():
-        # the first one, but for a process that has met others there
+        # after n collisions one of the first n + 1, so that processes that meet do not meet again
         untried = list(islice(iter_untried(space, list_used(None)), 1 + n_collisions))
         if not untried:
             return None

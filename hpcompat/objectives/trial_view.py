@@ -64,7 +64,7 @@ class TrialView(Mapping[str, Any]):
 
     @contextmanager
     def without_recording_reads(self) -> Iterator[None]:
-        """Let no access inside the block count as reading a param: to name a trial is no use of its params."""
+        """Count no access inside the block as reading a param: the name of a run directory does not train."""
         before = set(self._read)
         try:
             yield

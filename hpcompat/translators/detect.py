@@ -241,5 +241,5 @@ def settings_of(document: object) -> SearchSettings:
 
 
 def _has_parameters(mapping: Mapping[str, object]) -> bool:
-    """Return whether this is a dict of parameters of ours, groups included."""
+    """Return whether this is a dict of hpcompat's parameters, groups included."""
     return any(isinstance(entry, (Parameter, SearchSpace)) for entry in nested_entries(mapping))

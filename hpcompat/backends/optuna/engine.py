@@ -95,7 +95,7 @@ class StudyEngine(Engine):
     def ask(self, index: int) -> Suggestion | None:
         """Ask the study, until a trial is one that the search needs."""
         with _translate_errors():
-            # the trial of another process that this one has waited for may not become a trial of the search
+            # a trial is discarded, and the study asked again, where other processes claimed the last ones meanwhile
             while self._trials.has_next():
                 if self._has_heartbeat:
                     fail_stale_trials(self._study)
@@ -105,7 +105,7 @@ class StudyEngine(Engine):
                     if self._trials.try_claim(trial):
                         return self._to_suggestion(trial)
                 except BaseException:
-                    self._discard(trial)  # another one is to run for it
+                    self._discard(trial)  # another trial replaces it
                     raise
                 self._discard(trial)
         return None
@@ -161,7 +161,7 @@ class StudyEngine(Engine):
     def _discard(self, trial: optuna.Trial) -> None:
         self._stop_heartbeat(trial)
         trial.set_user_attr(SURPLUS, True)
-        with suppress(RuntimeError):  # some samplers stop the study once more
+        with suppress(RuntimeError):  # some samplers call study.stop() again, which raises outside the loop
             tell_study(trial, TrialState.FAIL)
 
     def _stop_heartbeat(self, trial: optuna.Trial) -> None:
