@@ -13,6 +13,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 import hpcompat as hp
+from tests.helpers.waiting import wait_for
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,6 +48,9 @@ def others(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[dict[st
     yield {node.node_id: node.all_processes["raylet"][0].process.pid for node in nodes}
     for node in nodes:
         cluster.remove_node(node, allow_graceful=False)
+    ids = {node.node_id for node in nodes}
+    # every driver is told when a node is missed: the next test must not hear of these
+    wait_for(lambda: not ids & {node["NodeID"] for node in ray.nodes() if node["Alive"]}, f"{ids} still count as alive")
 
 
 @pytest.fixture
