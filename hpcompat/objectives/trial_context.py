@@ -18,6 +18,7 @@ from typing import Any
 from hpcompat.errors import TrialPruned, format_error
 from hpcompat.objectives.objective import AmbiguousObjectiveError, Objective, Values, numeric_metrics
 from hpcompat.objectives.trial_view import TrialView
+from hpcompat.space.values import short_repr
 from hpcompat.trials.config import Suggestion
 from hpcompat.trials.files import ensure_writable
 from hpcompat.trials.process import is_from_signal_handler
@@ -142,16 +143,20 @@ def _score_trial(trial: Trial, objective: Objective) -> Trial:
     return replace(trial, state=COMPLETE, values=values)
 
 
-def conflicting_values(trial: Trial, objective: Objective) -> Values | None:
-    """Return the values that this objective makes of a trial's metrics if the trial has others, else None."""
+def describe_conflict(trial: Trial, objective: Objective) -> str | None:
+    """Return a message if the values of a trial are not those that this objective computes from its metrics."""
     if trial.state != COMPLETE or not trial.metrics or trial.values is None:
         return None
     try:
         values = objective.score(trial.metrics, objective.metric)
     except Exception:  # it needs metrics that are not numbers, or is ambiguous: then nothing is known
         return None
-    is_same = len(values) == len(trial.values) and all(map(math.isclose, values, trial.values))
-    return None if is_same else values
+    if len(values) == len(trial.values) and all(map(math.isclose, values, trial.values)):
+        return None
+    computed = (
+        f"its value is {short_repr(trial.values)}, and this search computes {short_repr(values)} from its metrics"
+    )
+    return f"{computed}; pass the compute_objective that it was searched with"
 
 
 def _require_no_nan(values: Values) -> None:

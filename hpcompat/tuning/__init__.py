@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +12,9 @@ from hpcompat.backends import get_backend
 from hpcompat.errors import Issue, SearchError
 from hpcompat.objectives import create_objective
 from hpcompat.objectives.objective import Objective
-from hpcompat.objectives.trial_context import conflicting_values, score_trials
+from hpcompat.objectives.trial_context import describe_conflict, score_trials
 from hpcompat.space.search_space import params_as_drawn
-from hpcompat.space.values import short_repr
+from hpcompat.translators.dialect import DIRECTIONS
 from hpcompat.trials.config import SearchConfig
 from hpcompat.trials.journal import open_journal
 from hpcompat.trials.process import handle_sigterm
@@ -27,10 +27,8 @@ from hpcompat.tuning.request import (
     UNSET,
     Request,
     as_int,
-    as_path,
     complete_request,
     normalize_inputs,
-    parse_directions,
     parse_objective,
     resolve_space,
     validate_search,
@@ -126,25 +124,24 @@ def search(
     """
     spec = get_backend(backend)
     engine_backend = spec.load()
-    earlier_trials, callbacks = normalize_inputs(trainer, history, callbacks)
-    output_dir = as_path(output_dir)
+    inputs, issues = normalize_inputs(trainer, history, callbacks, output_dir, direction)
     source = resolve_space(space)
     request = Request(
-        parse_directions(direction),
+        inputs.directions,
         parse_objective(compute_objective),
         as_int(n_trials),
         spec.aliases.get(sampler, sampler) if isinstance(sampler, str) else sampler,
         pruner,
         options,
     )
-    request, issues = complete_request(request, source.settings, spec)
+    request, contradictions = complete_request(request, source.settings, spec)
     objective = create_objective(
         trainer,
         space=source.space,
         directions=request.directions,
         compute_objective=request.compute_objective,
         hp_name=hp_name,
-        output_dir=output_dir,
+        output_dir=inputs.output_dir,
     )
     config = SearchConfig(
         source.space,
@@ -154,16 +151,16 @@ def search(
         pruner=request.pruner,
         seed=as_int(seed),
         timeout=timeout,
-        history=tuple(replace(trial, params=params_as_drawn(source.space, trial.params)) for trial in earlier_trials),
+        history=tuple(replace(trial, params=params_as_drawn(source.space, trial.params)) for trial in inputs.history),
         options=dict(request.options or {}),
-        output_dir=output_dir or objective.default_output_dir,
+        output_dir=inputs.output_dir or objective.default_output_dir,
         resume=resume,
     )
+    issues += contradictions
+    if isinstance(history, SearchResult):
+        issues += _compare_directions(history, config)
     validate_search(config, objective, spec, keep, issues)
     config = replace(config, history=score_trials(config.history, objective))
-    _require_same_objective("history", config.history, objective)
-    if isinstance(history, SearchResult):
-        _require_same_directions(history, config)
     journal_dir = None if spec.is_persistent(config.options) else config.output_dir
 
     with handle_sigterm() as termination, distributed.open_session(spec.name, termination) as session:
@@ -175,8 +172,8 @@ def search(
             run_dirs = RunDirs(journal.search_id, RunDirLog(journal.log_dir) if journal.log_dir else None)
             objective = session.adapt(replace(objective, run_dirs=run_dirs))
             journal.trials = score_trials(journal.trials, objective)
-            _require_same_objective("journal", journal.trials, objective)
-            with record_trials(config, journal, run_dirs, session, callbacks, progress, termination) as recorder:
+            _require_same_objective(journal.trials, objective)
+            with record_trials(config, journal, run_dirs, session, inputs.callbacks, progress, termination) as recorder:
                 remaining = recorder.start()
                 if remaining.n_trials > 0:
                     recorder.outcome = engine_backend.run(remaining, objective, recorder)
@@ -190,20 +187,19 @@ def search(
     return result
 
 
-def _require_same_directions(result: SearchResult, config: SearchConfig) -> None:
-    if result.directions != config.directions:
+def _compare_directions(result: SearchResult, config: SearchConfig) -> Iterator[Issue]:
+    if result.directions != config.directions and set(config.directions) <= set(DIRECTIONS):
         message = f"expected a search with {list(config.directions)}, got one with {list(result.directions)}"
-        hint = "pass the direction that it was searched with, or history=result.trials"
-        raise SearchError(MESSAGE, [Issue("history", message, hint)])
+        yield Issue("history", message, "pass the direction that it was searched with, or history=result.trials")
 
 
-def _require_same_objective(source: str, trials: Sequence[Trial], objective: Objective) -> None:
-    """Raise `SearchError` for a trial whose value is not the one that this search computes from its metrics."""
-    for trial in trials:
-        values = conflicting_values(trial, objective)
-        if values is not None:
-            message = (
-                f"its value is {short_repr(trial.values)}, and this search makes {short_repr(values)} of its metrics"
-            )
-            hint = "pass the compute_objective that it was searched with; or give another output_dir"
-            raise SearchError(MESSAGE, [Issue(f"{source}: trial {trial.number}", message, hint)])
+def _require_same_objective(trials: Iterable[Trial], objective: Objective) -> None:
+    """Raise `SearchError` for trials of a journal whose values this objective does not compute from their metrics."""
+    conflicts = {trial.number: describe_conflict(trial, objective) for trial in trials}
+    issues = [
+        Issue(f"journal: trial {number}", text, "or give another output_dir")
+        for number, text in conflicts.items()
+        if text
+    ]
+    if issues:
+        raise SearchError(MESSAGE, issues)

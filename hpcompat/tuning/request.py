@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from hpcompat.backends import BACKENDS, BackendSpec
 from hpcompat.errors import BackendError, Issue, SearchError, did_you_mean, expected_one_of
 from hpcompat.objectives.objective import PLACEHOLDER_METRIC, ComputeObjective, Objective, is_same_metric
+from hpcompat.objectives.trial_context import describe_conflict
 from hpcompat.space import SearchSpace
 from hpcompat.space.values import pluralize, short_repr
 from hpcompat.translators.detect import SpaceSource, as_space, resolve_source, settings_of
@@ -56,23 +57,48 @@ class Request:
     options: Mapping[str, object] = field(default_factory=dict)
 
 
-def normalize_inputs(
-    trainer: object, history: object, callbacks: Iterable[Callable[[Trial], object]]
-) -> tuple[tuple[Trial, ...], tuple[Callable[[Trial], object], ...]]:
-    """Return the trials of the history, and the callbacks, as tuples. Raises `SearchError` for anything else.
+@dataclass(frozen=True)
+class Inputs:
+    """The arguments of a call that may be given in several forms, each in one form."""
 
-    >>> normalize_inputs(len, None, [len])
-    ((), (<built-in function len>,))
+    history: tuple[Trial, ...] = ()
+    callbacks: tuple[Callable[[Trial], object], ...] = ()
+    output_dir: str | None = None
+    directions: tuple[str, ...] | None = None
+
+
+def normalize_inputs(
+    trainer: object, history: object, callbacks: object, output_dir: object, direction: object
+) -> tuple[Inputs, list[Issue]]:
+    """Return the arguments in their one form, and an issue for each that is invalid.
+
+    Raises:
+        SearchError: The trainer is a space: then the space is not one, and nothing else can be said.
     """
-    issues = []
+    issues: list[Issue] = []
+    inputs = Inputs(
+        _parse_history(history, issues),
+        _parse_callbacks(callbacks, issues),
+        _parse_path(output_dir, issues),
+        _parse_directions(direction, issues),
+    )
     if isinstance(trainer, Mapping):
-        hint = "the space is the second argument: search(trainer, space)"
         message = f"expected a Trainer or a callable, got {type(trainer).__name__}"
-        issues.append(Issue("trainer", message, hint))
+        hint = "the space is the second argument: search(trainer, space)"
+        raise SearchError(MESSAGE, [Issue("trainer", message, hint), *issues])
+    return inputs, issues
+
+
+def _parse_history(history: object, issues: list[Issue]) -> tuple[Trial, ...]:
     trials = _to_tuple(history.trials if isinstance(history, SearchResult) else history)
     if invalid := [trial for trial in trials if not isinstance(trial, Trial)]:
         message = f"expected a SearchResult, or some of its trials, got {short_repr(invalid[0])}"
         issues.append(Issue("history", message))
+        return ()
+    return trials
+
+
+def _parse_callbacks(callbacks: object, issues: list[Issue]) -> tuple[Callable[[Trial], object], ...]:
     functions = _to_tuple(callbacks)
     if not all(map(callable, functions)) or callable(callbacks):
         message = f"must be a list of functions of a Trial, got {short_repr(callbacks)}"
@@ -80,17 +106,11 @@ def normalize_inputs(
     elif invalid := [function for function in functions if not _takes_one_argument(function)]:
         hint = "give functions of one argument, the finished Trial; Optuna's take (study, trial)"
         issues.append(Issue("callbacks", f"{short_repr(invalid[0])} cannot be called with one argument", hint))
-    if issues:
-        raise SearchError(MESSAGE, issues)
-    return trials, functions
+    return functions
 
 
 def _takes_one_argument(function: Callable[..., object]) -> bool:
-    """Return whether a function can be called with one argument; True where Python cannot say.
-
-    >>> [_takes_one_argument(function) for function in (print, lambda trial, log=None: None, lambda study, trial: None)]
-    [True, True, False]
-    """
+    """Return whether a function can be called with one argument; True where Python cannot say."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # of some built-in functions
@@ -108,51 +128,34 @@ def _to_tuple(value: object) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, Iterable) else (value,)
 
 
-def as_path(output_dir: object) -> str | None:
-    """Return a path as a str, with ~ expanded. Raises `SearchError` for anything else.
-
-    >>> as_path(None), as_path("runs")
-    (None, 'runs')
-    """
+def _parse_path(output_dir: object, issues: list[Issue]) -> str | None:
     if output_dir is None:
         return None
     path = os.fspath(output_dir) if isinstance(output_dir, (str, os.PathLike)) else None
-    if not isinstance(path, str) or not path:
-        message = f"expected the path of a directory, got {short_repr(output_dir)}"
-        raise SearchError(MESSAGE, [Issue("output_dir", message)])
-    return os.path.expanduser(path)
+    if isinstance(path, str) and path:
+        return os.path.expanduser(path)
+    issues.append(Issue("output_dir", f"expected the path of a directory, got {short_repr(output_dir)}"))
+    return os.curdir  # so that the rest can be validated: nothing is written to it
 
 
 def as_int(number: Any) -> Any:
-    """Return an int for one of numpy's; anything else as it is, for `validate_search`.
-
-    >>> as_int(3), as_int(2.5), as_int(True)
-    (3, 2.5, True)
-    """
+    """Return an int for one of numpy's; anything else as it is, for `validate_search`."""
     return number.__index__() if hasattr(number, "__index__") and not isinstance(number, bool) else number
 
 
-def parse_directions(direction: object) -> tuple[str, ...] | None:
-    """Return the directions as a tuple; None stays None. Raises `SearchError` for anything else.
-
-    >>> parse_directions("max"), parse_directions(["minimize", "maximize"]), parse_directions(None)
-    (('maximize',), ('minimize', 'maximize'), None)
-    """
+def _parse_directions(direction: object, issues: list[Issue]) -> tuple[str, ...] | None:
     if direction is None:
         return None
     # a set has no order
     values = direction if isinstance(direction, Sequence) and not isinstance(direction, str) else (direction,)
     directions = tuple(map(_parse_direction, values))
-    issues = [
-        Issue("direction", f"must be 'minimize' or 'maximize', got {value!r}", did_you_mean(value, DIRECTIONS))
-        for value in directions
-        if value not in DIRECTIONS
-    ]
+    for value in directions:
+        if value not in DIRECTIONS:
+            hint = did_you_mean(value, DIRECTIONS)
+            issues.append(Issue("direction", f"must be 'minimize' or 'maximize', got {value!r}", hint))
     if not directions:
-        issues = [Issue("direction", "is empty", "name one for each objective")]
-    if issues:
-        raise SearchError(MESSAGE, issues)
-    return directions
+        issues.append(Issue("direction", "is empty", "name one for each objective"))
+    return directions or None
 
 
 def _parse_direction(direction: object) -> Any:
@@ -161,11 +164,7 @@ def _parse_direction(direction: object) -> Any:
 
 
 def parse_objective(compute_objective: Any) -> Any:
-    """Return the name of a metric, or a list of names, as a tuple; a function as it is.
-
-    >>> parse_objective("eval_loss"), parse_objective(["eval_loss", "eval_f1"]), parse_objective(len)
-    (('eval_loss',), ('eval_loss', 'eval_f1'), <built-in function len>)
-    """
+    """Return the name of a metric, or a list of names, as a tuple; a function as it is."""
     if isinstance(compute_objective, str):
         return (compute_objective,)
     return tuple(compute_objective) if isinstance(compute_objective, (list, tuple)) else compute_objective
@@ -227,7 +226,7 @@ def _find_contradictions(request: Request, settings: SearchSettings, backend: Ba
     if request.directions and settings.directions:
         stated = tuple(direction or settings.default for direction in settings.directions)
         pairs = zip(request.directions, settings.directions, strict=False)
-        differs = any(other not in (None, direction) for direction, other in pairs)
+        differs = any(other not in (None, direction) and direction in DIRECTIONS for direction, other in pairs)
         if differs or len(request.directions) != len(stated):
             yield contradiction("direction", _unpack_single(request.directions), _unpack_single(stated))
     sampler = request.sampler
@@ -255,7 +254,7 @@ def validate_search(
     backend_issues = list(_validate_backend(config, spec))
     known = {issue.path for issue in backend_issues}
     backend_issues += [issue for issue in spec.load().validate(config, objective) if issue.path not in known]
-    issues = [*issues, *_validate_request(config, objective, spec, keep), *_validate_history(config)]
+    issues = [*issues, *_validate_request(config, objective, spec, keep), *_validate_history(config, objective)]
     issues += objective.find_issues(config)
     if config.pruner is not None and not objective.evaluates_while_training:
         hint = "set eval_strategy to 'epoch' or 'steps', or leave pruner out"
@@ -321,17 +320,17 @@ def _validate_compute_objective(objective: Objective) -> Iterator[Issue]:
         yield Issue("compute_objective", f"{expected}, got {type(names).__name__}")
 
 
-def _validate_history(config: SearchConfig) -> Iterator[Issue]:
+def _validate_history(config: SearchConfig, objective: Objective) -> Iterator[Issue]:
     """Return what is wrong with the history: an issue for each cause, with the trials that have it."""
     numbers: dict[str, list[int]] = {}
     for trial in config.history:
-        for message in _find_trial_issues(trial, config):
+        for message in _find_trial_issues(trial, config, objective):
             numbers.setdefault(message, []).append(trial.number)
     for message, trials in numbers.items():
         yield Issue(f"history: trial{'s' * (len(trials) > 1)} {', '.join(map(str, trials))}", message)
 
 
-def _find_trial_issues(trial: Trial, config: SearchConfig) -> Iterator[str]:
+def _find_trial_issues(trial: Trial, config: SearchConfig, objective: Objective) -> Iterator[str]:
     yield from map(str, config.space.find_issues(trial.params))
     values = trial.values if isinstance(trial.values, (tuple, list)) else (math.nan,)
     are_numbers = all(isinstance(value, Real) and not math.isnan(value) for value in values)
@@ -342,3 +341,5 @@ def _find_trial_issues(trial: Trial, config: SearchConfig) -> Iterator[str]:
     elif trial.values is not None and len(trial.values) != len(config.directions):
         directions = pluralize(len(config.directions), "direction")
         yield f"has {pluralize(len(trial.values), 'value')} for {directions}"
+    elif conflict := describe_conflict(trial, objective):
+        yield conflict

@@ -116,6 +116,29 @@ class TestInvalidSearch:
             run_hpcompat(never, X, n_trials=0, keep="some", timeout=-1)
         assert [issue.path for issue in refusal.value.issues] == ["n_trials", "timeout", "keep"]
 
+    def test_invalid_arguments_of_every_kind_are_reported_at_once(self, never, run_hpcompat):
+        history = hp.SearchResult((hp.Trial(4, {"x": 9.0}, (1.0,)),), hp.SearchSpace(X), ("minimize",), "optuna", None)
+        with pytest.raises(hp.SearchError) as refusal:
+            run_hpcompat(
+                never,
+                {"method": "random", "metric": {"name": "loss", "goal": "maximize"}, "parameters": {"x": {"value": 1}}},
+                direction=["up"],
+                callbacks=print,
+                output_dir=3,
+                history=history,
+                resume=True,
+                keep="some",
+                sampler="bayess",
+            )
+        paths = ["sampler", "callbacks", "output_dir", "direction", "sampler", "keep", "history: trial 4"]
+        assert [issue.path for issue in refusal.value.issues] == paths
+
+    def test_several_trials_of_another_metric_are_reported_at_once(self, never, run_hpcompat):
+        trials = [hp.Trial(number, {"x": 1.0}, (1.0,), metrics={"loss": 1.0, "f1": 2.0}) for number in (4, 5)]
+        with pytest.raises(hp.SearchError) as refusal:
+            run_hpcompat(never, X, history=trials, compute_objective="f1", n_trials=0)
+        assert [issue.path for issue in refusal.value.issues] == ["n_trials", "history: trials 4, 5"]
+
     def test_space_in_place_of_function_raises(self, never, run_hpcompat):
         with pytest.raises(hp.SearchError, match="the space is the second argument"):
             run_hpcompat(hp.SearchSpace(X), never)
