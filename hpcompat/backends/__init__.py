@@ -1,6 +1,6 @@
-"""The systems that search: each has a row of `BACKENDS` and a folder.
+"""The registry of backends.
 
-A `Backend` validates a call and opens its `Engine`; `run_loop` does the rest. Another package registers a `BackendSpec`
+A `Backend` validates a call, opens its `Engine`, and passes it to `run_loop`. Another package registers a `BackendSpec`
 as an entry point of the group `hpcompat.backends`.
 """
 
@@ -25,17 +25,17 @@ ENTRY_POINTS = "hpcompat.backends"
 
 @dataclass(frozen=True)
 class BackendSpec:
-    """The name, the requirements and the capabilities of a backend, without loading it.
+    """The name, the requirements and the capabilities of a backend, which are known without importing it.
 
     Attributes:
-        name: What `search` calls it.
+        name: The value of the argument `backend` of `search`.
         package: The package that has to be installed.
-        module: Where its `Backend` is, under the name BACKEND.
-        samplers: The names of samplers that it takes.
-        pruners: The names of pruners that it takes.
-        store_options: The options that name something which keeps the trials of a search itself.
-        max_objectives: How many objectives a search may have.
-        aliases: Other names of its samplers.
+        module: The module whose BACKEND is the `Backend`.
+        samplers: The names of the supported samplers.
+        pruners: The names of the supported pruners.
+        store_options: The options that name a store of trials, such as a database or a sweep.
+        max_objectives: The maximum number of objectives.
+        aliases: Other names of the samplers.
     """
 
     name: str
@@ -49,11 +49,11 @@ class BackendSpec:
 
     @property
     def pip(self) -> str:
-        """The command that installs it."""
+        """The command that installs the backend."""
         return f"pip install 'hpcompat[{self.name}]'"
 
     def is_persistent(self, options: Mapping[str, object]) -> bool:
-        """Return whether the options name a store, which outlives the search and may hold other trials."""
+        """Return whether the options name a store of trials, which outlives the search."""
         return any(name in drop_unset(options) for name in self.store_options)
 
     def load(self) -> Backend:
@@ -64,13 +64,13 @@ class BackendSpec:
         return backend
 
     def stored_directions(self, options: Mapping[str, object], metrics: Sequence[str] = ()) -> tuple[str, ...] | None:
-        """Return `Backend.stored_directions` where the options name a store."""
+        """Return `Backend.stored_directions` if the options name a store, else None."""
         return self.load().stored_directions(options, metrics) if self.is_persistent(options) else None
 
 
 _SAMPLERS = ("bayes", "random", "grid")
 _PRUNERS = ("median", "hyperband", "asha")
-_TPE = {"tpe": "bayes"}  # the sampler that bayes stands for
+_TPE = {"tpe": "bayes"}  # "bayes" uses the TPE sampler
 _BUILT_IN = (
     BackendSpec("optuna", "optuna", f"{__name__}.optuna", _SAMPLERS, _PRUNERS, ("study", "storage"), aliases=_TPE),
     BackendSpec("ray", "ray.tune", f"{__name__}.ray", _SAMPLERS, _PRUNERS, aliases=_TPE),
@@ -90,10 +90,10 @@ BACKENDS: Mapping[str, BackendSpec] = Registry(
 
 
 def _is_installed(package: str) -> bool:
-    # not imported: SigOpt's client cannot be imported in every directory
+    # without importing it: SigOpt's client cannot be imported in every directory
     try:
         return find_spec(package) is not None
-    except (ImportError, ValueError):  # its parent is not installed, or its import is blocked
+    except (ImportError, ValueError):  # the parent package is not installed, or its import is blocked
         return False
 
 

@@ -1,4 +1,4 @@
-"""What a backend is: its options, what it refuses, its engine; and what several share, grids and retries."""
+"""The base classes of backends, and functions that several backends share: options, grids and retries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def iter_configurations(space: SearchSpace) -> Iterator[dict[str, object]]:
         The params, nested as the space is.
 
     Raises:
-        BackendError: A parameter is continuous, unbounded or weighted; each such one is named.
+        BackendError: Some parameters are continuous, unbounded or weighted; all of them are named.
 
     >>> from hpcompat import Int
     >>> space = SearchSpace({"optim": Categorical(["adamw", "sgd"]), "k": Int(0, 1, when={"optim": "sgd"})})
@@ -43,8 +43,8 @@ def iter_configurations(space: SearchSpace) -> Iterator[dict[str, object]]:
     return _iter_valid(space)
 
 
-def iter_untried(space: SearchSpace, seen: Container[Hashable]) -> Iterator[dict[str, object]]:
-    """Iterate over the configurations whose `strict_key` is not in `seen`, which may grow meanwhile.
+def iter_untried(space: SearchSpace, used_keys: Container[Hashable]) -> Iterator[dict[str, object]]:
+    """Iterate over the configurations whose `strict_key` is not in `used_keys`, which may grow meanwhile.
 
     Returns:
         The params of these configurations.
@@ -56,55 +56,56 @@ def iter_untried(space: SearchSpace, seen: Container[Hashable]) -> Iterator[dict
     >>> list(iter_untried(SearchSpace({"k": Int(0, 2)}), {strict_key({"k": 1})}))
     [{'k': 0}, {'k': 2}]
     """
-    return (params for params in iter_configurations(space) if strict_key(params) not in seen)
+    return (params for params in iter_configurations(space) if strict_key(params) not in used_keys)
 
 
 def claim_configuration(
     space: SearchSpace,
-    list_used: Callable[[T | None], Container[Hashable]],
-    place: Callable[[dict[str, object]], T],
-    release: Callable[[T], object],
+    get_used_keys: Callable[[T | None], Container[Hashable]],
+    publish: Callable[[dict[str, object]], T],
+    withdraw: Callable[[T], object],
 ) -> T | None:
     """Claim a configuration of a grid that several processes share.
 
-    A process that sees that another has claimed the same configuration gives it up, so that at most one keeps it.
+    A process publishes a claim, and withdraws it if it then sees another claim of the same configuration. So at most
+    one process keeps the claim.
 
     Args:
-        space: Whose configurations these are.
-        list_used: Returns the keys of what is tried or claimed, but for the claim that it gets.
-        place: Claims params where the others see it.
-        release: Gives a claim up.
+        space: The space of the grid.
+        get_used_keys: Returns the keys of the configurations that are tried or claimed, except by the claim it gets.
+        publish: Publishes a claim of params where other processes see it.
+        withdraw: Withdraws a claim.
 
     Returns:
         The claim; None if no configuration is left.
     """
     for n_collisions in count():
-        # after n collisions one of the first n + 1, so that processes that meet do not meet again
-        untried = list(islice(iter_untried(space, list_used(None)), 1 + n_collisions))
+        # after n collisions choose among n + 1 configurations, so that the next collision is less likely
+        untried = list(islice(iter_untried(space, get_used_keys(None)), 1 + n_collisions))
         if not untried:
             return None
         params = SYSTEM_RNG.choice(untried)
-        claim = place(params)
-        if strict_key(params) not in list_used(claim):
+        claim = publish(params)
+        if strict_key(params) not in get_used_keys(claim):
             return claim
-        release(claim)
+        withdraw(claim)
     raise AssertionError("unreachable: the count has no end")
 
 
 def _infinite_or_weighted(leaf: Leaf) -> Issue | None:
     parameter = leaf.parameter
-    shown = short_repr(parameter, 120)
+    parameter_repr = short_repr(parameter, 120)
     if parameter.size == float("inf"):
         hint = "use 'random'" if parameter.kind == "normal" else "give it a step, or use 'random'"
-        return Issue(leaf.name, f"{shown} has infinitely many values", hint)
+        return Issue(leaf.name, f"{parameter_repr} has infinitely many values", hint)
     if parameter.kind == "normal" or (isinstance(parameter, Categorical) and parameter.weights):
-        return Issue(leaf.name, f"{shown} is weighted, and a grid is not", "use 'random'")
+        return Issue(leaf.name, f"{parameter_repr} is weighted, and a grid is not", "use 'random'")
     return None
 
 
 def _iter_valid(space: SearchSpace) -> Iterator[dict[str, object]]:
     leaves = space.leaves
-    # an iterator for each leaf decided on, and no recursion: there may be thousands of leaves
+    # an iterator for each assigned leaf instead of recursion: there may be thousands of leaves
     levels: list[Iterator[dict[str, object]]] = [iter([{}])]
     while levels:
         flat = next(levels[-1], None)
@@ -128,7 +129,7 @@ SEARCH_OPTIONS = (
     *("backend", "direction", "n_trials", "compute_objective", "hp_name", "sampler", "pruner", "seed", "timeout"),
     *("history", "resume", "keep", "output_dir", "callbacks", "progress"),
 )
-"""What `search` takes for every backend, beside the backend's own options."""
+"""The arguments of `search` that every backend has."""
 
 COUNTERPARTS = {
     # of Optuna
@@ -141,11 +142,11 @@ COUNTERPARTS = {
     "fail_fast": "a trial that fails does not end the search; a callback that returns True does",
     "keep_checkpoints_num": "use keep=, and save_total_limit of the TrainingArguments",
     "local_dir": "use output_dir=, and on the ray backend storage_path= for Ray's own records",
-    "max_failures": "a trial that fails is FAILED, and the search goes on",
+    "max_failures": "a trial that fails is FAILED, and the search continues",
     "mode": "use direction=",
     "num_samples": "use n_trials=",
     "progress_reporter": "use progress=",
-    "raise_on_failed_trial": "a trial that fails is FAILED, and the search goes on",
+    "raise_on_failed_trial": "a trial that fails is FAILED, and the search continues",
     "time_budget_s": "use timeout=",
     "verbose": "use progress=",
     # of W&B and SigOpt
@@ -156,7 +157,7 @@ COUNTERPARTS = {
     "observation_budget": "use n_trials=",
     "run_cap": "use n_trials=",
 }
-"""What other libraries call their options, by name, and what does the same in `search`."""
+"""The options of other libraries, each with its counterpart in `search`."""
 
 
 def option(
@@ -167,65 +168,67 @@ def option(
     is_listed: bool = True,
     may_be_none: bool = True,
 ) -> Any:
-    """Declare an option as a field of a dataclass; None as its value means that it is left out.
+    """Declare an option as a field of a dataclass; the value None means that it is not given.
 
     Args:
-        valid: The types that it may have, or a function that says whether a value is valid.
-        expected: What to say that it is.
-        default: Its value where it is left out.
-        hint: What else to do where a value is not valid.
-        is_listed: Whether a message names it among the options: one whose only value changes nothing need not be known.
-        may_be_none: Whether None leaves it out; where it names a store, None is a mistake.
+        valid: The accepted types, or a function that returns whether a value is valid.
+        expected: A description of valid values, for error messages.
+        default: The value if the option is not given.
+        hint: Advice for an invalid value.
+        is_listed: Whether error messages list the option.
+        may_be_none: Whether None is accepted; for an option that names a store, None is a mistake.
 
     Returns:
         A field of a dataclass.
     """
-    is_valid = valid if not isinstance(valid, (type, tuple)) else _has_type(valid)
+    is_valid = valid if not isinstance(valid, (type, tuple)) else _make_type_check(valid)
     metadata = {"is_valid": is_valid, "expected": expected, "hint": hint}
     return field(default=default, metadata={**metadata, "is_listed": is_listed, "may_be_none": may_be_none})
 
 
 def choice(*names: str) -> Any:
-    """Declare an option that is one of these names."""
+    """Declare an option whose value is one of these names."""
     return option(names.__contains__, " or ".join(map(repr, names)))
 
 
-def _has_type(types: type | tuple[type, ...]) -> Callable[[object], bool]:
-    accepted = types if isinstance(types, tuple) else (types,)
-    # isinstance takes a bool for an int
-    return lambda value: isinstance(value, accepted) and (bool in accepted or not isinstance(value, bool))
+def _make_type_check(types: type | tuple[type, ...]) -> Callable[[object], bool]:
+    accepted_types = types if isinstance(types, tuple) else (types,)
+    # a bool is an instance of int
+    return lambda value: isinstance(value, accepted_types) and (bool in accepted_types or not isinstance(value, bool))
 
 
 def drop_unset(options: Mapping[str, T]) -> dict[str, T]:
-    """Return the options without those that are None, which means that they are left out."""
+    """Return the options without those that are None, which means not given."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def find_option_issues(options_type: type, options: Mapping[str, object]) -> Iterator[Issue]:
-    """Return an issue for each option that is unknown, or has a value that is not valid."""
-    known = {option.name: option.metadata for option in fields(options_type)}
+    """Yield an issue for each unknown option and each invalid value."""
+    metadata_by_name = {option.name: option.metadata for option in fields(options_type)}
     for name, value in options.items():
-        if name not in known:
-            listed = [option for option, metadata in known.items() if metadata["is_listed"]]
-            hint = COUNTERPARTS.get(name) or expected_one_of(name, listed, also=SEARCH_OPTIONS)
+        if name not in metadata_by_name:
+            listed_names = [option.name for option in fields(options_type) if option.metadata["is_listed"]]
+            hint = COUNTERPARTS.get(name) or expected_one_of(name, listed_names, also=SEARCH_OPTIONS)
             yield Issue(name, "unknown option", hint)
-        elif not (known[name]["may_be_none"] if value is None else known[name]["is_valid"](value)):
-            yield Issue(name, f"expected {known[name]['expected']}, got {short_repr(value)}", known[name]["hint"])
+            continue
+        metadata = metadata_by_name[name]
+        if not (metadata["may_be_none"] if value is None else metadata["is_valid"](value)):
+            yield Issue(name, f"expected {metadata['expected']}, got {short_repr(value)}", metadata["hint"])
 
 
 def parse_options(options_type: type[T], options: Mapping[str, object]) -> T:
-    """Return the options as their dataclass; those with an issue are left out."""
+    """Return the options as their dataclass, with defaults in place of invalid values."""
     invalid = {issue.path for issue in find_option_issues(options_type, options)}
     return options_type(**{name: value for name, value in drop_unset(options).items() if name not in invalid})
 
 
 def retry(call: Callable[[], T], delays: Sequence[float], is_transient: Callable[[Exception], bool]) -> T:
-    """Return what a call returns, as soon as it succeeds; after the last repetition raise its error.
+    """Return the result of a call, which is repeated until it succeeds; raise the error of the last attempt.
 
     Args:
-        call: What to call.
-        delays: Seconds before each repetition.
-        is_transient: Whether an error may not come again; others are raised at once.
+        call: The function to call.
+        delays: The seconds before each further attempt.
+        is_transient: Returns whether an error may be temporary; other errors are raised at once.
 
     >>> answers = iter([OSError("busy"), "ready"])
     >>> def ask():
@@ -247,9 +250,9 @@ def retry(call: Callable[[], T], delays: Sequence[float], is_transient: Callable
 
 
 def to_storable(text: str, max_length: int | None = None) -> str:
-    r"""Return a str that every server stores, of at most that many characters.
+    r"""Return a str that every server can store, truncated to a maximum length.
 
-    NUL, which PostgreSQL does not store, and lone surrogates, which UTF-8 does not have, are written as escapes.
+    NUL, which PostgreSQL cannot store, and lone surrogates, which UTF-8 cannot encode, are escaped.
 
     >>> print(to_storable("a\0b\ud800"))
     a\x00b\ud800
@@ -259,16 +262,16 @@ def to_storable(text: str, max_length: int | None = None) -> str:
 
 @dataclass(frozen=True)
 class NoOptions:
-    """The options of a backend without any."""
+    """The options of a backend that has none."""
 
 
 class Backend(ABC):
-    """A system that searches: what a call may request, and the run of its trials.
+    """A system that can run a search.
 
     Attributes:
-        Options: A dataclass of its own options, see `option`.
-        native_samplers: The types that stand for a sampler besides names, each with what to call it.
-        native_pruners: The same for pruners.
+        Options: The dataclass of the backend's own options, see `option`.
+        native_samplers: The types of native samplers, each with a description for error messages.
+        native_pruners: The types of native pruners, each with a description for error messages.
     """
 
     Options: ClassVar[type] = NoOptions
@@ -284,12 +287,12 @@ class Backend(ABC):
         return parse_options(self.Options, config.options)
 
     def validate(self, config: SearchConfig, objective: Objective) -> list[Issue]:
-        """Return everything about a call that the backend cannot do."""
+        """Return all issues of a call that concern this backend."""
         issues = [*find_option_issues(self.Options, config.options), *self._find_native_issues(config)]
         return [*issues, *self.find_issues(config, objective)]
 
     def find_issues(self, config: SearchConfig, objective: Objective) -> Iterator[Issue]:
-        """Return what else is wrong with a call, besides unknown options and options that are not valid."""
+        """Yield the issues of a call besides unknown and invalid options."""
         return iter(())
 
     def _find_native_issues(self, config: SearchConfig) -> Iterator[Issue]:
@@ -302,30 +305,30 @@ class Backend(ABC):
                 expected = " or ".join(["a name", *types.values()])
                 yield Issue(argument, f"expected {expected}, got {short_repr(value)}")
         if self.native_samplers and isinstance(config.sampler, tuple(self.native_samplers)) and config.seed is not None:
-            yield Issue("seed", "seeds a sampler that is given by name", "give this sampler its seed yourself")
+            yield Issue("seed", "only seeds a sampler that is given by name", "pass the seed to the sampler itself")
 
     def stored_directions(self, options: Mapping[str, Any], metrics: Sequence[str]) -> tuple[str, ...] | None:
-        """Return the directions of the study, sweep or experiment that the options name; None if they are not known.
+        """Return the directions of the study, sweep or experiment that the options name; None if they are unknown.
 
         Args:
-            options: Of the call; `validate` checks them.
-            metrics: Their names, in the order of the values.
+            options: The options of the call, which may be invalid.
+            metrics: The names of the metrics, in the order of the values.
 
         Raises:
             SearchError: The store cannot be reached.
-            BackendError: The store does not have what the options name.
+            BackendError: The store does not contain what the options name.
         """
         return None
 
 
 class EngineBackend(Backend):
-    """A backend whose trials run in this process, one after the other."""
+    """A backend whose trials run one after the other in this process."""
 
     @abstractmethod
     def open_engine(self, config: SearchConfig, objective: Objective) -> AbstractContextManager[Engine]:
-        """Open the engine of a search, for the time of the block."""
+        """Open the engine of a search within the block."""
 
     def run(self, config: SearchConfig, objective: Objective, recorder: Recorder) -> BackendResult:
-        """Ask the engine, run the trial and tell the engine, until the search is over."""
+        """Run the trials of a search by `run_loop`."""
         with objective.open() as evaluate, self.open_engine(config, objective) as engine:
             return run_loop(engine, config, InlineExecutor(evaluate), recorder)

@@ -1,9 +1,8 @@
-"""Random generators and a temporary directory that one search has to itself.
+"""Private random generators and a private temporary directory for a search.
 
-Some engines draw from the global generators of `random` and `numpy.random`. Training code reseeds those (a Trainer does
-for every trial), another thread may draw from them, and so may an import. So the modules of such an engine get
-proxies for `random` and `numpy`, which use the generators of the engine that is active in the thread, and
-the global ones where none is.
+Some engines draw from the global generators of `random` and `numpy.random`. These are not reproducible: a Trainer
+reseeds them in every trial, and imports and other threads draw from them too. Therefore the modules of such an engine
+get proxies of `random` and `numpy`, which use the generators that are active in the thread, or else the global ones.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from hpcompat.trials.files import Directory
-from hpcompat.trials.process import has_exited, this_process
+from hpcompat.trials.process import has_exited, identify_process
 
 
 class _Active(threading.local):
@@ -33,7 +32,7 @@ _ACTIVE = _Active()
 
 
 class Generators:
-    """The generators of one engine. The same seed gives the same draws, whatever else the process draws.
+    """The random generators of an engine, which the rest of the process does not draw from.
 
     >>> proxy = get_random_proxy()
     >>> with Generators(0).activate():
@@ -48,12 +47,12 @@ class Generators:
         from numpy.random import RandomState
 
         self.python = random.Random(seed)
-        # `self.python` does not depend on it
+        # seeded apart, so that its draws do not change those of `self.python`
         self.numpy = RandomState(random.Random(seed).getrandbits(32))
 
     @contextmanager
     def activate(self) -> Iterator[None]:
-        """Let the proxies draw from these generators, in this thread."""
+        """Let the proxies draw from these generators in this thread, within the block."""
         before, _ACTIVE.generators = _ACTIVE.generators, self
         try:
             yield
@@ -69,18 +68,20 @@ def get_random_proxy() -> ModuleType:
 
 @cache
 def get_numpy_proxy() -> ModuleType:
-    """Return the proxy of the module `numpy`: numpy itself, but for its `random`."""
+    """Return the proxy of the module `numpy`, which differs from numpy only in `random`."""
     import numpy
 
     proxy = _ModuleProxy("numpy", lambda: numpy)
-    draws = _ModuleProxy("numpy.random", lambda: _ACTIVE.generators.numpy if _ACTIVE.generators else numpy.random)
-    # a copy of numpy's names is faster; numpy creates others on access
-    vars(proxy).update({**vars(numpy), "random": draws})
+    random_proxy = _ModuleProxy(
+        "numpy.random", lambda: _ACTIVE.generators.numpy if _ACTIVE.generators else numpy.random
+    )
+    # copying the names makes access faster; numpy creates further names on access
+    vars(proxy).update({**vars(numpy), "random": random_proxy})
     return proxy
 
 
 class _ModuleProxy(ModuleType):
-    """A module whose names are those of what `get_target` returns at the time."""
+    """A module that looks up its names in the object that `get_target` returns."""
 
     def __init__(self, name: str, get_target: Callable[[], object]) -> None:
         super().__init__(name, f"{name}, with generators that an engine has to itself.")
@@ -91,7 +92,7 @@ class _ModuleProxy(ModuleType):
 
 
 class _Distribution(Protocol):
-    """What is used of a distribution of `scipy.stats`, which has no types."""
+    """The part of a `scipy.stats` distribution that is used; scipy has no type annotations."""
 
     def __call__(self, *arguments: object) -> _Distribution: ...
 
@@ -105,7 +106,7 @@ class SeededDistribution:
         self._distribution = distribution
 
     def rvs(self, *arguments: object, size: object = None) -> object:
-        """Draw through a frozen distribution: the generator of the shared one belongs to every thread."""
+        """Draw from a frozen distribution, because the generator of the original one is shared by all threads."""
         state = _ACTIVE.generators.numpy if _ACTIVE.generators else None
         return self._distribution(*arguments).rvs(size=size, random_state=state)
 
@@ -114,36 +115,42 @@ class SeededDistribution:
 
 
 PREFIX, OWNER = "hp-", "owner.json"
-# Ray's sockets lie under it, and a socket's path has at most 107 characters
+# Ray puts its sockets there, whose paths may have at most 107 characters
 _MAX_LENGTH = 40
 _MAX_BYTES = 4096
 
 
 @contextmanager
 def private_directory() -> Iterator[str]:
-    """Yield a new directory, for the time of a search; those of searches that were killed are removed first.
+    """Yield a new temporary directory; first remove those that killed searches have left.
 
     >>> with private_directory() as path:
     ...     os.listdir(path)
     ['owner.json']
     """
     root = tempfile.gettempdir() if len(tempfile.gettempdir()) <= _MAX_LENGTH else "/tmp"
-    for orphan in _orphans(root):
+    for orphan in _find_orphans(root):
         shutil.rmtree(orphan, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=root, ignore_cleanup_errors=True) as path:
-        Path(path, OWNER).write_text(json.dumps(this_process()), "utf-8")
+        Path(path, OWNER).write_text(json.dumps(identify_process()), "utf-8")
         yield path
 
 
-def _orphans(root: str) -> Iterator[str]:
-    """Yield the paths of private directories of this user whose process is known to have exited."""
+def _find_orphans(root: str) -> Iterator[str]:
+    """Yield the private directories of this user whose process has exited."""
     with os.scandir(root) as entries:
         paths = [entry.path for entry in entries if entry.name.startswith(PREFIX) and _is_directory_of_user(entry)]
     for path in paths:
         try:
             with Directory(path) as directory:
                 is_orphan = has_exited(json.loads(directory.read(OWNER, _MAX_BYTES)))
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):  # another one, or still being written
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            RecursionError,
+        ):  # not a private directory, or not complete yet
             continue
         if is_orphan:
             yield path

@@ -1,22 +1,23 @@
-"""Several ranks, one search: what a launcher (torchrun, …) has started goes through every trial together (DDP).
+"""Searches over several ranks: the processes of a launcher such as torchrun run every trial together (DDP).
 
-Rank 0 leads: it runs the backend, and sends every suggestion to the other ranks. They follow: they evaluate what rank 0
-sends, and return the same trials. The protocol, with its failures, is in docs/internals/distributed.md. In short:
+Rank 0 leads: it runs the backend, and sends every suggestion to the other ranks. These follow: they evaluate the
+suggestions of rank 0, and return the same trials. docs/internals/distributed.md has the protocol. In short:
 
-- The ranks exchange messages through the store of their process group, never by collectives. Before a training begins
-  all wait until all are prepared, so that what fails in model_init fails everywhere.
-- Each rank says how it has left a trial, and after how many collectives: a rank that has begun more would wait
-  for ever. A watchdog thread on each sees that, and a rank that is dead or hangs: the trial is FAILED, the search ends.
-- Ctrl-C on one rank stops all at the same step; SIGTERM for one is SIGTERM for all.
+- The ranks exchange messages through the store of their process group, and not by collectives. Before a training starts
+  all ranks wait for each other, so that an error in model_init fails the trial on all of them.
+- Each rank sends how it has left a trial, and how many collectives it had begun. A rank that has begun more would wait
+  forever; its watchdog thread detects that, and also ranks that have died or hang. Then the trial is FAILED, and the
+  search ends.
+- Ctrl-C on one rank stops all ranks at the same step. SIGTERM on one rank ends all of them.
 
-A search uses `open_session`. Processes that another program has put into a process group use `connect`:
+A search uses `open_session`. Processes that are already in a process group use `connect`:
 
-    with distributed.connect() as coordinator:                # on every rank; None if there is only one
+    with distributed.connect() as coordinator:                # on every rank; None if there is only one rank
         with coordinator.adapt(objective).open() as evaluate:
             trial = coordinator.evaluate(evaluate, suggestion)      # the same on every rank
 
-Every rank passes a suggestion with the same number and params. Its `should_prune` and `native` are asked on rank 0
-only; `report` is called on every rank with that rank's own value.
+Every rank passes a suggestion with the same number and params. Its `should_prune` and `native` are only used on rank 0;
+`report` is called on every rank, with the value of that rank.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ from hpcompat.trials.trial import Trial
 __all__ = ["Coordinator", "Session", "connect", "open_session", "world_size"]
 
 SearchOutcome = tuple[tuple[Trial, ...], bool]
-"""All trials, and whether Ctrl-C has ended the search."""
+"""All trials of the search, and whether Ctrl-C has ended it."""
 
 
 def world_size() -> int:
-    """Return the number of ranks; 1 without a launcher. It does not load torch."""
+    """Return the number of ranks, or 1 without a launcher; do not import torch."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_world_size())
@@ -57,9 +58,9 @@ def world_size() -> int:
 
 @contextmanager
 def connect() -> Iterator[Coordinator | None]:
-    """Connect this rank to the others of its process group; yield None if there is only one.
+    """Connect this rank to the other ranks of its process group; yield None if there is only one rank.
 
-    Raises `SearchError` if the ranks do not meet.
+    Raises `SearchError` if the ranks cannot connect.
     """
     if world_size() == 1:
         yield None
@@ -74,10 +75,10 @@ def connect() -> Iterator[Coordinator | None]:
 
 @contextmanager
 def open_session(backend: str, termination: Termination) -> Iterator[Session]:
-    """Open this process's part of a search: of one over several ranks, if a launcher has started several.
+    """Open the session of this process in a search: as one of several ranks, or alone.
 
-    `termination` tells whether SIGTERM has come here, and ends the search. Raises `BackendError` for a backend that
-    runs trials in processes of its own.
+    `termination` says whether this process has received SIGTERM. Raises `BackendError` for Ray on several ranks,
+    because Ray starts its own processes.
     """
     if backend == "ray" and world_size() > 1:
         hint = Issue("", "start one process, and let Ray give each trial its workers; or choose another backend")
@@ -90,35 +91,35 @@ def open_session(backend: str, termination: Termination) -> Iterator[Session]:
         try:
             yield session
         except BaseException as error:
-            session.fail(error)
+            session.leave_with_error(error)
             raise
         finally:
-            coordinator.termination.share()
+            coordinator.termination.propagate()
 
 
 class SingleProcess:
-    """A search in a single process: it shares nothing."""
+    """The session of a search in a single process."""
 
     is_follower = False
     is_aborted = False
 
     def adapt(self, objective: Objective) -> Objective:
-        """Return the objective."""
+        """Return the objective unchanged."""
         return objective
 
     def attach(self, recorder: Recorder) -> None:
-        """Do nothing: trials come from this process alone."""
+        """Do nothing: a single process abandons no trials."""
 
     def finish(self, outcome: SearchOutcome) -> None:
-        """Do nothing."""
+        """Do nothing: there are no other ranks."""
 
     def follow(self, evaluate: Evaluate) -> NoReturn:
-        """Raise `NotImplementedError`: no rank leads."""
+        """Raise `NotImplementedError`: a single process does not follow."""
         raise NotImplementedError
 
 
 class RankSession:
-    """A search that several ranks go through together: rank 0 drives it, the others follow."""
+    """The session of a rank in a search that rank 0 leads and the other ranks follow."""
 
     def __init__(self, coordinator: Coordinator, termination: Termination) -> None:
         self.coordinator = coordinator
@@ -129,7 +130,7 @@ class RankSession:
         coordinator.termination.local = termination
 
     def adapt(self, objective: Objective) -> Objective:
-        """Return the objective of this rank; on rank 0 it has all ranks evaluate a trial."""
+        """Return the objective for this rank; on rank 0 it makes all ranks evaluate each trial."""
         adapted = self.coordinator.adapt(objective)
         return adapted if self.is_follower else replace(adapted, wrap=self._wrap_evaluate)
 
@@ -147,11 +148,11 @@ class RankSession:
 
     @property
     def is_aborted(self) -> bool:
-        """Whether the ranks are out of step, and no trial can follow."""
+        """Whether the ranks are out of step, so that no further trial can run."""
         return self.peers.abort_reason is not None
 
     def attach(self, recorder: Recorder) -> None:
-        """Record a trial that rank 0 cannot leave."""
+        """Pass the trial that rank 0 cannot leave, if any, to the recorder."""
 
         def record(trial: Trial) -> None:
             recorder.save(trial)
@@ -169,12 +170,12 @@ class RankSession:
         self._broadcast_result(outcome)
 
     def follow(self, evaluate: Evaluate) -> SearchOutcome:
-        """Evaluate the trials that rank 0 assigns, and return or raise what the search ends with."""
+        """Evaluate the trials that rank 0 assigns; at the end return or raise the result of the search."""
         try:
             while (suggestion := self._next_assignment()) is not None:
                 self.coordinator.evaluate(evaluate, suggestion)
         except KeyboardInterrupt:
-            self.coordinator.interrupts.note()
+            self.coordinator.interrupts.mark_pending()
             self.coordinator.interrupts.is_raised = True
         except SearchError:
             if self.peers.abort_reason is None:
@@ -186,7 +187,7 @@ class RankSession:
         return result
 
     def _next_assignment(self) -> Suggestion | None:
-        """Wait for rank 0's next suggestion; return None if it has ended the search instead."""
+        """Wait for the next suggestion of rank 0; return None if rank 0 has ended the search."""
         key = f"assignment/{self.coordinator.n_started + 1}"
         self.store.wait_any([key, "result"], self.peers.raise_if_aborted)
         suggestion: Suggestion | None = self.store.read(key) if self.store.contains(key) else None
@@ -196,8 +197,8 @@ class RankSession:
         if self.peers.abort_reason is not None and (time.monotonic() > deadline or self.peers.has_exited(0)):
             raise self.peers.to_error()
 
-    def fail(self, error: BaseException) -> None:
-        """Leave the search with an error, and have the other ranks leave it."""
+    def leave_with_error(self, error: BaseException) -> None:
+        """Leave the search because of an error, and make the other ranks leave it too."""
         rank = self.coordinator.rank
         with suppress(StoreUnreachable):
             if not isinstance(error, (Exception, KeyboardInterrupt)):  # a signal ends this process
@@ -210,13 +211,13 @@ class RankSession:
                 self.peers.abort(f"rank {rank}: {format_error(error)}")
 
     def _broadcast_result(self, result: SearchOutcome | BaseException) -> None:
-        self.coordinator.termination.share()
+        self.coordinator.termination.propagate()
         if not self.store.contains("result"):
             self.store.set("result", result)
         self._wait_for_followers(LEAVE_TIMEOUT_S)
 
     def _wait_for_followers(self, timeout: float) -> None:
-        """Wait on rank 0, whose process may hold the store, until the others have read from it."""
+        """Wait on rank 0 until the other ranks have left, because its process may hold the store."""
         deadline = time.monotonic() + timeout
         for rank in self.store.other_ranks if self.coordinator.rank == 0 else ():
             while not self.store.contains(f"left/{rank}"):

@@ -1,4 +1,4 @@
-"""What one rank does among the others: it goes through every trial together with them."""
+"""The coordinator: evaluates every trial together with the other ranks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ from hpcompat.trials.trial import FAILED, Trial
 
 
 class Coordinator:
-    """This rank among the others.
+    """Evaluates trials together with the other ranks, on each rank.
 
-    `active`: the trial that is running here, or the last one. `on_abandoned` is called on rank 0 with a FAILED trial
-    that its own thread cannot leave.
+    Attributes:
+        store: The channel to the other ranks.
+        group: The backends of the process group.
+        peers: The other ranks.
+        interrupts: Ctrl-C.
+        termination: SIGTERM.
+        active: The running trial, or the last one.
+        on_abandoned: Called on rank 0 with a FAILED trial that the main thread cannot leave.
     """
 
     def __init__(self, store: StoreChannel, group: GroupBackends) -> None:
@@ -35,45 +41,45 @@ class Coordinator:
         self.on_abandoned: Callable[[Trial], None] = lambda trial: None
         self._run_dirs: SharedRunDirs | None = None
         self._watchdog = Watchdog(self)
-        self._is_abandoned = threading.Lock()  # one thread handles it: the first to acquire this
+        self._abandoned_lock = threading.Lock()  # acquired by the one thread that reports the abandoned trial
         self._previous_keys: list[str] = []
         store.timeout = group.timeout
 
     @property
     def n_started(self) -> int:
-        """How many trials have started here."""
+        """How many trials have started on this rank."""
         return self.active.index if self.active else 0
 
     def is_training(self) -> bool:
-        """Return whether a training may be running here, which no rank can leave alone."""
+        """Return whether a training may be running, which no rank can leave alone."""
         active = self.active
-        if active is None or active.left.is_set():
+        if active is None or active.left_event.is_set():
             return False
         return active.is_ready or self.group.collective_count() > active.initial_count
 
     def open(self) -> None:
-        """Meet the other ranks. Raises `SearchError` if they do not come."""
+        """Wait for the other ranks, and start to handle signals. Raises `SearchError` after a timeout."""
         self.peers.meet()
         self.interrupts.install()
         self._watchdog.start()
 
     def close(self) -> None:
-        """End this rank's part."""
+        """Leave the other ranks, and restore the signal handlers."""
         self.interrupts.restore()
         self._watchdog.stop()
         self.peers.leave()
 
     def adapt(self, objective: Objective) -> Objective:
-        """Return the objective of this rank: rank 0 alone names and makes run directories."""
+        """Return the objective for this rank; only rank 0 names and creates run directories."""
         self._run_dirs = SharedRunDirs(**vars(objective.run_dirs), broadcast=self._broadcast_directory)
         return replace(objective, run_dirs=self._run_dirs, hp_name=objective.hp_name if self.rank == 0 else None)
 
     def evaluate(self, objective: Evaluate, suggestion: Suggestion) -> Trial:
-        """Evaluate a trial on every rank; return that of rank 0 on all, FAILED if any rank has failed.
+        """Evaluate a trial on every rank; return the trial of rank 0 on all, as FAILED if any rank has failed.
 
         Raises:
-            KeyboardInterrupt: if it was raised on any rank.
-            SearchError: once the ranks are out of step, and no trial can follow. (Rank 0 first returns the trial in
+            KeyboardInterrupt: It was raised on any rank.
+            SearchError: The ranks are out of step, and cannot run further trials. (Rank 0 first returns the trial in
                 which that has happened.)
         """
         self.peers.raise_if_aborted()
@@ -90,8 +96,8 @@ class Coordinator:
             return self._leave_on_signal(active, error)
 
     def record_abandoned(self, active: ActiveTrial) -> None:
-        """Record a trial that this rank cannot leave, and let the others go; for the watchdog."""
-        if self.rank == 0 and self._is_abandoned.acquire(blocking=False):
+        """Record a trial that the main thread cannot leave, and release the other ranks; called by the watchdog."""
+        if self.rank == 0 and self._abandoned_lock.acquire(blocking=False):
             with suppress(Exception):
                 self.on_abandoned(active.to_failed_trial(str(self.peers.abort_reason)))
             with suppress(StoreUnreachable):
@@ -128,8 +134,8 @@ class Coordinator:
     def _report_outcome(
         self, active: ActiveTrial, error: str | None, is_interrupted: bool = False, is_terminated: bool = False
     ) -> None:
-        """Leave the trial, and tell the other ranks how."""
-        if active.left.is_set():
+        """Leave the trial, and send its outcome on this rank to the others."""
+        if active.left_event.is_set():
             return
         channel = self._channel()
         count = self.group.collective_count()
@@ -139,12 +145,12 @@ class Coordinator:
                 channel.set("ready", self.rank, value=error or "it has ended without a training")
             channel.set("outcome", self.rank, value=outcome)
             channel.set("left")
-        active.left.set()
+        active.left_event.set()
 
     def _collect_outcomes(self) -> str | None:
-        """Wait until all ranks have left the trial; return the error of the first that failed.
+        """Wait until all ranks have left the trial; return the error of the first rank that failed.
 
-        Raises `KeyboardInterrupt` if one was interrupted, and `PeerFailed` if the ranks are out of step.
+        Raises `KeyboardInterrupt` if a rank was interrupted, and `PeerFailed` if the ranks are out of step.
         """
         channel = self._channel()
         outcomes: dict[int, RankOutcome] = {
@@ -152,7 +158,7 @@ class Coordinator:
         }
         error = first_error(outcomes)
         if any(outcome.is_interrupted for outcome in outcomes.values()):
-            self.interrupts.stop()
+            self.interrupts.raise_interrupt()
         if any(outcome.is_terminated for outcome in outcomes.values()):
             self.termination.signal_self()
             self.peers.abort(str(error))  # this process survives the signal
@@ -164,7 +170,9 @@ class Coordinator:
     def _share_result(self, trial: Trial, search_error: HpcompatError | None, error: str | None) -> Trial:
         """Return rank 0's trial on all ranks."""
         channel = self._channel()
-        for key in self._previous_keys:  # all ranks have left this trial, and so have read those of the one before
+        for (
+            key
+        ) in self._previous_keys:  # all ranks have read the keys of the previous trial, because they have left this one
             self.store.delete(key)
         self._previous_keys = channel.trial.own_keys
         if self.rank == 0:
@@ -184,11 +192,11 @@ class Coordinator:
             raise KeyboardInterrupt
 
     def _leave_on_signal(self, active: ActiveTrial, error: BaseException) -> Trial:
-        """Leave a trial that Ctrl-C, SIGTERM or the exit of a signal handler ends."""
+        """Leave a trial that Ctrl-C, SIGTERM or the exit of a signal handler has ended."""
         is_ctrl_c = isinstance(error, KeyboardInterrupt)
-        self.termination.share()
+        self.termination.propagate()
         if (self.termination.local.is_requested or not is_ctrl_c) and self._watchdog.has_lost_peer():
-            self._report_outcome(active, self.peers.abort_reason)  # the launcher has sent the signal because of that
+            self._report_outcome(active, self.peers.abort_reason)  # the launcher sends SIGTERM after a rank has died
             return self._abandoned_trial(active)
         if not is_ctrl_c:
             self.termination.announce()
@@ -199,8 +207,8 @@ class Coordinator:
         raise error
 
     def _abandoned_trial(self, active: ActiveTrial) -> Trial:
-        """Return on rank 0, once, the trial in which the ranks got out of step; raise `SearchError` elsewhere."""
-        self.termination.local.is_requested = False  # the error ends the search, whatever signal the launcher sends
-        if self.rank == 0 and self._is_abandoned.acquire(blocking=False):
+        """Return the trial in which the ranks got out of step, once on rank 0; otherwise raise `SearchError`."""
+        self.termination.local.is_requested = False  # the error ends the search, and not the signal of the launcher
+        if self.rank == 0 and self._abandoned_lock.acquire(blocking=False):
             return active.to_failed_trial(str(self.peers.abort_reason))
         raise self.peers.to_error()

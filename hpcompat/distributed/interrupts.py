@@ -1,11 +1,11 @@
-"""Ctrl-C and SIGTERM on several ranks; in a single process `trials.loop.run_loop` catches Ctrl-C.
+"""Ctrl-C and SIGTERM on several ranks; in a single process `trials.loop.run_loop` handles Ctrl-C.
 
-Ctrl-C stops a training at the same step on all ranks: a rank that left in the middle of a step would leave the others
-waiting in a collective. So SIGINT is only noted while a trial trains. The watchdogs of all ranks then exchange how far
-they are, each holding back its rank's next step meanwhile, and all stop one step after the furthest. Where nothing
-trains SIGINT raises KeyboardInterrupt at once, as it does when it is repeated.
+Ctrl-C must stop a training at the same step on all ranks, because a rank that stopped earlier would leave the others
+waiting in a collective. So SIGINT only sets a flag while a trial is training. The watchdogs then exchange the current
+steps of their ranks, and hold back the next step meanwhile; all ranks stop one step after the furthest one. If no trial
+is training, or if SIGINT is repeated, it raises KeyboardInterrupt at once.
 
-SIGTERM ends the process of every rank: a rank that alone gets it has the others send it to themselves.
+SIGTERM ends the processes of all ranks: the rank that receives it makes the other ranks send it to themselves.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hpcompat.distributed.process_group import StoreChannel, StoreUnreachable
 from hpcompat.trials.process import Termination
 
 REPEAT_S = 2.0
-"""Launcher and terminal both send SIGINT: sooner than this it is the same Ctrl-C."""
+"""A second SIGINT within this time belongs to the same Ctrl-C, which the launcher and the terminal both send."""
 
 Step = tuple[int, int]
 """The index of a trial, and a step in it."""
@@ -33,8 +33,12 @@ Step = tuple[int, int]
 class Interrupts:
     """Ctrl-C on this rank.
 
-    `is_pending`: one has come, here or on another rank. `is_raised`: it was raised here. `stop_at`: the step at which
-    all ranks stop, once it is agreed; `step_lock` is held meanwhile, and no step begins.
+    Attributes:
+        is_training: Returns whether a training is running.
+        is_pending: Whether Ctrl-C was pressed, on any rank.
+        is_raised: Whether KeyboardInterrupt was raised on this rank.
+        stop_at: The step at which all ranks stop, once they have agreed on it.
+        step_lock: Held while they agree, so that no step begins.
     """
 
     def __init__(self, is_training: Callable[[], bool]) -> None:
@@ -43,31 +47,31 @@ class Interrupts:
         self.is_raised = False
         self.stop_at: Step | None = None
         self.step_lock = threading.Lock()
-        self._since = 0.0
+        self._pending_since = 0.0
         self._task: Callable[[], None] | None = None
         self._is_installed = False
 
     def install(self) -> None:
-        """Handle SIGINT from now on, if it would raise KeyboardInterrupt: in the main thread."""
+        """Install the handler of SIGINT, in the main thread, unless the user has installed one."""
         is_main = threading.current_thread() is threading.main_thread()
         if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._on_sigint)
             self._is_installed = True
 
     def restore(self) -> None:
-        """Put the previous handler back."""
+        """Restore the previous handler."""
         if self._is_installed:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self._is_installed = False
 
-    def note(self) -> None:
-        """Note a Ctrl-C, here or on another rank."""
+    def mark_pending(self) -> None:
+        """Record a Ctrl-C on any rank."""
         if not self.is_pending:
-            self.is_pending, self._since = True, time.monotonic()
+            self.is_pending, self._pending_since = True, time.monotonic()
 
-    def stop(self) -> NoReturn:
+    def raise_interrupt(self) -> NoReturn:
         """Raise `KeyboardInterrupt`."""
-        self.note()
+        self.mark_pending()
         self.is_raised = True
         raise KeyboardInterrupt
 
@@ -76,20 +80,20 @@ class Interrupts:
         with self.step_lock:
             is_reached = self.stop_at is not None and step >= self.stop_at
         if is_reached:
-            self.stop()
+            self.raise_interrupt()
 
-    def stop_unless_training(self) -> None:
-        """Raise `KeyboardInterrupt` unless it was raised before, or a training will be stopped at its step."""
+    def raise_unless_training(self) -> None:
+        """Raise `KeyboardInterrupt`, unless it was raised before, or a training will stop at the agreed step."""
         if not (self.is_raised or self.is_training()):
-            self.stop()
+            self.raise_interrupt()
 
     def run_in_main_thread(self, task: Callable[[], None]) -> None:
-        """Interrupt the main thread, from another one, to run a task there that may raise."""
+        """Interrupt the main thread from another thread, to run a task there that may raise."""
         if not self._is_installed:
             return
         self._task = task
         if hasattr(signal, "pthread_kill"):
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # it may be asleep
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # wakes it if it sleeps
         else:  # Windows
             _thread.interrupt_main()
 
@@ -99,17 +103,20 @@ class Interrupts:
             task()
             return
         is_repeated = self.is_pending
-        if is_repeated and time.monotonic() - self._since < REPEAT_S:
+        if is_repeated and time.monotonic() - self._pending_since < REPEAT_S:
             return
-        self.note()
+        self.mark_pending()
         if is_repeated or not self.is_training():
-            self.stop()
+            self.raise_interrupt()
 
 
 class SharedTermination:
-    """SIGTERM on one rank is SIGTERM on all, if `is_enabled`.
+    """SIGTERM, which one rank propagates to all.
 
-    `local`: whether it has come here, and ends the search in order. `is_remote`: it has come to another rank.
+    Attributes:
+        is_enabled: Whether SIGTERM is propagated.
+        local: Whether this rank has received SIGTERM.
+        is_remote: Whether another rank has received SIGTERM.
     """
 
     def __init__(self, store: StoreChannel) -> None:
@@ -117,9 +124,9 @@ class SharedTermination:
         self.is_enabled = False
         self.local = Termination()
         self.is_remote = False
-        self._is_ending = threading.Lock()
+        self._signal_lock = threading.Lock()
 
-    def share(self) -> None:
+    def propagate(self) -> None:
         """Send SIGTERM from this rank to the others, or from another rank to this process."""
         if self.local.is_requested:
             self.announce()
@@ -130,14 +137,14 @@ class SharedTermination:
             self.signal_self()
 
     def announce(self) -> None:
-        """Have the other processes end too: a signal ends this one."""
-        if self._is_ending.acquire(blocking=False) and self.is_enabled:
+        """Announce to the other ranks that a signal ends this process, so that they end too."""
+        if self._signal_lock.acquire(blocking=False) and self.is_enabled:
             with suppress(StoreUnreachable):
                 self.store.set(f"terminated/{self.store.rank}")
                 self.store.set("terminated")
 
     def signal_self(self) -> None:
-        """Send this process the SIGTERM that another rank has got, unless it is ending already."""
+        """Send SIGTERM to this process because another rank has received it, unless it is already ending."""
         self.is_remote = True
-        if self._is_ending.acquire(blocking=False):
+        if self._signal_lock.acquire(blocking=False):
             os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""One trial in which a rank takes part, and what the ranks exchange during it: rank 0 leads, the others follow."""
+"""The running trial of a rank, and the messages that the ranks exchange during a trial."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RankOutcome:
-    """How a rank has left a trial, and how many collectives it had begun.
+    """How a rank has left a trial.
 
-    `is_secondary`: it has failed only because another rank had. `is_terminated`: by a signal that ends its process.
+    Attributes:
+        collective_count: How many collectives it had begun.
+        error: Why it has failed, if so.
+        is_secondary: Whether it has failed only because another rank has failed.
+        is_interrupted: Whether Ctrl-C has interrupted it.
+        is_terminated: Whether a signal ends its process.
     """
 
     collective_count: int
@@ -36,8 +41,8 @@ class RankOutcome:
 class RankProgress:
     """How far a rank is.
 
-    `position` is what all ranks pass in the same order: of two ranks the one with the lower position is waited for.
-    `activity` is what else shows that a rank moves.
+    `position` increases in the same way on all ranks, and ranks wait for those with lower positions. `activity` counts
+    other signs of progress.
     """
 
     position: tuple[int, ...] = (0, 2)
@@ -46,11 +51,23 @@ class RankProgress:
 
 @dataclass
 class ActiveTrial:
-    """A trial that is running on this rank, the `index`-th.
+    """The trial that is running on this rank.
 
-    `initial_count`: the collectives before it. `ddp_timeout`: the seconds that ranks may wait for each other.
-    `is_ready`: its training may have begun. `is_receiving`: it waits for rank 0's next message. `own_keys`: what this
-    rank has set in the store. `left`: set once this rank has left the trial.
+    Attributes:
+        index: The number of the trial among those of this search, from 1.
+        suggestion: The suggestion that it runs.
+        initial_count: How many collectives this rank had begun before the trial.
+        ddp_timeout: The seconds that ranks may wait for each other.
+        is_ready: Whether the training may have started.
+        is_receiving: Whether this rank waits for a message of rank 0.
+        is_secondary: Whether this rank has failed only because another rank has failed.
+        steps: How many training steps this rank has done.
+        directory: The run directory.
+        reports: The reported values, by step.
+        message_counts: How many messages have been exchanged, by topic.
+        own_keys: The keys that this rank has set in the store.
+        left_event: Set once this rank has left the trial.
+        start: When the trial started.
     """
 
     index: int
@@ -65,28 +82,28 @@ class ActiveTrial:
     reports: dict[int, float] = field(default_factory=dict)
     message_counts: dict[str, int] = field(default_factory=dict)
     own_keys: list[str] = field(default_factory=list)
-    left: threading.Event = field(default_factory=threading.Event)
+    left_event: threading.Event = field(default_factory=threading.Event)
     start: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
     def key(self, *parts: str | int) -> str:
-        """Return the key of a message in this trial."""
+        """Return the key in the store of a message in this trial."""
         return "/".join(map(str, (self.index, *parts)))
 
     def next_index(self, topic: str) -> int:
-        """Return which message on a topic is the next one; it is the same on all ranks."""
+        """Return the index of the next message on a topic, which is the same on all ranks."""
         self.message_counts[topic] = self.message_counts.get(topic, 0) + 1
         return self.message_counts[topic]
 
     def progress(self, collective_count: int) -> RankProgress:
-        """Return how far this rank is, after that many collectives."""
+        """Return how far this rank is, given how many collectives it has begun."""
         activity = sum(self.message_counts.values()) + len(self.reports)
-        if self.left.is_set():
+        if self.left_event.is_set():
             return RankProgress((self.index, 2), activity)
         position = (self.index, int(self.is_ready), collective_count, self.steps, int(self.is_receiving))
         return RankProgress(position, activity)
 
     def to_failed_trial(self, error: str) -> Trial:
-        """Return the trial as FAILED, with what is known of it."""
+        """Return the trial as FAILED, with its reports and attributes so far."""
         return Trial.failed(
             self.suggestion.number,
             self.suggestion.params,
@@ -94,7 +111,7 @@ class ActiveTrial:
             intermediate_values=self.reports,
             start=self.start,
             directory=self.directory,
-            **self.suggestion.notes.fields(),
+            **self.suggestion.notes.to_trial_fields(),
         )
 
 
@@ -104,19 +121,22 @@ def first_error(outcomes: Mapping[int, RankOutcome]) -> str | None:
     >>> first_error({0: RankOutcome(7, "RuntimeError: a peer is gone"), 1: RankOutcome(5, "ValueError: odd")})
     'rank 1: ValueError: odd'
     """
-    failed = [rank for rank, outcome in outcomes.items() if outcome.error is not None]
-    if not failed:
+    failed_ranks = [rank for rank, outcome in outcomes.items() if outcome.error is not None]
+    if not failed_ranks:
         return None
-    rank = min(failed, key=lambda rank: (outcomes[rank].is_secondary, outcomes[rank].collective_count, rank))
+    rank = min(failed_ranks, key=lambda rank: (outcomes[rank].is_secondary, outcomes[rank].collective_count, rank))
     return f"rank {rank}: {outcomes[rank].error}"
 
 
 @dataclass(frozen=True)
 class TrialChannel:
-    """Messages of one trial.
+    """The messages between the ranks in a trial.
 
-    `check_aborted` raises `PeerFailed` once the ranks are out of step, `check_step` raises `KeyboardInterrupt` at the
-    step at which all ranks stop.
+    Attributes:
+        trial: The running trial.
+        store: The channel to the other ranks.
+        check_aborted: Raises `PeerFailed` if the ranks are out of step.
+        check_step: Raises `KeyboardInterrupt` at the step at which all ranks stop.
     """
 
     trial: ActiveTrial
@@ -125,7 +145,7 @@ class TrialChannel:
     check_step: Callable[[Step], None]
 
     def connect(self, suggestion: Suggestion) -> Suggestion:
-        """Return the suggestion for this rank, in which the engine answers rank 0, and rank 0 the others."""
+        """Return the suggestion for this rank, whose callbacks reach the engine on rank 0, and rank 0 on the others."""
         native = suggestion.native
         if has_suggest(native) or (self.store.rank > 0 and native is not None):
             native = SharedTrial(native if self.store.rank == 0 else None, self.broadcast)
@@ -140,19 +160,19 @@ class TrialChannel:
         )
 
     def set(self, *key: str | int, value: object = None) -> None:
-        """Set a key of this trial, which is deleted after the next one."""
+        """Set a key of this trial; it is deleted after the next trial."""
         path = self.trial.key(*key)
         self.trial.own_keys.append(path)
         self.store.set(path, value)
 
     def wait(self, *key: str | int, check: Callable[[], None] | None = None) -> Any:
-        """Return the value of a key of this trial as soon as a rank has set it."""
+        """Wait until a rank has set a key of this trial, and return the value."""
         return self.store.wait(self.trial.key(*key), check or self.check_aborted)
 
     def broadcast(self, topic: str, compute: Callable[[], T], default: T | None = None) -> T:
-        """Return what `compute` returns on rank 0, on all ranks; the default if rank 0 ends the trial without it.
+        """Return on all ranks what `compute` returns on rank 0, or the default if rank 0 ends the trial before.
 
-        Raises `PeerFailed` if rank 0 fails instead: all ranks then fail at the same point, and stay in step.
+        Raises `PeerFailed` if rank 0 fails, so that all ranks fail at the same point and stay in step.
         """
         index = self.trial.next_index(topic)
         if self.store.rank > 0:
@@ -202,12 +222,12 @@ class TrialChannel:
 
 
 def has_suggest(native: object) -> bool:
-    """Return whether the engine's trial draws parameters while the trial runs."""
+    """Return whether the engine's trial object can suggest parameters while the trial runs."""
     return hasattr(native, "suggest_float")
 
 
 class SharedTrial:
-    """The engine's trial: what it suggests on rank 0, it suggests on all ranks."""
+    """The engine's trial object on rank 0, whose suggestions are broadcast to all ranks."""
 
     def __init__(self, native: object, broadcast: Callable[[str, Callable[[], object]], object]) -> None:
         self._native = native
@@ -225,18 +245,18 @@ class SharedTrial:
 
 @dataclass(frozen=True)
 class SharedRunDirs(RunDirs):
-    """Run directories that rank 0 makes, and that all ranks use."""
+    """Run directories that rank 0 creates and all ranks use."""
 
     broadcast: Callable[[Callable[[], str]], str] = field(kw_only=True)
 
     def create(self, root: str, name: str) -> str:
-        """Make a directory on rank 0, and return it on all ranks."""
+        """Create a directory on rank 0, and return it on all ranks."""
         return self.broadcast(partial(super().create, root, name))
 
     def close(self, path: str) -> str:
-        """Keep the directory: other ranks may be looking for checkpoints in it."""
+        """Return the path without removing an empty directory, in which other ranks may look for checkpoints."""
         return path
 
     def close_for_all(self, path: str) -> str | None:
-        """Close the directory of a trial that all ranks have left."""
+        """Close the directory after all ranks have left the trial."""
         return super().close(path)

@@ -1,4 +1,4 @@
-"""What one trial does: trains a Trainer, or calls a function."""
+"""Objectives: what one trial does, which is to train a Trainer or to call a function."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from hpcompat.errors import Issue
 from hpcompat.objectives.objective import Objective, Values, is_trainer
-from hpcompat.objectives.trial_context import TrialContext, release_memory, run_trial, weak_refs
+from hpcompat.objectives.trial_context import TrialContext, get_weak_refs, release_memory, run_trial
 from hpcompat.trials.config import Evaluate, SearchConfig, Suggestion
 from hpcompat.trials.files import ensure_writable
 from hpcompat.trials.trial import Trial
 
 
 class FunctionObjective(Objective):
-    """Calls a function of the trial."""
+    """The objective of a function, which is called with the trial."""
 
     @contextmanager
     def _open(self) -> Iterator[Evaluate]:
@@ -32,8 +32,8 @@ class FunctionObjective(Objective):
                 try:
                     return evaluate_trainer(outcome, context)
                 finally:
-                    models.extend(weak_refs(outcome.model, outcome.optimizer))
-            if context.view.prune_requested:  # what it returns may be half a result, which has no score
+                    models.extend(get_weak_refs(outcome.model, outcome.optimizer))
+            if context.view.prune_requested:  # its return value may be incomplete
                 return None
             if outcome is None:
                 raise TypeError("the function returned None; return a number, a list of numbers, or metrics")
@@ -53,7 +53,7 @@ class FunctionObjective(Objective):
 
 
 def create_objective(source: Any, **settings: Any) -> Objective:
-    """Return the objective of a Trainer or a function. `settings`: the fields of `Objective`."""
+    """Return the objective of a Trainer or a function. `settings` are the fields of `Objective`."""
     if not is_trainer(source):
         return FunctionObjective(source, **settings)
     from hpcompat.objectives.trainer import TrainerObjective  # which imports transformers

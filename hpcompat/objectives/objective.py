@@ -1,4 +1,4 @@
-"""The objective of a search: what a trial does with its params, and how its metrics become values."""
+"""The objective of a search: what a trial does with its params, and how its values are computed from its metrics."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ if TYPE_CHECKING:
 Metrics = Mapping[str, Any]
 Values = tuple[float, ...]
 ComputeObjective = Callable[[dict[str, Any]], object] | tuple[str, ...] | None
-"""A function of the metrics, or the names of those that are the objectives."""
+"""A function of the metrics, or the names of the metrics that are the objectives."""
 PLACEHOLDER_METRIC = "objective"
-"""The name that examples everywhere give to whatever is optimized."""
+"""A metric name that many examples use for any objective."""
 _LOSS_NAMES = ("eval_loss", "loss")
 _BOOKKEEPING_SUFFIXES = ("_runtime", "_per_second", "_preparation_time", "_compilation_time")
 
 
 class AmbiguousObjectiveError(SearchError):
-    """Several metrics may be the objective, and none was chosen: no trial can be compared with another.
+    """Raised if several metrics may be the objective, and the call does not choose one.
 
-    `unscored`: the trials that were trained before it was found out, with their metrics.
+    `unscored`: the trials that were trained before the metrics were known.
     """
 
     unscored: tuple[Trial, ...] = ()
 
 
-def default_objective(metrics: Metrics, metric_for_best_model: str | None = None) -> float:
-    """Return the objective where no compute_objective is given.
+def choose_default_objective(metrics: Metrics, metric_for_best_model: str | None = None) -> float:
+    """Return the value of the objective if there is no compute_objective.
 
-    That is the metric that `metric_for_best_model` names; else the only metric beside the loss; else
-    the loss. Epoch, run times and memory figures do not count.
+    This is the metric that `metric_for_best_model` names, else the only metric besides the loss, else the loss. Epoch,
+    run times and memory figures are ignored.
 
     Raises:
-        AmbiguousObjectiveError: for several metrics of which none was chosen: transformers would add them up.
+        AmbiguousObjectiveError: There are several metrics, which transformers would add up.
 
-    >>> default_objective({"eval_loss": 0.5, "eval_accuracy": 0.9, "eval_runtime": 1.2, "epoch": 3.0})
+    >>> choose_default_objective({"eval_loss": 0.5, "eval_accuracy": 0.9, "eval_runtime": 1.2, "epoch": 3.0})
     0.9
-    >>> default_objective({"eval_loss": 0.5, "eval_accuracy": 0.9, "eval_mae": 100.0}, "loss")
+    >>> choose_default_objective({"eval_loss": 0.5, "eval_accuracy": 0.9, "eval_mae": 100.0}, "loss")
     0.5
     """
     if metric_for_best_model is not None:
         return _get_metric(metrics, metric_for_best_model, "metric_for_best_model")  # type: ignore[no-any-return]
     names = _objective_names(metrics)
-    chosen = [name for name in names if name not in _LOSS_NAMES] or names
-    if len(chosen) != 1:
-        message = "which metric is the objective?" if chosen else "expected a metric to search by, got none"
+    candidates = [name for name in names if name not in _LOSS_NAMES] or names
+    if len(candidates) != 1:
+        message = "which metric is the objective?" if candidates else "expected a metric to search by, got none"
         raise AmbiguousObjectiveError(message, candidate_issues(names))
-    return metrics[chosen[0]]  # type: ignore[no-any-return]
+    return metrics[candidates[0]]  # type: ignore[no-any-return]
 
 
 def _get_metric(metrics: Metrics, name: str, parameter: str) -> Any:
@@ -71,28 +71,28 @@ def _get_metric(metrics: Metrics, name: str, parameter: str) -> Any:
 
 
 def find_metric(names: Iterable[str], name: str) -> str | None:
-    """Return the metric that a name means: a Trainer adds a prefix, and W&B shows a slash for the underscore.
+    """Return the metric that a name refers to, with or without the prefix of the Trainer and the slash of W&B.
 
     >>> [find_metric(["eval_loss", "f1"], name) for name in ("loss", "eval/loss", "f1", "f2")]
     ['eval_loss', 'eval_loss', 'f1', None]
     """
-    known = set(names)
+    available = set(names)
     spellings = (name, name.replace("/", "_"), f"eval_{name}", f"eval_{name}".replace("/", "_"))
-    return next((spelling for spelling in spellings if spelling in known), None)
+    return next((spelling for spelling in spellings if spelling in available), None)
 
 
-def is_same_metric(one: str, other: str) -> bool:
-    """Return whether two names mean one metric.
+def is_same_metric(name: str, other_name: str) -> bool:
+    """Return whether two names refer to the same metric.
 
     >>> is_same_metric("eval/loss", "loss"), is_same_metric("loss", "f1")
     (True, False)
     """
-    first, second = (name.replace("/", "_").removeprefix("eval_") for name in (one, other))
+    first, second = (metric.replace("/", "_").removeprefix("eval_") for metric in (name, other_name))
     return first == second
 
 
 def candidate_issues(names: Iterable[str]) -> list[Issue]:
-    """Return an issue for each metric that may be meant, and one that says how to choose."""
+    """Return an issue for each candidate metric, and one that says how to choose."""
     candidates = list(names)
     example = next((name for name in (*_LOSS_NAMES, *candidates) if name in candidates), None)
     choice = f'pass compute_objective="{example}", for example, and its direction'
@@ -101,12 +101,12 @@ def candidate_issues(names: Iterable[str]) -> list[Issue]:
 
 
 def _objective_names(metrics: Metrics) -> list[str]:
-    """Return the names of the metrics that a trial can be judged by."""
+    """Return the names of the metrics that can be an objective."""
     return [name for name in numeric_metrics(metrics) if not is_bookkeeping(name)]
 
 
 def numeric_metrics(metrics: object) -> dict[str, float]:
-    """Return those of the metrics that are numbers, as floats.
+    """Return the numeric metrics as floats.
 
     >>> numeric_metrics({"eval_loss": 1, "model": "bert"}), numeric_metrics(0.5)
     ({'eval_loss': 1.0}, {})
@@ -120,32 +120,32 @@ def numeric_metrics(metrics: object) -> dict[str, float]:
 
 
 def is_bookkeeping(name: str) -> bool:
-    """Return whether a metric says nothing of the model: epoch, run times, memory figures."""
+    """Return whether a metric does not describe the model: epoch, run times and memory figures."""
     return name == "epoch" or name.endswith(_BOOKKEEPING_SUFFIXES) or "_mem_" in name
 
 
-def objective_values(
+def compute_objective_values(
     outcome: object,
     n_objectives: int = 1,
     compute_objective: ComputeObjective = None,
     metric_for_best_model: str | None = None,
 ) -> Values:
-    """Return the float of each objective, from metrics or from plain numbers.
+    """Return the value of each objective, from metrics or from numbers.
 
     Args:
-        outcome: metrics by name, a number, or a list, tuple, array or tensor of numbers.
-        n_objectives: how many values there must be.
-        compute_objective: a function of the metrics, or the name of the metric of each objective.
-        metric_for_best_model: the metric to take where there is no compute_objective.
+        outcome: Metrics by name, a number, or a list, tuple, array or tensor of numbers.
+        n_objectives: The expected number of values.
+        compute_objective: A function of the metrics, or the name of the metric of each objective.
+        metric_for_best_model: The metric to use if there is no compute_objective.
 
     Raises:
-        ValueError: for too few or too many values.
-        TypeError: for a value that is not a number.
-        AmbiguousObjectiveError: if several metrics may be meant.
+        ValueError: There are too few or too many values.
+        TypeError: A value is not a number.
+        AmbiguousObjectiveError: Several metrics may be the objective.
 
-    >>> objective_values({"eval_loss": 0.5}), objective_values([1, 2.5], 2)
+    >>> compute_objective_values({"eval_loss": 0.5}), compute_objective_values([1, 2.5], 2)
     ((0.5,), (1.0, 2.5))
-    >>> objective_values({"a": 1, "b": 2}, 1, ("b",))
+    >>> compute_objective_values({"a": 1, "b": 2}, 1, ("b",))
     (2.0,)
     """
     if isinstance(outcome, Mapping):
@@ -165,14 +165,14 @@ def objective_values(
 def _select_objectives(
     metrics: Metrics, n_objectives: int, compute_objective: ComputeObjective, metric_for_best_model: str | None
 ) -> object:
-    """Return what stands for the objectives among the metrics, not yet as floats."""
+    """Return the objectives among the metrics, not converted to floats yet."""
     if callable(compute_objective):
         return compute_objective(dict(metrics))
     if compute_objective is None or (compute_objective == (PLACEHOLDER_METRIC,) and PLACEHOLDER_METRIC not in metrics):
         if n_objectives > 1:
             message = f"which {n_objectives} metrics are the objectives?"
             raise AmbiguousObjectiveError(message, candidate_issues(_objective_names(metrics)))
-        return default_objective(metrics, metric_for_best_model)
+        return choose_default_objective(metrics, metric_for_best_model)
     return [_get_metric(metrics, name, "compute_objective") for name in compute_objective]
 
 
@@ -186,20 +186,23 @@ def _to_float(value: Any) -> float:
 
 
 def is_trainer(value: object) -> bool:
-    """Return whether a value is a transformers Trainer; asked without loading transformers."""
+    """Return whether a value is a transformers Trainer, without importing transformers."""
     module = sys.modules.get("transformers.trainer")
     return module is not None and isinstance(value, module.Trainer)
 
 
-def _unchanged(evaluate: Evaluate) -> Evaluate:
+def _return_unchanged(evaluate: Evaluate) -> Evaluate:
     return evaluate
 
 
 @dataclass(frozen=True)
 class Objective(ABC):
-    """What all trials of one search do, see `search`.
+    """The objective of a search; most fields are arguments of `search`.
 
-    `source`: the Trainer or function. `wrap`: is put around the evaluation of a trial where several ranks share it.
+    Attributes:
+        source: The Trainer or function.
+        run_dirs: The run directories of the search.
+        wrap: Wraps the evaluation of a trial, for several ranks.
     """
 
     source: Any
@@ -209,11 +212,11 @@ class Objective(ABC):
     hp_name: Callable[[TrialView], str] | None = None
     output_dir: str | None = None
     run_dirs: RunDirs = field(default_factory=RunDirs)
-    wrap: Callable[[Evaluate], Evaluate] = _unchanged
+    wrap: Callable[[Evaluate], Evaluate] = _return_unchanged
 
     @contextmanager
     def open(self) -> Iterator[Evaluate]:
-        """Return the evaluation of a suggestion, for the time of the block."""
+        """Yield a function that evaluates a suggestion, within the block."""
         with self._open() as evaluate:
             yield self.wrap(evaluate)
 
@@ -221,45 +224,45 @@ class Objective(ABC):
     def _open(self) -> AbstractContextManager[Evaluate]: ...
 
     def score(self, outcome: object, metric_for_best_model: str | None = None) -> Values:
-        """Return the values of metrics or numbers: see `objective_values`."""
-        return objective_values(outcome, len(self.directions), self.compute_objective, metric_for_best_model)
+        """Return the values of metrics or numbers, see `compute_objective_values`."""
+        return compute_objective_values(outcome, len(self.directions), self.compute_objective, metric_for_best_model)
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """The metrics that compute_objective names, in the order of the values; () where it names none."""
+        """The metrics that compute_objective names, in the order of the values."""
         return self.compute_objective if isinstance(self.compute_objective, tuple) else ()
 
     @property
     def metric(self) -> str | None:
-        """The one metric by which trials are judged where no compute_objective is given, if that is known already."""
+        """The metric that is the objective without a compute_objective, if it is known before the first trial."""
         return None
 
     @property
     def decided_metric(self) -> str | None:
-        """The one metric that the search optimizes, where that is known before the first trial."""
+        """The only metric that the search optimizes, if it is known before the first trial."""
         if self.compute_objective is not None:
             return self.metric_names[0] if len(self.metric_names) == 1 else None
         return self.metric
 
     @property
     def default_output_dir(self) -> str | None:
-        """Where run directories and journal go if the call names no directory."""
+        """The output_dir if the call does not name one."""
         return None
 
     @property
     def evaluates_while_training(self) -> bool:
-        """Whether a pruner gets to see a trial before it ends, as far as that is known."""
+        """Whether trials may report values before they end, so that a pruner can stop them."""
         return True
 
     @property
     def uses_gpu(self) -> bool:
-        """Whether a trial trains on a GPU where there is one."""
+        """Whether a trial uses a GPU if there is one."""
         return False
 
     def find_issues(self, config: SearchConfig) -> Iterator[Issue]:
-        """Return what would make every trial fail, or mean something else than it says."""
+        """Yield the issues that would make every trial fail, or make the result misleading."""
         return iter(())
 
     def describe_unread(self, names: Sequence[str]) -> list[str]:
-        """Return what to say of the params that no trial has read."""
+        """Return a description of each param that no trial has read, for a warning."""
         return list(map(repr, names))

@@ -1,4 +1,4 @@
-"""The reporting integrations of a Trainer: each trial logs into a run of its own, which ends with the trial."""
+"""The reporting integrations of a Trainer: each trial logs to its own run, which ends with the trial."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def reports_to_wandb(trainer: Trainer) -> bool:
 
 
 @contextmanager
-def separate_wandb_run(trainer: Trainer, run_before: object) -> Iterator[None]:
-    """Let transformers' WandbCallback open a run for the training inside the block, and finish it afterwards.
+def separate_wandb_run(trainer: Trainer, outer_wandb_run: object) -> Iterator[None]:
+    """Let transformers' WandbCallback open a run for the training within the block, and finish it afterwards.
 
-    By itself the callback finishes the run that it finds when a search is on, and leaves its own open for the next
-    training to log into (transformers issue 11944).
+    In a search the callback would finish the run that is open, and leave its own run open for the next training
+    (transformers issue 11944).
 
     Args:
-        trainer: the one that trains inside the block.
-        run_before: the run that was open before the trial, if any; it is open again after the block.
+        trainer: The Trainer that trains within the block.
+        outer_wandb_run: The user's run that is open before the trial, if any; it is open again after the block.
     """
     if not reports_to_wandb(trainer):
         yield
@@ -35,20 +35,20 @@ def separate_wandb_run(trainer: Trainer, run_before: object) -> Iterator[None]:
     import wandb
 
     exit_code = 1
-    is_users_run = run_before is not None and wandb.run is run_before
+    is_users_run = outer_wandb_run is not None and wandb.run is outer_wandb_run
     with _without_run_id(wandb), _hide_active_runs(wandb) if is_users_run else nullcontext():
         try:
             yield
             exit_code = 0
         finally:
-            # a run that the W&B backend has opened for the trial stays open: there finish does nothing
+            # a run of the W&B backend ignores this, see `keep_open`
             wandb.finish(exit_code=exit_code)
 
 
 @contextmanager
 def _without_run_id(wandb: ModuleType) -> Iterator[None]:
-    """Suspend WANDB_RUN_ID, which would make one run of all trials, and WANDB_RESUME."""
-    settings = wandb.setup().settings  # wandb has read its environment once, and never reads it again
+    """Suspend WANDB_RUN_ID and WANDB_RESUME within the block, with which all trials would share a run."""
+    settings = wandb.setup().settings  # wandb reads its environment only once
     names = ("run_id", "resume")
     before = {name: getattr(settings, name) for name in names}
     variables = {name: os.environ.pop(name) for name in ("WANDB_RUN_ID", "WANDB_RESUME") if name in os.environ}
@@ -64,8 +64,8 @@ def _without_run_id(wandb: ModuleType) -> Iterator[None]:
 
 @contextmanager
 def _hide_active_runs(wandb: ModuleType) -> Iterator[None]:
-    """Hide the open runs from wandb inside the block; they are open again afterwards."""
-    # private API of wandb 0.31: reinit="create_new", the public way to a second run, leaves wandb.run at the first
+    """Hide the open runs from wandb within the block."""
+    # private API of wandb 0.31, because wandb.run stays the first run with the public reinit="create_new"
     from wandb.sdk.lib.module import unset_globals
     from wandb.sdk.wandb_init import _set_global_run
 
@@ -84,7 +84,7 @@ def _hide_active_runs(wandb: ModuleType) -> Iterator[None]:
 
 
 def log_extra_params(trainer: Trainer, params: Mapping[str, object]) -> None:
-    """Put the params that are not TrainingArguments, which the callback logs itself, into the config of W&B's run."""
+    """Add the params that are not TrainingArguments to the config of the W&B run; the callback logs the others."""
     run = active_wandb_run()
     extra = {name: value for name, value in params.items() if not has_field(trainer.args, name)}
     if run is not None and extra and trainer.is_world_process_zero():
@@ -92,10 +92,9 @@ def log_extra_params(trainer: Trainer, params: Mapping[str, object]) -> None:
 
 
 def close_integrations(trainer: Trainer) -> None:
-    """Close what the integrations have open: a training that raised has not announced its end to them.
+    """Call `on_train_end` of the integrations after a training that raised, or an evaluation after the training.
 
-    TensorBoard's writer would stay open, and the next trial would log into the MLflow run of this one. An evaluation
-    after the training opens a writer too.
+    Otherwise TensorBoard's writer would stay open, and the next trial would log to the MLflow run of this one.
     """
     for callback in trainer.callback_handler.callbacks:
         if _integration_names(callback) and not _is_wandb_callback(callback):
@@ -104,7 +103,7 @@ def close_integrations(trainer: Trainer) -> None:
 
 
 def _integration_names(callback: TrainerCallback) -> list[str]:
-    """Return the names of transformers' integrations that the callback is an instance of."""
+    """Return the names of the integration classes of transformers that a callback is an instance of."""
     return [cls.__name__ for cls in type(callback).__mro__ if cls.__module__.startswith("transformers.integrations")]
 
 
@@ -113,7 +112,7 @@ def _is_wandb_callback(callback: TrainerCallback) -> bool:
 
 
 class TrialInfoCallback(TrainerCallback):
-    """Tells the reporting integrations which trial this is, and the search of each step."""
+    """Sets the trial's name and params for the reporting integrations, and reports each step to the search."""
 
     def __init__(self, context: TrialContext) -> None:
         self.context = context
@@ -134,7 +133,7 @@ class TrialInfoCallback(TrainerCallback):
 
 
 class ParamsLoggingCallback(TrainerCallback):
-    """Adds the params that are not TrainingArguments to the config of the W&B run; comes after WandbCallback."""
+    """Calls `log_extra_params` when a training starts; it must come after WandbCallback."""
 
     def __init__(self, trainer: Trainer, get_params: Callable[[], Mapping[str, object]]) -> None:
         self.trainer = trainer

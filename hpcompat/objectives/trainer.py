@@ -1,10 +1,10 @@
-"""One trial of a transformers Trainer.
+"""The objective of a transformers Trainer.
 
-Each trial starts from the Trainer of before the search: fresh arguments, a fresh accelerator, a model that
-`model_init` makes under the trial's own seed, callbacks in the state they were in. `train()` is called as a
-user calls it, without transformers' own idea of a trial, so that no search package is needed for it.
+Each trial starts from the state of the Trainer before the search, with fresh arguments, a fresh accelerator and a model
+that `model_init` creates under the seed of the trial. `train()` is called without transformers' own support for trials,
+which would need a search package.
 
-This module and `reporting` import transformers: they are imported where a Trainer is at hand.
+This module and `reporting` import transformers, so they are only imported for a Trainer.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ from hpcompat.objectives.reporting import (
 from hpcompat.objectives.trainer_internals import apply_to_trainer, bind_params, call_model_init, make_label_smoother
 from hpcompat.objectives.trainer_snapshot import SharedState, TrainerSnapshot
 from hpcompat.objectives.trainer_validation import (
-    candidate_metrics,
     find_unused_fields,
-    objective_metric,
-    unused_param_issues,
+    find_unused_param_issues,
+    get_candidate_metrics,
+    get_objective_metric,
     validate_trainer,
 )
 from hpcompat.objectives.training_arguments import apply_params, has_field, suggest_field
-from hpcompat.objectives.trial_context import TrialContext, frozen_gc, release_memory, run_trial, weak_refs
+from hpcompat.objectives.trial_context import TrialContext, frozen_gc, get_weak_refs, release_memory, run_trial
 from hpcompat.trials.config import Evaluate, SearchConfig, Suggestion
 from hpcompat.trials.files import ensure_writable
 from hpcompat.trials.process import exclusive_use
 from hpcompat.trials.run_dirs import last_checkpoint
 from hpcompat.trials.trial import Trial
 
-# what they print would drown the search's own line a trial
+# their output would hide the lines of the search
 _CONSOLE_CALLBACKS = ("ProgressCallback", "PrinterCallback", "NotebookProgressCallback")
 
 
 class TrainerObjective(Objective):
-    """Trains a Trainer made with model_init; after `open` the Trainer is as it was before.
+    """Trains a Trainer that was made with model_init, and restores it after the search.
 
-    One search at a time in a process: what accelerate keeps, and torch's generators, are the process's.
+    A process can run one such search at a time, because accelerate's state and torch's generators are global.
     """
 
     @contextmanager
@@ -70,7 +70,7 @@ class TrainerObjective(Objective):
 
     @property
     def metric(self) -> str | None:
-        return objective_metric(self.source)
+        return get_objective_metric(self.source)
 
     @property
     def default_output_dir(self) -> str:
@@ -88,11 +88,11 @@ class TrainerObjective(Objective):
         return validate_trainer(self.source, config, self.compute_objective)
 
     def describe_unread(self, names: Sequence[str]) -> list[str]:
-        """Leave out what a warning before the first trial has named, and say which argument may be meant."""
-        known = {issue.path for issue in unused_param_issues(self.source, self.space)}
+        """Describe each param with a similar field; leave out params that were named in an earlier warning."""
+        warned = {issue.path for issue in find_unused_param_issues(self.source, self.space)}
         args = self.source.args
         hints = {name: suggest_field(args, name) for name in names if not has_field(args, name)}
-        return [f"{name!r} ({hints[name]})" if hints.get(name) else repr(name) for name in names if name not in known]
+        return [f"{name!r} ({hints[name]})" if hints.get(name) else repr(name) for name in names if name not in warned]
 
 
 class _TrainerEvaluator:
@@ -103,20 +103,20 @@ class _TrainerEvaluator:
         self.model_init = trainer.model_init
         self.unused_fields = find_unused_fields(trainer, objective.space)
         self.args = trainer.args
-        self.alive: list[weakref.ref[Any]] = []
+        self.memory_refs: list[weakref.ref[Any]] = []
 
     def __call__(self, suggestion: Suggestion) -> Trial:
-        # not that of the search's start: between two trials the user's own code may do as it likes
+        # taken for each trial, because user code may change the state between trials
         state = SharedState(self.trainer)
         carried: tuple[str, ...] = ()
         context = TrialContext(suggestion, self.objective, self._is_applied)
         try:
             trial = run_trial(context, self._train)
         finally:
-            self.alive.extend(weak_refs(self.trainer.optimizer))
+            self.memory_refs.extend(get_weak_refs(self.trainer.optimizer))
             self.snapshot.reset(self.trainer)
             carried = state.restore()
-            release_memory(self.alive)
+            release_memory(self.memory_refs)
         return replace(trial, carried=carried)
 
     def _is_applied(self, name: str) -> bool:
@@ -136,7 +136,7 @@ class _TrainerEvaluator:
         # not before: hp_name may use what model_init has suggested
         trainer.args.output_dir = context.create_run_dir(str(trainer.args.output_dir))
         trainer.label_smoother = make_label_smoother(trainer.args, model)
-        self.alive.extend(weak_refs(model))
+        self.memory_refs.extend(get_weak_refs(model))
         context.suggestion.on_ready()
         return model
 
@@ -151,11 +151,11 @@ def _require_replaceable_args(trainer: Trainer) -> None:
 
 
 def evaluate_trainer(trainer: Trainer, context: TrialContext) -> Values | None:
-    """Return the values of a Trainer that a function made for the trial, with its params; None if it was pruned."""
-    names = candidate_metrics(trainer) or ()
+    """Train the Trainer that a function has created for a trial; return its values, or None if it was pruned."""
+    names = get_candidate_metrics(trainer) or ()
     if context.objective.compute_objective is None and len(names) > 1:
         raise AmbiguousObjectiveError("which metric is the objective?", candidate_issues(names))
-    args = copy.copy(trainer.args)  # the function's own arguments may serve every trial
+    args = copy.copy(trainer.args)  # the function may use the same arguments in every trial
     args.output_dir = context.create_run_dir(str(args.output_dir))
     trainer.args = args
     context.suggestion.on_ddp_timeout(args.ddp_timeout)
@@ -174,7 +174,7 @@ def evaluate_trainer(trainer: Trainer, context: TrialContext) -> Values | None:
 
 
 def configure_for_params(trainer: Any, params: Mapping[str, object]) -> None:
-    """Set a Trainer up for the training of a trial with these params."""
+    """Prepare a Trainer for a training with these params."""
     apply_to_trainer(trainer, params)
     trainer.label_smoother = make_label_smoother(trainer.args, trainer.model)
     if trainer.model_init is not None:
@@ -186,17 +186,17 @@ def configure_for_params(trainer: Any, params: Mapping[str, object]) -> None:
 
 
 def run_training(trainer: Trainer, context: TrialContext) -> Values | None:
-    """Train a Trainer that is set up, in the directory it is set up for; None if it was pruned."""
-    recorder = EvaluationRecorder(trainer, context, objective_metric(trainer))
+    """Train a Trainer that is prepared for the trial; return its values, or None if it was pruned."""
+    recorder = EvaluationRecorder(trainer, context, get_objective_metric(trainer))
     trainer.evaluate = recorder.wrap(trainer.evaluate)  # type: ignore[method-assign]
     trainer.callback_handler.callbacks = _trial_callbacks(trainer, context)
     try:
-        with separate_wandb_run(trainer, context.run_before):
-            are_integrations_open = True  # until the Trainer closes them, as it does at its end
+        with separate_wandb_run(trainer, context.outer_wandb_run):
+            are_integrations_open = True  # the Trainer closes them at its end
             try:
                 trainer.train()
                 is_pruned = context.view.prune_requested
-                # an evaluation at step 0 says nothing of the training
+                # an evaluation at step 0 comes before the training
                 are_integrations_open = not is_pruned and not any(recorder.evaluations)
                 if are_integrations_open:
                     trainer.evaluate()
@@ -210,7 +210,7 @@ def run_training(trainer: Trainer, context: TrialContext) -> Values | None:
 
 
 def _trial_callbacks(trainer: Trainer, context: TrialContext) -> list[TrainerCallback]:
-    """Return the Trainer's callbacks with those of the search, and without those that print."""
+    """Return the callbacks of the Trainer and of the search, without those that print."""
     callbacks = [
         item
         for item in trainer.callback_handler.callbacks
@@ -221,7 +221,7 @@ def _trial_callbacks(trainer: Trainer, context: TrialContext) -> list[TrainerCal
 
 
 class Evaluation(NamedTuple):
-    """One evaluation: its values, None while it is not known which metric is the objective, and its metrics."""
+    """An evaluation: its metrics, and its values or None if it is not known which metric is the objective."""
 
     values: Values | None
     metrics: dict[str, float]
@@ -231,7 +231,7 @@ class Evaluation(NamedTuple):
 class EvaluationRecorder:
     """Records the evaluations of a running Trainer, and asks the pruner after each.
 
-    `metric`: the objective where there is no compute_objective. `evaluations`: by step.
+    `metric`: the objective without a compute_objective. `evaluations`: the evaluations by step.
     """
 
     trainer: Trainer
@@ -240,14 +240,13 @@ class EvaluationRecorder:
     evaluations: dict[int, Evaluation] = field(default_factory=dict)
 
     def wrap(self, evaluate: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap `trainer.evaluate` to record its outermost calls over the evaluation data.
+        """Wrap `trainer.evaluate` to record its outermost calls on the evaluation data.
 
-        Not an on_evaluate callback: that sees each of several evaluation sets on its own, and nothing of
-        what a subclass adds to the metrics.
+        An on_evaluate callback would see several evaluation sets separately, and miss metrics that a subclass adds.
         """
         depth = 0
 
-        def recorded(*args: object, **kwargs: object) -> object:
+        def evaluate_and_record(*args: object, **kwargs: object) -> object:
             nonlocal depth
             depth += 1
             try:
@@ -259,15 +258,15 @@ class EvaluationRecorder:
                 self.record(metrics)
             return metrics
 
-        return recorded
+        return evaluate_and_record
 
     def record(self, metrics: dict[str, float]) -> None:
-        """Record an evaluation; during training ask the pruner, and stop the Trainer if it says so."""
+        """Record an evaluation; during training also ask the pruner whether to stop the Trainer."""
         step, context = self.trainer.state.global_step, self.context
         context.metrics = numeric_metrics(metrics)
         try:
             values = context.objective.score(metrics, self.metric)
-        except AmbiguousObjectiveError:  # what is trained is not thrown away: it can be scored later
+        except AmbiguousObjectiveError:  # the trained model is kept, and can be scored later
             self.evaluations[step] = Evaluation(None, context.metrics)
             return
         self.evaluations[step] = Evaluation(values, context.metrics)
@@ -282,7 +281,7 @@ class EvaluationRecorder:
         """Return the values of the model that the Trainer ends with.
 
         Raises:
-            AmbiguousObjectiveError: if it is not known which metric is the objective.
+            AmbiguousObjectiveError: Several metrics may be the objective.
         """
         best = re.search(r"checkpoint-(\d+)$", _best_checkpoint(self.trainer) or "")
         step = int(best[1]) if best and int(best[1]) in self.evaluations else max(self.evaluations)
@@ -291,7 +290,7 @@ class EvaluationRecorder:
 
 
 def _best_checkpoint(trainer: Trainer) -> str | None:
-    """Return the checkpoint that the Trainer loads at the end, if it does and the checkpoint is one of this run."""
+    """Return the checkpoint of this run that the Trainer loads at the end, if any."""
     best = trainer.state.best_model_checkpoint
     if not trainer.args.load_best_model_at_end or best is None:
         return None

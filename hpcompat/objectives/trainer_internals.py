@@ -1,7 +1,7 @@
-"""What depends on the inside of transformers' Trainer: its private names, and what its constructor does.
+"""Code that depends on the internals of transformers' Trainer: private names, and copies of steps of its constructor.
 
-Compared with transformers 5.23: `Trainer.__init__` in src/transformers/trainer.py (its steps 5, 6, 7 and 10), and
-`TrainingArguments._n_gpu` in src/transformers/training_args.py. Look here first when a new version is out.
+It was written for transformers 5.23: `Trainer.__init__` in src/transformers/trainer.py (its steps 5, 6, 7 and 10), and
+`TrainingArguments._n_gpu` in src/transformers/training_args.py. Check it first for a new version of transformers.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ _UNPICKLABLE_ATTRIBUTES = frozenset({"accelerator", "gather_function", "_memory_
 
 
 def apply_to_trainer(trainer: Trainer, params: Mapping[str, object]) -> None:
-    """Apply the params to the arguments, and repeat what the constructor derives from them."""
+    """Apply params to the arguments of a Trainer, and update everything that its constructor derives from them."""
     n_gpu = trainer.args.n_gpu
     trainer.args = apply_params(trainer.args, params)
     if trainer.is_model_parallel:
-        trainer.args._n_gpu = n_gpu  # the constructor's: the model is spread over them, not copied
+        trainer.args._n_gpu = n_gpu  # as the constructor: the model is split over the GPUs
     trainer.neftune_noise_alpha = trainer.args.neftune_noise_alpha
-    # train() takes the batch size from here, and TrialInfoCallback checks that it does
+    # train() uses this batch size, and TrialInfoCallback checks that
     trainer._train_batch_size = trainer.args.train_batch_size
     trainer.create_accelerator_and_postprocess()
 
 
 def restore_accelerator(trainer: Trainer) -> None:
-    """Set accelerate's state, which is the process's, up for the Trainer's arguments again."""
+    """Restore accelerate's global state for the arguments of the Trainer."""
     apply_params(trainer.args, {})
     trainer.create_accelerator_and_postprocess()
 
 
 def build_model(trainer: Trainer) -> Any:
-    """Return the model that a Trainer starts with, made as its constructor makes it."""
+    """Create the initial model of a Trainer, as its constructor does."""
     from transformers.trainer_utils import enable_full_determinism, set_seed
 
     if trainer.args.full_determinism:
@@ -60,7 +60,7 @@ def build_model(trainer: Trainer) -> Any:
 
 
 def make_label_smoother(args: TrainingArguments, model: object) -> LabelSmoother | None:
-    """Return what the constructor makes of label_smoothing_factor."""
+    """Return the label smoother that the constructor creates for label_smoothing_factor."""
     from transformers.trainer_pt_utils import LabelSmoother
 
     problem_type = getattr(getattr(model, "config", None), "problem_type", None)
@@ -70,61 +70,61 @@ def make_label_smoother(args: TrainingArguments, model: object) -> LabelSmoother
 
 
 def drop_model(trainer: Trainer) -> None:
-    """Remove the model from the Trainer, with everything that holds it."""
+    """Remove the model from a Trainer, and everything that refers to it."""
     handler = trainer.callback_handler
     for owner, names in ((trainer, _MODEL_ATTRIBUTES), (handler, _HANDLER_ATTRIBUTES)):
         vars(owner).update(dict.fromkeys(names & vars(owner).keys()))
 
 
-def picklable_state(trainer: Trainer) -> dict[str, object]:
-    """Return the attributes of a Trainer without those that hold weak references, once it has trained."""
+def get_picklable_state(trainer: Trainer) -> dict[str, object]:
+    """Return the attributes of a Trainer, without those that hold weak references after a training."""
     return {name: value for name, value in vars(trainer).items() if name not in _UNPICKLABLE_ATTRIBUTES}
 
 
-def set_state(trainer: Trainer, state: dict[str, object]) -> None:
-    """Give a Trainer the state that `picklable_state` has returned, and make the other attributes again."""
+def set_picklable_state(trainer: Trainer, state: dict[str, object]) -> None:
+    """Set the attributes from `get_picklable_state` on a Trainer, and create the others again."""
     from transformers import trainer_utils
 
     memory_tracker: Any = trainer_utils.TrainerMemoryTracker
     vars(trainer).update(state)
-    trainer.args = apply_params(trainer.args, {})  # the devices are those of this machine
+    trainer.args = apply_params(trainer.args, {})  # for the devices of this machine
     trainer._memory_tracker = memory_tracker(trainer.args.skip_memory_metrics)
     trainer.create_accelerator_and_postprocess()
 
 
 ModelInit = Callable[..., Any]
-"""What a Trainer takes as model_init: a function of the trial, or of nothing."""
+"""A model_init: a function of the trial, or without arguments."""
 
 
 def takes_trial(model_init: ModelInit) -> bool:
-    """Return whether model_init takes the trial: it has one argument, bound ones not counted.
+    """Return whether model_init takes the trial as an argument; arguments bound by `partial` are not counted.
 
     >>> takes_trial(lambda: None), takes_trial(lambda trial: None), takes_trial(partial(pow, 2))
     (False, True, True)
     """
-    if isinstance(model_init, partial):  # as transformers counts
+    if isinstance(model_init, partial):  # as in transformers
         n_parameters = len(inspect.signature(model_init.func).parameters)
         return n_parameters - len(model_init.args) - len(model_init.keywords) > 0
     return bool(inspect.signature(model_init).parameters)
 
 
 def call_model_init(model_init: ModelInit, view: TrialView) -> Any:
-    """Return the model of a trial."""
+    """Call model_init, with the trial if it takes it."""
     return model_init(view) if takes_trial(model_init) else model_init()
 
 
 def call_with_params(model_init: ModelInit, params: Mapping[str, object]) -> object:
-    """Return the model of a trial with these params; each call has a new trial, without attributes or constraints."""
+    """Call model_init with a new trial that has these params."""
     return call_model_init(model_init, TrialView(Suggestion(0, dict(params))))
 
 
 def bind_params(model_init: ModelInit, params: Mapping[str, object]) -> ModelInit:
-    """Return a model_init without arguments that makes the model of a trial with these params."""
-    return partial(call_with_params, original_model_init(model_init), dict(params))
+    """Return a model_init without arguments that creates the model for these params."""
+    return partial(call_with_params, unwrap_model_init(model_init), dict(params))
 
 
-def original_model_init(model_init: ModelInit) -> ModelInit:
-    """Return the model_init behind one that `bind_params` has made; any other as it is."""
+def unwrap_model_init(model_init: ModelInit) -> ModelInit:
+    """Return the original model_init of `bind_params`; return any other one unchanged."""
     if isinstance(model_init, partial) and model_init.func is call_with_params:
         return model_init.args[0]  # type: ignore[no-any-return]
     return model_init

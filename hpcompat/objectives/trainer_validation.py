@@ -1,4 +1,4 @@
-"""Find what would make a search over a Trainer fail, or mean something else than it says, before the first trial."""
+"""Validate a search over a Trainer before the first trial."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcompat.errors import Issue
 from hpcompat.objectives.objective import PLACEHOLDER_METRIC, ComputeObjective, find_metric, is_bookkeeping
-from hpcompat.objectives.trainer_internals import original_model_init, takes_trial
+from hpcompat.objectives.trainer_internals import takes_trial, unwrap_model_init
 from hpcompat.objectives.trainer_snapshot import is_user_code
 from hpcompat.objectives.training_arguments import apply_params, has_field, suggest_field, validate_params
 from hpcompat.space import SearchSpace
@@ -28,13 +28,13 @@ _ADAM_FIELDS = ("adam_beta1", "adam_beta2", "adam_epsilon")
 
 
 def validate_trainer(trainer: Trainer, config: SearchConfig, compute_objective: ComputeObjective) -> Iterator[Issue]:
-    """Yield why this Trainer cannot be searched in this way."""
+    """Yield the issues of a search over this Trainer."""
     if trainer.model_init is None:
         message = "is required: without it every trial would continue training the same model"
         hint = "make it with Trainer(model_init=…), or pass a function trial -> Trainer instead"
         yield Issue("model_init", message, hint)
     else:
-        yield from _validate_parameters(trainer, config.space)
+        yield from _validate_space(trainer, config.space)
     yield from _validate_datasets(trainer)
     yield from _validate_objective(trainer, config.directions, compute_objective)
 
@@ -44,7 +44,7 @@ _unknown_params_warn: ContextVar[bool] = ContextVar("unknown_params_warn", defau
 
 @contextmanager
 def warn_on_unknown_params() -> Iterator[None]:
-    """Warn of params without effect inside the block, as transformers' search does, instead of an issue for each."""
+    """Warn of params without effect within the block, as transformers does, instead of raising an error."""
     token = _unknown_params_warn.set(True)
     try:
         yield
@@ -52,9 +52,9 @@ def warn_on_unknown_params() -> Iterator[None]:
         _unknown_params_warn.reset(token)
 
 
-def unknown_param_issues(trainer: Any, params: Mapping[str, object]) -> Iterator[Issue]:
-    """Yield an issue for each param that neither the Trainer's arguments nor its model_init take."""
-    if trainer.model_init is None or not takes_trial(original_model_init(trainer.model_init)):
+def find_unknown_param_issues(trainer: Any, params: Mapping[str, object]) -> Iterator[Issue]:
+    """Yield an issue for each param that neither the TrainingArguments nor model_init take."""
+    if trainer.model_init is None or not takes_trial(unwrap_model_init(trainer.model_init)):
         yield from (_unknown_param_issue(trainer, name) for name in params if not has_field(trainer.args, name))
 
 
@@ -64,8 +64,8 @@ def _unknown_param_issue(trainer: Trainer, name: str) -> Issue:
     return Issue(name, message, hint)
 
 
-def unused_param_issues(trainer: Trainer, space: SearchSpace) -> list[Issue]:
-    """Return an issue for each searched name that provably has no effect: model_init may use any if it takes one."""
+def find_unused_param_issues(trainer: Trainer, space: SearchSpace) -> list[Issue]:
+    """Return an issue for each parameter that provably has no effect; a model_init that takes the trial may use any."""
     if trainer.model_init is None or takes_trial(trainer.model_init):
         return []
     hint = "leave it out, or pass a function trial -> Trainer that makes use of it"
@@ -76,22 +76,22 @@ def unused_param_issues(trainer: Trainer, space: SearchSpace) -> list[Issue]:
     return unknown + unused
 
 
-def _validate_parameters(trainer: Trainer, space: SearchSpace) -> Iterator[Issue]:
-    unused = unused_param_issues(trainer, space)
+def _validate_space(trainer: Trainer, space: SearchSpace) -> Iterator[Issue]:
+    unused = find_unused_param_issues(trainer, space)
     if not _unknown_params_warn.get():
         yield from unused
     elif unused:
-        warnings.warn(f"these params change nothing: {'; '.join(map(str, unused))}", stacklevel=2)
+        warnings.warn(f"these params have no effect: {'; '.join(map(str, unused))}", stacklevel=2)
     for leaf in space.leaves:
         if not has_field(trainer.args, leaf.name):
             continue
-        for value in _sample_values(leaf.parameter):
+        for value in _get_sample_values(leaf.parameter):
             if issues := validate_params(trainer.args, space.nest({leaf.name: value})):
                 yield issues[0]._replace(path=leaf.name)
                 break
 
 
-def _sample_values(parameter: Parameter) -> Sequence[object]:
+def _get_sample_values(parameter: Parameter) -> Sequence[object]:
     if isinstance(parameter, Categorical):
         return parameter.choices
     return [parameter.quantile(u) for u in _SAMPLE_QUANTILES]
@@ -107,32 +107,32 @@ def _validate_datasets(trainer: Trainer) -> Iterator[Issue]:
             yield Issue(name, "is required, and the Trainer has none", f"make it with Trainer({name}=…)")
 
 
-def candidate_metrics(trainer: Trainer) -> tuple[str, ...] | None:
-    """Return the metrics that may be the Trainer's objective; None if that is not known before it evaluates.
+def get_candidate_metrics(trainer: Trainer) -> tuple[str, ...] | None:
+    """Return the metrics that may be the objective; None if they are not known before an evaluation.
 
-    Without compute_metrics, and without an evaluate of its own, it is the loss: other figures, as TRL's Trainers log
-    them beside it, are for information.
+    Without compute_metrics, and unless `evaluate` is overridden, the objective is the loss; other figures, such as
+    those of TRL's Trainers, are ignored.
     """
     if trainer.args.metric_for_best_model is not None:
         return (trainer.args.metric_for_best_model,)
     if trainer.compute_metrics is not None or _is_overridden(trainer, "evaluate"):
         return None
-    return _loss_names(trainer)
+    return _get_loss_names(trainer)
 
 
-def objective_metric(trainer: Trainer) -> str | None:
-    """Return the one metric that is the Trainer's objective; None if that is not known before it evaluates."""
-    names = candidate_metrics(trainer) or ()
+def get_objective_metric(trainer: Trainer) -> str | None:
+    """Return the metric that is the objective; None if it is not known before an evaluation."""
+    names = get_candidate_metrics(trainer) or ()
     return names[0] if len(names) == 1 else None
 
 
-def _loss_names(trainer: Trainer) -> tuple[str, ...]:
+def _get_loss_names(trainer: Trainer) -> tuple[str, ...]:
     datasets = trainer.eval_dataset
     return tuple(f"eval_{name}_loss" for name in datasets) if isinstance(datasets, dict) else ("eval_loss",)
 
 
 def _is_overridden(instance: object, *names: str) -> bool:
-    """Return whether one of the methods is the user's own, neither transformers' nor a wrapper of hpcompat's."""
+    """Return whether the user has overridden one of the methods, in a class or on the instance."""
     methods = [
         method for name in names for method in (getattr(type(instance), name, None), vars(instance).get(name)) if method
     ]
@@ -141,7 +141,7 @@ def _is_overridden(instance: object, *names: str) -> bool:
 
 
 def _reports_only_loss(trainer: Trainer) -> bool:
-    """Return whether nothing can add a metric to the loss."""
+    """Return whether the loss is the only metric, because no user code can add another."""
     if trainer.compute_metrics is not None or _is_overridden(trainer, "evaluate", "evaluation_loop", "log"):
         return False
     return not any(_is_overridden(callback, "on_evaluate") for callback in trainer.callback_handler.callbacks)
@@ -156,18 +156,18 @@ def _validate_objective(
         yield from _validate_default_objective(trainer, directions)
     if not _reports_only_loss(trainer) or compute_objective == (PLACEHOLDER_METRIC,):
         return
-    known = _loss_names(trainer)
+    metric_names = _get_loss_names(trainer)
     metric = trainer.args.metric_for_best_model
     path = "compute_objective" if compute_objective else "metric_for_best_model"
     for name in compute_objective or ((metric,) if metric is not None else ()):
-        if find_metric(known, name) is None and not is_bookkeeping(name):
-            message = f"{name!r} is not among the metrics of this Trainer: {', '.join(known)}"
+        if find_metric(metric_names, name) is None and not is_bookkeeping(name):
+            message = f"{name!r} is not among the metrics of this Trainer: {', '.join(metric_names)}"
             yield Issue(path, message, "make it with Trainer(compute_metrics=…), or name one of these")
 
 
 def _validate_default_objective(trainer: Trainer, directions: Sequence[str]) -> Iterator[Issue]:
     metric, is_greater_better = trainer.args.metric_for_best_model, trainer.args.greater_is_better
-    candidates = candidate_metrics(trainer) or ()
+    candidates = get_candidate_metrics(trainer) or ()
     if len(directions) > 1:
         message = f"is required for {len(directions)} directions, with a value for each"
         yield Issue("compute_objective", message, "a function of the metrics, or a list of names")
@@ -183,11 +183,15 @@ def _validate_default_objective(trainer: Trainer, directions: Sequence[str]) -> 
 
 
 @dataclass(frozen=True)
-class Rule:
-    """Fields that are unused where `applies(trainer, field)`.
+class UnusedFieldRule:
+    """A condition under which the Trainer does not use certain fields.
 
-    Not so if one of the fields `depends_on` is searched too, or if the Trainer's class has its own version of one of
-    `methods`: those of transformers 5.23 that read the fields.
+    Attributes:
+        fields: The fields.
+        applies: Returns whether the Trainer does not use a field.
+        reason: Why it does not.
+        methods: The methods of transformers 5.23 that read the fields; the rule does not apply if one is overridden.
+        depends_on: Other fields on which that depends; the rule does not apply if one of them is searched too.
     """
 
     fields: tuple[str, ...]
@@ -204,34 +208,34 @@ def _optimizer_ignores(trainer: Trainer, field: str) -> bool:
         first, second = (
             trainer.get_optimizer_cls_and_kwargs(apply_params(trainer.args, {field: value})) for value in (0.25, 0.5)
         )
-    except Exception:  # its package is not installed, or it needs the model
+    except Exception:  # the optimizer is not installed, or needs the model
         return False
     return bool(first == second)
 
 
 _OPTIMIZER_METHODS = ("create_optimizer", "create_optimizer_and_scheduler", "get_optimizer_cls_and_kwargs")
-_RULES = (
-    Rule(
+_UNUSED_FIELD_RULES = (
+    UnusedFieldRule(
         ("learning_rate", "optim", "optim_args", "optim_target_modules", *_ADAM_FIELDS),
         lambda trainer, field: trainer.optimizer_cls_and_kwargs is not None and not trainer.is_deepspeed_enabled,
         "the Trainer was given optimizer_cls_and_kwargs, which replaces it",
         _OPTIMIZER_METHODS,
     ),
-    Rule(
+    UnusedFieldRule(
         _ADAM_FIELDS,
         _optimizer_ignores,
         "the optimizer that optim names does not take it",
         _OPTIMIZER_METHODS,
         depends_on=("optim",),
     ),
-    Rule(
+    UnusedFieldRule(
         ("num_train_epochs",),
         lambda trainer, field: trainer.args.max_steps > 0,
         "max_steps is set, which overrides it",
         ("set_initial_training_values",),
         depends_on=("max_steps",),
     ),
-    Rule(
+    UnusedFieldRule(
         ("warmup_steps", "lr_scheduler_kwargs"),
         lambda trainer, field: (
             trainer.args.lr_scheduler_type == "constant" and not trainer.args.optim.startswith("schedule_free")
@@ -240,7 +244,7 @@ _RULES = (
         ("create_scheduler", "create_optimizer_and_scheduler"),
         depends_on=("lr_scheduler_type", "optim"),
     ),
-    Rule(
+    UnusedFieldRule(
         ("label_smoothing_factor",),
         lambda trainer, field: trainer.compute_loss_func is not None,
         "the Trainer was given compute_loss_func, which replaces it",
@@ -250,38 +254,38 @@ _RULES = (
 
 
 def find_unused_fields(trainer: Trainer, space: SearchSpace) -> dict[str, str]:
-    """Return the searched names that are fields the Trainer does not read, each with the reason.
+    """Return the searched fields that the Trainer does not use, each with the reason.
 
-    A field that the user's own classes mention, the Trainer's or a callback's, is not among them.
+    Fields that the user's own Trainer or callback classes mention are left out.
     """
-    searched = {leaf.name: leaf.name.partition(".")[0] for leaf in space.leaves}
+    fields_by_name = {leaf.name: leaf.name.partition(".")[0] for leaf in space.leaves}
     unused: dict[str, str] = {}
-    for name, field in searched.items():
-        for rule in _RULES:
+    for name, field in fields_by_name.items():
+        for rule in _UNUSED_FIELD_RULES:
             if (
                 field in rule.fields
-                and not searched.keys() & set(rule.depends_on)
-                and all(_is_stock_method(trainer, method) for method in rule.methods)
+                and not fields_by_name.keys() & set(rule.depends_on)
+                and all(_is_unmodified_method(trainer, method) for method in rule.methods)
                 and rule.applies(trainer, field)
-                and not any(_mentions(cls, field) for cls in _user_classes(trainer))
+                and not any(_mentions(cls, field) for cls in _iter_user_classes(trainer))
             ):
                 unused.setdefault(name, rule.reason)
     return unused
 
 
-def _is_stock_method(trainer: Trainer, method: str) -> bool:
+def _is_unmodified_method(trainer: Trainer, method: str) -> bool:
     from transformers import Trainer
 
     return method not in vars(trainer) and getattr(type(trainer), method, None) is getattr(Trainer, method, None)
 
 
-def _user_classes(trainer: Trainer) -> Iterator[type]:
+def _iter_user_classes(trainer: Trainer) -> Iterator[type]:
     for instance in (trainer, *trainer.callback_handler.callbacks):
         yield from filter(is_user_code, type(instance).__mro__)
 
 
 def _mentions(cls: type, name: str) -> bool:
-    """Return whether the code of a class names an attribute or holds it as a string.
+    """Return whether the code of a class mentions a name, as an attribute or a string.
 
     >>> class Own:
     ...     def read(self, args):

@@ -1,4 +1,4 @@
-"""Run one trial: whatever happens inside it, the outcome is a `Trial`, and its memory is given back."""
+"""Run a trial, whose outcome is always a `Trial`, and release its memory."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from hpcompat.trials.trial import COMPLETE, FAILED, PRUNED, UNSCORED, Trial
 
 
 class TrialContext:
-    """A running trial. What it leaves behind is recorded as it comes, so that a failure keeps it.
+    """A running trial. Its run directory, checkpoint and metrics are set on it, so that a failed trial keeps them.
 
-    `is_applied(name)`: whether a param is applied to the TrainingArguments, which counts as being read.
+    `is_applied(name)`: returns whether a param is applied to the TrainingArguments, so that it counts as read.
     """
 
     def __init__(
@@ -43,16 +43,16 @@ class TrialContext:
         self.directory: str | None = None
         self.checkpoint: str | None = None
         self.metrics: dict[str, float] = {}
-        run = active_wandb_run()  # the user's; the one that the W&B backend has opened is the trial's
-        self.run_before = None if run is suggestion.native else run
+        run = active_wandb_run()  # of the user, and not the run that the W&B backend has opened
+        self.outer_wandb_run = None if run is suggestion.native else run
 
     def score(self, outcome: object) -> Values:
-        """Return the values of what a function returned, and record its metrics."""
+        """Record the metrics that a function has returned, and return the values."""
         self.metrics = numeric_metrics(outcome)
         return self.objective.score(outcome)
 
     def create_run_dir(self, output_dir: str) -> str:
-        """Create the run directory, in the search's output_dir or else in this one."""
+        """Create the run directory, in the output_dir of the search or else in this one."""
         root = ensure_writable(self.objective.output_dir or output_dir)
         name = f"run-{self.view.number}"
         if self.objective.hp_name:
@@ -64,20 +64,19 @@ class TrialContext:
 
 
 def run_trial(context: TrialContext, objective: Callable[[TrialContext], Values | None]) -> Trial:
-    """Run the trial, and return it with its outcome.
+    """Run a trial, and return it with its outcome.
 
-    It is PRUNED if the objective raises `TrialPruned`, or returns None, or returns anything after `should_prune()`
-    has said True; not if it has reported since: then it continued on purpose.
+    The trial is PRUNED if the objective raises `TrialPruned`, returns None, or returns after `should_prune()` returned
+    True; but if it has reported since then, it has continued on purpose.
 
-    An exception, or sys.exit, makes the trial FAILED and is not raised. Ctrl-C is, and an exit that a signal handler
-    asks for.
+    An exception or sys.exit makes the trial FAILED. KeyboardInterrupt, and an exit of a signal handler, are raised.
 
     Args:
-        context: the trial.
-        objective: returns the values.
+        context: The trial.
+        objective: Returns the values.
 
     Raises:
-        AmbiguousObjectiveError: for it would hit every trial alike; with the trial so far as its `unscored`.
+        AmbiguousObjectiveError: Several metrics may be the objective; its `unscored` has this trial.
     """
     view = context.view
     process = os.getpid()
@@ -92,10 +91,10 @@ def run_trial(context: TrialContext, objective: Callable[[TrialContext], Values 
     except AmbiguousObjectiveError as error:
         values, state, ambiguity = None, UNSCORED, error
     except (Exception, SystemExit) as error:
-        # a forked child is to end, not to go on with the search
+        # a forked child must exit, and not continue the search
         if isinstance(error, SystemExit) and (is_from_signal_handler(error) or os.getpid() != process):
             raise
-        if _is_pruned_signal(error):
+        if _is_trial_pruned_error(error):
             state, values = PRUNED, _last_report(view)
         else:
             values, state, message = None, FAILED, format_error(error)
@@ -113,7 +112,7 @@ def run_trial(context: TrialContext, objective: Callable[[TrialContext], Values 
         error=message,
         metrics=context.metrics,
         unread=tuple(name for name in view.unread if not context.is_applied(name)),
-        **context.suggestion.notes.fields(),
+        **context.suggestion.notes.to_trial_fields(),
     )
     if ambiguity is not None:
         ambiguity.unscored = (trial,) if context.metrics else ()
@@ -122,12 +121,10 @@ def run_trial(context: TrialContext, objective: Callable[[TrialContext], Values 
 
 
 def score_trials(trials: Iterable[Trial], objective: Objective) -> tuple[Trial, ...]:
-    """Return the trials, the UNSCORED ones with values.
-
-    Those were trained before it was known which metric is the objective.
+    """Compute the values of the UNSCORED trials, and return all trials.
 
     Raises:
-        AmbiguousObjectiveError: if it is not known yet.
+        AmbiguousObjectiveError: Several metrics may be the objective.
     """
     return tuple(_score_trial(trial, objective) if trial.state == UNSCORED else trial for trial in trials)
 
@@ -144,12 +141,12 @@ def _score_trial(trial: Trial, objective: Objective) -> Trial:
 
 
 def describe_conflict(trial: Trial, objective: Objective) -> str | None:
-    """Return a message if the values of a trial are not those that this objective computes from its metrics."""
+    """Return a message if this objective computes other values from the metrics of a trial, else None."""
     if trial.state != COMPLETE or not trial.metrics or trial.values is None:
         return None
     try:
         values = objective.score(trial.metrics, objective.metric)
-    except Exception:  # it needs metrics that are not numbers, or is ambiguous: then nothing is known
+    except Exception:  # they cannot be compared: it needs other metrics, or is ambiguous
         return None
     if len(values) == len(trial.values) and all(map(math.isclose, values, trial.values)):
         return None
@@ -165,36 +162,36 @@ def _require_no_nan(values: Values) -> None:
 
 
 def _last_report(view: TrialView) -> Values | None:
-    """Return the value of a pruned trial: the report of the highest step, unless that is NaN."""
+    """Return the report of the highest step as the value of a pruned trial, or None if it is NaN."""
     reports = view.intermediate_values
     last = reports[max(reports)] if reports else math.nan
     return None if math.isnan(last) else (last,)
 
 
-def _is_pruned_signal(error: BaseException) -> bool:
-    optuna = sys.modules.get("optuna.exceptions")  # where it is not loaded its own cannot have been raised
+def _is_trial_pruned_error(error: BaseException) -> bool:
+    optuna = sys.modules.get("optuna.exceptions")  # if it is not imported, its TrialPruned cannot have been raised
     return isinstance(error, TrialPruned) or (optuna is not None and isinstance(error, optuna.TrialPruned))
 
 
 def active_wandb_run() -> Any:
-    """Return the run of W&B that is open in this process, if any, without importing wandb."""
+    """Return the open W&B run of this process, if any, without importing wandb."""
     return getattr(sys.modules.get("wandb"), "run", None)
 
 
-def weak_refs(*objects: Any) -> list[weakref.ref[Any]]:
-    """Return weak references to models and optimizers, and to a parameter of each model, which may outlive it."""
+def get_weak_refs(*objects: Any) -> list[weakref.ref[Any]]:
+    """Return weak references to models and optimizers, and to a parameter of each model, which may live longer."""
     parameters = [next(item.parameters(), None) for item in objects if hasattr(item, "parameters")]
     return [weakref.ref(item) for item in (*objects, *parameters) if item is not None]
 
 
 def release_memory(references: list[weakref.ref[Any]]) -> None:
-    """Give the memory of these objects back to the system, and empty the list.
+    """Release the memory of these objects to the system, and clear the list.
 
-    What is still alive is held by reference cycles, which a garbage collection breaks up. By itself glibc keeps
-    the memory between objects that stay, and the next model may not fit into the pieces.
+    Objects that are still alive are in reference cycles, which the garbage collector frees. glibc keeps freed memory
+    between other objects, where the next model may not fit, unless it is told to return it.
     """
     if any(reference() is not None for reference in references):
-        gc.collect()  # not every time: it costs as much as a small trial
+        gc.collect()  # only if needed: it takes as long as a small trial
     if references:
         _malloc_trim()(0)
     references.clear()
@@ -202,23 +199,22 @@ def release_memory(references: list[weakref.ref[Any]]) -> None:
 
 @cache
 def _malloc_trim() -> Callable[[int], Any]:
-    """Return `malloc_trim` of the C library; a function that does nothing where it has none."""
+    """Return `malloc_trim` of the C library, or a function that does nothing if it is missing."""
     library = None if os.name == "nt" else ctypes.CDLL(None)
     return getattr(library, "malloc_trim", lambda pad: None)
 
 
 @contextmanager
 def frozen_gc() -> Iterator[None]:
-    """Leave the objects that exist already out of the garbage collections inside the block.
+    """Exclude existing objects from garbage collections within the block.
 
-    A Trainer asks for some in every training. Each goes through all objects of all packages that are loaded,
-    which takes several times as long as the rest of a small trial. Where the user has frozen objects before,
-    nothing is changed.
+    A Trainer collects garbage several times in each training. Scanning the objects of all imported packages takes
+    several times as long as the rest of a small trial. If the user has already frozen objects, nothing is changed.
     """
     if gc.get_freeze_count():
         yield
         return
-    gc.collect()  # else the garbage of now would be frozen too
+    gc.collect()  # so that existing garbage is not frozen
     gc.freeze()
     try:
         yield

@@ -1,4 +1,4 @@
-"""The trial that user code sees: a mapping of params with the methods of Optuna's and SigOpt's trials."""
+"""The trial that user code receives: a mapping of params with the methods of the trials of Optuna and SigOpt."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 class TrialView(Mapping[str, Any]):
     """The params of the running trial, nested as the space is.
 
-    `trial["learning_rate"]` (a dotted name reaches into a group), `trial.params`, `trial.assignments`,
-    `trial.number`, `trial.suggest_float("learning_rate", ...)` and the other `suggest_` methods (the
-    trial's own value; a name that is not in the space goes to Optuna, if that drives the search), `trial.report(value,
-    step)`, `trial.should_prune()`, `trial.set_user_attr(key, value)`, `trial.set_constraint(key, value)`.
-    Any other attribute is the one of the engine's own trial, if there is one: `trial.study` is Optuna's alone.
+    It has `trial["learning_rate"]` (or a dotted name for a param in a group), `trial.params`, `trial.assignments`,
+    `trial.number`, `trial.report(value, step)`, `trial.should_prune()`, `trial.set_user_attr(key, value)`,
+    `trial.set_constraint(key, value)`, and `trial.suggest_float("learning_rate", ...)` with the other `suggest_`
+    methods, which return the param of that name. With Optuna they can also suggest params that are not in the space.
+    Other attributes are those of the engine's own trial, such as `trial.study` of Optuna.
 
     >>> from hpcompat.trials.config import Suggestion
     >>> trial = TrialView(Suggestion(3, {"lr": 0.1, "model": {"layers": 2}}))
@@ -42,12 +42,12 @@ class TrialView(Mapping[str, Any]):
 
     @property
     def id(self) -> str:
-        """The number, as a string."""
+        """The number as a string, as in SigOpt."""
         return str(self.number)
 
     @property
     def unread(self) -> list[str]:
-        """The params, by dotted name, that have not been read, alone or with their group."""
+        """The params, by dotted name, that have not been read, neither alone nor with their group."""
         return [name for name in self._dotted_names(self._values) if not self._is_read(name)]
 
     def _dotted_names(self, values: Mapping[str, object], group: str = "") -> Iterator[str]:
@@ -64,7 +64,7 @@ class TrialView(Mapping[str, Any]):
 
     @contextmanager
     def without_recording_reads(self) -> Iterator[None]:
-        """Count no access inside the block as reading a param: the name of a run directory does not train."""
+        """Do not count accesses within the block as reads: the name of a run directory does not affect the training."""
         before = set(self._read)
         try:
             yield
@@ -73,22 +73,22 @@ class TrialView(Mapping[str, Any]):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The params as a dict; what `suggest_*` added is in it."""
+        """The params as a dict, including those that `suggest_*` has added."""
         self._read.update(self._values)
         return dict(self._values)
 
     assignments = params
 
     def snapshot(self) -> dict[str, object]:
-        """Return the params as a dict, without counting them as read."""
+        """Return the params as a dict without counting them as read."""
         return dict(self._values)
 
     def report(self, value: float, step: int) -> None:
-        """Report an intermediate value to the engine's pruner; a step's first report counts.
+        """Report an intermediate value to the engine's pruner; only the first report of a step counts.
 
         Raises:
-            ValueError: for a step that is negative, or not an integer.
-            NotImplementedError: in a search with several objectives.
+            ValueError: The step is negative or not an integer.
+            NotImplementedError: The search has several objectives.
         """
         self._require_one_objective("report")
         number = float(value)
@@ -103,9 +103,9 @@ class TrialView(Mapping[str, Any]):
             self._suggestion.report(number, index)
 
     def should_prune(self) -> bool:
-        """Return whether the pruner wants the trial to end here.
+        """Return whether the pruner stops the trial.
 
-        End it by raising `hpcompat.TrialPruned` or returning: unless it reports again, it is PRUNED.
+        Then raise `hpcompat.TrialPruned` or return: the trial is PRUNED unless it reports again.
         """
         self._require_one_objective("should_prune")
         decision = bool(self._suggestion.should_prune())
@@ -114,32 +114,32 @@ class TrialView(Mapping[str, Any]):
 
     @property
     def user_attrs(self) -> dict[str, object]:
-        """The attributes set so far."""
-        attrs: dict[str, Any] = self._suggestion.notes.fields()["user_attrs"]
+        """The user attributes that were set so far."""
+        attrs: dict[str, Any] = self._suggestion.notes.to_trial_fields()["user_attrs"]
         return attrs
 
     def set_user_attr(self, key: str, value: object) -> None:
-        """Set an attribute, which the `Trial` keeps: any JSON value, as JSON holds it (a tuple is a list).
+        """Set a user attribute of the `Trial`, which may be any JSON value; a tuple becomes a list.
 
         Raises:
-            TypeError: for other values.
-            ValueError: for a name that begins with "hpcompat:".
+            TypeError: JSON cannot represent the value.
+            ValueError: The name begins with "hpcompat:".
         """
         self._suggestion.set_user_attr(key, self._suggestion.notes.add_user_attr(key, value))
 
     @property
     def constraints(self) -> dict[str, float]:
-        """The values of the constraints set so far."""
+        """The constraint values that were set so far."""
         return dict(self._suggestion.notes.constraints)
 
     def set_constraint(self, key: str, value: float) -> None:
-        """Set by how much the trial violates a constraint: it is feasible where none is above 0.
+        """Set the value of a constraint; the trial is feasible if none of its constraints is above 0.
 
-        A constraint is set once; a second value is ignored with a warning.
+        A constraint can be set once; a second value is ignored with a warning.
 
         Raises:
-            TypeError: for a value that is not a number.
-            ValueError: for NaN.
+            TypeError: The value is not a number.
+            ValueError: The value is NaN.
         """
         number = self._suggestion.notes.add_constraint(key, value)
         if number is not None:
@@ -165,7 +165,7 @@ class TrialView(Mapping[str, Any]):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("suggest_"):
             return partial(self._suggest, name)
-        if name.startswith("_"):  # before __init__ has run (copy, pickle) there is no suggestion to ask
+        if name.startswith("_"):  # copy and pickle access attributes before __init__ has run
             raise AttributeError(name)
         native = self._suggestion.native
         if not hasattr(native, "suggest_float") and not hasattr(native, name):
@@ -198,7 +198,7 @@ _SUGGEST_TYPES: Mapping[str, tuple[type, ...]] = {"suggest_int": (int,), "sugges
 def _require_suggestable(
     method: str, name: str, value: Any, args: Sequence[object], kwargs: Mapping[str, object]
 ) -> None:
-    """Raise `ParamsError` if the code that suggests the value asks for another type, or another range."""
+    """Raise `ParamsError` if a suggest call requests another type or range than the param has."""
     types = _SUGGEST_TYPES.get(method)
     if types and (isinstance(value, bool) or not isinstance(value, types)):
         raise ParamsError(f"{method}({name!r}, …): expected {types[-1].__name__}, got {value!r} from the space")
@@ -213,5 +213,5 @@ def _require_suggestable(
         low, high = argument(0, "low"), argument(1, "high")
         is_inside = (low is None or low <= value) and (high is None or value <= high)
     if not is_inside:
-        hint = "give the space the range that the code asks for"
+        hint = "use the same range in the space and in the code"
         raise ParamsError(f"{method}({name!r}, …): the space gives {value!r}, which lies outside; {hint}")

@@ -1,4 +1,4 @@
-"""What a search is to do: its configuration, the suggestion of one trial, and what a backend hands back."""
+"""The types between a search and its backend: the configuration, the suggestion of a trial, and the result."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from hpcompat.trials.trial import Trial
 _MAX_SEED = 2**32
 
 
-def _ignore(*arguments: object) -> None:
-    """Where nothing listens: no pruner, no other ranks."""
+def _do_nothing(*arguments: object) -> None:
+    """Do nothing: the default callback of a suggestion."""
 
 
-def _never() -> bool:
+def _return_false() -> bool:
     return False
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """The params of one trial to come, and the way back to the engine while it runs.
+    """The params of the next trial, with the callbacks through which the running trial reaches the engine.
 
     Attributes:
         number: The number of the trial.
         params: The params, nested where the space has groups.
         report: Called with each value and its step, for the engine's pruner.
-        should_prune: Returns whether the engine's pruner ends the trial.
+        should_prune: Returns whether the engine's pruner stops the trial.
         native: The engine's own trial object, if there is one.
-        on_ready: Called when all is set up, before a training begins: the ranks of a trial wait for each other there.
+        on_ready: Called before the training starts; there the ranks of a trial wait for each other.
         on_step: Called after each step of a training.
-        notes: What the trial has noted so far.
-        set_user_attr: Called with each user attribute at once.
-        set_constraint: Called with each constraint at once.
-        on_ddp_timeout: Called with the seconds that ranks may wait for each other, when they are known.
+        notes: The user attributes and constraints that the trial has set so far.
+        set_user_attr: Called with each user attribute as soon as it is set.
+        set_constraint: Called with each constraint as soon as it is set.
+        on_ddp_timeout: Called with the timeout of the Trainer, in seconds, for which ranks may wait for each other.
     """
 
     number: int
     params: dict[str, Any]
-    report: Callable[[float, int], None] = _ignore
-    should_prune: Callable[[], bool] = _never
+    report: Callable[[float, int], None] = _do_nothing
+    should_prune: Callable[[], bool] = _return_false
     native: Any = None
-    on_ready: Callable[[], None] = _ignore
-    on_step: Callable[[], None] = _ignore
+    on_ready: Callable[[], None] = _do_nothing
+    on_step: Callable[[], None] = _do_nothing
     notes: Notes = field(default_factory=Notes)
-    set_user_attr: Callable[[str, object], None] = _ignore
-    set_constraint: Callable[[str, float], None] = _ignore
-    on_ddp_timeout: Callable[[float], None] = _ignore
+    set_user_attr: Callable[[str, object], None] = _do_nothing
+    set_constraint: Callable[[str, float], None] = _do_nothing
+    on_ddp_timeout: Callable[[float], None] = _do_nothing
 
 
 Evaluate = Callable[[Suggestion], Trial]
@@ -60,21 +60,21 @@ Evaluate = Callable[[Suggestion], Trial]
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """What a search asks of a backend.
+    """The configuration of a search, as a backend receives it.
 
     Attributes:
-        space: The space.
+        space: The space to search.
         directions: "minimize" or "maximize", for each objective.
-        n_trials: How many trials are to run.
+        n_trials: How many trials to run.
         sampler: "bayes", "random", "grid" or a native one; None for the default.
         pruner: None, "median", "hyperband", "asha" or a native one.
-        seed: The seed of the search; an engine takes `engine_seed`.
-        timeout: The seconds in which trials may begin.
-        history: Finished trials to tell the engine of before it starts; not counted in `n_trials`.
+        seed: The seed of the search; an engine uses `engine_seed`.
+        timeout: The seconds after which no further trial starts.
+        history: Finished trials that the engine learns from before it starts; not counted in `n_trials`.
         options: The backend's own options, as given.
-        output_dir: Where the search may leave what it writes; None if it is to leave nothing.
-        resume: Whether to continue in a store that exists already.
-        used_numbers: The numbers of the search's own trials in the history, see `trial_number`.
+        output_dir: The directory for files of the search; None if it must not leave any.
+        resume: Whether to continue in a store that already exists.
+        used_numbers: The trial numbers in `history` that belong to this search, see `trial_number`.
     """
 
     space: SearchSpace
@@ -92,33 +92,33 @@ class SearchConfig:
 
     @property
     def engine_seed(self) -> int | None:
-        """The seed of an engine that starts with the history."""
+        """The seed of the engine; it depends on how much history there is, see `derive_seed`."""
         return derive_seed(self.seed, len(self.history))
 
     def trial_number(self, index: int) -> int:
-        """Return the number of the trial that runs as the one of this index: the next that is free.
+        """Return the number of the trial at an index among the new trials: used numbers are skipped.
 
         >>> config = SearchConfig(SearchSpace(), ("minimize",), 3, used_numbers=frozenset({0, 1, 3}))
         >>> [config.trial_number(index) for index in range(3)]
         [2, 4, 5]
         """
-        return index + bisect_right(self._free_before, index)
+        return index + bisect_right(self._n_free_below, index)
 
-    def after(self, trials: Sequence[Trial]) -> SearchConfig:
-        """Return what remains of the search with these of its trials finished."""
+    def remaining_after(self, trials: Sequence[Trial]) -> SearchConfig:
+        """Return the configuration of the remaining search once these trials are finished."""
         used_numbers = frozenset(trial.number for trial in trials)
         n_trials = self.n_trials - len(trials)
         return replace(self, history=(*self.history, *trials), n_trials=n_trials, used_numbers=used_numbers)
 
     @cached_property
-    def _free_before(self) -> list[int]:
-        """How many numbers are free below each that is used."""
+    def _n_free_below(self) -> list[int]:
+        """The count of free numbers below each used number."""
         return [number - used for used, number in enumerate(sorted(self.used_numbers))]
 
 
 @dataclass(frozen=True)
 class BackendResult:
-    """What a backend hands back: every finished trial of the search, in order, and its own object."""
+    """The result of a backend: every finished trial of the search, in order, and the engine's own object."""
 
     trials: tuple[Trial, ...]
     native: Any
@@ -126,9 +126,9 @@ class BackendResult:
 
 
 def derive_seed(seed: int | None, n_earlier: int) -> int | None:
-    """Return the seed of an engine that has `n_earlier` trials behind it: the plain one would draw them all again.
+    """Return the seed of an engine that continues after `n_earlier` trials, so that it does not repeat their draws.
 
-    A seed that no engine takes (numpy's generators take 32 bits) stands for another.
+    A seed outside the 32 bits that numpy's generators take is mapped into them.
     """
     if seed is None or (not n_earlier and 0 <= seed < _MAX_SEED):
         return seed

@@ -1,7 +1,8 @@
-"""Files and directories where others can write too: no link is followed, no call waits, and the journal is locked.
+"""Safe access to directories that other users can write to, and the lock of the journal.
 
-Where the system can (Linux, macOS, …) a directory is held open, and what is done in it is done there, wherever its
-path leads by then. On Windows paths are looked at just before they are used.
+Symlinks below a directory are not followed, and opening a file never blocks. On Linux and macOS a directory is kept
+open, and its files are accessed through its descriptor, even if its path is replaced meanwhile. Windows lacks that:
+there paths are checked just before they are used.
 """
 
 from __future__ import annotations
@@ -30,14 +31,11 @@ _journals_guard = threading.Lock()
 _NO_FOLLOW, _DIRECTORY = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_DIRECTORY", 0)
 _NON_BLOCKING = getattr(os, "O_NONBLOCK", 0)  # opening a FIFO would wait for its other end
 _BINARY = getattr(os, "O_BINARY", 0)
-_CAN_HOLD = {os.open, os.mkdir, os.rename, os.rmdir, os.stat, os.unlink} <= os.supports_dir_fd
+_HAS_DIR_FD = {os.open, os.mkdir, os.rename, os.rmdir, os.stat, os.unlink} <= os.supports_dir_fd
 
 
 def open_regular_file(path: str, flags: int = os.O_RDONLY, dir_fd: int | None = None) -> int:
-    """Open a regular file that is itself at the path.
-
-    Raises `OSError`: for a symlink, a FIFO or a device too, which are not opened.
-    """
+    """Open a regular file. Raises `OSError`, also for a symlink, a FIFO or a device."""
     with suppress(FileNotFoundError):
         _require_regular(os.stat(path, dir_fd=dir_fd, follow_symlinks=False), path)
     file = os.open(path, flags | _NO_FOLLOW | _NON_BLOCKING | _BINARY, 0o666, dir_fd=dir_fd)
@@ -49,15 +47,15 @@ def open_regular_file(path: str, flags: int = os.O_RDONLY, dir_fd: int | None = 
     return file
 
 
-def _require_regular(found: os.stat_result, path: str) -> None:
-    if stat.S_ISLNK(found.st_mode):
+def _require_regular(status: os.stat_result, path: str) -> None:
+    if stat.S_ISLNK(status.st_mode):
         raise OSError(errno.ELOOP, "expected a regular file, got a symbolic link", path)
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "expected a regular file", path)
 
 
 def read_regular_file(path: str, max_bytes: int, dir_fd: int | None = None) -> bytes:
-    """Return the content of a regular file. Raises `OSError`, also for one that is longer than `max_bytes`.
+    """Return the content of a regular file. Raises `OSError`, also if the file is longer than `max_bytes`.
 
     >>> read_regular_file(os.devnull, 10)
     Traceback (most recent call last):
@@ -72,48 +70,50 @@ def read_regular_file(path: str, max_bytes: int, dir_fd: int | None = None) -> b
 
 
 class Directory:
-    """An open directory, for the time of a `with` block; `path` may be a symlink, names below it may not.
+    """A directory that is open within a `with` block; `path` itself may be a symlink, the names below it may not.
 
     >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as path, Directory(path) as here:
-    ...     with here.subdirectory("a/b", create=True) as inner:
+    >>> with TemporaryDirectory() as path, Directory(path) as directory:
+    ...     with directory.subdirectory("a/b", create=True) as inner:
     ...         inner.write("file", "text")
-    ...     here.remove("a")
-    ...     here.list_names()
+    ...     directory.remove("a")
+    ...     directory.list_names()
     []
     """
 
     def __init__(self, path: str, fd: int | None = None) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_RDONLY | _DIRECTORY) if _CAN_HOLD and fd is None else fd
+        self._fd = os.open(path, os.O_RDONLY | _DIRECTORY) if _HAS_DIR_FD and fd is None else fd
 
     def __enter__(self) -> Directory:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if self._fd is not None:
             os.close(self._fd)
 
     def _locate(self, name: str, key: str = "dir_fd") -> tuple[str, dict[str, int]]:
-        """Return the arguments with which the functions of `os` find a name in this directory."""
+        """Return the path and the keyword arguments with which functions of `os` access a name in this directory."""
         return (os.path.join(self.path, name), {}) if self._fd is None else (name, {key: self._fd})
 
     def subdirectory(self, names: str, create: bool = False) -> Directory:
-        """Open the directory of a relative path, whose parts must be directories, not links to them.
+        """Open the directory at a relative path; with `create`, create the parts that are missing.
 
-        With `create` those that are missing are created. Raises `OSError` where a part is missing, or a symlink.
+        Raises `OSError` if a part is missing, or is a symlink.
         """
         parts = [name for name in names.split(os.sep) if name not in ("", ".")]
         if os.pardir in parts:
             raise NotADirectoryError(errno.ENOTDIR, "expected a path without '..'", names)
-        found = Directory(self.path, None if self._fd is None else os.dup(self._fd))
+        directory = Directory(self.path, None if self._fd is None else os.dup(self._fd))
         for name in parts:
-            with found as outer:
+            with directory as outer:
                 if create and not outer.contains(name):
                     with suppress(FileExistsError):
                         outer.create(name)
-                found = outer._open(name)
-        return found
+                directory = outer._open(name)
+        return directory
 
     def _open(self, name: str) -> Directory:
         target, options = self._locate(name)
@@ -124,11 +124,11 @@ class Directory:
         return Directory(path, fd)
 
     def list_names(self) -> list[str]:
-        """Return the names of all that is in it."""
+        """Return the names of all entries."""
         return os.listdir(self.path if self._fd is None else self._fd)
 
     def contains(self, name: str) -> bool:
-        """Return whether something of that name is in it, a broken link included."""
+        """Return whether there is an entry of that name; a broken symlink counts."""
         target, options = self._locate(name)
         try:
             os.stat(target, **options, follow_symlinks=False)
@@ -137,7 +137,7 @@ class Directory:
         return True
 
     def is_directory(self, name: str) -> bool:
-        """Return whether that name is a directory, not a link to one."""
+        """Return whether the entry is a directory, and not a symlink to one."""
         target, options = self._locate(name)
         return stat.S_ISDIR(os.stat(target, **options, follow_symlinks=False).st_mode)
 
@@ -154,18 +154,18 @@ class Directory:
             file.write(text)
 
     def read(self, name: str, max_bytes: int) -> bytes:
-        """See `read_regular_file`."""
+        """Return the content of a file, see `read_regular_file`."""
         target, options = self._locate(name)
         return read_regular_file(target, max_bytes, **options)
 
     def move(self, name: str, to: Directory, new: str) -> None:
-        """Move a directory into another one. Raises `OSError` if something is there, but an empty directory."""
+        """Move a directory into another one. Raises `OSError` unless the new name is free or an empty directory."""
         source, options = self._locate(name, "src_dir_fd")
         target, target_options = to._locate(new, "dst_dir_fd")
         os.rename(source, target, **options, **target_options)
 
     def remove(self, name: str) -> None:
-        """Remove a file, a link, or a directory with all that is in it."""
+        """Remove a file, a symlink, or a directory with its contents."""
         if not self.is_directory(name):
             target, options = self._locate(name)
             os.unlink(target, **options)
@@ -176,13 +176,13 @@ class Directory:
         self.remove_empty(name)
 
     def remove_empty(self, name: str) -> None:
-        """Remove a directory that holds nothing. Raises `OSError`."""
+        """Remove an empty directory. Raises `OSError` if it is not empty."""
         target, options = self._locate(name)
         os.rmdir(target, **options)
 
 
 def ensure_writable(root: str) -> str:
-    """Create a directory if need be, and return its absolute path.
+    """Create a directory if it is missing, and return its absolute path.
 
     Raises:
         SearchError: It cannot be created, or written to.
@@ -200,7 +200,7 @@ def ensure_writable(root: str) -> str:
 def _close_in_child() -> None:
     """Release the locks in a forked child, which may outlive the search."""
     global _journals_guard
-    _journals_guard = threading.Lock()  # a thread that the child does not have may have held it
+    _journals_guard = threading.Lock()  # it may be held by a thread that does not exist in the child
     for fd in _open_journals:
         with suppress(OSError):
             os.close(fd)
@@ -213,12 +213,12 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def lock_journal(path: str) -> Iterator[int]:
-    """Open the file for this search alone: not for another process, a thread, or a search in a trial of this one.
+    """Open and lock a file, against other processes and against other searches in this process.
 
-    A lock of `flock` belongs to the open file, unlike one of `lockf`, which any other code in the process would drop
-    by closing the file, and which does not keep out the process's own threads. On NFS Linux makes a `lockf` of it
-    (https://man7.org/linux/man-pages/man2/flock.2.html): there, and where there are no locks, `_open_journals`
-    keeps out the threads.
+    The lock is made with `flock`, and belongs to the open file. A `lockf` lock would be dropped as soon as any code in
+    the process closes the file, and would not exclude other threads. On NFS, Linux implements `flock` by `lockf`
+    (https://man7.org/linux/man-pages/man2/flock.2.html); there, and on file systems without locks, `_open_journals`
+    excludes other threads.
     """
     pid = os.getpid()
     fd = _open_locked(path)
@@ -238,13 +238,13 @@ def _open_locked(path: str) -> int:
         except OSError as error:
             raise SearchError(f"the journal {path} cannot be opened: {error.strerror}") from error
         try:
-            found = os.fstat(fd)
+            status = os.fstat(fd)
             with _journals_guard:
-                if (found.st_dev, found.st_ino) in _open_journals.values():
+                if (status.st_dev, status.st_ino) in _open_journals.values():
                     raise _in_use_error(path)
                 _flock(fd, path)
-                if is_file_at(fd, path):  # not one that was removed since it was opened
-                    _open_journals[fd] = found.st_dev, found.st_ino
+                if is_file_at(fd, path):  # and was not removed since it was opened
+                    _open_journals[fd] = status.st_dev, status.st_ino
                     return fd
         except BaseException:
             os.close(fd)

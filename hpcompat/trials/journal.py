@@ -1,16 +1,16 @@
-"""The journal of a search: every finished trial, on the disk before the engine and the callbacks get it.
+"""The journal of a search: a file that stores each finished trial before the engine and the callbacks receive it.
 
-`<output_dir>/hpcompat-journal.jsonl` holds JSON, a line for what is searched, one for each trial, and notes between:
+`<output_dir>/hpcompat-journal.jsonl` holds JSON lines: one for the search, then one for each start and end of a trial:
 
     {"hpcompat": 1, "space": {"x": {"kind": "float", "low": 0.0, "high": 4.0}}, "directions": ["minimize"], …}
     {"begun": 0, "step": "           0", "start": …, "params": {"x": 0.5}}
     {"number": 0, "params": {"x": 0.5}, "values": [2.25], "state": "COMPLETE", "start": …, "end": …}
 
-A process that is killed may leave its last line torn. The engine did not get that trial: it is as if it had
-been under way, and another takes its place. A trial that was begun, is not finished, and was not noted as
-interrupted has ended its process; when that happens a second time, with no step between, it is FAILED.
+A process that is killed may leave an incomplete last line, which is ignored: the trial counts as still running, and is
+run again. A trial that has started, and has neither finished nor been interrupted, has crashed its process; if that
+happens a second time without further steps, the trial is FAILED.
 
-Beside it lies, while a search runs, a directory with the `RunDirLog` of each of its processes.
+While a search runs, a directory beside the journal holds the `RunDirLog` of each of its processes.
 """
 
 from __future__ import annotations
@@ -39,12 +39,16 @@ _FIRST_BYTES = b'{"hpcompat"'
 
 
 class Journal:
-    """The record of a search; this one keeps nothing.
+    """The interface of a journal, which itself stores nothing: for a search without an output_dir.
 
-    `trials`: those that were in it when it was opened. `crashed`: those that have ended their process twice, FAILED,
-    and not in it yet. `search_id`: the same in all legs of a search. `keep`: see `search`. `root`: the directory that
-    it is in, and `log_dir` that of the run directory logs. `has_unfinished_trials`: set where trials that are under
-    way leave directories for the next leg, which has to find them.
+    Attributes:
+        search_id: Identifies the search; a resumed search keeps it.
+        keep: Which checkpoints stay, see `search`.
+        trials: The trials that the journal held when it was opened.
+        crashed: FAILED trials that have crashed their process twice, and are not in the journal yet.
+        root: The directory of the journal.
+        log_dir: The directory of the run directory logs.
+        has_unfinished_trials: Whether running trials leave run directories that a resumed search has to find.
     """
 
     has_unfinished_trials = False
@@ -58,26 +62,26 @@ class Journal:
         self.log_dir: str | None = None
 
     def add(self, trial: Trial) -> None:
-        """Write a finished trial to the disk."""
+        """Store a finished trial."""
 
-    def amend(self, trial: Trial) -> None:
-        """Add the constraints that an engine has set since the trial was added."""
+    def update_constraints(self, trial: Trial) -> None:
+        """Store the constraints that the engine added to a stored trial."""
 
-    def begin(self, number: int, params: Mapping[str, object]) -> Callable[[int], None]:
-        """Note that a trial begins, and return a function that notes its step."""
+    def start_trial(self, number: int, params: Mapping[str, object]) -> Callable[[int], None]:
+        """Store that a trial starts, and return a function that stores its current step."""
         return lambda step: None
 
 
 @dataclass
 class _StepField:
-    """Where in the file the step of a trial under way stands, and the step."""
+    """The position in the file of the step of a running trial, and the step."""
 
     offset: int
     step: int = 0
 
 
 class FileJournal(Journal):
-    """A journal in an open file, which is locked.
+    """A journal in an open and locked file.
 
     Raises:
         SearchError: The file is damaged, or is the journal of another search.
@@ -95,14 +99,14 @@ class FileJournal(Journal):
         self._is_empty = not self._contents.trials and not self._contents.attempts
 
     def _read_complete_lines(self) -> tuple[list[bytes], int]:
-        """Return the lines but for a torn last one, and where they end."""
+        """Return all lines except an incomplete last one, and the offset of their end."""
         if os.fstat(self._fd).st_size > MAX_BYTES:
             raise self._damaged_error(Issue("", f"expected at most {MAX_BYTES >> 20} MiB, got more"))
         with open(self._fd, "rb", closefd=False) as stream:
             stream.seek(0)
-            *lines, torn = stream.read().split(b"\n")
-            end = stream.tell() - len(torn)
-        if not lines and torn[: len(_FIRST_BYTES)] != _FIRST_BYTES[: len(torn)]:
+            *lines, incomplete = stream.read().split(b"\n")
+            end = stream.tell() - len(incomplete)
+        if not lines and incomplete[: len(_FIRST_BYTES)] != _FIRST_BYTES[: len(incomplete)]:
             raise self._damaged_error(Issue("line 1", "expected a line that hpcompat wrote, got something else"))
         return lines, end
 
@@ -123,36 +127,36 @@ class FileJournal(Journal):
         hint = "correct or remove the line, and use resume=True; or move the journal away"
         return SearchError(f"the journal {self._path} is damaged", [issue._replace(hint=hint)])
 
-    def start(self, space: SearchSpace, directions: Sequence[str], keep: str | None) -> None:
-        """Begin the search, or go on with it."""
+    def start_search(self, space: SearchSpace, directions: Sequence[str], keep: str | None) -> None:
+        """Write the header if it is new, and create the directory of the run directory logs."""
         assert self.root is not None
-        stored = self._contents
-        self.search_id, self.keep = stored.search_id or self.search_id, keep or stored.keep or self.keep
+        contents = self._contents
+        self.search_id, self.keep = contents.search_id or self.search_id, keep or contents.keep or self.keep
         os.ftruncate(self._fd, self._end)
         header = {"search": self.search_id, "keep": self.keep}
         if not self._end:
             self._append({**space.to_dict(), "directions": list(directions), **header})
-        elif (stored.search_id, stored.keep) != (self.search_id, self.keep):
+        elif (contents.search_id, contents.keep) != (self.search_id, self.keep):
             self._append(header)
         self.log_dir = os.path.join(self.root, private_prefix(self.search_id))
-        try:  # that of a search that was killed is still there
+        try:  # a search that was killed has left it
             with Directory(self.root) as root, root.subdirectory(private_prefix(self.search_id), create=True):
                 pass
         except OSError as error:
             raise SearchError(f"{self.log_dir} cannot be created: {error.strerror}") from error
 
     def add(self, trial: Trial) -> None:
-        """Write a finished trial to the disk, and wait until it is there."""
+        """Write a finished trial, and wait until it is on the disk."""
         assert self.root is not None
         self._append(trial.to_record(self.root))
         self._running.pop(trial.number, None)
         self._is_empty = False
 
-    def amend(self, trial: Trial) -> None:
+    def update_constraints(self, trial: Trial) -> None:
         self._append({"amended": trial.number, "constraints": dict(trial.constraints)})
 
-    def begin(self, number: int, params: Mapping[str, object]) -> Callable[[int], None]:
-        # not synced: what is written survives the process, if not the machine
+    def start_trial(self, number: int, params: Mapping[str, object]) -> Callable[[int], None]:
+        # not synced: the line survives a crash of the process, though not of the machine
         start, step = datetime.now(timezone.utc).isoformat(), "0".rjust(_STEP_DIGITS)
         self._running[number] = _StepField(self._end + len(f'{{"begun": {number}, "step": "'))
         self._append({"begun": number, "step": step, "start": start, "params": value_to_json(dict(params))}, sync=False)
@@ -163,8 +167,8 @@ class FileJournal(Journal):
             field.step = step
             _write_at(self._fd, str(step).rjust(_STEP_DIGITS).encode(), field.offset)
 
-    def _note_interrupted(self) -> None:
-        """Note that the search ends in order: the trials under way did not end their process."""
+    def _record_interrupted(self) -> None:
+        """Record that the running trials were interrupted, and have not crashed the process."""
         if os.getpid() == self._pid:
             with suppress(SearchError):
                 for number in sorted(self._running):
@@ -173,36 +177,36 @@ class FileJournal(Journal):
 
     def _append(self, record: Mapping[str, object], sync: bool = True) -> None:
         line = json.dumps(record, ensure_ascii=False, default=repr).encode(errors="backslashreplace") + b"\n"
-        self._require_own()
+        self._require_writable()
         try:
-            if os.fstat(self._fd).st_size != self._end:  # what a Ctrl-C has kept from being written whole
+            if os.fstat(self._fd).st_size != self._end:  # Ctrl-C has interrupted a write
                 os.ftruncate(self._fd, self._end)
             os.lseek(self._fd, self._end, os.SEEK_SET)
-            written = os.write(self._fd, line)
-            while written < len(line):  # where room is short, the second write raises
-                written += os.write(self._fd, line[written:])
+            n_written = os.write(self._fd, line)
+            while n_written < len(line):  # on a full disk the second write raises
+                n_written += os.write(self._fd, line[n_written:])
             if sync:
                 os.fsync(self._fd)
         except OSError as error:
             with suppress(OSError):
                 os.ftruncate(self._fd, self._end)
-            hint = "what it holds is safe: make room, then go on with resume=True"
+            hint = "its trials are safe: free disk space, then continue with resume=True"
             message = f"the journal {self._path} cannot be written: {error.strerror}"
             raise SearchError(message, [Issue("", hint)]) from error
         self._end += len(line)
 
-    def _require_own(self) -> None:
+    def _require_writable(self) -> None:
         """Raise `SearchError` if this process is a forked child, or if another file is at the journal's path."""
         if os.getpid() != self._pid:
-            raise SearchError("expected the process that began the search, got one that was forked in it")
+            raise SearchError("expected the process that started the search, got a process that was forked from it")
         if not is_file_at(self._fd, self._path):
-            hint = "put it back where it was, then go on with resume=True"
+            hint = "put it back where it was, then continue with resume=True"
             message = f"the journal {self._path} was moved, replaced or removed while the search ran"
             raise SearchError(message, [Issue("", hint)])
 
     def close(self) -> None:
-        """Remove what is there only while a search runs; and a journal that holds nothing."""
-        self._note_interrupted()
+        """Remove the run directory logs, and the journal itself if it holds no trial."""
+        self._record_interrupted()
         if os.getpid() != self._pid or self.has_unfinished_trials or not is_file_at(self._fd, self._path):
             return
         assert self.root is not None
@@ -227,16 +231,16 @@ def _write_at(fd: int, data: bytes, offset: int) -> None:
 def open_journal(
     output_dir: str | None, space: SearchSpace, directions: Sequence[str], resume: bool, keep: str | None = None
 ) -> Iterator[Journal]:
-    """Open the journal in a directory, locked for this search alone; without a directory, one that keeps nothing.
+    """Open and lock the journal in a directory; without a directory, open one that stores nothing.
 
-    One that holds no trial is removed at the end.
+    A journal that holds no trial at the end is removed.
 
     Args:
-        output_dir: The directory; created if need be.
-        space: What is searched.
+        output_dir: The directory, which is created if it is missing.
+        space: The space that is searched.
         directions: The direction of each objective.
-        resume: Whether to go on with a journal that holds trials.
-        keep: Whose checkpoints stay; None for what the journal says, else "best".
+        resume: Whether to continue a journal that holds trials.
+        keep: Which checkpoints stay; None for the choice in the journal, or "best" in a new one.
 
     Raises:
         SearchError: The journal is another search's, in use, damaged, not to be resumed, or cannot be written.
@@ -257,11 +261,11 @@ def open_journal(
     with lock_journal(path) as fd:
         journal = FileJournal(fd, path, space, directions)
         if journal.trials and not resume:
-            hint = "resume=True goes on with it; else use another output_dir, or move the journal away"
+            hint = "resume=True continues it; else use another output_dir, or move the journal away"
             message = f"{path} is the journal of an earlier search, with {len(journal.trials)} trials"
             raise SearchError(message, [Issue("", hint)])
         try:
-            journal.start(space, directions, keep if resume else keep or "best")
+            journal.start_search(space, directions, keep if resume else keep or "best")
             yield journal
         finally:
             journal.close()

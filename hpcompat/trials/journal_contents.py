@@ -1,4 +1,4 @@
-"""What the lines of a journal say: the search, its finished trials, and the attempts that ended their process."""
+"""The parser of a journal: the search, its finished trials, and the attempts that crashed their process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HEX_DIGITS = frozenset("0123456789abcdef")
 
 @dataclass(frozen=True)
 class Attempt:
-    """A trial that was begun: its params, and the last step that it noted."""
+    """One start of a trial, with its params and the last step that it reached."""
 
     params: Mapping[str, Any]
     start: datetime
@@ -28,11 +28,17 @@ class Attempt:
 
 
 class JournalContents:
-    """What a journal holds so far, line by line.
+    """The contents of a journal, which is read line by line.
 
-    `space`, `directions`: what is searched; None before the first line. `search_id`, `keep`: as the first line says
-    it, or a later one that replaces it. `trials`: the finished ones, by number. `attempts`: by number, those that
-    neither finished nor were interrupted: when the journal is opened again, each of them has ended its process.
+    Attributes:
+        root: The directory that the paths in the journal are relative to.
+        space: The space that is searched; None before the first line.
+        directions: The direction of each objective.
+        search_id: Identifies the search; the last header line counts.
+        keep: Which checkpoints stay; the last header line counts.
+        trials: The finished trials, by number.
+        attempts: The starts of each trial that has neither finished nor been interrupted, by number. When the journal
+            is opened again, each of them has crashed its process.
 
     >>> contents = JournalContents("/out")
     >>> contents.read_line('{"hpcompat": 1, "space": {}, "directions": ["minimize"]}')
@@ -51,7 +57,7 @@ class JournalContents:
         self.attempts: dict[int, list[Attempt]] = {}
 
     def read_line(self, line: str | bytes) -> None:
-        """Read the next line. Raises errors of any kind for one that is damaged."""
+        """Read the next line. Raises an exception of any type if the line is damaged."""
         record = json.loads(line)
         if self.space is None:
             self.space, self.directions = SearchSpace.from_dict(record), tuple(record["directions"])
@@ -85,7 +91,7 @@ class JournalContents:
     def _read_trial(self, record: Mapping[str, object]) -> None:
         trial = Trial.from_record(record, self.root)
         if trial.number in self.trials:
-            raise ValueError(f"expected a number that is not taken, got {trial.number} again")
+            raise ValueError(f"expected a new trial number, got {trial.number} again")
         self.trials[trial.number] = trial
         self.attempts.pop(trial.number, None)
 
@@ -97,17 +103,17 @@ class JournalContents:
             self.attempts.pop(number, None)
 
     def crashed_trials(self) -> Iterator[Trial]:
-        """Yield, as FAILED, the trials that ended their process again with no step more than before."""
+        """Yield a FAILED trial for each one that crashed its process again, without getting further than before."""
         for number, attempts in sorted(self.attempts.items()):
-            *before, last = attempts
-            if before and last.step <= max(attempt.step for attempt in before):
+            *earlier, last = attempts
+            if earlier and last.step <= max(attempt.step for attempt in earlier):
                 times = f"{len(attempts)} times, the last time at step {last.step}"
                 error = f"ProcessDied: the process of the search has ended in this trial {times}"
-                # when it died is not known
+                # the time of the crash is not known
                 yield Trial.failed(number, last.params, error, start=last.start, end=last.start)
 
     def differences(self, space: SearchSpace, directions: Sequence[str]) -> Iterator[Issue]:
-        """Yield what another search differs in from this one."""
+        """Yield an issue for each difference between this search and another one."""
         assert self.space is not None
         if self.directions != tuple(directions):
             stored = short_repr(list(self.directions))
@@ -115,5 +121,8 @@ class JournalContents:
             yield Issue("direction", reason, f"use direction={stored}")
         for name in sorted({*self.space, *space}):
             if self.space.get(name) != space.get(name):
-                there, here = (repr(one[name]) if name in one else "no parameter" for one in (self.space, space))
-                yield Issue(name, f"expected {there} as in the journal, got {here}")
+                stored, requested = (
+                    repr(parameters[name]) if name in parameters else "no parameter"
+                    for parameters in (self.space, space)
+                )
+                yield Issue(name, f"expected {stored} as in the journal, got {requested}")

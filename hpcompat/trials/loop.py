@@ -1,4 +1,4 @@
-"""The loop of a search and its parts: what chooses params (Engine), runs trials (Executor), keeps them (Recorder)."""
+"""The loop of a search, and its parts: an Engine suggests params, an Executor runs them, a Recorder saves trials."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Engine(ABC):
     """Chooses params and learns from finished trials. One instance per search.
 
     Attributes:
-        native: The engine's own object, which is `SearchResult.native` after the search.
-        is_exhausted: Whether it wants no more trials.
+        native: The engine's own object, which becomes `SearchResult.native`.
+        is_exhausted: Whether the engine has no more suggestions.
     """
 
     native: Any = None
@@ -26,26 +26,26 @@ class Engine(ABC):
 
     @abstractmethod
     def ask(self, index: int) -> Suggestion | None:
-        """Return the next suggestion, or None at the end. `index`: how many this process was given before."""
+        """Return the next suggestion, or None at the end. `index`: how many suggestions this process has received."""
 
     @abstractmethod
     def tell(self, suggestion: Suggestion, trial: Trial) -> Trial:
-        """Learn from a finished trial. Returns it, with the constraints that a sampler may add."""
+        """Learn from a finished trial; return it, with any constraints that the sampler adds."""
 
     def abandon(self, suggestion: Suggestion, error: BaseException) -> None:  # noqa: B027  (most have nothing to do)
-        """Release the suggestion of a trial that does not finish, because of the error."""
+        """Release the suggestion of a trial that an error keeps from finishing."""
 
     def existing_trials(self) -> Sequence[Trial]:
-        """Return the trials from before this search that count in `n_trials`; known before the first one starts."""
+        """Return the trials that the store held before the first trial of this search; they count in `n_trials`."""
         return ()
 
     def trials_of_other_processes(self, own: Sequence[Trial]) -> Sequence[Trial]:
-        """Return the other trials of the search: of other processes, and from before. `own`: those of this process."""
+        """Return the trials of the search that this process did not run. `own`: the trials that it did run."""
         return ()
 
 
 class Executor(Protocol):
-    """Runs suggestions, as many at a time as it has slots."""
+    """Runs as many suggestions at a time as it has slots."""
 
     @property
     def has_free_slot(self) -> bool: ...
@@ -53,26 +53,26 @@ class Executor(Protocol):
     def submit(self, suggestion: Suggestion) -> None: ...
 
     def wait(self) -> Trial:
-        """Return the next trial that finishes."""
+        """Wait for the next trial that finishes, and return it."""
         ...
 
 
 class Recorder(Protocol):
-    """Observes a search, in the process that drives it."""
+    """Observes a search from the process that drives it."""
 
     def begin(self, suggestion: Suggestion) -> Suggestion:
-        """Note that a trial begins. Returns the suggestion to run."""
+        """Record that a trial starts; return the suggestion to run."""
         ...
 
     def raise_if_stopped(self) -> None:
-        """Raise `KeyboardInterrupt` if the search is to end."""
+        """Raise `KeyboardInterrupt` if the search was told to stop."""
 
     def save(self, trial: Trial) -> None:
-        """Persist a finished trial, before anything else is done with it."""
+        """Save a finished trial; this comes before the engine and the callbacks receive it."""
         ...
 
     def finish(self, trial: Trial) -> bool:
-        """Report a finished trial to callbacks and user; return whether the search is to end."""
+        """Pass a finished trial to the callbacks and the progress bar; return whether the search should end."""
         ...
 
 
@@ -99,16 +99,16 @@ class InlineExecutor:
 def run_loop(engine: Engine, config: SearchConfig, executor: Executor, recorder: Recorder) -> BackendResult:
     """Run trials until there are `n_trials`, or until the timeout, a callback, Ctrl-C or the engine ends it.
 
-    A finished trial is saved before the engine is told of it: nothing that the engine refuses is lost.
+    A finished trial is saved before the engine receives it, so that it is not lost if the engine raises.
 
     Returns:
-        All trials of the search in order, those of other processes included.
+        All trials of the search, ordered by number, including those of other processes.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C came before any trial had finished.
+        KeyboardInterrupt: Ctrl-C was pressed before any trial had finished.
     """
-    existing = tuple(engine.existing_trials())
-    n_remaining = config.n_trials - len(existing)
+    existing_trials = tuple(engine.existing_trials())
+    n_remaining = config.n_trials - len(existing_trials)
     deadline = time.monotonic() + (config.timeout or float("inf"))
     running: dict[int, Suggestion] = {}
     finished: list[Trial] = []
@@ -132,25 +132,28 @@ def run_loop(engine: Engine, config: SearchConfig, executor: Executor, recorder:
             is_over |= process_finished_trial(trial, tell, finished, recorder) or engine.is_exhausted
     except BaseException as error:
         for suggestion in running.values():
-            with suppress(Exception):  # the error says more
+            with suppress(Exception):  # the first error says more
                 engine.abandon(suggestion, error)
         if not isinstance(error, KeyboardInterrupt):
             raise
         interrupted = True
-    elsewhere = engine.trials_of_other_processes(finished)
-    if interrupted and not (finished or elsewhere):
+    other_trials = engine.trials_of_other_processes(finished)
+    if interrupted and not (finished or other_trials):
         raise KeyboardInterrupt
-    trials = sorted((*existing, *finished, *elsewhere), key=lambda trial: trial.number)
+    trials = sorted((*existing_trials, *finished, *other_trials), key=lambda trial: trial.number)
     return BackendResult(tuple(trials), engine.native, interrupted)
 
 
 def process_finished_trial(
     trial: Trial, tell: Callable[[Trial], Trial], finished: list[Trial], recorder: Recorder
 ) -> bool:
-    """Return whether the search is to end, after a finished trial is saved and the engine and the callbacks know it.
+    """Save a finished trial, and pass it to the engine and the callbacks.
 
-    If the engine refuses the trial, the callbacks get it all the same. If it cannot be saved, only the engine gets it,
-    which may store it.
+    If the engine raises, the callbacks still receive the trial. If saving raises, only the engine receives it: its own
+    store may keep it.
+
+    Returns:
+        Whether the search should end.
     """
     try:
         recorder.save(trial)

@@ -1,4 +1,4 @@
-"""What a trial sets beside its values: user attributes, and the values of its constraints."""
+"""The user attributes and constraints that a trial sets."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hpcompat.space.values import json_issue, short_repr
 from hpcompat.trials.trial import Trial, parse_constraints
 
 RESERVED_PREFIX = "hpcompat:"
-"""What the names begin with under which engines' stores keep what else belongs to a trial."""
+"""The prefix of the names under which hpcompat stores its own data about a trial in the store of an engine."""
 
 
 @dataclass
 class Notes:
-    """The attributes and constraints of a trial under way; they are kept if it fails.
+    """The user attributes and constraints of a running trial; they are kept if it fails.
 
     >>> notes = Notes()
     >>> notes.add_user_attr("pair", (1, 2)), notes.add_constraint("memory", 1)
@@ -33,103 +33,104 @@ class Notes:
     constraints: dict[str, float] = field(default_factory=dict)
 
     def add_user_attr(self, key: str, value: object) -> object:
-        """Set an attribute; returns it as JSON holds it: a tuple is a list, a number of NumPy's a plain one.
+        """Set an attribute, and return it as JSON represents it: tuples become lists, NumPy numbers Python numbers.
 
-        Raises `TypeError` for what is not a JSON value, `ValueError` for a name that is reserved.
+        Raises `TypeError` for a value that JSON cannot represent, `ValueError` for a reserved name.
         """
-        what = f"user attribute {short_repr(key)}"
-        _require_name(what, key)
+        subject = f"user attribute {short_repr(key)}"
+        _require_name(subject, key)
         if key.startswith(RESERVED_PREFIX):
-            raise ValueError(f"{what}: names that begin with {RESERVED_PREFIX!r} are reserved; choose another name")
-        self.user_attrs[key] = _to_json_value(what, value)
+            raise ValueError(f"{subject}: names that begin with {RESERVED_PREFIX!r} are reserved; choose another name")
+        self.user_attrs[key] = _to_json_value(subject, value)
         return copy.deepcopy(self.user_attrs[key])
 
     def add_constraint(self, key: str, value: Any) -> float | None:
         """Set the value of a constraint, and return it.
 
-        If it has one already, that stays, as in Optuna; there is a warning, and None is returned.
+        A constraint that is already set keeps its value, as in Optuna: a warning is issued, and None is returned.
 
-        Raises `TypeError` for what is not a number, and `ValueError` for NaN.
+        Raises `TypeError` for a value that is not a number, and `ValueError` for NaN.
         """
-        what = f"constraint {short_repr(key)}"
-        _require_name(what, key)
+        subject = f"constraint {short_repr(key)}"
+        _require_name(subject, key)
         try:
             number = float(value)
         except (TypeError, ValueError, OverflowError, RuntimeError):
-            raise TypeError(f"{what}: expected a number, got {short_repr(value)}") from None
+            raise TypeError(f"{subject}: expected a number, got {short_repr(value)}") from None
         if math.isnan(number):
-            raise ValueError(f"{what}: expected a number, got nan")
+            raise ValueError(f"{subject}: expected a number, got nan")
         if key in self.constraints:
-            kept = f"it is {self.constraints[key]} already"
-            warnings.warn(f"{what}: {kept}, and {number} is ignored; set each constraint once", stacklevel=3)
+            current = self.constraints[key]
+            message = f"it is {current} already, and {number} is ignored; set each constraint once"
+            warnings.warn(f"{subject}: {message}", stacklevel=3)
             return None
         self.constraints[key] = number
         return number
 
-    def update(self, later: Notes) -> None:
-        """Take over the later notes of the same trial in another process."""
-        self.user_attrs.update(later.user_attrs)
-        self.constraints.update(later.constraints)
+    def update(self, newer: Notes) -> None:
+        """Add the newer attributes and constraints that the same trial has set in another process."""
+        self.user_attrs.update(newer.user_attrs)
+        self.constraints.update(newer.constraints)
 
-    def fields(self) -> dict[str, Any]:
-        """Return a copy of both, as fields of a `Trial`."""
+    def to_trial_fields(self) -> dict[str, Any]:
+        """Return copies of both, as the fields of a `Trial`."""
         return {
             "user_attrs": copy.deepcopy(self.user_attrs) if self.user_attrs else {},
             "constraints": dict(self.constraints),
         }
 
 
-def _require_name(what: str, key: object) -> None:
+def _require_name(subject: str, key: object) -> None:
     if type(key) is not str or json_issue(key):
-        raise TypeError(f"{what}: expected a name that is a string, got {short_repr(key)}")
+        raise TypeError(f"{subject}: expected a name that is a string, got {short_repr(key)}")
 
 
-def _to_json_value(what: str, value: object) -> object:
-    """Return the value as a store returns it: written as JSON and read."""
+def _to_json_value(subject: str, value: object) -> object:
+    """Return the value after a round trip through JSON."""
     try:
-        if issue := _non_string_keys(value):
+        if issue := _find_non_string_keys(value):
             raise _NotJsonError(*issue)
         return json.loads(json.dumps(value, default=_to_plain_number))
     except _NotJsonError as error:
         reason, hint = error.args
-    except (ValueError, RecursionError) as error:  # it contains itself, or ints of thousands of digits
+    except (ValueError, RecursionError) as error:  # the value contains itself, or ints of thousands of digits
         reason, hint = str(error), "flatten or shorten it"
-    raise TypeError(f"{what}: expected a JSON value, but {reason}; {hint}")
+    raise TypeError(f"{subject}: expected a JSON value, but {reason}; {hint}")
 
 
 class _NotJsonError(Exception):
-    """The reason and the hint."""
+    """A value that JSON cannot represent; its arguments are the reason and a hint."""
 
 
 def _to_plain_number(value: object) -> object:
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a number of NumPy's or torch's
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a number of NumPy or torch
         return value.item()
     raise _NotJsonError(*(json_issue(value) or (f"{short_repr(value)} is not a JSON value", "use plain values")))
 
 
-def _non_string_keys(value: object) -> tuple[str, str] | None:
-    """Return reason and hint for a dict whose keys are not strings: `json` would turn 1 into "1"."""
+def _find_non_string_keys(value: object) -> tuple[str, str] | None:
+    """Return a reason and a hint if a dict has keys that are not strings, which `json` would convert."""
     if isinstance(value, Mapping):
-        odd = [key for key in value if not isinstance(key, str)]
-        return json_issue(dict.fromkeys(odd)) if odd else _non_string_keys(list(value.values()))
+        keys = [key for key in value if not isinstance(key, str)]
+        return json_issue(dict.fromkeys(keys)) if keys else _find_non_string_keys(list(value.values()))
     if isinstance(value, (list, tuple)):
-        return next((issue for item in value if (issue := _non_string_keys(item))), None)
+        return next((issue for item in value if (issue := _find_non_string_keys(item))), None)
     return None
 
 
 def dump_notes(trial: Trial) -> str | None:
-    """Return the notes of a trial as an ASCII string, for stores that keep strings; None if it has none.
+    """Return the attributes and constraints of a trial as an ASCII string, for stores of strings; None if it has none.
 
     >>> dump_notes(Trial(0, {}, constraints={"memory": 1.5}))
     '{"constraints": {"memory": 1.5}}'
     """
-    notes = {"constraints": dict(trial.constraints), "user_attrs": dict(trial.user_attrs)}
-    kept = {name: value for name, value in notes.items() if value}
-    return json.dumps(kept, default=repr) if kept else None  # a study of the user's own may hold anything
+    fields = {"constraints": dict(trial.constraints), "user_attrs": dict(trial.user_attrs)}
+    notes = {name: value for name, value in fields.items() if value}
+    return json.dumps(notes, default=repr) if notes else None  # a study of the user may hold other values
 
 
 def load_notes(text: str | None) -> dict[str, Any]:
-    """Return what `dump_notes` has written, as fields of a `Trial`. Raises `ParamsError` for anything else.
+    """Return the fields of a `Trial` from a string of `dump_notes`. Raises `ParamsError` if it is damaged.
 
     >>> load_notes('{"constraints": {"memory": 1.5}}'), load_notes(None)
     ({'constraints': {'memory': 1.5}}, {})
@@ -137,9 +138,9 @@ def load_notes(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        found = json.loads(text)
+        stored = json.loads(text)
         readers: dict[str, Callable[[Any], object]] = {"constraints": parse_constraints, "user_attrs": dict}
-        return {name: read(found[name]) for name, read in readers.items() if name in found}
+        return {name: read(stored[name]) for name, read in readers.items() if name in stored}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         issue = Issue("", f"{short_repr(text)} cannot be read: {error}")
         raise ParamsError("the constraints and attributes of a trial are damaged", [issue]) from error

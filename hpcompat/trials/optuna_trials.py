@@ -1,4 +1,4 @@
-"""Finished trials as Optuna keeps them."""
+"""Conversion of finished trials to and from Optuna's FrozenTrial."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 
 STATE_NAMES = {COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
-_ATTR_PREFIX = f"{RESERVED_PREFIX} "  # `Trial` takes no attribute from its user that begins so
+_ATTR_PREFIX = f"{RESERVED_PREFIX} "  # `Notes.add_user_attr` refuses such names
 OWNER_ATTR = f"{_ATTR_PREFIX}owner"
-"""The attribute of a trial in a study that several processes share: the process that runs it."""
+"""The user attribute that says which process runs a trial of a shared study."""
 ERROR_ATTR = f"{_ATTR_PREFIX}error"
-"""The attribute of a failed trial: why it failed."""
+"""The user attribute that says why a trial failed."""
 _STORED_FIELDS = ("run_id", "directory", "checkpoint", "error", "unread")
 _VERBOSITY_GUARD = threading.Lock()
 _verbosities: list[int] = []
-"""The verbosity before the first of the blocks that are open, once for each of them."""
+"""The verbosity to restore, repeated once for each open `quiet_optuna` block."""
 
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Silence Optuna's log while a search runs, which has its own output.
+    """Silence Optuna's log within the block.
 
-    The verbosity is the whole process's, and blocks of several threads overlap: the last one restores it.
+    The verbosity belongs to the process, and the blocks of several threads may overlap: the last one restores it.
     """
     from optuna import logging
 
@@ -54,7 +54,7 @@ def quiet_optuna() -> Iterator[None]:
 
 
 def to_distributions(translation: Translation) -> dict[str, BaseDistribution]:
-    """Return the distributions that the suggest calls of a translation draw from, by their name in Optuna."""
+    """Return the Optuna distributions of a translation, by name in Optuna."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     types = {
@@ -67,11 +67,11 @@ def to_distributions(translation: Translation) -> dict[str, BaseDistribution]:
 
 
 def to_frozen_trial(trial: Trial, translation: Translation, **attrs: object) -> FrozenTrial:
-    """Return the trial as `Study.add_trial` takes it; `attrs` go to its user_attrs beside its own."""
+    """Return the trial as a FrozenTrial for `Study.add_trial`; `attrs` are added to its user_attrs."""
     import optuna
 
-    searched = {name: value for name, value in trial.params.items() if name in translation.space}
-    native = translation.encode(searched)
+    searched_params = {name: value for name, value in trial.params.items() if name in translation.space}
+    native = translation.encode(searched_params)
     distributions = to_distributions(translation)
     frozen_trial = optuna.trial.create_trial(
         state=optuna.trial.TrialState[STATE_NAMES[trial.state]],
@@ -82,7 +82,7 @@ def to_frozen_trial(trial: Trial, translation: Translation, **attrs: object) -> 
         user_attrs={**without_reserved(trial.user_attrs), **to_user_attrs(trial), **attrs},
         constraints=dict(trial.constraints),
     )
-    # Optuna requires both; of a trial from a server one is not known, of one that a user made neither
+    # Optuna requires both; a trial from a server may lack one, and a trial that the user has created both
     frozen_trial.datetime_start = _to_naive_local(trial.start or trial.end) or frozen_trial.datetime_start
     frozen_trial.datetime_complete = _to_naive_local(trial.end or trial.start) or frozen_trial.datetime_complete
     return frozen_trial
@@ -94,41 +94,42 @@ def to_user_attrs(trial: Trial) -> dict[str, object]:
 
 
 def without_reserved(user_attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes that a trial set itself."""
+    """Return the attributes without those that hpcompat has added."""
     return {name: value for name, value in user_attrs.items() if not name.startswith(RESERVED_PREFIX)}
 
 
 def to_notes(trial: optuna.trial.Trial | FrozenTrial) -> Notes:
-    """Return the attributes and constraints of one of Optuna's trials, live or frozen."""
+    """Return the attributes and constraints of an Optuna trial, running or finished."""
     return Notes(without_reserved(trial.user_attrs), {name: float(value) for name, value in trial.constraints.items()})
 
 
 def from_frozen_trial(frozen_trial: FrozenTrial, translation: Translation, number: int) -> Trial:
-    """Return a finished trial of Optuna's as a `Trial`. Raises `ParamsError` if it is not in the space."""
+    """Convert a finished Optuna trial. Raises `ParamsError` if its params are not in the space."""
     names = {name: state for state, name in STATE_NAMES.items()}
-    known: dict[str, Any] = {name: frozen_trial.user_attrs.get(f"{_ATTR_PREFIX}{name}") for name in _STORED_FIELDS}
-    if known["unread"] is not None:  # in a storage it is a list
-        known["unread"] = tuple(known["unread"])
+    fields: dict[str, Any] = {name: frozen_trial.user_attrs.get(f"{_ATTR_PREFIX}{name}") for name in _STORED_FIELDS}
+    if fields["unread"] is not None:  # a storage returns a list
+        fields["unread"] = tuple(fields["unread"])
     owner: Mapping[str, object] | None = frozen_trial.user_attrs.get(OWNER_ATTR)
-    if frozen_trial.state.name == "FAIL" and known["error"] is None and owner:
-        known["error"] = f"the process that ran it (pid {owner['pid']} on {owner['host']}) has ended"
-    in_space = {field.native_name for field in translation.fields}
-    suggested = {name: value for name, value in frozen_trial.params.items() if name not in in_space}  # as the trial ran
+    if frozen_trial.state.name == "FAIL" and fields["error"] is None and owner:
+        fields["error"] = f"the process that ran it (pid {owner['pid']} on {owner['host']}) has ended"
+    native_names = {field.native_name for field in translation.fields}
+    # the trial may have suggested more than the space has
+    extra_params = {name: value for name, value in frozen_trial.params.items() if name not in native_names}
     return Trial(
         number=number,
-        params={**translation.decode(frozen_trial.params), **suggested},
+        params={**translation.decode(frozen_trial.params), **extra_params},
         values=tuple(frozen_trial.values) if frozen_trial.values else None,
         state=names[frozen_trial.state.name],
         intermediate_values=dict(frozen_trial.intermediate_values),
         start=_to_aware(frozen_trial.datetime_start),
         end=_to_aware(frozen_trial.datetime_complete),
-        **known,
-        **to_notes(frozen_trial).fields(),
+        **fields,
+        **to_notes(frozen_trial).to_trial_fields(),
     )
 
 
 def to_study(trials: Iterable[Trial], space: SearchSpace, directions: Sequence[str]) -> Study:
-    """Return a Study in memory that holds the trials."""
+    """Return an in-memory Study that holds the trials."""
     import optuna
 
     translation = translate(space, "optuna", encode=True)
@@ -142,7 +143,7 @@ def to_study(trials: Iterable[Trial], space: SearchSpace, directions: Sequence[s
 
 
 def _to_naive_local(time: datetime | None) -> datetime | None:
-    # Optuna's own times are local, without a zone
+    # Optuna stores local times without a time zone
     return time and time.astimezone().replace(tzinfo=None)
 
 

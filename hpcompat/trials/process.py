@@ -1,4 +1,4 @@
-"""The process of a search: signals, the engines that it uses alone, and whether another one has exited."""
+"""Processes: SIGTERM, engines that a process uses for one search at a time, and whether another process has exited."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from typing import Any
 from hpcompat.errors import BackendError, Issue
 
 SYSTEM_RNG = random.SystemRandom()
-"""For what has to differ between processes: training code seeds every other generator, alike in each of them."""
+"""A generator for values that must differ between processes: training code seeds all other generators alike."""
 
 _EXITED_STATES = ("Z", "X")
-"""Of a process that has exited, though its parent has not read its exit code."""
+"""The states of a process that has exited, even if its parent has not read the exit code yet (a zombie)."""
 _engines_in_use: ContextVar[frozenset[str]] = ContextVar("hpcompat_engines_in_use", default=frozenset())
 _engine_locks: dict[str, threading.Lock] = {}
 _engine_locks_guard = threading.Lock()
@@ -29,25 +29,25 @@ _engine_locks_guard = threading.Lock()
 
 @contextmanager
 def exclusive_use(engine: str, reason: str) -> Iterator[None]:
-    """Use an engine alone: a search in another thread waits until this one ends, with a warning.
+    """Use an engine for one search at a time: a search in another thread waits for the end of this one, with a warning.
 
     Args:
-        engine: Its name.
-        reason: Why it cannot run two searches.
+        engine: The name of the engine.
+        reason: Why the engine cannot run two searches at a time.
 
     Raises:
-        BackendError: It is called in a trial of the search that uses the engine, which would wait for itself.
+        BackendError: A trial of the search that uses the engine calls this; it would wait for itself.
 
     >>> with exclusive_use("demo", "it keeps one state"):
     ...     with exclusive_use("demo", "it keeps one state"):
     ...         pass
     Traceback (most recent call last):
     hpcompat.errors.BackendError: a search on demo runs already: it keeps one state
-      backend: a trial of that search cannot begin another on demo (end that search first, or use another backend)
+      backend: a trial of that search cannot start another one on demo (end that search first, or use another backend)
     """
     if engine in _engines_in_use.get():
         hint = "end that search first, or use another backend"
-        issue = Issue("backend", f"a trial of that search cannot begin another on {engine}", hint)
+        issue = Issue("backend", f"a trial of that search cannot start another one on {engine}", hint)
         raise BackendError(f"a search on {engine} runs already: {reason}", [issue])
     with _engine_locks_guard:
         lock = _engine_locks.setdefault(engine, threading.Lock())
@@ -63,26 +63,26 @@ def exclusive_use(engine: str, reason: str) -> Iterator[None]:
 
 
 class Termination:
-    """Whether SIGTERM has come, and the search is to end.
+    """Whether SIGTERM has been received.
 
-    Code in a trial may catch the KeyboardInterrupt: `check` raises it again where the search goes on.
+    Code in a trial may catch the KeyboardInterrupt that the handler raises; `check` raises it again in the search.
     """
 
     def __init__(self) -> None:
         self.is_requested = False
 
     def check(self) -> None:
-        """Raise `KeyboardInterrupt` if the search is to end, in the main thread."""
+        """Raise `KeyboardInterrupt` in the main thread if SIGTERM has been received."""
         if self.is_requested and threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt
 
 
 @contextmanager
 def handle_sigterm() -> Iterator[Termination]:
-    """Make SIGTERM end the block as Ctrl-C does, and then do its default action: end the process.
+    """Handle SIGTERM within the block as Ctrl-C, and end the process after the block.
 
-    It does so in the main thread, if the default action is installed: a handler of the user's stays. A process
-    that is forked within the block is ended at once.
+    This applies to the main thread, and only if the user has not installed a handler. SIGTERM ends a process that was
+    forked within the block at once.
     """
     termination = Termination()
     main = threading.current_thread() is threading.main_thread()
@@ -118,7 +118,9 @@ def handle_sigterm() -> Iterator[Termination]:
 
 
 def is_from_signal_handler(error: BaseException) -> bool:
-    """Return whether a signal handler raised the error: Python calls it with the frame that the signal interrupted.
+    """Return whether a signal handler raised the error.
+
+    Python calls a handler with the frame that the signal interrupted, so that frame is one of its arguments.
 
     >>> def handler(signum, frame):
     ...     raise SystemExit(1)
@@ -142,19 +144,19 @@ def is_from_signal_handler(error: BaseException) -> bool:
 
 
 def _frame_arguments(frame: FrameType) -> Iterator[object]:
-    """Yield the arguments of the function of a frame, unless it has deleted them."""
+    """Yield the arguments of the function that a frame runs, except those that it has deleted."""
     code = frame.f_code
-    named = code.co_argcount + code.co_kwonlyargcount
-    for name in code.co_varnames[:named]:
+    n_named = code.co_argcount + code.co_kwonlyargcount
+    for name in code.co_varnames[:n_named]:
         yield frame.f_locals.get(name)
     if code.co_flags & 0x04:  # CO_VARARGS: handlers are often written as `lambda *_: sys.exit(1)`
-        yield from frame.f_locals.get(code.co_varnames[named], ())
+        yield from frame.f_locals.get(code.co_varnames[n_named], ())
 
 
-def this_process() -> dict[str, object]:
-    """Identify this process for others: where it runs, its pid there, and when it was started.
+def identify_process() -> dict[str, object]:
+    """Return a dict that identifies this process to others: host, pid namespace, pid and start time.
 
-    >>> has_exited(this_process())
+    >>> has_exited(identify_process())
     False
     """
     return {
@@ -166,22 +168,22 @@ def this_process() -> dict[str, object]:
 
 
 def has_exited(process: Mapping[str, Any]) -> bool | None:
-    """Return whether a process of this host has exited; None for one elsewhere, of which nothing is known.
+    """Return whether a process of this host has exited; None if it runs on another host, where that cannot be seen.
 
-    >>> has_exited({**this_process(), "started": "before the pid was given to another"})
+    >>> has_exited({**identify_process(), "started": "before the pid was given to another"})
     True
-    >>> print(has_exited({**this_process(), "host": "elsewhere", "pid": 0}))
+    >>> print(has_exited({**identify_process(), "host": "elsewhere", "pid": 0}))
     None
     """
-    here = (socket.gethostname(), _pid_namespace())
-    if (process["host"], process["pids"]) != here or process["started"] is None:
+    this_host = (socket.gethostname(), _pid_namespace())
+    if (process["host"], process["pids"]) != this_host or process["started"] is None:
         return None
     started = _start_time(process["pid"])
     return None if started is None else started != process["started"]
 
 
 def _pid_namespace() -> str:
-    """Identify what pids refer to: containers may share the name of their host, but not its pids."""
+    """Return the pid namespace; containers on one host may share its name, but not its pids."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -189,15 +191,15 @@ def _pid_namespace() -> str:
 
 
 def _start_time(pid: int) -> str | None:
-    """Return when a process was started, in the system's own terms; "" if it has exited, None if unknown."""
+    """Return the start time of a process, as the system formats it; "" if it has exited, None if unknown."""
     if os.path.exists("/proc/self/stat"):
         with suppress(OSError), open(f"/proc/{pid}/stat") as stat:
-            fields = stat.read().rpartition(")")[2].split()  # the name before it may hold anything
+            fields = stat.read().rpartition(")")[2].split()  # the name before it may contain any characters
             return "" if fields[0] in _EXITED_STATES else fields[19]
         return ""
     try:
-        listed = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True)
+        ps_result = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True)
     except OSError:
         return None
-    state, _, started = listed.stdout.strip().partition(" ")
+    state, _, started = ps_result.stdout.strip().partition(" ")
     return "" if state.startswith(_EXITED_STATES) else started.strip()

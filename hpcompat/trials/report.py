@@ -1,4 +1,4 @@
-"""What is shown of a search: a line for each trial while it runs, tables and plots of its result."""
+"""The output of a search: a line for each trial while it runs, and tables and plots of the result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COLUMN_ORDER = {"params": 1, "constraint": 2, "user_attrs": 3, **dict.fromkeys(
 
 
 def flatten_params(params: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield params by dotted name.
+    """Yield the params by dotted name.
 
     >>> dict(flatten_params({"lr": 0.1, "model": {"layers": 2}}))
     {'lr': 0.1, 'model.layers': 2}
@@ -42,7 +42,7 @@ def flatten_params(params: Mapping[str, object], prefix: str = "") -> Iterator[t
 
 
 def trial_row(trial: Trial, directions: Sequence[str]) -> dict[str, object]:
-    """Return a trial as one flat row."""
+    """Return a trial as a flat row of a table."""
     values = trial.values or (None,) * len(directions)
     return {
         "number": trial.number,
@@ -61,7 +61,7 @@ def trial_row(trial: Trial, directions: Sequence[str]) -> dict[str, object]:
 
 
 def row_columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return the columns of all the rows: a param that only later trials have stands beside the others."""
+    """Return the columns of all rows, with the params of all trials side by side."""
     names = dict.fromkeys(name for row in rows for name in row)
     return sorted(names, key=lambda name: _COLUMN_ORDER.get(name.partition(".")[0], 0))
 
@@ -74,7 +74,7 @@ def format_value(value: object) -> str:
 
 
 class Result(Protocol):
-    """What a report needs of a `SearchResult`, which makes the reports itself."""
+    """The part of a `SearchResult` that reports use; result.py imports this module, not the reverse."""
 
     @property
     def trials(self) -> tuple[Trial, ...]: ...
@@ -92,7 +92,7 @@ class Result(Protocol):
 
 
 def summary_line(result: Result) -> str:
-    """Describe the result in a line: trials by state, backend, directions, params that no trial read."""
+    """Summarize the result in a line: trials by state, backend, directions, and unread params."""
     states = [trial.state for trial in result.trials]
     counts = [f"{states.count(state)} {state.lower()}" for state in dict.fromkeys(states)]
     if infeasible := sum(not trial.is_feasible for trial in result.trials):
@@ -105,7 +105,7 @@ def summary_line(result: Result) -> str:
 
 
 def table_rows(result: Result) -> tuple[list[str], list[list[str]]]:
-    """Return heading and cells: complete trials first, the best on top and the infeasible last, then the others."""
+    """Return the heading and the cells: complete trials first, with the best on top, then the others."""
     front = {trial.number for trial in result.pareto_front}
 
     def rank(trial: Trial) -> tuple[object, ...]:
@@ -133,10 +133,10 @@ def table_rows(result: Result) -> tuple[list[str], list[list[str]]]:
     for trial in trials:
         params = dict(flatten_params(trial.params))
         values = trial.values or ("",) * len(result.directions)
-        shown = [format_value(params[name]) if name in params else "" for name in names]
-        shown += [format_value(trial.constraints.get(name, "")) for name in limits]
+        row = [format_value(params[name]) if name in params else "" for name in names]
+        row += [format_value(trial.constraints.get(name, "")) for name in limits]
         state = trial.state if trial.is_feasible else f"{trial.state} (infeasible)"
-        cells.append([str(trial.number), state, *map(format_value, values), *shown])
+        cells.append([str(trial.number), state, *map(format_value, values), *row])
     return heading, cells
 
 
@@ -148,8 +148,10 @@ def render_text(result: Result) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in ([heading, *cells] if cells else [])
     ]
-    more = len(result.trials) - len(cells)
-    return "\n".join([f"SearchResult: {summary_line(result)}", *lines, *([f"… and {more} more"] if more else [])])
+    n_hidden = len(result.trials) - len(cells)
+    return "\n".join(
+        [f"SearchResult: {summary_line(result)}", *lines, *([f"… and {n_hidden} more"] if n_hidden else [])]
+    )
 
 
 def render_html(result: Result) -> str:
@@ -157,25 +159,27 @@ def render_html(result: Result) -> str:
     heading, cells = table_rows(result)
     head = "".join(f"<th>{escape(cell)}</th>" for cell in heading)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in cells)
-    more = len(result.trials) - len(cells)
-    rest = f"<p>… and {more} more</p>" if more else ""
+    n_hidden = len(result.trials) - len(cells)
+    footer = f"<p>… and {n_hidden} more</p>" if n_hidden else ""
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if cells else ""
-    return f"<p>{escape(summary_line(result))}</p>{table}{rest}"
+    return f"<p>{escape(summary_line(result))}</p>{table}{footer}"
 
 
 @contextmanager
-def progress_bar(n_trials: int, directions: Sequence[str], shown: bool, initial: int = 0) -> Iterator[ProgressCallback]:
-    """Show the progress of a search; yields a function to call with each finished trial and the front so far.
+def progress_bar(
+    n_trials: int, directions: Sequence[str], is_shown: bool, initial: int = 0
+) -> Iterator[ProgressCallback]:
+    """Show a progress bar; yield a function to call with each finished trial and the Pareto front so far.
 
     Args:
         n_trials: How many trials the search has.
         directions: The direction of each objective.
-        shown: False for silence.
-        initial: How many of the trials are finished already.
+        is_shown: Whether to show anything.
+        initial: How many of the trials are already finished.
 
-    Without tqdm there are only the lines.
+    Without tqdm only a line for each trial is printed.
     """
-    if not shown:
+    if not is_shown:
         yield lambda trial, front: None
         return
     try:
@@ -197,7 +201,7 @@ def progress_bar(n_trials: int, directions: Sequence[str], shown: bool, initial:
 
 
 def format_trial(trial: Trial) -> str:
-    """Return a trial as one line.
+    """Format a trial as one line.
 
     >>> format_trial(Trial(3, {"learning_rate": 1e-5}, (0.25,)))
     'trial 3   0.25       learning_rate=1e-05'
@@ -205,30 +209,30 @@ def format_trial(trial: Trial) -> str:
     values = ", ".join(map(format_value, trial.values or ()))
     outcome = values
     if not is_eligible(trial):
-        how = "infeasible" if trial.state == COMPLETE else trial.state.lower()
-        outcome = f"{how} {values or trial.cause or ''}".strip()
+        state = "infeasible" if trial.state == COMPLETE else trial.state.lower()
+        outcome = f"{state} {values or trial.cause or ''}".strip()
     params = " ".join(f"{name}={format_value(value)}" for name, value in flatten_params(trial.params))
     return f"trial {trial.number:<3} {outcome:<10} {params}".rstrip()
 
 
 def plot(result: Result, kind: str) -> Figure:
-    """Return the plot of a kind. Raises `SearchError` for an unknown one."""
+    """Return a plot of one of the kinds in `PLOTS`. Raises `SearchError` for an unknown kind."""
     if kind not in PLOTS:
         raise SearchError(f"unknown plot {kind!r}; expected one of {', '.join(map(repr, PLOTS))}")
     figure: Figure = PLOTS[kind](result)
-    # a notebook has a way to show a Figure only once pyplot is set up there
-    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
+    # a notebook shows a Figure only if pyplot is set up there
+    figure._repr_png_ = partial(_render_png, figure)  # type: ignore[attr-defined]
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def _render_png(figure: Figure) -> bytes:
     buffer = BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
 def plot_history(result: Result) -> Figure:
-    """Plot the value of each trial and the best so far, in the order of the trials; one axis for each objective."""
+    """Plot the value of each trial and the best value so far, with an axis for each objective."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.5 * len(result.directions)), layout="constrained")
@@ -256,7 +260,7 @@ def _points(result: Result, label: str, index: int) -> list[tuple[int, float]]:
 
 
 def _label(trial: Trial) -> str:
-    """Return the state in lower case, or "infeasible": such a trial cannot be the best."""
+    """Return the state in lower case, or "infeasible" for a complete trial that is not feasible."""
     return trial.state.lower() if trial.state != COMPLETE or trial.is_feasible else "infeasible"
 
 
@@ -268,14 +272,14 @@ def _plot_with_optuna(name: str, target: Callable[[FrozenTrial], float] | None, 
     import optuna
 
     plot_function = getattr(optuna.visualization.matplotlib, name)
-    layout: dict[Any, Any] = {"figure.constrained_layout.use": True, "figure.figsize": (9, 5)}  # room for long names
-    # Optuna's style sheet goes with the context
+    layout: dict[Any, Any] = {"figure.constrained_layout.use": True, "figure.figsize": (9, 5)}  # space for long names
+    # Optuna sets a style sheet, which the context restores
     with matplotlib.rc_context(layout), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
             axes = plot_function(result.to_optuna(), target=target if len(result.directions) > 1 else None)
         except (ValueError, RuntimeError) as error:
-            hint = Issue("", "it needs several complete trials, whose parameters vary")
+            hint = Issue("", "it needs several complete trials with different params")
             raise SearchError(f"{name} cannot be plotted: {error}", [hint]) from error
         figure: Figure = axes.figure
         matplotlib.pyplot.close(figure)  # the caller shows or saves it

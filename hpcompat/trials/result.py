@@ -1,4 +1,4 @@
-"""What a search found: its trials, and which of them are best."""
+"""The result of a search."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class SearchResult:
-    """What `search` returns.
+    """The result of `search`.
 
     Attributes:
         trials: Every finished trial, in order.
         space: The space that was searched.
         directions: "minimize" or "maximize", for each objective.
         backend: The name of the backend.
-        native: The backend's own object; for Optuna the Study.
-        interrupted: Whether Ctrl-C ended the search; `trials` are those that had finished.
+        native: The backend's own object, such as the Study of Optuna.
+        interrupted: Whether Ctrl-C ended the search; `trials` holds the trials that had finished.
 
     >>> from hpcompat import Float, SearchSpace
     >>> space = SearchSpace({"x": Float(0, 1)})
@@ -47,7 +47,7 @@ class SearchResult:
 
     @property
     def best(self) -> Trial:
-        """The complete and feasible trial with the best value; the earliest of equals.
+        """The complete and feasible trial with the best value; of equal trials the earliest.
 
         Raises:
             SearchError: There are several objectives (see `pareto_front`), or no trial is complete and feasible.
@@ -61,20 +61,23 @@ class SearchResult:
 
     @property
     def pareto_front(self) -> tuple[Trial, ...]:
-        """The complete and feasible trials that no other one dominates, in order of their number."""
+        """The complete and feasible trials that no other trial dominates, ordered by number."""
         return pareto_front(self.trials, self.directions)
 
     @property
     def unread(self) -> tuple[str, ...]:
-        """The params, by dotted name, that no trial has read: their values have changed nothing.
+        """The params, by dotted name, that no trial has read, so that their values have had no effect.
 
-        A trial that failed does not count, for it may have failed before it would have read them.
+        Failed trials do not count: they may have failed before reading a param.
         """
-        reported = [(trial.params, trial.unread) for trial in self.trials if trial.state != FAILED]
-        known = [(params, unread) for params, unread in reported if unread is not None]
-        names = dict.fromkeys(name for _, unread in known for name in unread)
+        unread_by_trial = [
+            (trial.params, trial.unread) for trial in self.trials if trial.state != FAILED and trial.unread is not None
+        ]
+        names = dict.fromkeys(name for _, unread in unread_by_trial for name in unread)
         return tuple(
-            name for name in names if all(name in unread for params, unread in known if _has_param(params, name))
+            name
+            for name in names
+            if all(name in unread for params, unread in unread_by_trial if _has_param(params, name))
         )
 
     def to_dataframe(self) -> pandas.DataFrame:
@@ -85,20 +88,19 @@ class SearchResult:
         return pandas.DataFrame(rows, columns=report.row_columns(rows) or None)
 
     def to_optuna(self) -> Study:
-        """Return an Optuna Study in memory that holds the trials, whichever backend ran them.
+        """Return an in-memory Optuna Study that holds the trials of any backend.
 
-        What Optuna cannot represent is stored there as `translate(space, "optuna", encode=True)`
-        encodes it; the params as they were are in each trial's user_attrs["params"], unless the trial
-        has set that itself.
+        Values that Optuna cannot represent are encoded as by `translate(space, "optuna", encode=True)`. The original
+        params are in `user_attrs["params"]` of each trial, unless the trial has set that attribute itself.
         """
         from hpcompat.trials.optuna_trials import to_study
 
         return to_study(self.trials, self.space, self.directions)
 
     def plot(self, kind: str = "history") -> Figure:
-        """Return a matplotlib Figure: "history", "parallel" (coordinates) or "importances".
+        """Return a matplotlib Figure of the kind "history", "parallel" (coordinates) or "importances".
 
-        With several objectives one axis, or one plot, for each.
+        With several objectives there is an axis, or a plot, for each.
         """
         from hpcompat.trials.report import plot
 
@@ -112,7 +114,7 @@ class SearchResult:
 
 
 def no_best_error(trials: Sequence[Trial]) -> SearchError:
-    """Return the error that says why none of the trials is the best, with the trials."""
+    """Return the error for a search without a complete and feasible trial."""
     complete = [trial for trial in trials if trial.state == COMPLETE]
     error = SearchError("no complete trial is feasible", _violations(complete))
     if not complete:
@@ -122,17 +124,17 @@ def no_best_error(trials: Sequence[Trial]) -> SearchError:
 
 
 def _violations(trials: Sequence[Trial]) -> Iterator[Issue]:
-    violated: dict[str, list[float]] = {}
+    violations: dict[str, list[float]] = {}
     for trial in trials:
         for name, value in trial.constraints.items():
             if not value <= 0:
-                violated.setdefault(name, []).append(value)
-    for name, values in violated.items():
-        yield Issue(name, f"is above 0 in {pluralize(len(values), 'trial')}, by {min(values):g} at the least")
+                violations.setdefault(name, []).append(value)
+    for name, values in violations.items():
+        yield Issue(name, f"is above 0 in {pluralize(len(values), 'trial')}, by at least {min(values):g}")
 
 
 def _has_param(params: Mapping[str, object], name: str) -> bool:
-    """Return whether there is a param of that dotted name: its conditions may not be met."""
+    """Return whether a trial has a param of that dotted name; an inactive param is absent."""
     first, _, rest = name.partition(".")
     if name in params or not rest:
         return name in params

@@ -1,4 +1,4 @@
-"""Run directories: each created once, for one trial; removed only if this search created it, as `keep` says."""
+"""Run directories: one for each trial; a search removes only directories that it has created itself."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _CHECKPOINT_DIR = re.compile(r"(tmp-)?checkpoint-\d+")
 _ARGUMENTS_FILE = "training_args.bin"
 """Trainer.save_model writes it beside every model (transformers 5.23, trainer.py `_save`)."""
 _STATE_FILE = "trainer_state.json"
-# What else Trainer.save_model writes there: the weights, in shards if they are large, their configuration, what
-# belongs to the processing class. Metrics and model cards do not belong to a checkpoint, and stay.
+# The other files of Trainer.save_model: weights, in shards if they are large, their configuration, and the files of the
+# processing class. Metrics and model cards are not part of a checkpoint, and stay.
 _MODEL_FILES = re.compile(
     r"(model|pytorch_model|adapter_model)(-\d{5}-of-\d{5})?\.(safetensors|bin)"
     r"|(model\.safetensors|pytorch_model\.bin)\.index\.json"
@@ -40,10 +40,9 @@ _MODEL_FILES = re.compile(
 
 
 class RunDirLog:
-    """Writes down, one line each, the run directories that this process creates: it may end at any time.
+    """A log of the run directories that this process creates, from which a resumed search finds them.
 
-    `log_dir`: holds a file for each process of the search; where it is missing, as on another machine, nothing is
-    written, for nothing would read it.
+    `log_dir` holds a file for each process of the search. Without it, as on another machine, nothing is written.
     """
 
     def __init__(self, log_dir: str) -> None:
@@ -51,8 +50,8 @@ class RunDirLog:
         self._file = Path(log_dir, f"{uuid.uuid4().hex}.jsonl")
 
     def add(self, root: str, path: str) -> None:
-        """Write down a run directory under `root` that is about to be created."""
-        parent = os.path.dirname(self.log_dir)  # relative to it: the whole may be moved
+        """Log a run directory under `root` before it is created."""
+        parent = os.path.dirname(self.log_dir)  # paths are relative to it, so that it may be moved
         line = json.dumps([None if root == parent else root, os.path.relpath(path, root)])
         if os.path.isdir(self.log_dir):
             with self._file.open("a", encoding="utf-8") as file:
@@ -60,7 +59,7 @@ class RunDirLog:
 
 
 def read_log(log_dir: str) -> list[tuple[str, str]]:
-    """Return the root and the path of each run directory that was written down: some may not exist, or not be ours.
+    """Return the root and the path of each logged run directory, even if it does not exist, or belongs to others.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as root:
@@ -75,21 +74,24 @@ def read_log(log_dir: str) -> list[tuple[str, str]]:
         for name in sorted(directory.list_names()):
             with suppress(OSError):
                 lines += directory.read(name, _MAX_LOG_BYTES).splitlines()
-    found: dict[tuple[str, str], None] = {}
+    entries: dict[tuple[str, str], None] = {}
     for line in lines:
-        with suppress(ValueError, TypeError, RecursionError):  # the process ended while it wrote
+        with suppress(ValueError, TypeError, RecursionError):  # an incomplete line of a process that was killed
             root, name = json.loads(line)
             root = os.path.dirname(log_dir) if root is None else str(root)
-            found[root, os.path.normpath(os.path.join(root, name))] = None
-    return list(found)
+            entries[root, os.path.normpath(os.path.join(root, name))] = None
+    return list(entries)
 
 
 @dataclass(frozen=True)
 class RunDirs:
-    """The run directories of this search: each holds a file with the id of the search, else it is not removed.
+    """The run directories of a search; only directories that are marked by a file with its id are removed.
 
-    `search_id`: that id, the same in every leg of a search that is resumed. `log`: where they are written down,
-    for a leg to come. `created`: by path, the output_dir that each lies in.
+    Attributes:
+        search_id: The id of the search; a resumed search keeps it.
+        log: The log from which a resumed search finds the directories.
+        created: The directories that this process has created or adopted, by path, with the output_dir of each.
+        token: A suffix for names that are already taken.
     """
 
     search_id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -99,30 +101,30 @@ class RunDirs:
     pid: int = field(default_factory=os.getpid)
 
     def create(self, root: str, name: str) -> str:
-        """Create a directory under `root`, called `name`, or `name-<token>` where that is taken.
+        """Create a directory `name` under `root`, or `name-<token>` if that name is taken.
 
-        Raises `ValueError` for a name that leads out of `root`, also through a symlink.
+        Raises `ValueError` for a name outside of `root`, also through a symlink.
         """
         path = os.path.normpath(os.path.join(root, name))
         if not path.startswith(os.path.join(root, "")):
             raise ValueError(f"hp_name: expected the name of a directory inside {root}, got {name!r}")
         parents, last = os.path.split(os.path.relpath(path, root))
-        second = f"{last}-{self.token}"
+        alternative = f"{last}-{self.token}"
         with Directory(root) as top:
             try:
                 parent = top.subdirectory(parents, create=True)
             except NotADirectoryError as error:
                 raise ValueError(f"hp_name gave {name!r}, and {error.filename} is a link or a file") from error
-            with parent, self._staged(top) as staged:
-                for candidate in (last, second, *(f"{second}-{count}" for count in range(2, _MAX_NAMES))):
-                    found = os.path.join(root, parents, candidate)
-                    if not parent.contains(candidate) and self._claim(root, found, staged, top, parent):
-                        return found
+            with parent, self._stage(top) as staged_name:
+                for candidate in (last, alternative, *(f"{alternative}-{count}" for count in range(2, _MAX_NAMES))):
+                    candidate_path = os.path.join(root, parents, candidate)
+                    if not parent.contains(candidate) and self._claim(root, candidate_path, staged_name, top, parent):
+                        return candidate_path
                 raise SearchError(f"{path} and {_MAX_NAMES} more of that name are taken")
 
     @contextmanager
-    def _staged(self, top: Directory) -> Iterator[str]:
-        """Create a marked directory under a private name: whenever the process ends, it is known whose it is."""
+    def _stage(self, top: Directory) -> Iterator[str]:
+        """Create a marked directory under a temporary name, so that a killed process leaves no unmarked directory."""
         name = f"{private_prefix(self.search_id)}-{uuid.uuid4().hex[:8]}"
         try:
             top.create(name)
@@ -134,13 +136,13 @@ class RunDirs:
                 top.remove(name)
             raise
 
-    def _claim(self, root: str, path: str, staged: str, top: Directory, parent: Directory) -> bool:
-        """Give the staged directory its name; False if another has been created under it meanwhile."""
+    def _claim(self, root: str, path: str, staged_name: str, top: Directory, parent: Directory) -> bool:
+        """Rename the staged directory; return False if the name has been taken meanwhile."""
         if self.log:
             self.log.add(root, path)
         self.created[path] = root
         try:
-            top.move(staged, parent, os.path.basename(path))
+            top.move(staged_name, parent, os.path.basename(path))
         except OSError as error:
             del self.created[path]
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
@@ -149,7 +151,7 @@ class RunDirs:
         return True
 
     def adopt(self, path: str, root: str | None) -> bool:
-        """Take over a directory that another process of this search, or an earlier leg, created; False if none did."""
+        """Register an existing directory of this search; return False if it does not belong to it."""
         if root is None or not path.startswith(os.path.join(root, "")):
             root = os.path.dirname(path)
         try:
@@ -162,8 +164,8 @@ class RunDirs:
         return is_own
 
     def remove(self, path: str) -> None:
-        """Remove the checkpoints from a directory of this search, and the directory if nothing else is in it."""
-        if path not in self.created or os.getpid() != self.pid:  # a forked child is not the search
+        """Remove the checkpoints from a directory of this search, and the directory itself if nothing else is in it."""
+        if path not in self.created or os.getpid() != self.pid:  # a forked child must not remove them
             return
         root = self.created.pop(path)
         try:
@@ -173,7 +175,7 @@ class RunDirs:
                 remove_checkpoints(directory)
                 is_empty = directory.list_names() == [MARKER]
                 if is_empty:
-                    directory.remove(MARKER)  # last: until then it is known whose it is
+                    directory.remove(MARKER)  # last: an unmarked directory would never be removed
             if is_empty:
                 with self._open(os.path.dirname(path), root) as parent:
                     parent.remove_empty(os.path.basename(path))
@@ -193,21 +195,21 @@ class RunDirs:
             return False
 
     def close(self, path: str) -> str | None:
-        """Return the directory of a trial that has ended; None if nothing was put there: then it is removed."""
+        """Return the directory of a finished trial, or remove it and return None if it is empty."""
         if os.path.isdir(path) and set(os.listdir(path)) - {MARKER}:
             return path
         self.remove(path)
         return None
 
     def keep_only(self, trials: Iterable[Trial]) -> None:
-        """Remove the checkpoints from every directory of this search but those of these trials."""
-        retained = {trial.directory for trial in trials}
-        for path in [path for path in self.created if path not in retained]:
+        """Remove the checkpoints of this search, except those of these trials."""
+        retained_paths = {trial.directory for trial in trials}
+        for path in [path for path in self.created if path not in retained_paths]:
             self.remove(path)
 
 
 def private_prefix(search_id: str) -> str:
-    """Return what the names of a search's own files in the output_dir begin with, and no others.
+    """Return the prefix of the internal files of a search in its output_dir.
 
     >>> private_prefix("4c1d")
     '.hpcompat-4c1d'
@@ -216,10 +218,10 @@ def private_prefix(search_id: str) -> str:
 
 
 def remove_checkpoints(directory: Directory) -> None:
-    """Remove what a Trainer saved in a run directory, and the directories in it that held only such files.
+    """Remove the files that a Trainer has saved in a run directory, and directories in it that held only such files.
 
-    That is every `checkpoint-<step>`, and the files of `Trainer.save_model` and `save_state`. Logs, such as
-    TensorBoard's, and files of the user's code stay. Symlinks are not followed.
+    These are every `checkpoint-<step>`, and the files of `Trainer.save_model` and `save_state`. Logs, such as those of
+    TensorBoard, and files of the user stay. Symlinks are not followed.
 
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
@@ -245,29 +247,29 @@ def remove_checkpoints(directory: Directory) -> None:
         if is_empty and not was_empty:
             directory.remove_empty(name)
     saved = [name for name in names if _ARGUMENTS_FILE in names and _MODEL_FILES.fullmatch(name)]
-    # what tells that they are a Trainer's goes last: a removal that is interrupted can be repeated
+    # the files that identify a checkpoint go last, so that an interrupted removal can be repeated
     for name in [*saved, *(name for name in (_STATE_FILE, _ARGUMENTS_FILE) if name in names)]:
         if not directory.is_directory(name):
             directory.remove(name)
 
 
 def last_checkpoint(directory: str) -> str | None:
-    """Return the `checkpoint-<step>` of the highest step in a run directory; None if it has none, or is missing."""
+    """Return the checkpoint with the highest step in a run directory; None if there is none."""
     try:
         names = os.listdir(directory)
-    except FileNotFoundError:  # rank 0 may be removing it
+    except FileNotFoundError:  # rank 0 may have removed the directory
         return None
     steps = [
         (int(step), name) for name in names if (step := name.removeprefix("checkpoint-")) != name and step.isdecimal()
     ]
-    existing = [path for _, name in sorted(steps) if os.path.isdir(path := os.path.join(directory, name))]
-    return existing[-1] if existing else None
+    checkpoints = [path for _, name in sorted(steps) if os.path.isdir(path := os.path.join(directory, name))]
+    return checkpoints[-1] if checkpoints else None
 
 
 class Retention:
-    """Removes the run directories of trials that are beaten, or of every trial, as `keep` says.
+    """Removes the checkpoints that `keep` does not retain.
 
-    `front`: the best trials so far, whatever is kept of them.
+    `front`: the best trials so far.
     """
 
     def __init__(self, run_dirs: RunDirs, keep: str, directions: Sequence[str]) -> None:
@@ -276,13 +278,13 @@ class Retention:
         self.directions = directions
         self.front: tuple[Trial, ...] = ()
 
-    def resume(self, found: Iterable[Trial], root: str | None, log_dir: str | None) -> list[Trial]:
-        """Take over the run directories of an earlier leg, and remove those of trials that it did not finish.
+    def resume(self, finished: Iterable[Trial], root: str | None, log_dir: str | None) -> list[Trial]:
+        """Adopt the run directories of the search that is resumed, and remove those of its unfinished trials.
 
-        Returns the trials, without directories that are missing, or belong to another search by now.
+        Returns the finished trials, without directories that are missing or belong to another search.
         """
         trials = []
-        for trial in found:
+        for trial in finished:
             is_own = trial.directory is not None and self.run_dirs.adopt(trial.directory, root)
             trials.append(trial if is_own else replace(trial, directory=None, checkpoint=None))
             self.add(trials[-1])
@@ -292,19 +294,19 @@ class Retention:
         return trials
 
     def discard_unsuccessful(self, trial: Trial) -> None:
-        """Remove the directory of a trial that cannot be kept, before it is recorded: the journal may need the room."""
+        """Remove the directory of an unsuccessful trial, before the journal needs the disk space."""
         if self.keep != "all" and trial.state != COMPLETE and trial.directory:
             self.run_dirs.remove(trial.directory)
 
     def add(self, trial: Trial) -> None:
-        """Take a finished trial into account; remove the directories of those that it beats, or its own."""
+        """Update the front with a finished trial, and remove the checkpoints that are no longer retained."""
         before = self.front
         if is_eligible(trial):
             self._update_front(trial)
         if self.keep != "all" and self.run_dirs.created:
-            retained = {kept.number for kept in self.retained}
+            retained_numbers = {retained.number for retained in self.retained_trials}
             for candidate in (*before, trial):
-                if candidate.directory and candidate.number not in retained:
+                if candidate.directory and candidate.number not in retained_numbers:
                     self.run_dirs.remove(candidate.directory)
 
     def _update_front(self, trial: Trial) -> None:
@@ -314,35 +316,35 @@ class Retention:
             self.front = (trial,)
 
     def _rank(self, trial: Trial) -> tuple[float, ...]:
-        """Return what is least for the best trial: the first of equals."""
+        """Return a sort key that is lowest for the best trial; of equal trials the first is best."""
         return *minimized_values(trial, self.directions), trial.number
 
     def exempt(self, trial: Trial) -> None:
-        """Keep the directory of a trial that a resumed search will score."""
+        """Keep the directory of an UNSCORED trial, which a resumed search will score."""
         if self.keep != "none" and trial.directory:
             self.run_dirs.created.pop(trial.directory, None)
 
     def close(self) -> None:
-        """Remove what trials that did not finish have left."""
+        """Remove the directories of unfinished trials."""
         if self.keep != "all":
-            self.run_dirs.keep_only(self.retained)
+            self.run_dirs.keep_only(self.retained_trials)
 
     def has_unfinished(self, finished: Iterable[Trial]) -> bool:
         """Return whether there are directories of trials that are not finished."""
         return bool(self.run_dirs.created.keys() - {trial.directory for trial in finished})
 
     @property
-    def retained(self) -> tuple[Trial, ...]:
+    def retained_trials(self) -> tuple[Trial, ...]:
         """The trials whose checkpoints stay, unless all do."""
         return self.front if self.keep == "best" else ()
 
 
 def without_missing_paths(trials: Iterable[Trial]) -> tuple[Trial, ...]:
-    """Return the trials without the directories and checkpoints that do not exist any more."""
+    """Return the trials without directories and checkpoints that do not exist."""
 
-    def existing(path: str | None) -> str | None:
+    def if_exists(path: str | None) -> str | None:
         return path if path and os.path.isdir(path) else None
 
     return tuple(
-        replace(trial, directory=existing(trial.directory), checkpoint=existing(trial.checkpoint)) for trial in trials
+        replace(trial, directory=if_exists(trial.directory), checkpoint=if_exists(trial.checkpoint)) for trial in trials
     )

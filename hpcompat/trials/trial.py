@@ -1,4 +1,4 @@
-"""One finished trial, as plain frozen data; and which trials are the best."""
+"""A finished trial, and the Pareto front of trials."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpcompat.space.values import short_repr
 
 COMPLETE, PRUNED, FAILED = "COMPLETE", "PRUNED", "FAILED"
 UNSCORED = "UNSCORED"
-"""The state of a trial in a journal that was trained before it was known which of its metrics is the objective."""
+"""The state of a trained trial of which it is not known yet which metric is the objective."""
 STATES = (COMPLETE, PRUNED, FAILED, UNSCORED)
 
 
@@ -23,23 +23,23 @@ class Trial:
     """One finished trial.
 
     Attributes:
-        number: Its number in the search, from 0.
-        params: The params it ran with, nested where the space has groups.
-        values: One float for each direction; of a pruned trial the last one reported, if any; None if it failed.
-        state: "COMPLETE", "PRUNED" or "FAILED"; "UNSCORED" if it is not known yet which of its metrics counts.
-        intermediate_values: What was reported, by step.
-        start: When it began, in UTC.
-        end: When it ended, in UTC.
+        number: The number of the trial in the search, from 0.
+        params: The params of the trial, nested where the space has groups.
+        values: One float for each direction; for a pruned trial the last reported value, if any; None if it failed.
+        state: "COMPLETE", "PRUNED" or "FAILED"; "UNSCORED" if it is not known yet which metric is the objective.
+        intermediate_values: The reported values, by step.
+        start: The time at which it started, in UTC.
+        end: The time at which it ended, in UTC.
         run_id: The name of its run directory.
-        directory: Its run directory, as long as anything is in it.
-        checkpoint: The model saved there: the best one if the Trainer loads the best at the end, else the last.
-        error: Why it failed: the cause first, then the traceback.
-        constraints: The values that the trial set, by name; it is feasible if none is above 0.
-        user_attrs: What the trial noted of itself.
-        metrics: What the evaluation behind `values` measured, by name.
+        directory: Its run directory; None if that is empty.
+        checkpoint: The saved model: the best one if the Trainer loads the best model at the end, else the last one.
+        error: The cause of a failure, followed by the traceback.
+        constraints: The constraint values, by name; the trial is feasible if none is above 0.
+        user_attrs: The user attributes that the trial has set.
+        metrics: The metrics of the evaluation that `values` comes from, by name.
         unread: The params, by dotted name, that neither the function or model_init has read, nor the Trainer as one
             of its arguments; None if that is not known.
-        carried: The state that it changed on objects which the next trial of the same Trainer gets too.
+        carried: The state that the trial has changed on objects which all trials of the Trainer share.
 
     >>> Trial(0, {"learning_rate": 1e-5}, (0.3,)).value
     0.3
@@ -64,7 +64,7 @@ class Trial:
 
     @classmethod
     def failed(cls, number: int, params: Mapping[str, object], error: str, **fields: Any) -> Trial:
-        """Return a FAILED trial that ends now, in place of the one that did not come back.
+        """Return a FAILED trial that ends now.
 
         >>> Trial.failed(3, {"x": 1}, "NodeLost: node-2").state
         'FAILED'
@@ -73,7 +73,7 @@ class Trial:
 
     @property
     def is_feasible(self) -> bool:
-        """Whether every constraint is met.
+        """Whether the trial meets every constraint.
 
         >>> Trial(0, {}, (0.3,), constraints={"memory": 1.5}).is_feasible
         False
@@ -96,7 +96,7 @@ class Trial:
         return self.error.split("\n", 1)[0] if self.error else None
 
     def to_record(self, root: str) -> dict[str, object]:
-        """Return the trial as JSON values, its paths relative to `root`: the whole directory may be moved.
+        """Return the trial as JSON values, with paths relative to `root`, so that the directory may be moved.
 
         >>> Trial(0, {"pair": (1, 2)}, (0.3,), directory="/out/run-0").to_record("/out")["directory"]
         'run-0'
@@ -122,7 +122,7 @@ class Trial:
 
     @classmethod
     def from_record(cls, record: Mapping[str, object], root: str) -> Trial:
-        """Return the trial that `to_record` wrote. Raises errors of any kind for anything else.
+        """Return the trial of a record of `to_record`. Raises an exception of any type for an invalid record.
 
         >>> Trial.from_record({"number": 0, "state": "PRUNED", "directory": "run-0"}, "/out").directory
         '/out/run-0'
@@ -149,12 +149,12 @@ class Trial:
 
 
 def is_eligible(trial: Trial) -> bool:
-    """Return whether a trial may be the best: whether it is complete, and feasible."""
+    """Return whether a trial is complete and feasible, so that it may be the best one."""
     return trial.state == COMPLETE and trial.is_feasible
 
 
 def objective_names(n_objectives: int, label: str = "objective", first: int = 0) -> tuple[str, ...]:
-    """Return the names under which the values of a trial are stored: numbered if there are several.
+    """Return the names under which the values of a trial are stored, with a number if there are several.
 
     >>> objective_names(1), objective_names(2), objective_names(2, first=1)
     (('objective',), ('objective_0', 'objective_1'), ('objective_1', 'objective_2'))
@@ -163,50 +163,50 @@ def objective_names(n_objectives: int, label: str = "objective", first: int = 0)
 
 
 def parse_trial_number(number: object) -> int:
-    """Return a trial's number that was stored. Raises `ValueError` for anything else."""
+    """Validate a stored trial number. Raises `ValueError`."""
     if type(number) is not int or number < 0:
         raise ValueError(f"expected the number of a trial, got {short_repr(number)}")
     return number
 
 
-def parse_constraints(stored: Mapping[str, Any]) -> dict[str, float]:
-    """Return constraint values that were stored. Raises `TypeError` or `ValueError` for anything else."""
-    if not all(type(value) in (int, float) for value in stored.values()):
-        raise TypeError(f"expected constraints to be numbers by name, got {short_repr(stored)}")
+def parse_constraints(constraints: Mapping[str, Any]) -> dict[str, float]:
+    """Validate stored constraint values. Raises `TypeError` or `ValueError`."""
+    if not all(type(value) in (int, float) for value in constraints.values()):
+        raise TypeError(f"expected constraints to be numbers by name, got {short_repr(constraints)}")
     try:
-        return {str(name): float(value) for name, value in stored.items()}
+        return {str(name): float(value) for name, value in constraints.items()}
     except OverflowError as error:
-        raise ValueError(f"{short_repr(stored)}: {error}") from error
+        raise ValueError(f"{short_repr(constraints)}: {error}") from error
 
 
-def _parse_values(stored: Iterable[float]) -> tuple[float, ...]:
-    values = tuple(stored)
+def _parse_values(record: Iterable[float]) -> tuple[float, ...]:
+    values = tuple(record)
     if not all(type(value) in (int, float) for value in values):
         raise ValueError(f"expected numbers for values, got {short_repr(values)}")
     return values
 
 
-def _parse_state(stored: object) -> str:
-    if stored not in STATES:
-        raise ValueError(f"expected one of {STATES} for state, got {short_repr(stored)}")
-    return str(stored)
+def _parse_state(state: object) -> str:
+    if state not in STATES:
+        raise ValueError(f"expected one of {STATES} for state, got {short_repr(state)}")
+    return str(state)
 
 
-def _resolve_inside(root: str, stored: str) -> str:
-    path = os.path.normpath(os.path.join(root, stored))
-    if not path.startswith(os.path.join(root, "")):  # what belongs to the search may be removed
-        raise ValueError(f"expected a path inside the output_dir, got {stored!r}")
+def _resolve_inside(root: str, relative_path: str) -> str:
+    path = os.path.normpath(os.path.join(root, relative_path))
+    if not path.startswith(os.path.join(root, "")):  # a search removes its directories
+        raise ValueError(f"expected a path inside the output_dir, got {relative_path!r}")
     return path
 
 
 def minimized_values(trial: Trial, directions: Sequence[str]) -> tuple[float, ...]:
-    """Return the values, negated where they are maximized: less is better."""
-    signed = zip(trial.values or (), directions, strict=True)
-    return tuple([value if direction == "minimize" else -value for value, direction in signed])
+    """Return the values, negated where they are maximized, so that lower is better."""
+    pairs = zip(trial.values or (), directions, strict=True)
+    return tuple([value if direction == "minimize" else -value for value, direction in pairs])
 
 
 def pareto_front(trials: Iterable[Trial], directions: Sequence[str]) -> tuple[Trial, ...]:
-    """Return the complete and feasible trials that no other one dominates, in order of their number.
+    """Return the complete and feasible trials that no other trial dominates, ordered by number.
 
     A trial dominates another if it is as good in every objective and better in one.
 
@@ -214,12 +214,12 @@ def pareto_front(trials: Iterable[Trial], directions: Sequence[str]) -> tuple[Tr
     >>> [trial.number for trial in pareto_front(trials, ["minimize", "minimize"])]
     [0, 1]
     """
-    ranked = sorted(
+    candidates = sorted(
         ((minimized_values(trial, directions), trial) for trial in trials if is_eligible(trial)),
         key=lambda pair: (pair[0], pair[1].number),
     )
     front: list[tuple[tuple[float, ...], Trial]] = []
-    for loss, trial in ranked:  # sorted: a trial can only be dominated by one that came before it
+    for loss, trial in candidates:  # sorted, so that only earlier trials can dominate a trial
         if not any(_dominates(other, loss) for other, _ in front):
             front.append((loss, trial))
     return tuple(sorted((trial for _, trial in front), key=lambda trial: trial.number))
@@ -236,9 +236,9 @@ def update_pareto_front(front: tuple[Trial, ...], trial: Trial, directions: Sequ
     others = [(minimized_values(other, directions), other) for other in front]
     if any(_dominates(other, loss) for other, _ in others):
         return front
-    kept = [other for other_loss, other in others if not _dominates(loss, other_loss)]
-    return tuple(sorted([*kept, trial], key=lambda trial: trial.number))
+    undominated = [other for other_loss, other in others if not _dominates(loss, other_loss)]
+    return tuple(sorted([*undominated, trial], key=lambda trial: trial.number))
 
 
-def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+def _dominates(values: tuple[float, ...], other_values: tuple[float, ...]) -> bool:
+    return values != other_values and all(a <= b for a, b in zip(values, other_values, strict=True))

@@ -1,4 +1,4 @@
-"""`search`: complete and validate the request, open the journal, and let the backend search."""
+"""`search`: complete and validate the request, open the journal, and run the backend."""
 
 from __future__ import annotations
 
@@ -58,64 +58,64 @@ def search(
 ) -> SearchResult:
     """Search a space for the params with the best objective.
 
-    Params that are fields of the TrainingArguments are applied to a fresh copy of them, with the type that the field
-    declares; the others are for model_init. A function, model_init and hp_name get a mapping of the params that also
-    has `.params`, `.number`, `.suggest_float(name, …)`, `.report(value, step)`, `.should_prune()`,
+    Params that are fields of the TrainingArguments are applied to a fresh copy of them, converted to the declared type
+    of the field; model_init uses the others. The function, model_init and hp_name receive the trial: a mapping of the
+    params that also has `.params`, `.number`, `.suggest_float(name, …)`, `.report(value, step)`, `.should_prune()`,
     `.set_user_attr(key, value)` and `.set_constraint(key, value)`.
 
-    A trial that raises, runs out of memory, calls sys.exit or ends with NaN is FAILED, and the search continues; so is
-    one that kills the process, when it has done so a second time on resuming. A trial that raises `TrialPruned`, or
-    returns after `should_prune()` said True, is PRUNED. One with a constraint above 0 is infeasible, and never the
-    best.
+    A trial that raises, runs out of memory, calls sys.exit or ends with NaN is FAILED, and the search continues. A
+    trial that crashes the process is FAILED once it has done so twice. A trial that raises `TrialPruned`, or returns
+    after `should_prune()` returned True, is PRUNED. A trial with a constraint above 0 is infeasible, and is never the
+    best one.
 
-    Ctrl-C ends the search, which returns the finished trials. SIGTERM ends it too, and then the process; what the
-    interrupted trial has saved stays. (A handler of your own for SIGTERM runs instead.) Afterwards the Trainer is as
-    before.
+    Ctrl-C ends the search, which returns the finished trials. SIGTERM ends the search and then the process, unless you
+    have installed a handler; the checkpoints of the interrupted trial stay. After the search the Trainer is restored.
 
-    Under torchrun, or another launcher, every process calls it: rank 0 searches, the others follow, and all return the
-    same trials.
+    Under torchrun, or another launcher, every process calls `search`: rank 0 drives the search, the other ranks follow,
+    and all return the same trials.
 
     Args:
         trainer: A transformers Trainer made with model_init; or a function of the trial that returns a number, a list
-            of them, a dict of metrics, or a Trainer to train.
-        space: A SearchSpace, or any object that `as_space` reads. What a sweep, an experiment or a study says besides
-            (goal and metric, method, run_cap, budget) is used if the call leaves it open; it is an error if the call
-            says otherwise, and what has no counterpart here is named in a warning.
-        backend: "optuna", "ray", "sigopt" or "wandb", or one that another package registers.
+            of numbers, a dict of metrics, or a Trainer to train.
+        space: A SearchSpace, or any object that `as_space` reads. A sweep, experiment or study may also hold settings
+            (goal and metric, method, run_cap, budget), which are used unless the call sets them. A contradiction is an
+            error; settings without a counterpart are named in a warning.
+        backend: "optuna", "ray", "sigopt" or "wandb", or a backend that another package registers.
         direction: "minimize" (the default), "maximize", or a list of them for several objectives.
-        n_trials: How many trials the whole search has; by default 20.
+        n_trials: The number of trials of the whole search; by default 20.
         compute_objective: A function of the metrics that returns a float, or the name of a metric; for several
             directions a list with one for each. By default the metric that metric_for_best_model names, else the only
-            one besides the loss, else the loss; for a Trainer without compute_metrics the loss. It is that of the model
-            a Trainer ends with: its best evaluation if it loads the best model at the end, else its last.
+            metric besides the loss, else the loss; for a Trainer without compute_metrics the loss. The metrics are
+            those of the final model: of the best evaluation if the Trainer loads the best model at the end, else of the
+            last one.
         hp_name: A function of the trial that returns the name of its run directory; by default run-<number>.
-        sampler: "bayes" (the default), "random", "grid", or a native one of the backend.
-        pruner: None, "median", "hyperband", "asha", or a native one of the backend.
+        sampler: "bayes" (the default), "random", "grid", or a native sampler of the backend.
+        pruner: None, "median", "hyperband", "asha", or a native pruner of the backend.
         seed: The same seed gives the same trials.
-        timeout: The seconds from the start of the first trial, after which no other starts.
-        history: An earlier result, or trials, of any backend, to start from; not counted in n_trials.
-        resume: Whether to continue the search that left a journal in `output_dir`, on the same backend or another,
-            until there are n_trials in all, those in the journal counted; trials that were running when it ended are
-            run again. Without a journal a new search begins; a journal without `resume` is an error. A search in a
-            store of its backend (storage, sweep_id, …) keeps no journal, and continues with the trials of the store.
-        keep: The trials whose checkpoints stay: "best" (of the whole front for several objectives; the default), "all",
-            "none". With `resume` the default is the earlier choice. What a trial logged, and what your own code wrote
-            into its run directory, stays in any case.
+        timeout: The seconds from the start of the first trial, after which no further trial starts.
+        history: A result or trials of an earlier search, on any backend, to learn from; not counted in n_trials.
+        resume: Whether to continue the search whose journal is in `output_dir`, on the same backend or another, until
+            there are n_trials including those in the journal; trials that were running when it ended are run again.
+            Without a journal a new search starts; a journal without `resume` is an error. A search in a store of its
+            backend (storage, sweep_id, …) has no journal, and continues with the trials of the store.
+        keep: Whose checkpoints stay: "best" (of the whole Pareto front for several objectives; the default), "all" or
+            "none". With `resume` the default is the earlier choice. Logs, and files that your own code has written
+            into a run directory, always stay.
         output_dir: The directory of the run directories and the journal; by default that of the Trainer. For a function
-            without one nothing is written.
-        callbacks: Functions of each finished Trial; one that returns True ends the search, and so does one that raises,
+            without output_dir nothing is written.
+        callbacks: Functions of a finished Trial. A callback that returns True ends the search; one that raises ends it
             with a SearchError.
         progress: Whether to show a progress bar.
-        **options: Options of the backend, see its module.
+        **options: The options of the backend, see its module.
 
     Returns:
         The result, with every finished trial.
 
     Raises:
-        BackendError: The backend cannot do what the call asks for.
+        BackendError: The backend does not support what the call requests.
         MissingBackendError: The backend is not installed.
-        SearchError: Before the first trial: something else would not work; all of it is named. Later: the search cannot
-            continue; the finished trials are its `trials`. At the end: every trial failed; with the causes.
+        SearchError: The call is invalid in other ways, all of which are named; or the search cannot continue, or every
+            trial failed: then the finished trials are in its `trials`.
 
     >>> from hpcompat import Float
     >>> result = search(lambda trial: (trial["x"] - 2) ** 2, {"x": Float(0, 4)}, seed=0, progress=False)
@@ -183,7 +183,7 @@ def search(
         outcome.trials, config.space, config.directions, spec.name, outcome.native, outcome.interrupted
     )
     if unread := objective.describe_unread(result.unread):
-        warnings.warn(f"no trial has read {', '.join(unread)}: the values have changed nothing", stacklevel=2)
+        warnings.warn(f"no trial has read {', '.join(unread)}: their values had no effect", stacklevel=2)
     return result
 
 
@@ -194,7 +194,7 @@ def _compare_directions(result: SearchResult, config: SearchConfig) -> Iterator[
 
 
 def _require_same_objective(trials: Iterable[Trial], objective: Objective) -> None:
-    """Raise `SearchError` for trials of a journal whose values this objective does not compute from their metrics."""
+    """Raise `SearchError` if this objective computes other values from the metrics of trials in the journal."""
     conflicts = {trial.number: describe_conflict(trial, objective) for trial in trials}
     issues = [
         Issue(f"journal: trial {number}", text, "or give another output_dir")

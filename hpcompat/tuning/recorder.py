@@ -1,4 +1,4 @@
-"""The recorder of a search: what is done with each finished trial, and when an error ends the search."""
+"""The recorder of a search: it saves each finished trial, and completes the errors that end the search."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from hpcompat.trials.trial import FAILED, Trial
 
 
 class TrialRecorder:
-    """Updates the journal, the checkpoints and the progress, and calls the callbacks; a `Recorder` of `run_loop`.
+    """Updates the journal, the checkpoints and the progress bar, and calls the callbacks.
 
-    `trials`: the finished ones, of this call and of earlier ones that it resumes. `outcome`: the backend's result.
+    `trials`: the finished trials, including those of the search that is resumed. `outcome`: the backend's result.
     """
 
     def __init__(
@@ -45,25 +45,25 @@ class TrialRecorder:
         self._termination = termination
         self.trials = list(retention.resume(journal.trials, journal.root, journal.log_dir))
         self.outcome = BackendResult((), None)
-        self._earlier: tuple[Trial, ...] = ()
+        self._resumed: tuple[Trial, ...] = ()
         self._saved: dict[int, Trial] = {}
 
     def start(self) -> SearchConfig:
-        """Record the trials that ended the process of an earlier call, and return the rest of the search."""
+        """Record the trials that have crashed the process, and return the configuration of the remaining search."""
         n_trials = self._config.n_trials
         for trial in self._journal.crashed:
             self.save(trial)
             if self.finish(trial):
                 n_trials = 0
-        self._earlier = tuple(self.trials)
-        return replace(self._config.after(self._earlier), n_trials=max(0, n_trials - len(self._earlier)))
+        self._resumed = tuple(self.trials)
+        return replace(self._config.remaining_after(self._resumed), n_trials=max(0, n_trials - len(self._resumed)))
 
     def begin(self, suggestion: Suggestion) -> Suggestion:
-        """Write to the journal that a trial begins, and each of its steps."""
+        """Write to the journal that a trial starts, and its current step while it runs."""
         self.raise_if_stopped()
         if not self._journal.root:
             return suggestion
-        write_step = self._journal.begin(suggestion.number, suggestion.params)
+        write_step = self._journal.start_trial(suggestion.number, suggestion.params)
         steps = count(1)
 
         def on_step() -> None:
@@ -77,7 +77,7 @@ class TrialRecorder:
         return replace(suggestion, on_step=on_step, report=report)
 
     def raise_if_stopped(self) -> None:
-        """Raise `KeyboardInterrupt` after SIGTERM: code in a trial may have caught what its handler raised."""
+        """Raise `KeyboardInterrupt` after SIGTERM: a trial may have caught the one that the handler raised."""
         self._termination.check()
 
     def save(self, trial: Trial) -> None:
@@ -87,73 +87,73 @@ class TrialRecorder:
         self._saved[trial.number] = trial
 
     def finish(self, trial: Trial) -> bool:
-        """Update everything else for a finished trial; return whether a callback ends the search."""
+        """Update the checkpoints and the progress bar, and call the callbacks; return whether the search should end."""
         if trial.constraints != self._saved.pop(trial.number, trial).constraints:
-            self._journal.amend(trial)
+            self._journal.update_constraints(trial)
         self._warn_of_shared_state(trial)
         self.trials.append(trial)
         self._retention.add(trial)
         self._show_progress(trial, self._retention.front)
-        self.raise_if_stopped()  # not before: what has finished is kept
+        self.raise_if_stopped()  # after the trial has been recorded
         try:
-            answers = [callback(trial) for callback in self._callbacks]
+            return_values = [callback(trial) for callback in self._callbacks]
         except Exception as error:
             raise SearchError(f"a callback raised {error_summary(error)}") from error
-        return any(map(_requests_stop, answers)) or self._session.is_aborted
+        return any(map(_requests_stop, return_values)) or self._session.is_aborted
 
     def _warn_of_shared_state(self, trial: Trial) -> None:
-        """Warn, once in a search, of state that goes from this trial to the next."""
+        """Warn, once in a search, that a trial has changed state which the next trial sees."""
         if trial.carried and self._config.n_trials > 1 and not any(other.carried for other in self.trials):
             names = ", ".join(trial.carried)
             warnings.warn(
-                f"state goes from trial to trial: {names}. Every trial gets the same callbacks, data collator and "
-                "functions; their numbers, strings, bools and None are reset before each, other objects are not. "
-                "Pass a function trial -> Trainer instead, which creates new ones for each trial",
+                f"trials see state that earlier trials have changed: {names}. All trials share the callbacks, the data "
+                "collator and functions; their numbers, strings, bools and None are reset before each trial, other "
+                "objects are not. Pass a function trial -> Trainer instead, which creates new ones for each trial",
                 stacklevel=2,
             )
 
     def interrupt(self) -> None:
         """End the search after Ctrl-C, with the trials that are finished."""
-        self.outcome = BackendResult(tuple(self.trials[len(self._earlier) :]), None, interrupted=True)
+        self.outcome = BackendResult(tuple(self.trials[len(self._resumed) :]), None, interrupted=True)
 
-    def fail(self, error: SearchError) -> None:
-        """Add the finished trials to an error that ends the search."""
+    def attach_trials(self, error: SearchError) -> None:
+        """Attach the finished trials to an error that ends the search."""
         error.trials = tuple(self.trials)
         if isinstance(error, AmbiguousObjectiveError):
             self._keep_unscored(error)
 
     def _keep_unscored(self, error: AmbiguousObjectiveError) -> None:
-        """Keep the trained models: a search that is resumed with a compute_objective scores them."""
+        """Keep trained models that have no score: a search that is resumed with a compute_objective scores them."""
         for trial in error.unscored:
             self._journal.add(trial)
             self._retention.exempt(trial)
         error.trials = (*error.trials, *error.unscored)
         if error.unscored and self._journal.log_dir:
-            hint = "what is trained is in the journal: with resume=True it is scored, and not trained again"
+            hint = "the trained trials are in the journal: resume=True scores them without training them again"
             error.issues = (*error.issues, Issue("", hint))
 
-    def close(self, is_cut_off: bool) -> None:
-        """Remove what is not to be kept, unless a resumed search may need the interrupted trial's checkpoint."""
-        if is_cut_off or self._termination.is_requested:
+    def close(self, is_exiting: bool) -> None:
+        """Remove the checkpoints that are not kept, unless a resumed search may need that of an interrupted trial."""
+        if is_exiting or self._termination.is_requested:
             self._journal.has_unfinished_trials = self._retention.has_unfinished(self.trials)
         else:
             self._retention.close()
 
     def result(self) -> BackendResult:
-        """Return the result of the search. Raises `SearchError` if all trials failed."""
-        unsorted = (*self._earlier, *self.outcome.trials)
+        """Return the result of the whole search. Raises `SearchError` if all trials failed."""
+        unsorted = (*self._resumed, *self.outcome.trials)
         trials = without_missing_paths(sorted(unsorted, key=lambda trial: trial.number))
         if not self.outcome.interrupted:
-            if len(self.trials) == len(self._earlier):
+            if len(self.trials) == len(self._resumed):
                 self._warn_if_full(len(trials))
             if all(trial.state == FAILED for trial in trials):
                 raise _all_failed_error(trials)
         return replace(self.outcome, trials=trials)
 
     def _warn_if_full(self, n_existing: int) -> None:
-        """Warn if no trial was run because the search has as many already.
+        """Warn if no trial was run because the search already has enough trials.
 
-        To call a complete search once more is not a mistake, except with a study: `study.optimize` would run more.
+        Calling a complete search again is not a mistake, except with a study, of which `study.optimize` would run more.
         """
         n_trials = self._config.n_trials
         if n_existing > n_trials or (n_existing == n_trials and "study" in self._config.options):
@@ -171,34 +171,34 @@ def record_trials(
     progress: bool,
     termination: Termination,
 ) -> Iterator[TrialRecorder]:
-    """Open the recorder of a search, and close it whatever ends the block.
+    """Open the recorder of a search within the block.
 
-    Ctrl-C ends the block without an error if any trial is finished. Other errors leave it as `SearchError` with the
-    finished trials, but for `BackendError` and `TranslationError`.
+    Ctrl-C ends the block without an error if a trial has finished. `BackendError` and `TranslationError` are passed on;
+    other errors become a `SearchError` with the finished trials.
     """
     retention = Retention(run_dirs, journal.keep, config.directions)
     with progress_bar(config.n_trials, config.directions, progress, len(journal.trials)) as show, ExitStack() as stack:
         recorder = TrialRecorder(config, journal, retention, session, callbacks, show, termination)
         session.attach(recorder)
-        is_cut_off = False
-        stack.callback(lambda: recorder.close(is_cut_off))
+        is_exiting = False
+        stack.callback(lambda: recorder.close(is_exiting))
         try:
             yield recorder
         except KeyboardInterrupt:
             if not recorder.trials:
                 raise
             recorder.interrupt()
-        except SystemExit:  # of a signal handler of the user's
-            is_cut_off = True
+        except SystemExit:  # raised by a signal handler of the user
+            is_exiting = True
             raise
         except SearchError as error:
-            recorder.fail(error)
+            recorder.attach_trials(error)
             raise
         except (BackendError, TranslationError):
             raise
-        except Exception as error:  # of the engine, or of a sampler of the user's
+        except Exception as error:  # raised by the engine, or by a sampler of the user
             failure = _wrap_engine_error(error)
-            recorder.fail(failure)
+            recorder.attach_trials(failure)
             raise failure from error
 
 
@@ -209,7 +209,7 @@ def _wrap_engine_error(error: Exception) -> SearchError:
 
 
 def _requests_stop(answer: Any) -> bool:
-    """Return whether the answer of a callback is True, numpy's and torch's too; other truthy values do not count."""
+    """Return whether a callback returned True, also of NumPy or torch; other truthy values do not count."""
     return answer is True or (getattr(answer, "shape", None) == () and answer.item() is True)
 
 
@@ -223,7 +223,7 @@ def _all_failed_error(trials: Sequence[Trial]) -> SearchError:
 
 
 def _group_causes(trials: Sequence[Trial]) -> Iterator[Issue]:
-    """Return an issue for each different cause, with the trials that failed of it."""
+    """Yield an issue for each cause of failure, with the numbers of its trials."""
     by_cause: dict[str, list[int]] = {}
     for trial in trials:
         by_cause.setdefault(trial.cause or "unknown", []).append(trial.number)

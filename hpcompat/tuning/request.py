@@ -1,4 +1,4 @@
-"""What a call of `search` requests: normalized, completed by the settings beside its space, and validated."""
+"""The arguments of a call of `search`: normalized, completed by the settings of a sweep or study, and validated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hpcompat.trials.run_dirs import KEEP_CHOICES
 from hpcompat.trials.trial import COMPLETE, STATES, Trial
 
 MESSAGE = "this search cannot start"
-N_TRIALS = 20
+DEFAULT_N_TRIALS = 20
 
 _DIRECTION_ALIASES = {"min": "minimize", "max": "maximize", "minimise": "minimize", "maximise": "maximize"}
 _SAMPLER_NAMES = {"RandomSampler": "random", "GridSampler": "grid", "BruteForceSampler": "grid"}
@@ -39,12 +39,12 @@ class _Unset:
 
 
 UNSET: Any = _Unset()
-"""Stands for a pruner that the call leaves open: None means that trials are not pruned."""
+"""The default of the argument `pruner`: None means that trials are not pruned."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of a call; None for what it leaves open, and `UNSET` for the pruner.
+    """The arguments of a call that a sweep or study may complete; None, or `UNSET` for the pruner, if not given.
 
     `directions`: one for each objective. `compute_objective`: a function of the metrics, or the names of metrics.
     """
@@ -59,7 +59,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The arguments of a call that may be given in several forms, each in one form."""
+    """Normalized arguments of a call, which may be given in several forms."""
 
     history: tuple[Trial, ...] = ()
     callbacks: tuple[Callable[[Trial], object], ...] = ()
@@ -70,10 +70,10 @@ class Inputs:
 def normalize_inputs(
     trainer: object, history: object, callbacks: object, output_dir: object, direction: object
 ) -> tuple[Inputs, list[Issue]]:
-    """Return the arguments in their one form, and an issue for each that is invalid.
+    """Return the normalized arguments, and an issue for each invalid one.
 
     Raises:
-        SearchError: The trainer is a space: then the space is not one, and nothing else can be said.
+        SearchError: The trainer is a mapping: trainer and space were probably swapped.
     """
     issues: list[Issue] = []
     inputs = Inputs(
@@ -110,10 +110,10 @@ def _parse_callbacks(callbacks: object, issues: list[Issue]) -> tuple[Callable[[
 
 
 def _takes_one_argument(function: Callable[..., object]) -> bool:
-    """Return whether a function can be called with one argument; True where Python cannot say."""
+    """Return whether a function can be called with one argument; True if its signature is unknown."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # of some built-in functions
+    except (TypeError, ValueError):  # some built-in functions have no signature
         return True
     try:
         signature.bind(None)
@@ -139,7 +139,7 @@ def _parse_path(output_dir: object, issues: list[Issue]) -> str | None:
 
 
 def as_int(number: Any) -> Any:
-    """Return an int for one of numpy's; anything else as it is, for `validate_search`."""
+    """Convert a NumPy integer to an int; return other values unchanged, for `validate_search` to check."""
     return number.__index__() if hasattr(number, "__index__") and not isinstance(number, bool) else number
 
 
@@ -164,71 +164,73 @@ def _parse_direction(direction: object) -> Any:
 
 
 def parse_objective(compute_objective: Any) -> Any:
-    """Return the name of a metric, or a list of names, as a tuple; a function as it is."""
+    """Return the name of a metric, or a list of names, as a tuple; return a function unchanged."""
     if isinstance(compute_objective, str):
         return (compute_objective,)
     return tuple(compute_objective) if isinstance(compute_objective, (list, tuple)) else compute_objective
 
 
 def resolve_space(space: object) -> SpaceSource:
-    """Return the space of any object that describes one, with the settings beside it."""
+    """Return the space of any object that describes one, with the search settings that the object holds."""
     if isinstance(space, SpaceSource):
         return space
     if isinstance(space, SearchSpace):
         return SpaceSource(space)
-    if isinstance(space, Mapping) and not space:  # everything is suggested as the trial runs
+    if isinstance(space, Mapping) and not space:  # the running trial suggests all params
         return SpaceSource(SearchSpace())
     document = resolve_source(space)
     return SpaceSource(as_space(document), settings_of(document))
 
 
 def complete_request(request: Request, settings: SearchSettings, backend: BackendSpec) -> tuple[Request, list[Issue]]:
-    """Return the request completed by the settings, and an issue for each contradiction between the two.
+    """Return the request completed by the settings and the defaults, and an issue for each contradiction.
 
-    What stays open takes search's defaults. Settings that a search does not have are named in a warning.
+    Settings without a counterpart in `search` are named in a warning.
     """
     issues = list(_find_contradictions(request, settings, backend))
     options = request.options
-    stated = tuple(direction or settings.default for direction in settings.directions)
+    settings_directions = tuple(direction or settings.default for direction in settings.directions)
     names = request.compute_objective if isinstance(request.compute_objective, tuple) else settings.metrics
-    stored = None if request.directions or any(settings.directions) else backend.stored_directions(options, names)
-    is_own, unused = settings.dialect == backend.name, dict(settings.unused)
-    is_joined = backend.is_persistent(options)  # a study, sweep or experiment has a sampler and names already
+    store_directions = (
+        None if request.directions or any(settings.directions) else backend.stored_directions(options, names)
+    )
+    is_same_dialect, unused_settings = settings.dialect == backend.name, dict(settings.unused)
+    has_store = backend.is_persistent(options)  # which already has a sampler and names
     pruner = request.pruner
-    if settings.pruner is not None and not is_own:
-        unused[settings.terms["pruner"]] = settings.pruner
-    elif pruner is UNSET and not is_joined:
+    if settings.pruner is not None and not is_same_dialect:
+        unused_settings[settings.terms["pruner"]] = settings.pruner
+    elif pruner is UNSET and not has_store:
         pruner = settings.pruner
-    if is_own and not is_joined:
+    if is_same_dialect and not has_store:
         options = {**settings.options, **options}
-    elif not is_own:
-        unused |= settings.options
-    if unused:
-        message = f"the {settings.noun} says more than this search takes from it: {', '.join(brief(unused))}"
+    elif not is_same_dialect:
+        unused_settings |= settings.options
+    if unused_settings:
+        message = f"the {settings.noun} has settings that this search does not use: {', '.join(brief(unused_settings))}"
         warnings.warn(message, stacklevel=3)
-    completed = Request(
-        directions=request.directions or stored or stated or ("minimize",),
+    completed_request = Request(
+        directions=request.directions or store_directions or settings_directions or ("minimize",),
         compute_objective=request.compute_objective or settings.metrics or None,
-        n_trials=request.n_trials if request.n_trials is not None else settings.n_trials or N_TRIALS,
+        n_trials=request.n_trials if request.n_trials is not None else settings.n_trials or DEFAULT_N_TRIALS,
         sampler=request.sampler if request.sampler is not None else settings.sampler,
         pruner=None if pruner is UNSET else pruner,
         options=options,
     )
-    return completed, issues
+    return completed_request, issues
 
 
 def _find_contradictions(request: Request, settings: SearchSettings, backend: BackendSpec) -> Iterator[Issue]:
-    def contradiction(name: str, requested: object, stated: object) -> Issue:
+    def contradiction(name: str, argument: object, setting: object) -> Issue:
         term = settings.terms.get(name, name)
-        message = f"is {short_repr(requested)}, and the {settings.noun}'s {term} {short_repr(stated)}"
+        message = f"is {short_repr(argument)}, and the {settings.noun}'s {term} {short_repr(setting)}"
         return Issue(name, message, "leave one of them out")
 
     if request.directions and settings.directions:
-        stated = tuple(direction or settings.default for direction in settings.directions)
+        settings_directions = tuple(direction or settings.default for direction in settings.directions)
         pairs = zip(request.directions, settings.directions, strict=False)
         differs = any(other not in (None, direction) and direction in DIRECTIONS for direction, other in pairs)
-        if differs or len(request.directions) != len(stated):
-            yield contradiction("direction", _unpack_single(request.directions), _unpack_single(stated))
+        if differs or len(request.directions) != len(settings_directions):
+            yield contradiction("direction", _unpack_single(request.directions), _unpack_single(settings_directions))
     sampler = request.sampler
     name = sampler if isinstance(sampler, (str, type(None))) else _SAMPLER_NAMES.get(type(sampler).__name__, "bayes")
     if name and settings.sampler and name != settings.sampler:
@@ -250,10 +252,10 @@ def _unpack_single(values: tuple[T, ...]) -> T | list[T]:
 def validate_search(
     config: SearchConfig, objective: Objective, spec: BackendSpec, keep: str | None, issues: Iterable[Issue] = ()
 ) -> None:
-    """Raise `SearchError` with everything wrong, or `BackendError` where it is only what the backend cannot do."""
+    """Raise `SearchError` with all issues, or `BackendError` if all of them are limits of the backend."""
     backend_issues = list(_validate_backend(config, spec))
-    known = {issue.path for issue in backend_issues}
-    backend_issues += [issue for issue in spec.load().validate(config, objective) if issue.path not in known]
+    paths = {issue.path for issue in backend_issues}
+    backend_issues += [issue for issue in spec.load().validate(config, objective) if issue.path not in paths]
     issues = [*issues, *_validate_request(config, objective, spec, keep), *_validate_history(config, objective)]
     issues += objective.find_issues(config)
     if config.pruner is not None and not objective.evaluates_while_training:
@@ -321,7 +323,7 @@ def _validate_compute_objective(objective: Objective) -> Iterator[Issue]:
 
 
 def _validate_history(config: SearchConfig, objective: Objective) -> Iterator[Issue]:
-    """Return what is wrong with the history: an issue for each cause, with the trials that have it."""
+    """Yield an issue for each problem of the history, with the numbers of its trials."""
     numbers: dict[str, list[int]] = {}
     for trial in config.history:
         for message in _find_trial_issues(trial, config, objective):

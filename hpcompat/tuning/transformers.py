@@ -1,4 +1,4 @@
-"""The names that a user of transformers knows: `hyperparameter_search`, and a training with the params of a trial."""
+"""Counterparts of transformers' API: `hyperparameter_search`, and a training with the params of a trial."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from hpcompat.backends import BACKENDS
 from hpcompat.errors import Issue, MissingBackendError, ParamsError
 from hpcompat.objectives.objective import PLACEHOLDER_METRIC, is_trainer
-from hpcompat.objectives.trainer_validation import unknown_param_issues, warn_on_unknown_params
+from hpcompat.objectives.trainer_validation import find_unknown_param_issues, warn_on_unknown_params
 from hpcompat.objectives.training_arguments import apply_params, has_field, suggest_field
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Float, Int
@@ -33,17 +33,18 @@ def hyperparameter_search(
 ) -> Any:
     """Search as `Trainer.hyperparameter_search` does, with its signature and its BestRun.
 
-    In `trainer.hyperparameter_search(…)` put the Trainer first: `hyperparameter_search(trainer, …)`.
-    As there, Optuna prunes by the median unless the call says `pruner=None`, `direction` replaces the
-    goal of a sweep, whose method and early_terminate count, and a name that nothing takes only causes a warning.
+    Instead of `trainer.hyperparameter_search(…)` write `hyperparameter_search(trainer, …)`.
+
+    As in transformers, Optuna uses the median pruner unless the call passes `pruner=None`, `direction` replaces the
+    goal of a sweep (its method and early_terminate are used), and an unknown param only causes a warning.
 
     Args:
         trainer: The Trainer, made with model_init.
-        hp_space: The function or space of any of the backends; by default that of transformers.
+        hp_space: A space, or a function of a trial, of any backend; by default the space of transformers.
         compute_objective: As for `search`.
         n_trials: As for `search`.
         direction: As for `search`.
-        backend: As for `search`; by default the first one that is installed.
+        backend: As for `search`; by default the first backend that is installed.
         hp_name: As for `search`.
         kwargs: Other arguments of `search`.
 
@@ -51,7 +52,7 @@ def hyperparameter_search(
         A BestRun, or a list of them for several objectives; its `run_summary` is the `SearchResult`.
 
     Raises:
-        SearchError: No trial is both complete and feasible; it has the trials.
+        SearchError: No trial is both complete and feasible.
     """
     from transformers.trainer_utils import BestRun
 
@@ -93,7 +94,7 @@ def default_space() -> SearchSpace:
 
 
 def _override_settings(settings: SearchSettings, compute_objective: object) -> SearchSettings:
-    """Return the settings without those that arguments replace in transformers: the goal, the metric and the cap."""
+    """Return the settings without those that transformers ignores: the goal, the metric and the number of trials."""
     unused = dict(settings.unused)
     if settings.n_trials is not None:
         unused[settings.terms["n_trials"]] = settings.n_trials
@@ -124,12 +125,12 @@ def with_params(trainer_or_args: T, params: Mapping[str, Any]) -> T:
         params: The params of a trial.
 
     Returns:
-        For TrainingArguments a validated copy with the params in it. For a Trainer the same Trainer: its arguments and
-        everything derived from them are replaced, and its model_init gets the params, so that `train()` repeats
+        For TrainingArguments, a validated copy with the params. For a Trainer, the same Trainer: its arguments and
+        everything derived from them are replaced, and its model_init receives the params, so that `train()` repeats
         the trial.
 
     Raises:
-        ParamsError: Nothing takes one of the params.
+        ParamsError: A param is neither a field of the arguments nor used by model_init.
 
     >>> from dataclasses import dataclass
     >>> @dataclass
@@ -141,7 +142,10 @@ def with_params(trainer_or_args: T, params: Mapping[str, Any]) -> T:
     has_trainer = is_trainer(trainer_or_args)
     if not has_trainer and (isinstance(trainer_or_args, type) or not is_dataclass(trainer_or_args)):
         message = f"expected a Trainer or TrainingArguments, got {short_repr(trainer_or_args)}"
-        raise ParamsError(message, [Issue("", message, "give what a trial trained with; the params come second")])
+        raise ParamsError(
+            message,
+            [Issue("", message, "pass the Trainer or its TrainingArguments; the params are the second argument")],
+        )
     if not isinstance(params, Mapping):
         hint = "give its .params" if isinstance(params, Trial) else ""
         raise ParamsError("invalid params", [Issue("", f"expected a dict by name, got {short_repr(params)}", hint)])
@@ -150,7 +154,7 @@ def with_params(trainer_or_args: T, params: Mapping[str, Any]) -> T:
         raise ParamsError("invalid params", issues)
     type_name = type(trainer_or_args).__name__
     if has_trainer:
-        issues = list(unknown_param_issues(trainer_or_args, params))
+        issues = list(find_unknown_param_issues(trainer_or_args, params))
     else:
         issues = [
             Issue(name, f"is not a field of {type_name}", suggest_field(trainer_or_args, name))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpcompat.backends.isolation import OWNER, PREFIX, private_directory
-from hpcompat.trials.process import this_process
+from hpcompat.trials.process import identify_process
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def root(tmp_path, monkeypatch):
 
 
 def gone() -> str:
-    return json.dumps({**this_process(), "started": "before the pid was given to another"})
+    return json.dumps({**identify_process(), "started": "before the pid was given to another"})
 
 
 class TestStaleDirs:

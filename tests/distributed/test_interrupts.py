@@ -25,7 +25,7 @@ class TestInterrupts:
         assert interrupts.is_pending and not interrupts.is_raised
 
     def test_sigint_soon_after_that_of_other_rank_is_the_same(self, interrupts):
-        interrupts.note()
+        interrupts.mark_pending()
         signal.raise_signal(signal.SIGINT)
         assert not interrupts.is_raised
 

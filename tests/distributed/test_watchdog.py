@@ -12,9 +12,9 @@ from hpcompat.distributed.process_group import StoreChannel
 from hpcompat.distributed.trial_channel import ActiveTrial, RankProgress
 from hpcompat.distributed.watchdog import DEAD_BEATS
 from hpcompat.trials.config import Suggestion
-from hpcompat.trials.process import this_process
+from hpcompat.trials.process import identify_process
 
-RUNNING = this_process()
+RUNNING = identify_process()
 EXITED = {**RUNNING, "started": "before the pid was given to another"}
 ON_OTHER_HOST = {**RUNNING, "host": "elsewhere"}
 DDP_TIMEOUT_S = 20
@@ -106,5 +106,5 @@ class TestHungRank:
         assert cause.startswith(f"rank 1: no progress for {10 * DDP_TIMEOUT_S} s")
 
     def test_leader_between_trials_is_not_hung(self, coordinator):
-        coordinator.active.left.set()
+        coordinator.active.left_event.set()
         assert beat(coordinator, 10 * DDP_TIMEOUT_S, lambda _: RankProgress((1, 2))) is None

@@ -183,7 +183,7 @@ class TestOtherState:
     )
     def test_variable_outside_of_a_function_is_warned_of(self, make_trainer, run_hpcompat, measure, name):
         trainer = make_trainer(trainer={"compute_metrics": measure})
-        with pytest.warns(UserWarning, match=f"state goes from trial to trial: {name}") as warned:
+        with pytest.warns(UserWarning, match=f"trials see state that earlier trials have changed: {name}") as warned:
             run_hpcompat(trainer, LR, n_trials=3)
         assert len(warned) == 1
 

@@ -144,7 +144,7 @@ class TestResume:
     def test_earlier_journal_without_resume_raises(self, search, out):
         search(n_trials=2)
         before = lines(out)
-        with pytest.raises(hp.SearchError, match=r"with 2 trials\n.*resume=True goes on with it"):
+        with pytest.raises(hp.SearchError, match=r"with 2 trials\n.*resume=True continues it"):
             search(boom)
         assert lines(out) == before
 

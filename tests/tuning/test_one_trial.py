@@ -83,7 +83,7 @@ class TestConstraints:
 
         with pytest.raises(hp.SearchError, match="no complete trial is feasible") as refusal:
             called(hp.hyperparameter_search, infeasible, NINE, None, 2, backend=backend)
-        assert list(map(str, refusal.value.issues)) == ["room: is above 0 in 2 trials, by 2.5 at the least"]
+        assert list(map(str, refusal.value.issues)) == ["room: is above 0 in 2 trials, by at least 2.5"]
         assert [trial.constraints["room"] for trial in refusal.value.trials] == [2.5, 3.5]
         if backend == "optuna":
             both = {"direction": ["minimize"] * 2, "backend": backend}

@@ -95,7 +95,7 @@ class TestSweepSettings:
                 value, {**SWEEP, "metric": {**SWEEP["metric"], "target": 0.9}, **more, "name": "digits"}, n_trials=1
             )
         assert [str(each.message) for each in told] == [
-            "the sweep says more than this search takes from it: program (train.py), command, metric.target (0.9), "
+            "the sweep has settings that this search does not use: program (train.py), command, metric.target (0.9), "
             "early_terminate, name (digits)"
         ]
 
@@ -153,7 +153,7 @@ class TestExperimentSettings:
         metrics = [*EXPERIMENT["metrics"], {"name": "seconds", "strategy": "store"}]
         with pytest.warns(UserWarning) as told:
             run_hpcompat(value, {**EXPERIMENT, "metrics": metrics, "project": "digits"})
-        assert str(told[0].message).endswith("takes from it: project (digits), metrics[1] (seconds)")
+        assert str(told[0].message).endswith("does not use: project (digits), metrics[1] (seconds)")
 
 
 class TestStudySettings:
@@ -175,7 +175,7 @@ class TestStudySettings:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             run_hpcompat(value, a_study(sampler=optuna.samplers.RandomSampler()), n_trials=1)
-        with pytest.warns(UserWarning, match=r"the study says more .*: sampler \(GridSampler\)"):
+        with pytest.warns(UserWarning, match=r"the study has settings .*: sampler \(GridSampler\)"):
             run_hpcompat(value, a_study(sampler=optuna.samplers.GridSampler({"x": [0.0, 1.0, 2.0]})), n_trials=1)
 
     def test_directions_of_joined_study_are_used(self):
@@ -317,5 +317,5 @@ class TestHyperparameterSearch:
 
     def test_replaced_settings_are_warned_of(self, make_trainer):
         sweep = {**SWEEP, "parameters": {"seed": {"value": 1}}, "method": "random", "run_cap": 7}
-        with pytest.warns(UserWarning, match=r"the sweep says more .*: run_cap \(7\), metric \(acc\)"):
+        with pytest.warns(UserWarning, match=r"the sweep has settings .*: run_cap \(7\), metric \(acc\)"):
             hp.hyperparameter_search(make_trainer(), lambda trial: sweep, backend="optuna", n_trials=1, progress=False)

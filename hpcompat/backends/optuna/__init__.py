@@ -1,16 +1,16 @@
-"""Optuna: a study in memory, or on any storage that Optuna has.
+"""Optuna: a study in memory, or in any storage of Optuna.
 
-Options: `study` (one of yours, with its own sampler and pruner), or `storage`, `study_name` and
-`load_if_exists` for `optuna.create_study`; `gc_after_trial`. A search continues a study that holds trials
-already: they count in `n_trials`. What stops the study ends the search: an exhausted sampler of Optuna's, or
-`trial.study.stop()`.
+Options: `study` (your own, with its sampler and pruner), or `storage`, `study_name` and `load_if_exists` for
+`optuna.create_study`; `gc_after_trial`. A search continues a study that already holds trials: they count in `n_trials`.
+The search ends when the study is stopped, by `trial.study.stop()` or by an exhausted sampler.
 
-Several processes may search one study at a time: they name one storage and `study_name`, with
-`load_if_exists=True`. `n_trials` is for all of them; the same `seed` in each is fine. A trial whose
-process has ended is FAILED: the next process that joins on the same host records it. User attributes of a trial
-("hpcompat: …") hold which process ran it, how it ended, and which of Optuna's trials are not trials of the search: one
-that two processes have both started as the last is not run. Constraints are Optuna's own: its samplers learn from
-them, and what a sampler's constraints_func returns counts too.
+Several processes may search one study at a time: all of them name the same `storage` and `study_name`, with
+`load_if_exists=True`. `n_trials` is the total of all processes, and they may use the same `seed`. A trial whose process
+has died is FAILED; the next process that joins on the same host records that. User attributes of a trial ("hpcompat:
+…") say which process ran it, how it ended, and whether it is surplus: if two processes both start the last trial, one
+of them is marked so and not run.
+
+Constraints are Optuna's own: its samplers learn from them, and those of a sampler's constraints_func are included.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from hpcompat.trials.loop import Engine
 T = TypeVar("T")
 
 _DELAYS_S = (0.1, 0.3, 1.0, 3.0)
-"""Before each repetition of a call to a database."""
+"""The seconds before each further attempt to reach a database."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class OptunaOptions:
     study_name: str | None = option(str, "a str")
     load_if_exists: bool | None = option(bool, "a bool")
     gc_after_trial: bool = option(bool, "a bool", default=False)
-    n_jobs: int = option(  # `Study.optimize` calls it so, and its default changes nothing
+    n_jobs: int = option(  # accepted with its default, for users of `Study.optimize`
         lambda value: value == 1,
         "1",
         default=1,
@@ -69,7 +69,7 @@ class OptunaBackend(EngineBackend):
     native_pruners: ClassVar[Mapping[type, str]] = {BasePruner: "an optuna.pruners.BasePruner"}
 
     def find_issues(self, config: SearchConfig, objective: Objective) -> Iterator[Issue]:
-        """Return the options that exclude each other."""
+        """Yield an issue for each option that excludes another one."""
         options: OptunaOptions = self.parse_options(config)
         if config.resume and options.storage is not None and options.study_name is None:
             yield Issue("study_name", "resume=True continues a study of the storage", "name it")
@@ -97,20 +97,20 @@ class OptunaBackend(EngineBackend):
     def stored_directions(self, options: Mapping[str, object], metrics: Sequence[str]) -> tuple[str, ...] | None:
         """Return the directions of the study that the options name, if it exists."""
         study, storage, name = (options.get(option) for option in ("study", "storage", "study_name"))
-        opened: RDBStorage | None = None
+        new_storage: RDBStorage | None = None
         try:
             if isinstance(storage, str) and isinstance(name, str):
                 url = storage
-                storage = opened = _retry(lambda: RDBStorage(url))
+                storage = new_storage = _retry(lambda: RDBStorage(url))
             if isinstance(storage, BaseStorage) and isinstance(name, str):
                 study = optuna.load_study(study_name=name, storage=storage)
-        except KeyError:  # no such study yet
+        except KeyError:  # the study does not exist yet
             return None
         except Exception as error:
             raise BackendError(f"the storage cannot be opened: {error}") from error
         finally:
-            if opened is not None:
-                opened.engine.dispose()
+            if new_storage is not None:
+                new_storage.engine.dispose()
         return _directions(study) if isinstance(study, optuna.Study) else None
 
 
@@ -127,7 +127,7 @@ def _require_directions(study: optuna.Study, config: SearchConfig) -> None:
 
 
 def _create_study(config: SearchConfig, options: OptunaOptions) -> optuna.Study:
-    # the Hyperband pruner takes its brackets from the name, which would be another one every time
+    # the Hyperband pruner derives its brackets from the name, which must not be random
     name = options.study_name or (None if options.storage is not None else "hpcompat")
     load_if_exists = config.resume if options.load_if_exists is None else options.load_if_exists
 
@@ -152,7 +152,7 @@ def _create_study(config: SearchConfig, options: OptunaOptions) -> optuna.Study:
 
 
 def _retry(call: Callable[[], T]) -> T:
-    """Call until it succeeds: processes that make the tables of a new database at once fail each other."""
+    """Retry a call that may fail because several processes create the tables of a new database at a time."""
     return retry(call, _DELAYS_S, _is_transient)
 
 
@@ -161,5 +161,5 @@ def _is_database_error(error: Exception) -> bool:
 
 
 def _is_transient(error: Exception) -> bool:
-    """Return whether the database itself has refused; an invalid URL is refused before."""
+    """Return whether the database has raised the error, and not SQLAlchemy, as for an invalid URL."""
     return _is_database_error(error) and getattr(error, "orig", None) is not None

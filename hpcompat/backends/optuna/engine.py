@@ -1,6 +1,6 @@
-"""A study of Optuna's as the engine of a search, with Optuna's private names (optuna 5.0) at the top.
+"""The engine of an Optuna study. Functions that use private names of Optuna (5.0) come first.
 
-`Study.optimize` does the same: https://github.com/optuna/optuna/blob/v5.0.0/optuna/study/_optimize.py
+It follows the loop of `Study.optimize`: https://github.com/optuna/optuna/blob/v5.0.0/optuna/study/_optimize.py
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from optuna.storages._heartbeat import get_heartbeat_thread, is_heartbeat_enable
 from optuna.study._tell import _tell_with_warning
 from optuna.trial import TrialState
 
-from hpcompat.backends.optuna.shared_study import HISTORY, SURPLUS, FixedParamsSampler, LocalStudy, SharedStudy
+from hpcompat.backends.optuna.shared_study import (
+    HISTORY_ATTR,
+    SURPLUS_ATTR,
+    FixedParamsSampler,
+    LocalStudy,
+    SharedStudy,
+)
 from hpcompat.errors import BackendError, Issue, SearchError
 from hpcompat.translators.optuna import Suggest
 from hpcompat.trials import optuna_trials
@@ -29,9 +35,9 @@ from hpcompat.trials.trial import COMPLETE, Trial
 
 @contextmanager
 def in_optimize_loop(study: optuna.Study) -> Iterator[None]:
-    """Let `study.stop()` be called, by a trial or by a sampler that is exhausted: see `is_stopped`."""
+    """Allow trials and samplers to call `study.stop()` within the block; see `is_stopped`."""
     if study._thread_local.in_optimize_loop:
-        raise RuntimeError("expected a study that is not being optimized, got one in the middle of it")
+        raise RuntimeError("expected a study that is not being optimized, got one that is")
     study._thread_local.in_optimize_loop = True
     study._stop_flag = False
     try:
@@ -47,12 +53,12 @@ def is_stopped(study: optuna.Study) -> bool:
 
 
 def tell_study(trial: optuna.Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
-    """Tell the study as `Study.tell` does, without a copy of the trial; a finished trial does not change."""
+    """Call `Study.tell` without copying the trial; a finished trial does not change."""
     _tell_with_warning(trial.study, trial, values, state, skip_if_finished=True, suppress_warning=True)
 
 
 def fail_stale_trials(study: optuna.Study) -> None:
-    """Fail the trials whose heartbeat has ended."""
+    """Call `optuna.storages.fail_stale_trials`: fail the trials whose heartbeat has stopped."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         optuna.storages.fail_stale_trials(study)
@@ -60,13 +66,13 @@ def fail_stale_trials(study: optuna.Study) -> None:
 
 @contextmanager
 def send_heartbeat(trial: optuna.Trial) -> Iterator[None]:
-    """Record a heartbeat for the time of the block."""
+    """Record heartbeats of the trial within the block."""
     with get_heartbeat_thread(trial._trial_id, trial.study._storage):
         yield
 
 
 class StudyEngine(Engine):
-    """Asks a study for trials and tells it how they end."""
+    """Suggests params by `Study.ask`, and reports finished trials by `Study.tell`."""
 
     def __init__(
         self, study: optuna.Study, config: SearchConfig, suggest: Suggest, is_shared: bool, gc_after_trial: bool
@@ -75,7 +81,7 @@ class StudyEngine(Engine):
         self._suggest = suggest
         self._is_shared = is_shared
         self._gc_after_trial = gc_after_trial
-        # a sampler of the user's may have a constraints_func
+        # a sampler of the user may have a constraints_func
         self._adds_constraints = "study" in config.options or not isinstance(config.sampler, (str, type(None)))
         self._has_heartbeat = is_heartbeat_enabled(study._storage)
         self._heartbeats: dict[int, ExitStack] = {}
@@ -89,13 +95,13 @@ class StudyEngine(Engine):
 
     @property
     def is_exhausted(self) -> bool:  # type: ignore[override]
-        """Whether the study was stopped, as a sampler does that has no more to suggest."""
+        """Whether the study was stopped, by a trial or by an exhausted sampler."""
         return is_stopped(self._study)
 
     def ask(self, index: int) -> Suggestion | None:
-        """Ask the study, until a trial is one that the search needs."""
+        """Ask the study until it returns a trial that the search needs."""
         with _translate_errors():
-            # a trial is discarded, and the study asked again, where other processes claimed the last ones meanwhile
+            # other processes may claim the last trials meanwhile: then this trial is discarded
             while self._trials.has_next():
                 if self._has_heartbeat:
                     fail_stale_trials(self._study)
@@ -105,7 +111,7 @@ class StudyEngine(Engine):
                     if self._trials.try_claim(trial):
                         return self._to_suggestion(trial)
                 except BaseException:
-                    self._discard(trial)  # another trial replaces it
+                    self._discard(trial)
                     raise
                 self._discard(trial)
         return None
@@ -120,13 +126,15 @@ class StudyEngine(Engine):
             report=trial.report,
             should_prune=trial.should_prune,
             native=trial,
-            notes=optuna_trials.to_notes(trial) if self._is_shared else Notes(),  # an enqueued trial may have some
+            notes=optuna_trials.to_notes(trial)
+            if self._is_shared
+            else Notes(),  # an enqueued trial may have attributes
             set_user_attr=trial.set_user_attr,
             set_constraint=trial.set_constraint,
         )
 
     def tell(self, suggestion: Suggestion, trial: Trial) -> Trial:
-        """Tell the study how a trial has ended; return it with what a constraints_func has added."""
+        """Report a finished trial to the study; return it with the constraints of a constraints_func."""
         native: optuna.Trial = suggestion.native
         with _translate_errors():
             try:
@@ -151,7 +159,7 @@ class StudyEngine(Engine):
         tell_study(native, state, values)
 
     def abandon(self, suggestion: Suggestion, error: BaseException) -> None:
-        """Fail the trial, with the cause after Ctrl-C or an exit."""
+        """Fail the trial; after Ctrl-C or an exit, store that as its error."""
         native: optuna.Trial = suggestion.native
         self._stop_heartbeat(native)
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
@@ -160,7 +168,7 @@ class StudyEngine(Engine):
 
     def _discard(self, trial: optuna.Trial) -> None:
         self._stop_heartbeat(trial)
-        trial.set_user_attr(SURPLUS, True)
+        trial.set_user_attr(SURPLUS_ATTR, True)
         with suppress(RuntimeError):  # some samplers call study.stop() again, which raises outside the loop
             tell_study(trial, TrialState.FAIL)
 
@@ -169,14 +177,14 @@ class StudyEngine(Engine):
             self._heartbeats.pop(trial.number).close()
 
     def trials_of_other_processes(self, own: Sequence[Trial]) -> list[Trial]:
-        """Return the trials of other processes, and those that the study held before."""
+        """Return the trials that other processes ran, and those that the study held before."""
         if self._shared is None:
             return []
         return [
             optuna_trials.from_frozen_trial(
                 frozen_trial, self._suggest.translation, self._shared.trial_number(frozen_trial.number)
             )
-            for frozen_trial in self._shared.finished()
+            for frozen_trial in self._shared.finished_trials()
             if frozen_trial.number not in self._asked
         ]
 
@@ -185,12 +193,12 @@ def _add_history(study: optuna.Study, config: SearchConfig, suggest: Suggest) ->
     if config.history and study.get_trials(deepcopy=False):
         raise BackendError("history= is for a new study, and this one already has trials of its own")
     for trial in config.history:
-        study.add_trial(optuna_trials.to_frozen_trial(trial, suggest.translation, **{HISTORY: True}))
+        study.add_trial(optuna_trials.to_frozen_trial(trial, suggest.translation, **{HISTORY_ATTR: True}))
 
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Raise what a storage raises as `SearchError`, and what Ctrl-C makes it raise as `KeyboardInterrupt`."""
+    """Convert errors of the storage to `SearchError`, or to `KeyboardInterrupt` if Ctrl-C has caused them."""
     try:
         yield
     except Exception as error:
@@ -199,10 +207,10 @@ def _translate_errors() -> Iterator[None]:
         cause = error.__cause__ or error
         if not isinstance(error, OSError) and not type(cause).__module__.startswith(("sqlalchemy.", "optuna.")):
             raise
-        hint = Issue("", "what it holds is safe: see to it, then continue with resume=True")
+        hint = Issue("", "its trials are safe: repair it, then continue with resume=True")
         raise SearchError(f"the storage of the study fails: {str(cause).splitlines()[0]}", [hint]) from error
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    # a Ctrl-C that comes while Optuna stores a trial is the context of the error that it causes there
+    # an error that Ctrl-C causes in a storage has the KeyboardInterrupt as its context
     return isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)

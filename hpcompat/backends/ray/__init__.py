@@ -1,20 +1,25 @@
-"""Ray Tune: a `Tuner` on this machine, or on a cluster, whose worker processes serve trial after trial.
+"""Ray Tune: a `Tuner` on this machine or on a cluster, whose worker processes run one trial after the other.
 
-Options: `resources_per_trial` (a dict, or a PlacementGroupFactory; by default one CPU, and for a Trainer
-a GPU where there are any), `workers_per_trial` and `resources_per_worker` (two or more: each trial is
-trained by that many processes together, DDP), `max_concurrent_trials` (by default as many as fit), `address`
-(of a cluster; else that of RAY_ADDRESS), `storage_path` (where Ray keeps its own records, else they are removed when
-the search ends), `search_alg` and `scheduler` (the same as a native sampler and pruner).
+Options:
 
-The sampler is Optuna's, behind Ray's `Searcher`; a native one is an Optuna sampler or a `Searcher` of
-Ray's, whose metric is "objective", or "objective_0", "objective_1", …. Pruners count reports, not steps.
-A scheduler ends a trial at a report, whether it calls `should_prune()` or not: it is PRUNED with the attributes and
-constraints that it had set, and its function ends at its next report. Optuna's samplers learn from constraints, a
-`Searcher` of Ray's does not.
+- `resources_per_trial`: a dict or a PlacementGroupFactory; by default one CPU, and for a Trainer also a GPU if there
+  is one.
+- `workers_per_trial` and `resources_per_worker`: with two or more workers, that many processes train each trial
+  together (DDP).
+- `max_concurrent_trials`: by default as many as fit.
+- `address`: the address of a cluster; by default RAY_ADDRESS.
+- `storage_path`: where Ray stores its own records; by default they are removed after the search.
+- `search_alg` and `scheduler`: the same as a native sampler and pruner.
 
-A trial whose process dies is FAILED. One whose node dies runs again, on another, with its number and params;
-a pruner keeps what it had reported. The files of a trial in the output_dir come back from other machines only if they
-share it.
+By default the sampler is one of Optuna's. A native sampler is an Optuna sampler, or a Ray `Searcher` for the metric
+"objective", or "objective_0", "objective_1", …. Optuna's samplers learn from constraints, a `Searcher` does not.
+
+Pruners count reports, not steps. A scheduler stops a trial at a report, whether or not the trial calls
+`should_prune()`. Then the trial is PRUNED, with the attributes and constraints that it has set so far, and its function
+ends at its next report.
+
+A trial whose process dies is FAILED. A trial whose node dies is restarted on another node with its number and params;
+pruners keep its earlier reports. The run directories of other machines are only available if they share the output_dir.
 """
 
 from __future__ import annotations
@@ -41,12 +46,12 @@ from hpcompat.backends.base import Backend, option
 from hpcompat.backends.isolation import Generators, get_numpy_proxy
 from hpcompat.backends.ray.cluster import (
     Cluster,
-    capacity,
-    connected,
-    node_died,
+    connect_cluster,
+    count_concurrent_trials,
+    get_cluster_resources,
+    has_node_died,
     node_id_ref,
     resolve_node,
-    resources_of_cluster,
 )
 from hpcompat.backends.ray.driver import Driver, NoTrialLeft, Result, open_engine
 from hpcompat.backends.ray.pickling import WorkerContext, dump_objective, output_root
@@ -62,7 +67,7 @@ from hpcompat.trials.run_dirs import read_log
 from hpcompat.trials.trial import objective_names
 
 UNSUPPORTED_SCHEDULERS = {"PopulationBasedTraining", "PopulationBasedTrainingReplay", "HyperBandScheduler"}
-"""They pause a trial and continue it from its checkpoint, or from another's."""
+"""Schedulers that pause a trial and continue it from a checkpoint."""
 _REASON = "ray has one connection to a cluster in a process"
 
 
@@ -85,14 +90,14 @@ class RayOptions:
 
 
 class RayBackend(Backend):
-    """Searches with a Tuner, whose loop asks and tells a `Driver`."""
+    """Searches with a Tuner, whose loop a `Driver` connects with the engine."""
 
     Options = RayOptions
     native_samplers: ClassVar[Mapping[type, str]] = {Searcher: "a Searcher of Ray's", BaseSampler: "an Optuna sampler"}
     native_pruners: ClassVar[Mapping[type, str]] = {TrialScheduler: "a TrialScheduler of Ray's"}
 
     def validate(self, config: SearchConfig, objective: Objective) -> list[Issue]:
-        """Return everything about a call that Ray cannot do; search_alg and scheduler are sampler and pruner."""
+        """Return all issues of a call that concern Ray, with search_alg as the sampler and scheduler as the pruner."""
         options: RayOptions = self.parse_options(config)
         pairs = (("sampler", "search_alg"), ("pruner", "scheduler"))
         issues = [
@@ -102,12 +107,12 @@ class RayBackend(Backend):
         ]
         if issues:
             return issues
-        written = {name: alias for name, alias in pairs if getattr(options, alias) is not None}
+        aliases = {name: alias for name, alias in pairs if getattr(options, alias) is not None}
         issues = super().validate(_with_natives(config, options), objective)
-        return [issue._replace(path=written.get(issue.path, issue.path)) for issue in issues]
+        return [issue._replace(path=aliases.get(issue.path, issue.path)) for issue in issues]
 
     def find_issues(self, config: SearchConfig, objective: Objective) -> Iterator[Issue]:
-        """Return what is wrong with the scheduler, and with the resources."""
+        """Yield the issues of the scheduler and the resources."""
         options: RayOptions = self.parse_options(config)
         if options.scheduler is not None and len(config.directions) > 1:
             yield Issue("scheduler", "a search with several objectives cannot be pruned", "leave scheduler out")
@@ -126,22 +131,22 @@ class RayBackend(Backend):
         options: RayOptions = self.parse_options(config)
         config = _with_natives(config, options)
         run_dirs, root = objective.run_dirs, output_root(objective)
-        # while the objective is open a Trainer has no model here, which could not be pickled, and takes no memory
+        # an open objective removes the model of a Trainer, which cannot be pickled and takes memory
         with objective.open(), open_engine(config) as engine:
             payload = dump_objective(objective)
             driver = Driver(config, engine, recorder, lambda path: run_dirs.adopt(path, root), root)
-            with exclusive_use("ray", _REASON), connected(options.address) as cluster:
+            with exclusive_use("ray", _REASON), connect_cluster(options.address) as cluster:
                 log_dir = run_dirs.log.log_dir if run_dirs.log else os.path.join(cluster.private, "log")
                 os.makedirs(log_dir, exist_ok=True)
                 context = WorkerContext(run_dirs.token, len(config.directions), log_dir, options.workers_per_trial)
                 try:
                     resources = make_resources(options, objective.uses_gpu)
                     tuner = make_tuner(config, options, driver, cluster, resources, context, payload)
-                    with seeded_numpy(config.seed):
+                    with seed_numpy(config.seed):
                         native = tuner.fit()
                 finally:
-                    for root_of, path in read_log(log_dir):
-                        run_dirs.adopt(path, root_of)
+                    for logged_root, path in read_log(log_dir):
+                        run_dirs.adopt(path, logged_root)
         if driver.error is not None and not isinstance(driver.error, KeyboardInterrupt):
             raise driver.error
         interrupted = driver.error is not None or driver.was_interrupted
@@ -154,7 +159,7 @@ BACKEND = RayBackend()
 
 
 def _with_natives(config: SearchConfig, options: RayOptions) -> SearchConfig:
-    """Return the config with the sampler and the pruner that are among the options."""
+    """Return the config with search_alg and scheduler of the options as its sampler and pruner."""
     sampler = config.sampler if options.search_alg is None else options.search_alg
     pruner = config.pruner if options.scheduler is None else options.scheduler
     return replace(config, sampler=sampler, pruner=pruner)
@@ -184,11 +189,11 @@ def make_tuner(
     context: WorkerContext,
     payload: bytes,
 ) -> tune.Tuner:
-    """Return the Tuner whose loop the driver answers."""
-    # an array is read where it lies in the object store, once for all processes of a machine
+    """Return a Tuner that gets its trials from the driver."""
+    # as an array, because the processes of a machine read it from shared memory without a copy
     function = tune.with_parameters(trainable, context=context, payload=numpy.frombuffer(payload, numpy.uint8))
     is_single = len(config.directions) == 1
-    max_concurrent = options.max_concurrent_trials or capacity(resources.bundles, cluster.own)
+    max_concurrent = options.max_concurrent_trials or count_concurrent_trials(resources.bundles, cluster.is_own)
     return tune.Tuner(
         tune.with_resources(function, resources),
         tune_config=tune.TuneConfig(
@@ -196,7 +201,7 @@ def make_tuner(
             mode=config.directions[0][:3] if is_single else None,
             search_alg=DriverSearcher(driver),
             scheduler=_make_scheduler(config.pruner),
-            num_samples=-1,  # a trial may have to run again; the driver knows the end
+            num_samples=-1,  # trials may be restarted; the driver ends the search
             max_concurrent_trials=min(max_concurrent, config.n_trials),
             reuse_actors=True,
             trial_name_creator=_trial_name,
@@ -217,7 +222,7 @@ def _trial_name(trial: RayTrial) -> str:
 
 
 class DriverSearcher(Searcher):
-    """Asks the driver for trials."""
+    """Passes Tune's requests for trials on to the driver."""
 
     def __init__(self, driver: Driver) -> None:
         super().__init__()
@@ -234,12 +239,12 @@ class DriverSearcher(Searcher):
             return finished
 
     def on_trial_complete(self, trial_id: str, result: object = None, error: bool = False) -> None:
-        """Do nothing: the callback is called before, and with the cause."""
+        """Do nothing: `DriverCallback` has handled the event before, with its cause."""
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: a search is resumed from the journal."""
 
-    def __reduce__(self) -> tuple[type, tuple[()]]:  # Ray saves what it would need to continue
+    def __reduce__(self) -> tuple[type, tuple[()]]:  # Ray pickles it to resume the Tuner
         return Searcher, ()
 
 
@@ -256,36 +261,36 @@ class DriverCallback(Callback):
         self._nodes[trial.trial_id] = node_id_ref(actor)
 
     def on_trial_result(self, iteration: int, trials: object, trial: RayTrial, result: Result, **info: object) -> None:
-        self._driver.take_result(trial.trial_id, result)
+        self._driver.on_result(trial.trial_id, result)
 
     def on_trial_error(self, iteration: int, trials: object, trial: RayTrial, **info: object) -> None:
-        # get_error() looks where the file will lie when the search is over
+        # get_error() would look in the directory to which the file is moved at the end
         error = Path(trial.error_file).read_text("utf-8") if trial.error_file else ""
         node = self._nodes.get(trial.trial_id)
-        is_node_dead = node_died(resolve_node(node), error)
-        self._driver.take_death(trial.trial_id, error, is_node_dead, has_begun=node is not None)
+        is_node_dead = has_node_died(resolve_node(node), error)
+        self._driver.on_death(trial.trial_id, error, is_node_dead, has_begun=node is not None)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return Callback, ()
 
 
 def make_resources(options: RayOptions, uses_gpu: bool) -> PlacementGroupFactory:
-    """Return what one trial needs: by default a CPU, and a GPU where it trains on one and there are any."""
+    """Return the resources of a trial: by default a CPU, and a GPU if the trial uses one and the cluster has any."""
     n_workers = options.workers_per_trial
     resources = options.resources_per_worker if n_workers > 1 else options.resources_per_trial
     if isinstance(resources, PlacementGroupFactory):
         return resources
-    n_gpus = int(uses_gpu and resources_of_cluster().get("GPU", 0) >= 1)
+    n_gpus = int(uses_gpu and get_cluster_resources().get("GPU", 0) >= 1)
     factory: PlacementGroupFactory = resource_dict_to_pg_factory(dict(resources or {"cpu": 1, "gpu": n_gpus}))
     if n_workers == 1:
         return factory
-    # one group, so that no two trials wait for each other; the bundle of the process that leads them is empty
+    # one group for all workers, so that trials cannot deadlock; the trial process itself needs no resources
     return PlacementGroupFactory([{}, *factory.bundles * n_workers], strategy="PACK")
 
 
 @contextmanager
-def seeded_numpy(seed: int | None) -> Iterator[None]:
-    """Seed Ray's Hyperband, which draws the bracket of a trial from NumPy's global generator."""
+def seed_numpy(seed: int | None) -> Iterator[None]:
+    """Seed Ray's Hyperband within the block; it draws the brackets from NumPy's global generator."""
     generators = Generators()
     generators.numpy = RandomState(None if seed is None else seed % 2**32)
     vars(async_hyperband)["np"] = get_numpy_proxy()
@@ -299,7 +304,7 @@ def _make_scheduler(pruner: schedulers.TrialScheduler | str | None) -> scheduler
     makers: dict[str | None, Callable[[], schedulers.TrialScheduler]] = {
         None: schedulers.FIFOScheduler,
         "median": lambda: schedulers.MedianStoppingRule("training_iteration", grace_period=1, min_samples_required=5),
-        # max_t is where Ray would end a trial that does well
+        # Ray stops every trial at max_t
         "asha": lambda: schedulers.AsyncHyperBandScheduler(max_t=_NO_LIMIT),
         "hyperband": lambda: schedulers.AsyncHyperBandScheduler(max_t=_NO_LIMIT, brackets=3),
     }

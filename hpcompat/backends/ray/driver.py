@@ -1,4 +1,4 @@
-"""A search under Ray, seen from the driver: what suggests params, which trials run, run again or have finished."""
+"""The driver of a search under Ray: its engines, and the trials that run, are restarted or have finished."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ from hpcompat.trials.run_dirs import last_checkpoint
 from hpcompat.trials.trial import FAILED, PRUNED, Trial, objective_names
 
 Result = MutableMapping[str, Any]
-"""A report as Ray passes it on: the value by name, and Ray's entries, such as training_iteration."""
+"""A result of Ray: the values by name, with Ray's own entries such as training_iteration."""
 
 
-class NotNow(Exception):
-    """The engine suggests params only after another trial has finished."""
+class NoSuggestionYet(Exception):
+    """Raised if the engine has no suggestion until another trial has finished."""
 
 
 class RayEngine(ABC):
-    """Chooses params and learns from reports and finished trials, as `Engine` does; `result` is Ray's."""
+    """Chooses params, and learns from reports and finished trials; like `Engine`, but with the results of Ray."""
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether it wants no more trials."""
+        """Whether the engine has no more suggestions."""
         return False
 
     @abstractmethod
     def ask(self, index: int) -> Suggestion | None:
-        """Return the next suggestion, or None if there is none. Raises `NotNow`."""
+        """Return the next suggestion, or None at the end. Raises `NoSuggestionYet`."""
 
     @abstractmethod
     def report(self, suggestion: Suggestion, value: float, step: int, result: Result) -> None:
@@ -59,28 +59,28 @@ class RayEngine(ABC):
 
     @abstractmethod
     def tell(self, suggestion: Suggestion, trial: Trial, result: Result | None) -> Trial:
-        """Learn from a finished trial. Returns it, with constraints that a sampler adds."""
+        """Learn from a finished trial; return it, with any constraints that the sampler adds."""
 
 
 @contextmanager
 def open_engine(config: SearchConfig) -> Iterator[RayEngine]:
-    """Open the engine of a search: its Searcher if it has one, else a study with its sampler."""
+    """Open the engine of a search: its native Searcher, or else a study with its sampler."""
     if isinstance(config.sampler, Searcher):
         yield SearcherEngine(config, config.sampler)
         return
-    with optuna_trials.quiet_optuna():  # a study says that it was created
+    with optuna_trials.quiet_optuna():  # which logs that a study is created
         study = optuna.create_study(
             study_name="hpcompat",
             directions=config.directions,  # type: ignore[arg-type]
             sampler=make_sampler(config, len(config.history)),
         )
-        engine = StudySource(StudyEngine(study, config, to_optuna(config.space, encode=True), False, False))
+        engine = RayStudyEngine(StudyEngine(study, config, to_optuna(config.space, encode=True), False, False))
     with in_optimize_loop(study):
         yield engine
 
 
-class StudySource(RayEngine):
-    """A study of Optuna's, which gets a trial's attributes and constraints at its end: it runs in another process."""
+class RayStudyEngine(RayEngine):
+    """An Optuna study, which gets the attributes and constraints of a trial at its end, from another process."""
 
     def __init__(self, engine: StudyEngine) -> None:
         self._engine = engine
@@ -104,7 +104,7 @@ class StudySource(RayEngine):
 
 
 class SearcherEngine(RayEngine):
-    """A search algorithm of Ray's, over the space as its domains."""
+    """A `Searcher` of Ray, which searches the space as Ray's domains."""
 
     def __init__(self, config: SearchConfig, search_alg: Searcher) -> None:
         self._config = config
@@ -114,7 +114,7 @@ class SearcherEngine(RayEngine):
         metric = objective_names(1)[0] if len(config.directions) == 1 else None
         mode = config.directions[0][:3] if metric else None
         if not search_alg.set_search_properties(metric, mode, self._domains):
-            raise BackendError(f"{self._name} has a space already: give it none, it gets that of the search")
+            raise BackendError(f"{self._name} has a space already; pass it without a space, it gets that of the search")
         self._add_history()
 
     @property
@@ -141,8 +141,8 @@ class SearcherEngine(RayEngine):
         if native == Searcher.FINISHED:  # type: ignore[comparison-overlap]
             return None
         if native is None:
-            raise NotNow
-        # a search algorithm leaves constants to Ray, which adds them like this
+            raise NoSuggestionYet
+        # Ray adds the constants, which a Searcher leaves out
         params = self._translation.decode(merge_dicts(self._domains, native))
         return Suggestion(self._config.trial_number(index), params, native=key)
 
@@ -157,33 +157,35 @@ class SearcherEngine(RayEngine):
 
 
 def searcher_option(search_alg: Searcher) -> Literal["optuna", True]:
-    """Return which domains this Searcher draws exactly: see `to_ray`."""
-    while isinstance(search_alg, (ConcurrencyLimiter, Repeater)):  # they pass on the space and the params
+    """Return the `searcher` option of `to_ray` for a Searcher."""
+    while isinstance(search_alg, (ConcurrencyLimiter, Repeater)):  # wrappers, which pass on the space and the params
         search_alg = search_alg.searcher
     return "optuna" if isinstance(search_alg, OptunaSearch) else True
 
 
 def _to_point(translation: Translation, params: Mapping[str, object]) -> dict[str, object]:
-    """Return params as `add_evaluated_point` takes them: the names of groups joined by "/", and no constants."""
+    """Return params for `add_evaluated_point`: with group names joined by "/", and without constants."""
     native = translation.encode(params)
-    drawn = (field for field in translation.fields if field.proxy is not None and field.rule.form != "constant")
-    return {"/".join(field.native_path): get_path(native, field.native_path) for field in drawn}
+    drawn_fields = (field for field in translation.fields if field.proxy is not None and field.rule.form != "constant")
+    return {"/".join(field.native_path): get_path(native, field.native_path) for field in drawn_fields}
 
 
-MAX_FALSE_STARTS = 3
-"""How often a trial runs again whose process dies before the trial begins."""
+MAX_START_RETRIES = 3
+"""How often a trial is restarted whose process dies before it has started."""
 
 
 class NoTrialLeft(Exception):
-    """The search starts no more trials."""
+    """Raised if the search starts no more trials."""
 
 
 @dataclass
 class RunningTrial:
     """A trial that has started.
 
-    `restarts`: how often it has been restarted. `reported_steps`: those that the engine has learnt from. `node_loss`:
-    why its process is about to end, if the node of a worker has died.
+    Attributes:
+        reported_steps: The steps whose reports the engine has received, also before a restart.
+        node_loss: The message that the node of one of its workers has died, if so.
+        reports: Its reports since the last restart.
     """
 
     suggestion: Suggestion
@@ -196,11 +198,15 @@ class RunningTrial:
 
 @dataclass
 class Driver:
-    """Connects Ray's loop, which knows trials by a key, with the engine and the recorder.
+    """Connects Ray's loop, which identifies trials by a key, with the engine and the recorder.
 
-    `adopt(directory)`: registers the run directory of a trial before the recorder gets it. `root`: the directory above
-    them. `error`: what ended the search early. `is_over`: no trial starts any
-    more. `is_exhausted`: every trial has started.
+    Attributes:
+        adopt: Registers the run directory of a trial before the recorder receives the trial.
+        root: The directory of the run directories.
+        is_over: Whether the search has ended, so that no trial starts any more.
+        is_exhausted: Whether every trial has started.
+        error: The error that has ended the search early.
+        pending_restarts: The trials to restart, each with the error that has stopped it.
     """
 
     config: SearchConfig
@@ -218,22 +224,22 @@ class Driver:
     finished: list[Trial] = field(default_factory=list)
 
     def suggest(self, key: str) -> TrialConfig | None:
-        """Return the config of a trial; None: not now. Raises `NoTrialLeft`."""
-        if self.deadline is None:  # the clock starts with the first trial: Ray takes its time to get ready
+        """Return the config of the next trial, or None if there is none yet. Raises `NoTrialLeft`."""
+        if self.deadline is None:  # from the first trial on, because Ray takes long to start
             self.deadline = time.monotonic() + (self.config.timeout or math.inf)
         self.is_over = self.is_over or time.monotonic() > self.deadline
         if self.is_over:
             self._fail_pending_restarts()
             raise NoTrialLeft
         if self.pending_restarts:
-            lost, _ = self.pending_restarts.pop(0)
-            self.running[key] = RunningTrial(lost.suggestion, lost.restarts + 1, lost.reported_steps)
+            previous, _ = self.pending_restarts.pop(0)
+            self.running[key] = RunningTrial(previous.suggestion, previous.restarts + 1, previous.reported_steps)
         elif not self.is_exhausted:
             self._ask(key)
         if key not in self.running:
             if self.is_exhausted and not self.running:
                 raise NoTrialLeft
-            return None  # those that run may have to run again
+            return None  # the running trials may have to be restarted
         trial = self.running[key]
         suggestion = trial.suggestion
         return {"number": suggestion.number, "params": suggestion.params, "again": trial.restarts}
@@ -241,18 +247,18 @@ class Driver:
     def _ask(self, key: str) -> None:
         try:
             suggestion = self.engine.ask(self.n_asked)
-        except NotNow:
+        except NoSuggestionYet:
             return
         if suggestion is not None:
             self.running[key] = RunningTrial(suggestion)
             self.n_asked += 1
         self.is_exhausted = suggestion is None or self.n_asked >= self.config.n_trials
 
-    def take_result(self, key: str, result: Result) -> None:
-        """Handle a report of a trial."""
+    def on_result(self, key: str, result: Result) -> None:
+        """Handle a report or the end of a trial."""
         trial = self.running[key]
         if FATAL in result:
-            self._end(result.pop(FATAL))
+            self._stop(result.pop(FATAL))
             del self.running[key]
         elif TRIAL in result:
             self._finish(key, result.pop(TRIAL), result)
@@ -267,19 +273,19 @@ class Driver:
             if result.get("done"):  # the scheduler has stopped it
                 self._finish(key, self._pruned_trial(trial), result)
 
-    def take_death(self, key: str, error: str, node_died: bool, has_begun: bool = True) -> None:
-        """Handle the death of a trial's process: if its node has died too the trial runs again, else it fails.
+    def on_death(self, key: str, error: str, is_node_dead: bool, has_begun: bool = True) -> None:
+        """Handle the death of a trial's process: restart the trial if its node has died, else fail it.
 
-        A trial that has not begun runs again as well, a few times: it is not the cause.
+        A trial that has not begun cannot be the cause, and is restarted too, up to `MAX_START_RETRIES` times.
         """
         if key not in self.running:
             return
         trial = self.running[key]
-        node_died = node_died or trial.node_loss is not None
-        what = "node" if node_died else "worker process"
-        error = f"the {what} has died: {trial.node_loss or death_reason(error)}\n\n{error}"
-        runs_again = node_died or (not has_begun and trial.restarts < MAX_FALSE_STARTS)
-        if self.is_over or not runs_again:
+        is_node_dead = is_node_dead or trial.node_loss is not None
+        dead_part = "node" if is_node_dead else "worker process"
+        error = f"the {dead_part} has died: {trial.node_loss or death_reason(error)}\n\n{error}"
+        should_restart = is_node_dead or (not has_begun and trial.restarts < MAX_START_RETRIES)
+        if self.is_over or not should_restart:
             self._finish(key, self._build_trial(trial, FAILED, error=error), None)
             return
         del self.running[key]
@@ -288,7 +294,7 @@ class Driver:
             self.adopt(trial.reports[-1].directory)
 
     def _fail_pending_restarts(self) -> None:
-        """Fail the trials that would run again."""
+        """Fail the trials that wait for a restart."""
         while self.pending_restarts:
             trial, error = self.pending_restarts.pop(0)
             key = f"restart-{trial.suggestion.number}"
@@ -297,7 +303,7 @@ class Driver:
 
     @property
     def was_interrupted(self) -> bool:
-        """Whether trials are missing that should have run."""
+        """Whether Ray's loop has ended before the search was over."""
         return bool(self.running or self.pending_restarts) or not (self.is_over or self.is_exhausted)
 
     def _finish(self, key: str, trial: Trial, result: Result | None) -> None:
@@ -310,11 +316,11 @@ class Driver:
             )
             self.is_over = is_end or self.engine.is_exhausted or self.is_over
         except BaseException as error:  # Ray's loop would only log it
-            self._end(error)
+            self._stop(error)
 
-    def _end(self, error: BaseException) -> None:
+    def _stop(self, error: BaseException) -> None:
         if isinstance(error, AmbiguousObjectiveError) and isinstance(self.error, AmbiguousObjectiveError):
-            self.error.unscored += error.unscored  # of trials that ran at the same time
+            self.error.unscored += error.unscored  # from concurrent trials
         self.error, self.is_over = self.error or error, True
 
     def _pruned_trial(self, trial: RunningTrial) -> Trial:
@@ -325,7 +331,7 @@ class Driver:
     def _build_trial(
         self, trial: RunningTrial, state: str, values: tuple[float, ...] | None = None, error: str | None = None
     ) -> Trial:
-        """Return a trial that cannot return itself, from what it has reported."""
+        """Build a trial from its reports, because its process cannot return it."""
         last = trial.reports[-1] if trial.reports else None
         directory = last.directory if last else None
         return Trial(
@@ -340,5 +346,5 @@ class Driver:
             directory=directory,
             checkpoint=directory and last_checkpoint(directory),
             error=error,
-            **(last.notes if last else Notes()).fields(),
+            **(last.notes if last else Notes()).to_trial_fields(),
         )

@@ -1,7 +1,7 @@
-"""An objective as bytes for other processes, a Trainer in it as the state that creates it again.
+"""Pickling of objectives for Ray's workers.
 
-A Trainer itself cannot be pickled once anything in the process was trained: its accelerator, and
-what that has prepared, hold weak references. Its arguments, data, callbacks and attributes can.
+A Trainer cannot be pickled after a training in the process, because its accelerator holds weak references. So its
+arguments, data, callbacks and other attributes are pickled, and the accelerator is created again.
 """
 
 from __future__ import annotations
@@ -21,33 +21,37 @@ from ray.cloudpickle import CloudPickler
 
 from hpcompat.errors import BackendError, Issue
 from hpcompat.objectives.objective import Objective, is_trainer
-from hpcompat.objectives.trainer_internals import picklable_state, set_state
+from hpcompat.objectives.trainer_internals import get_picklable_state, set_picklable_state
 from hpcompat.trials.config import Evaluate
 from hpcompat.trials.run_dirs import RunDirLog, RunDirs
 
 Payload = NDArray[numpy.uint8]
-"""The bytes of `dump_objective`: a worker reads an array where it lies in the object store."""
+"""The bytes of `dump_objective`, as an array that workers read from shared memory without a copy."""
 
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """The settings that all trials of one search have in common.
+    """The settings that all trials of a search share.
 
-    `objectives`: how many there are. `log_dir`: a directory on the driver's machine in which each process records the
-    run directories that it creates. `workers`: how many each trial has. `cwd`, `path`: the driver's working directory
-    and import path.
+    Attributes:
+        token: Identifies the search.
+        n_objectives: How many objectives there are.
+        log_dir: The directory of the `RunDirLog` of each process, on the driver's machine.
+        n_workers: How many workers each trial has.
+        cwd: The driver's working directory.
+        path: The driver's import path.
     """
 
     token: str
-    objectives: int
+    n_objectives: int
     log_dir: str
-    workers: int = 1
+    n_workers: int = 1
     cwd: str = field(default_factory=os.getcwd)
     path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
 
 
 def enter_context(context: WorkerContext) -> None:
-    """Give this process the working directory and the import path of the driver."""
+    """Use the working directory and the import path of the driver in this process."""
     if os.path.isdir(context.cwd):
         os.chdir(context.cwd)
     sys.path += [entry for entry in context.path if entry not in sys.path]
@@ -57,7 +61,7 @@ _HINT = "pass a function trial -> Trainer instead, which creates what it needs w
 
 
 def output_root(objective: Objective) -> str | None:
-    """Return the directory above the run directories, as far as that is known here."""
+    """Return the directory of the run directories, if it is known before the trials."""
     root = objective.output_dir or objective.default_output_dir
     return root and os.path.abspath(root)
 
@@ -65,7 +69,7 @@ def output_root(objective: Objective) -> str | None:
 def dump_objective(objective: Objective) -> bytes:
     """Pickle an objective: a Trainer without its model, or a function.
 
-    Raises `BackendError`, naming what cannot be pickled.
+    Raises `BackendError` with an issue for each part that cannot be pickled.
     """
     run_dirs = RunDirs(objective.run_dirs.search_id, token=objective.run_dirs.token)
     try:
@@ -82,16 +86,16 @@ def load_objective(
     log: RunDirLog,
     adapt: Callable[[Objective], Objective] = lambda objective: objective,
 ) -> AbstractContextManager[Evaluate]:
-    """Open the objective of `dump_objective` in this process.
+    """Unpickle and open an objective in this process.
 
     Args:
         payload: The bytes of `dump_objective`.
-        created: Gets the run directories that are created here, which go to the log, too.
-        log: Of run directories.
-        adapt: Returns the objective of this process for that of the search.
+        created: Receives the run directories that are created in this process.
+        log: Records them too.
+        adapt: Adapts the objective to this rank.
 
     Raises:
-        BackendError: It cannot be loaded here.
+        BackendError: The objective cannot be unpickled.
     """
     try:
         objective: Objective = cloudpickle.loads(payload.data)
@@ -106,32 +110,32 @@ T = TypeVar("T")
 
 
 class _Pickler(CloudPickler):
-    """Pickles the state of Trainers wherever they are: a model_init may hold one too."""
+    """Pickles Trainers by their state, also inside other objects."""
 
     def reducer_override(self, value: Any) -> Any:
         if is_trainer(value):
-            # the state comes last, when the Trainer is known: what it holds may hold the Trainer
-            return _new, (type(value),), picklable_state(value), None, None, set_state
+            # the state is pickled after the Trainer is memoized, because it may refer to the Trainer
+            return _create_uninitialized, (type(value),), get_picklable_state(value), None, None, set_picklable_state
         return super().reducer_override(value)  # type: ignore[no-untyped-call]
 
 
 def dumps(value: object) -> bytes:
-    """Pickle a value, Trainers in it too."""
+    """Pickle a value, which may contain Trainers."""
     with io.BytesIO() as file:
         _Pickler(file).dump(value)  # type: ignore[no-untyped-call]
         return file.getvalue()
 
 
-def _new(cls: type[T]) -> T:
+def _create_uninitialized(cls: type[T]) -> T:
     return object.__new__(cls)
 
 
 def _find_unpicklable(objective: Objective) -> Iterator[tuple[str, str]]:
-    """Return the names of what cannot be pickled, each with the reason."""
+    """Yield the name of each part of an objective that cannot be pickled, and the reason."""
     source = objective.source
-    named = picklable_state(source) if is_trainer(source) else {"trainer": source}
-    named |= {"compute_objective": objective.compute_objective, "hp_name": objective.hp_name}
-    for name, value in named.items():
+    parts = get_picklable_state(source) if is_trainer(source) else {"trainer": source}
+    parts |= {"compute_objective": objective.compute_objective, "hp_name": objective.hp_name}
+    for name, value in parts.items():
         try:
             dumps(value)
         except Exception as error:

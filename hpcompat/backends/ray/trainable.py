@@ -1,4 +1,4 @@
-"""A trial inside one of Ray's worker processes, which evaluates trial after trial."""
+"""The trainable: evaluates trials in a worker process of Ray, one after the other."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from hpcompat.trials.notes import Notes
 from hpcompat.trials.run_dirs import RunDirLog
 from hpcompat.trials.trial import Trial, objective_names
 
-# keys of a report to Ray, beside the objectives
+# the keys of a result besides the objectives
 TRIAL, FATAL, REPORT, LOST = "trial", "fatal", "report", "lost"
 
 
 class TrialConfig(TypedDict):
-    """The config of one of Ray's trials; `again`: how often it has been restarted."""
+    """The config of a Ray trial; `again` counts its restarts."""
 
     number: int
     params: dict[str, Any]
@@ -36,7 +36,7 @@ class TrialConfig(TypedDict):
 
 @dataclass(frozen=True)
 class Report:
-    """An intermediate value, and what is known of the trial so far: it may be the last report."""
+    """An intermediate value, with the state of the trial, in case the process dies or the scheduler stops it."""
 
     value: float
     step: int
@@ -47,10 +47,12 @@ class Report:
 
 @dataclass(frozen=True)
 class WorkerState:
-    """The objective of a search, opened once in this process, or in the workers of its trials.
+    """The open objective of a search, in this process or in its worker group.
 
-    `created`: the run directories that it has created, each with its root. `contexts`: the objective's, never closed,
-    for the process ends with the search.
+    Attributes:
+        evaluate: Evaluates a suggestion.
+        created: The run directories that were created, by path, with the root of each.
+        contexts: The context of the objective, which is never closed: the process ends with the search.
     """
 
     evaluate: Evaluate
@@ -60,7 +62,7 @@ class WorkerState:
 
 @dataclass
 class TuneReporter:
-    """Sends the reports of a running trial to Ray's loop, until that stops the trial."""
+    """Sends the reports of a running trial to Ray until Ray stops the trial."""
 
     context: WorkerContext
     created: dict[str, str]
@@ -74,28 +76,28 @@ class TuneReporter:
         self.n_created_before = len(self.created)
 
     def report(self, value: float, step: int) -> None:
-        """Report to Ray; after it has stopped the trial, end the function that continues regardless."""
+        """Report to Ray. Raises `TrialPruned` if the scheduler has already stopped the trial."""
         if self.is_stopped:
             raise TrialPruned
         self.reports[step] = value
         directory = list(self.created)[-1] if len(self.created) > self.n_created_before else None
-        report = Report(value, step, self.start, directory, Notes(**self.notes.fields()))
+        report = Report(value, step, self.start, directory, Notes(**self.notes.to_trial_fields()))
         self.send({REPORT: report, objective_names(1)[0]: value})
 
     def should_prune(self) -> bool:
         return self.is_stopped
 
     def send(self, result: dict[str, object]) -> None:
-        """Report to Ray, and wait for its decision."""
+        """Send a result to Ray, and wait for the decision of the scheduler."""
         try:
             tune.report(result)
-        except SystemExit:  # how Ray ends a trial: it would skip what the Trainer has to tidy up
+        except SystemExit:  # Ray stops a trial by SystemExit, which the Trainer would not clean up after
             self.is_stopped = True
 
-    def end(self, trial: Trial | None, error: HpcompatError | None = None) -> None:
-        """Send the last result: a finished trial, or an error that ends the search."""
+    def send_last(self, trial: Trial | None, error: HpcompatError | None = None) -> None:
+        """Send the last result: the finished trial, or an error that ends the search."""
         values = trial.values if trial else None
-        names, scores = objective_names(self.context.objectives), values or (math.nan,) * self.context.objectives
+        names, scores = objective_names(self.context.n_objectives), values or (math.nan,) * self.context.n_objectives
         outcome = {FATAL: error} if error else {TRIAL: trial}
         self.send({**dict(zip(names, scores, strict=True)), **outcome, "done": True})
 
@@ -104,14 +106,14 @@ _states: dict[str, WorkerState] = {}
 
 
 def trainable(config: TrialConfig, context: WorkerContext, payload: Payload) -> None:
-    """Evaluate one trial, as Ray calls it."""
-    # Ray gives a thread 2 s to end before it ends the process, which took several seconds to get ready
+    """Evaluate a trial; Ray calls this in a worker process."""
+    # by default Ray kills the process if its thread does not end in 2 s, and starting another takes longer
     os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
     enter_context(context)
     try:
         state = _worker_state(context, payload)
     except HpcompatError as error:
-        TuneReporter(context, {}).end(None, error)
+        TuneReporter(context, {}).send_last(None, error)
         sys.exit(0)
     reporter = TuneReporter(context, state.created)
     suggestion = Suggestion(
@@ -124,31 +126,31 @@ def trainable(config: TrialConfig, context: WorkerContext, payload: Payload) -> 
 def _report_outcome(reporter: TuneReporter, evaluate: Callable[[], Trial], suggestion: Suggestion) -> None:
     try:
         trial = evaluate()
-    except HpcompatError as error:  # the only type of Exception that an evaluation lets through
-        reporter.end(None, error)
+    except HpcompatError as error:  # an evaluation raises no other type of Exception
+        reporter.send_last(None, error)
         return
     except NodeLost as error:
         if not reporter.is_stopped:
             reporter.send({LOST: str(error)})
         os._exit(1)  # so that Ray frees the resources of the trial
-    except BaseException as error:  # sys.exit() ends the trial, not the worker
+    except BaseException as error:  # sys.exit() must end the trial, and not the worker
         trial = Trial.failed(
             suggestion.number,
             suggestion.params,
             format_error(error),
             intermediate_values=reporter.reports,
             start=reporter.start,
-            **reporter.notes.fields(),
+            **reporter.notes.to_trial_fields(),
         )
     if not reporter.is_stopped:
-        reporter.end(trial)
+        reporter.send_last(trial)
 
 
 def _worker_state(context: WorkerContext, payload: Payload) -> WorkerState:
     if context.token not in _states:
         created: dict[str, str] = {}
         contexts = ExitStack()
-        if context.workers > 1:
+        if context.n_workers > 1:
             evaluate: Evaluate = WorkerGroup(context, payload, created).evaluate
         else:
             evaluate = contexts.enter_context(load_objective(payload, created, RunDirLog(context.log_dir)))

@@ -1,7 +1,4 @@
-"""The workers of one trial: ranks of a process group (DDP), in actors of one placement group.
-
-All of them run, or none.
-"""
+"""The workers of a trial: the ranks of a process group (DDP), as actors in one placement group."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hpcompat import distributed
-from hpcompat.backends.ray.cluster import NodeLost, death_reason, node_died
+from hpcompat.backends.ray.cluster import NodeLost, death_reason, has_node_died
 from hpcompat.backends.ray.pickling import Payload, WorkerContext, enter_context, load_objective
 from hpcompat.errors import HpcompatError, TrialPruned
 from hpcompat.trials.config import Suggestion
@@ -29,30 +26,30 @@ from hpcompat.trials.trial import Trial
 
 
 @dataclass(frozen=True)
-class Place:
-    """The node of a worker, and the GPUs on it that are reserved for the worker."""
+class WorkerLocation:
+    """The node of a worker, and the GPUs that are reserved for it."""
 
     node: str
     gpus: tuple[str, ...] = ()
 
 
-def torchrun_env(places: Sequence[Place], address: tuple[str, int]) -> list[dict[str, str]]:
-    """Return the environment of each rank, as a launcher such as torchrun sets it.
+def build_torchrun_env(locations: Sequence[WorkerLocation], address: tuple[str, int]) -> list[dict[str, str]]:
+    """Return the environment variables of each rank, as torchrun sets them.
 
     Each rank sees all GPUs that the trial has on its node, in the order of the local ranks.
 
-    >>> places = [Place("a", ("2",)), Place("b", ("0",)), Place("a", ("3",))]
-    >>> for env in torchrun_env(places, ("10.0.0.1", 29500)):
+    >>> locations = [WorkerLocation("a", ("2",)), WorkerLocation("b", ("0",)), WorkerLocation("a", ("3",))]
+    >>> for env in build_torchrun_env(locations, ("10.0.0.1", 29500)):
     ...     print(env["RANK"], env["LOCAL_RANK"], env["LOCAL_WORLD_SIZE"], env["CUDA_VISIBLE_DEVICES"])
     0 0 2 2,3
     1 0 1 0
     2 1 2 2,3
     """
-    common = {"MASTER_ADDR": address[0], "MASTER_PORT": str(address[1]), "WORLD_SIZE": str(len(places))}
+    common = {"MASTER_ADDR": address[0], "MASTER_PORT": str(address[1]), "WORLD_SIZE": str(len(locations))}
     result = []
-    for rank, place in enumerate(places):
-        local_ranks = [index for index, other in enumerate(places) if other.node == place.node]
-        gpus = [gpu for index in local_ranks for gpu in places[index].gpus]
+    for rank, location in enumerate(locations):
+        local_ranks = [index for index, other in enumerate(locations) if other.node == location.node]
+        gpus = [gpu for index in local_ranks for gpu in locations[index].gpus]
         env = {"RANK": rank, "LOCAL_RANK": local_ranks.index(rank), "LOCAL_WORLD_SIZE": len(local_ranks)}
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
         result.append({**common, **{name: str(value) for name, value in env.items()}, **visible})
@@ -60,8 +57,8 @@ def torchrun_env(places: Sequence[Place], address: tuple[str, int]) -> list[dict
 
 
 @dataclass(frozen=True)
-class Reported:
-    """An intermediate value from rank 0; `created`: the run directories so far, `notes`: the trial's."""
+class ReportEvent:
+    """An intermediate value from rank 0, with the run directories and notes so far."""
 
     value: float
     step: int
@@ -70,19 +67,19 @@ class Reported:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """The end of a trial on rank 0; `is_usable`: whether the ranks can run another one."""
+class EndEvent:
+    """The end of a trial on rank 0; `is_usable` says whether the ranks can run another trial."""
 
     outcome: Trial | BaseException
     is_usable: bool
     created: tuple[str, ...]
 
 
-Event = Reported | Ended
+Event = ReportEvent | EndEvent
 
 
 class Worker:
-    """One rank, in a process of its own. Rank 0 sends events, and gets a decision for each report."""
+    """The actor of one rank. Rank 0 puts events, and waits for a decision after each report."""
 
     def __init__(self) -> None:
         self.events: queue.Queue[Event] = queue.Queue()
@@ -92,10 +89,10 @@ class Worker:
         self.created: dict[str, str] = {}
         self.notes = Notes()
 
-    def get_place(self) -> Place:
-        """Return where it runs."""
+    def get_location(self) -> WorkerLocation:
+        """Return the node and the GPUs of this worker."""
         context = ray.get_runtime_context()
-        return Place(context.get_node_id(), tuple(map(str, context.get_accelerator_ids().get("GPU", ()))))
+        return WorkerLocation(context.get_node_id(), tuple(map(str, context.get_accelerator_ids().get("GPU", ()))))
 
     def open_store(self) -> tuple[str, int]:
         """Open the store of the process group on a free port of rank 0, and return its address."""
@@ -106,7 +103,7 @@ class Worker:
         return host, self.store.port
 
     def join(self, env: Mapping[str, str], context: WorkerContext, payload: Payload) -> HpcompatError | None:
-        """Join the process group, and open the objective; return the error that prevents it."""
+        """Join the process group, and open the objective; return the error if that fails."""
         os.environ.update(env)
         enter_context(context)
         import torch.distributed
@@ -128,11 +125,11 @@ class Worker:
         return None
 
     def follow(self, number: int, params: dict[str, object]) -> None:
-        """Run a trial on one of the other ranks."""
+        """Run a trial on a follower."""
         self.coordinator.evaluate(self.evaluate, Suggestion(number, params))
 
     def lead(self, number: int, params: dict[str, object]) -> None:
-        """Start a trial on rank 0; `next_event` waits for its events."""
+        """Start a trial on rank 0 in a thread; `next_event` returns its events."""
         self.is_stopped = False
         self.notes = Notes()
         suggestion = Suggestion(number, params, self._report, lambda: self.is_stopped, notes=self.notes)
@@ -145,43 +142,43 @@ class Worker:
             self._end(error)
 
     def _end(self, outcome: Trial | BaseException) -> None:
-        self.events.put(Ended(outcome, self.coordinator.peers.abort_reason is None, tuple(self.created)))
+        self.events.put(EndEvent(outcome, self.coordinator.peers.abort_reason is None, tuple(self.created)))
 
     def _report(self, value: float, step: int) -> None:
         if self.is_stopped:
             raise TrialPruned
-        self.events.put(Reported(value, step, tuple(self.created), Notes(**self.notes.fields())))
+        self.events.put(ReportEvent(value, step, tuple(self.created), Notes(**self.notes.to_trial_fields())))
         self.is_stopped = self.decisions.get()
 
     def next_event(self) -> Event:
-        """Wait for the next event of rank 0."""
+        """Wait for the next event of rank 0, and return it."""
         return self.events.get()
 
     def decide(self, should_prune: bool) -> None:
-        """Pass on to rank 0 whether the trial stops after its report."""
+        """Tell rank 0 whether to stop the trial after its report."""
         self.decisions.put(should_prune)
 
 
 @dataclass
 class WorkerGroup:
-    """The workers of the trials of one process, one trial after the other; new ones start once they are not usable.
+    """The workers that run the trials of one process; they are replaced if they become unusable.
 
-    `created`: gets the run directories that they create, each with its root.
+    `created`: receives the run directories that they create, each with its root.
     """
 
     context: WorkerContext
     payload: Payload
     created: dict[str, str]
     workers: list[ActorHandle[Worker]] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
+    locations: list[WorkerLocation] = field(default_factory=list)
 
     def evaluate(self, suggestion: Suggestion) -> Trial:
         """Run a trial on all workers.
 
         Raises:
             NodeLost: The node of a worker has died.
-            RuntimeError: A worker has died alone.
-            BaseException: What the trial raises.
+            RuntimeError: A worker has died, but its node has not.
+            BaseException: The error that the trial raises.
         """
         is_usable = False
         try:
@@ -197,14 +194,14 @@ class WorkerGroup:
             raise end.outcome
         return end.outcome
 
-    def _run_trial(self, suggestion: Suggestion) -> Ended:
+    def _run_trial(self, suggestion: Suggestion) -> EndEvent:
         leader, *followers = self.workers
         tasks = [worker.follow.remote(suggestion.number, suggestion.params) for worker in followers]
         leader.lead.remote(suggestion.number, suggestion.params)
         while True:
             event = self._wait(leader.next_event.remote(), tasks)
             self.created.update({path: os.path.dirname(path) for path in event.created if path not in self.created})
-            if isinstance(event, Ended):
+            if isinstance(event, EndEvent):
                 break
             suggestion.notes.update(event.notes)
             suggestion.report(event.value, event.step)
@@ -214,14 +211,14 @@ class WorkerGroup:
         return event
 
     def _wait(self, event: ObjectRef[Event], tasks: list[ObjectRef[Event]]) -> Event:
-        """Return the next event of rank 0, or raise the error of a worker that dies before."""
+        """Return the next event of rank 0. Raises the error of a worker that dies before."""
         pending = [event, *tasks]
         while event in pending:
             ready, pending = ray.wait(pending)
             for ref in ready:
                 try:
                     ray.get(ref)
-                except ray.exceptions.RayTaskError:  # a rank that is out of step: an event of rank 0 will show it
+                except ray.exceptions.RayTaskError:  # a rank is out of step, which rank 0 will report as an event
                     continue
         return ray.get(event)
 
@@ -234,28 +231,28 @@ class WorkerGroup:
             strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
             actor = ray.remote(Worker).options(scheduling_strategy=strategy, **options).remote()
             self.workers.append(cast("ActorHandle[Worker]", actor))  # Ray's annotation says Worker to editors
-        self.places = ray.get([worker.get_place.remote() for worker in self.workers])
+        self.locations = ray.get([worker.get_location.remote() for worker in self.workers])
         address_ref: ObjectRef[tuple[str, int]] = self.workers[0].open_store.remote()
         payload = ray.put(self.payload)
-        envs = zip(self.workers, torchrun_env(self.places, ray.get(address_ref)), strict=True)
+        envs = zip(self.workers, build_torchrun_env(self.locations, ray.get(address_ref)), strict=True)
         for error in ray.get([worker.join.remote(env, self.context, payload) for worker, env in envs]):
             if error is not None:
                 raise error
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Raise Ray's error for a dead worker as `NodeLost`, or as `RuntimeError` if its node lives."""
+        """Convert Ray's error for a dead worker to `NodeLost`, or to `RuntimeError` if its node is alive."""
         try:
             yield
         except ray.exceptions.RayActorError as error:
             ids = [worker._actor_id.hex() for worker in self.workers]  # private API of ray 2.60
             rank = ids.index(error.actor_id) if error.actor_id in ids else None
-            nodes = [place.node for index, place in enumerate(self.places) if rank in (index, None)]
-            if node_died(nodes, str(error)):
+            nodes = [location.node for index, location in enumerate(self.locations) if rank in (index, None)]
+            if has_node_died(nodes, str(error)):
                 raise NodeLost(f"rank {rank}: {death_reason(str(error))}") from error
             raise RuntimeError(f"rank {rank}: the worker process has died: {death_reason(str(error))}") from error
 
     def _kill(self) -> None:
         for worker in self.workers:
             ray.kill(worker)
-        self.workers, self.places = [], []
+        self.workers, self.locations = [], []

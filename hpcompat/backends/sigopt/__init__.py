@@ -1,28 +1,27 @@
-"""SigOpt: its optimiser SigOpt Lite inside this process, or a SigOpt server.
+"""SigOpt: its optimizer SigOpt Lite in this process, or a SigOpt server.
 
-The server is the one that SIGOPT_API_URL names, with the token of SIGOPT_API_TOKEN; without it, or with
-`driver="lite"`, Lite is used. (The hosted service of api.sigopt.com has closed.) Options:
+The server is the one at SIGOPT_API_URL, with the token SIGOPT_API_TOKEN. Without a server, or with `driver="lite"`,
+Lite is used. (The hosted service api.sigopt.com has been shut down.) Options:
 
-- `connection`: a `sigopt.Connection` to use; `driver`: "lite" or "server", to have it one way or fail.
-- `name`: of the experiment. `metrics`: the names of the objectives at SigOpt, one for each direction, in that order;
-  "objective", or "objective_1" and "objective_2", if they are left out. On a server also: `project`, an id, which is
-  created if it does not exist; `parallel_bandwidth`; and `experiment_id`, to continue an experiment that has the same
-  space. Its trials then count in `n_trials`, and are in the result.
+- `connection`: a `sigopt.Connection` to use; `driver`: "lite" or "server", to require one of them.
+- `name`: the name of the experiment.
+- `metrics`: the names of the objectives at SigOpt, one for each direction, in that order; by default "objective", or
+  "objective_1" and "objective_2".
+- Only on a server: `project`, an id, which is created if it does not exist; `parallel_bandwidth`; and `experiment_id`,
+  to continue an experiment with the same space. Its trials count in `n_trials`, and are in the result.
 
-Which value belongs to which metric, in an experiment that was created elsewhere: a single objective is its one metric,
-whatever its name; of two, the one to minimize is the minimized metric and the other the maximized one. Where both go
-the same way, `metrics=["loss", "latency"]` says that the first value is the loss. A trial of such an experiment has its
-values by name in `trial.metrics`, too.
+In an experiment that was created elsewhere, a single objective is the only metric, whatever its name. Two objectives
+are matched with the metrics by their direction. If both have the same direction, `metrics=["loss", "latency"]` defines
+the order of the values. `trial.metrics` has the values by name too.
 
-Several processes may name one `experiment_id`: `n_trials` is for all of them, and an open suggestion that
-one of them works on counts. If a process of this host has ended, its suggestion is deleted, and another trial takes its
-place.
+Several processes may use one `experiment_id`: `n_trials` is their total, and open suggestions that one of them is
+working on count. If a process on this host has died, its suggestion is deleted, and another trial replaces it.
 
-Samplers: "bayes" is SigOpt's own optimiser, "random" its experiments of type random. "grid" runs every configuration
-once. When Lite has as many observations as a finite space has configurations, the search runs those that have not been
-tried, and then repeats some at random. Lite's suggestions take a second or more after a hundred trials. SigOpt does not
-learn from constraints that a trial sets; on a server they are in the metadata of the observation, with the trial's
-attributes.
+Samplers: "bayes" is SigOpt's own optimizer, "random" its experiment type random. "grid" runs every configuration once.
+When Lite has as many observations as a finite space has configurations, the search runs the untried ones, and then
+repeats some at random. After a hundred trials a suggestion of Lite takes a second or more.
+
+SigOpt does not learn from constraints; on a server the metadata of the observation holds them, and the user attributes.
 """
 
 from __future__ import annotations
@@ -59,9 +58,9 @@ from hpcompat.trials.loop import Engine
 from hpcompat.trials.trial import Trial
 
 DRIVERS = ("lite", "server")
-_MAX_NAME = 100
-_PROJECT = re.compile(r"[a-z0-9_.-]{1,32}")
-_FOR_SERVERS = ("project", "parallel_bandwidth", "experiment_id")
+_MAX_NAME_LENGTH = 100
+_PROJECT_PATTERN = re.compile(r"[a-z0-9_.-]{1,32}")
+_SERVER_OPTIONS = ("project", "parallel_bandwidth", "experiment_id")
 
 
 def _is_connection(value: object) -> TypeGuard[Connection]:
@@ -72,7 +71,7 @@ def _is_connection(value: object) -> TypeGuard[Connection]:
 
 
 def _is_name(name: object) -> TypeGuard[str]:
-    return isinstance(name, str) and bool(name.strip()) and len(name) <= _MAX_NAME and min(name) >= " "
+    return isinstance(name, str) and bool(name.strip()) and len(name) <= _MAX_NAME_LENGTH and min(name) >= " "
 
 
 def _are_names(names: object) -> bool:
@@ -84,7 +83,7 @@ def _is_id(experiment_id: object) -> bool:
 
 
 def _is_project(project: object) -> bool:
-    return isinstance(project, str) and bool(_PROJECT.fullmatch(project))
+    return isinstance(project, str) and bool(_PROJECT_PATTERN.fullmatch(project))
 
 
 @dataclass(frozen=True)
@@ -93,10 +92,12 @@ class SigOptOptions:
 
     connection: Connection | None = option(_is_connection, "a sigopt.Connection")
     driver: str | None = choice(*DRIVERS)
-    name: str = option(_is_name, f"a str of 1 to {_MAX_NAME} characters without control characters", default="hpcompat")
+    name: str = option(
+        _is_name, f"a str of 1 to {_MAX_NAME_LENGTH} characters without control characters", default="hpcompat"
+    )
     metrics: Sequence[str] | None = option(
         _are_names,
-        f"a list of different names, of 1 to {_MAX_NAME} characters",
+        f"a list of different names, of 1 to {_MAX_NAME_LENGTH} characters",
         hint="one for each direction, in order",
     )
     project: str | None = option(_is_project, "an id of 1 to 32 of the characters a-z, 0-9, '-', '_' and '.'")
@@ -105,19 +106,19 @@ class SigOptOptions:
 
     @property
     def is_lite(self) -> bool:
-        """Whether SigOpt Lite is to choose; a server does where the environment names one."""
+        """Whether to use SigOpt Lite, and not a server."""
         if self.connection is not None:
             return lite_driver(self.connection) is not None
         return (self.driver or ("server" if os.environ.get(URL) else "lite")) == "lite"
 
 
 class SigOptBackend(EngineBackend):
-    """Searches with SigOpt's suggestions and observations."""
+    """Searches with the suggestions and observations of a SigOpt experiment."""
 
     Options = SigOptOptions
 
     def find_issues(self, config: SearchConfig, objective: Objective) -> Iterator[Issue]:
-        """Return what the experiment cannot be, and the options that are for a server only."""
+        """Yield options that exclude each other, and options that only a server has."""
         options: SigOptOptions = self.parse_options(config)
         if options.connection is not None and options.driver is not None:
             yield Issue("driver", "connection= has one of its own", "give one or the other")
@@ -127,13 +128,13 @@ class SigOptBackend(EngineBackend):
         yield from self._find_lite_issues(options) if options.is_lite else self._find_server_issues(config, options)
 
     def _find_lite_issues(self, options: SigOptOptions) -> Iterator[Issue]:
-        for name in _FOR_SERVERS:
+        for name in _SERVER_OPTIONS:
             if getattr(options, name) is not None:
                 yield Issue(name, "is for a server, and not for SigOpt Lite", f"leave it out, or set {URL}")
 
     def _find_server_issues(self, config: SearchConfig, options: SigOptOptions) -> Iterator[Issue]:
         if config.seed is not None and config.sampler != "grid":
-            yield Issue("seed", "a server draws as it likes", "leave it out, or give driver='lite'")
+            yield Issue("seed", "a server cannot be seeded", "leave it out, or give driver='lite'")
         if options.experiment_id is not None:
             for name in ("name", "project", "parallel_bandwidth"):
                 if config.options.get(name) is not None:
@@ -158,7 +159,7 @@ class SigOptBackend(EngineBackend):
         yield ExperimentEngine(experiment, config, is_new=options.experiment_id is None)
 
     def stored_directions(self, options: Mapping[str, Any], metrics: Sequence[str]) -> tuple[str, ...] | None:
-        """Return the objectives of the experiment that the options name, in the order of the values."""
+        """Return the directions of the experiment that the options name, in the order of the values."""
         if not _is_id(options["experiment_id"]) or not _are_names(options.get("metrics") or ()):
             return None
         connection = options.get("connection")
@@ -174,13 +175,13 @@ BACKEND = SigOptBackend()
 
 Params = dict[str, Any]
 Proposal = tuple[NativeSuggestion | None, Params]
-"""A suggestion of SigOpt's, or None, and its params."""
+"""A SigOpt suggestion with its params; the suggestion is None for params that SigOpt has not suggested."""
 
 _MAX_ENUMERATED = 10_000
 
 
 class ExperimentEngine(Engine):
-    """Asks an experiment for suggestions, and reports observations to it."""
+    """The engine of an experiment: trials are its suggestions, and finished trials its observations."""
 
     def __init__(self, experiment: Experiment, config: SearchConfig, is_new: bool) -> None:
         self._experiment = experiment
@@ -197,29 +198,29 @@ class ExperimentEngine(Engine):
 
     @property
     def native(self) -> NativeExperiment:
-        """SigOpt's own experiment, as it stands."""
+        """The current state of SigOpt's own experiment."""
         return self._experiment.fetch()
 
     def ask(self, index: int) -> Suggestion | None:
-        """Ask for suggestions, until one is a trial that the search needs."""
+        """Ask for suggestions until one of them is a trial that the search needs."""
         n_trials = self._config.n_trials
-        while (n_finished := self._experiment.count_if_free(n_trials)) is not None:
+        while (n_finished := self._experiment.count_finished_unless_full(n_trials)) is not None:
             suggestion, params = next(self._proposals, (None, None))
             if params is None:
                 return None
             try:
-                is_wanted = suggestion is None or self._experiment.try_claim(suggestion, n_trials)
+                is_claimed = suggestion is None or self._experiment.try_claim(suggestion, n_trials)
             except BaseException:
                 if suggestion is not None:
                     self._experiment.delete(suggestion)
                 raise
-            if is_wanted:
+            if is_claimed:
                 self._index = max(n_finished, self._index + 1)
                 return Suggestion(self._config.trial_number(self._index), params, native=suggestion)
         return None
 
     def tell(self, suggestion: Suggestion, trial: Trial) -> Trial:
-        """Make the trial an observation."""
+        """Report the trial as an observation."""
         try:
             self._experiment.tell(trial, suggestion.native)
         except BaseException as error:
@@ -228,7 +229,7 @@ class ExperimentEngine(Engine):
                 raise
             outcome = f"gave {short_repr(trial.values)}" if trial.values else f"is {trial.state}: {trial.cause}"
             message = f"{outcome} with {short_repr(trial.params, 500)}"
-            issue = Issue(f"trial {trial.number}", message, "the server does not have it")
+            issue = Issue(f"trial {trial.number}", message, "the server has not stored it")
             raise SearchError(error.message, [*error.issues, issue]) from error.__cause__
         return trial
 
@@ -238,7 +239,7 @@ class ExperimentEngine(Engine):
             self._experiment.delete(suggestion.native)
 
     def trials_of_other_processes(self, own: Sequence[Trial]) -> list[Trial]:
-        """Return the trials that others have put on the server, before or meanwhile."""
+        """Return the trials of the experiment that this process has not run."""
         used_numbers = {trial.number for trial in own}
         free_numbers = (number for number in count() if number not in used_numbers)
         observations = self._experiment.observations()
@@ -256,29 +257,29 @@ class ExperimentEngine(Engine):
             raise BackendError(f"experiment {self._experiment.id} holds observations of another space", issues)
         return trials
 
-    # -- where params come from ------------------------------------------------------------------------
+    # -- proposals -------------------------------------------------------------------------------------
 
     def _iter_suggestions(self) -> Iterator[Proposal]:
-        """Yield SigOpt's suggestions with their params; where it has none, params without a suggestion."""
+        """Yield SigOpt's suggestions with their params; if Lite has none, yield other params."""
         rng = random.Random(self._config.engine_seed)
-        is_used_up = False
+        is_exhausted = False
         while True:
             suggestion = None
-            if not is_used_up:
+            if not is_exhausted:
                 try:
                     suggestion, params = self._experiment.suggest()
                 except NoSuggestion as error:
-                    # Lite counts observations, repeated ones too, and can be one off
-                    is_used_up = len(self._experiment.reported_tags) + 1 >= self._config.space.size
-                    if not is_used_up:
-                        warnings.warn(f"SigOpt Lite failed ({error}): a random trial instead", stacklevel=2)
+                    # Lite counts repeated observations too, and may be off by one
+                    is_exhausted = len(self._experiment.reported_tags) + 1 >= self._config.space.size
+                    if not is_exhausted:
+                        warnings.warn(f"SigOpt Lite failed ({error}); a random trial is run instead", stacklevel=2)
             if suggestion is None:
                 params = self._draw_untried(rng)
             self._used.add(strict_key(params))
             yield suggestion, params
 
     def _draw_untried(self, rng: random.Random) -> Params:
-        """Draw params that have not been tried, if the space is finite and has any, else any."""
+        """Draw untried params of a finite space; if there are none, draw any params."""
         space = self._config.space
         try:
             untried = list(islice(iter_untried(space, self._used), _MAX_ENUMERATED))
@@ -287,18 +288,18 @@ class ExperimentEngine(Engine):
         return rng.choice(untried) if untried else space.sample(rng)
 
     def _iter_claims(self) -> Iterator[Proposal]:
-        """Yield configurations that no other process has, as suggestions, so that the others see them."""
+        """Yield untried configurations of a grid, as suggestions that other processes see."""
         experiment = self._experiment
 
-        def list_used(claim: tuple[NativeSuggestion, Params] | None) -> set[Hashable]:
-            return self._used | experiment.used_params(besides=claim[0] if claim else None)
+        def get_used_keys(claim: tuple[NativeSuggestion, Params] | None) -> set[Hashable]:
+            return self._used | experiment.used_params(excluding=claim[0] if claim else None)
 
         while True:
             claim = claim_configuration(
                 self._config.space,
-                list_used,
-                place=experiment.suggest,
-                release=lambda claim: experiment.release(claim[0]),
+                get_used_keys,
+                publish=experiment.suggest,
+                withdraw=lambda claim: experiment.release(claim[0]),
             )
             if claim is None:
                 return

@@ -1,8 +1,8 @@
 """Connections of SigOpt's client: to SigOpt Lite in this process, and to a server.
 
-sigoptlite and libsigopt as released need numpy below 1.23 and qmcpy. What they miss elsewhere is put into the modules
-that use it: numpy's `product`, and two quasi-random sequences, over `scipy.stats.qmc`. Both packages draw from numpy's
-global generator, so a connection has a generator of its own.
+The released sigoptlite and libsigopt need qmcpy, and numpy below 1.23. To run without these, their modules are patched:
+with numpy's `product`, and with two quasi-random sequences from `scipy.stats.qmc`. Both packages draw from numpy's
+global generator; a connection here has its own generator.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from hpcompat.backends.isolation import Generators, SeededDistribution, get_nump
 from hpcompat.backends.sigopt.types import Collection, Connection, RequestDriver
 from hpcompat.errors import BackendError, Issue, MissingBackendError, SearchError
 
-CLIENT = "pip install 'hpcompat[sigopt]'"
-INSTALL = f"{CLIENT} && pip install --no-deps sigoptlite==0.1.2 libsigopt==1.0.0"
+CLIENT_INSTALL = "pip install 'hpcompat[sigopt]'"
+INSTALL = f"{CLIENT_INSTALL} && pip install --no-deps sigoptlite==0.1.2 libsigopt==1.0.0"
 _PACKAGES = ("sigoptlite.", "libsigopt.")
-_PRODUCT_USERS = ("sigoptlite.validators", "libsigopt.compute.probabilistic_failures")
-_SEQUENCES, _PRIORS = "libsigopt.aux.samplers", "libsigopt.compute.domain"
+_MODULES_USING_PRODUCT = ("sigoptlite.validators", "libsigopt.compute.probabilistic_failures")
+_SAMPLERS_MODULE, _DOMAIN_MODULE = "libsigopt.aux.samplers", "libsigopt.compute.domain"
 _IMPORT_LOCK = threading.RLock()
-"""Held while an import needs a changed environment, or changed modules."""
+"""Held during imports that need a changed environment or changed modules."""
 
 
 T = TypeVar("T")
 
 
 def lite_connection(seed: int | None = None, driver: RequestDriver | None = None) -> Connection:
-    """Return a `sigopt.Connection` to an optimiser of its own, which holds one experiment.
+    """Return a `sigopt.Connection` to a new SigOpt Lite optimizer, which holds one experiment.
 
     Args:
-        seed: With it the suggestions depend on the calls alone, for two metrics too.
-        driver: The `sigoptlite.LocalDriver` to use; None for a new one.
+        seed: The seed of its generator; it makes the suggestions reproducible.
+        driver: The `sigoptlite.LocalDriver` to use; by default a new one.
 
     Raises:
         MissingBackendError: sigopt, sigoptlite or libsigopt is not installed.
@@ -53,13 +53,13 @@ def lite_connection(seed: int | None = None, driver: RequestDriver | None = None
     1.2...e-05
     """
     try:
-        connection_to = import_client().Connection
+        connection_type = import_client().Connection
         with _IMPORT_LOCK:
             local_driver = _patch_dependencies()
-            import_module("sigoptlite")  # it may have been blocked since
+            import_module("sigoptlite")  # the import may be blocked meanwhile
     except ImportError as error:
         raise MissingBackendError(f"SigOpt Lite is not installed ({error}): {INSTALL}") from error
-    connection: Connection = connection_to(driver=lambda: _SeededDriver(driver or local_driver(), seed))
+    connection: Connection = connection_type(driver=lambda: _SeededDriver(driver or local_driver(), seed))
     return connection
 
 
@@ -72,7 +72,7 @@ def lite_driver(connection: Connection) -> RequestDriver | None:
 
 
 class _SeededDriver:
-    """A driver of SigOpt's client whose calls draw from a generator of its own."""
+    """A driver of SigOpt's client that draws from its own generator."""
 
     def __init__(self, driver: RequestDriver, seed: int | None) -> None:
         from numpy.random import RandomState
@@ -89,8 +89,8 @@ class _SeededDriver:
 def import_client() -> ModuleType:
     """Import SigOpt's client.
 
-    By itself it cannot be imported where SIGOPT_PROJECT, or else the name of the working directory, is not the id of a
-    project.
+    The import raises ValueError if SIGOPT_PROJECT, or else the name of the working directory, is not a valid project
+    id; then it is repeated with a valid id.
     """
     with _IMPORT_LOCK:
         try:
@@ -107,22 +107,24 @@ def import_client() -> ModuleType:
 
 @cache
 def _patch_dependencies() -> Callable[[], RequestDriver]:
-    """Import SigOpt Lite, supply what its modules miss, and return its `LocalDriver`."""
+    """Import SigOpt Lite, patch its modules, and return its `LocalDriver`."""
     import numpy
 
     sequences = ModuleType("qmcpy", "The two sequences of qmcpy that libsigopt uses.")
     vars(sequences).update(Halton=partial(_QmcSequence, "Halton"), Sobol=partial(_QmcSequence, "Sobol"))
     with _temporary_module(sequences):
-        samplers = import_module(_SEQUENCES)
-    vars(samplers)["qmcpy"] = sequences  # over an installed qmcpy too, which cannot be seeded from outside
-    complete = ModuleType("numpy", "numpy, with the name that numpy 2 dropped.")
-    vars(complete).update({**vars(get_numpy_proxy()), "product": numpy.prod, "__getattr__": partial(getattr, numpy)})
+        samplers = import_module(_SAMPLERS_MODULE)
+    vars(samplers)["qmcpy"] = sequences  # even if qmcpy is installed, because it cannot be seeded from outside
+    numpy_with_product = ModuleType("numpy", "numpy, with the name that numpy 2 dropped.")
+    vars(numpy_with_product).update(
+        {**vars(get_numpy_proxy()), "product": numpy.prod, "__getattr__": partial(getattr, numpy)}
+    )
     from sigoptlite import LocalDriver
 
     for name, module in list(sys.modules.items()):
         if name.startswith(_PACKAGES) and vars(module).get("numpy") is numpy:
-            vars(module)["numpy"] = complete if name in _PRODUCT_USERS else get_numpy_proxy()
-    priors = vars(import_module(_PRIORS))
+            vars(module)["numpy"] = numpy_with_product if name in _MODULES_USING_PRODUCT else get_numpy_proxy()
+    priors = vars(import_module(_DOMAIN_MODULE))
     priors.update({name: SeededDistribution(priors[name]) for name in ("truncnorm", "beta")})
     local_driver: Callable[[], RequestDriver] = LocalDriver
     return local_driver
@@ -130,7 +132,7 @@ def _patch_dependencies() -> Callable[[], RequestDriver]:
 
 @contextmanager
 def _temporary_module(module: ModuleType) -> Iterator[None]:
-    """Let the module be imported inside the block, in place of an installed one."""
+    """Let `import` find the module within the block, in place of an installed one."""
     name = module.__name__
     before = {name: sys.modules[name]} if name in sys.modules else {}
     sys.modules[name] = module
@@ -142,7 +144,7 @@ def _temporary_module(module: ModuleType) -> Iterator[None]:
 
 
 class _QmcSequence:
-    """A randomised low-discrepancy sequence, called as qmcpy's are."""
+    """A randomized low-discrepancy sequence with the interface of qmcpy."""
 
     def __init__(self, name: str, dimension: int, *, seed: int | None = None, **options: object) -> None:
         from scipy.stats import qmc
@@ -156,29 +158,31 @@ class _QmcSequence:
 
 URL, TOKEN = "SIGOPT_API_URL", "SIGOPT_API_TOKEN"
 RETRY_DELAYS_S = (0.5, 2.0, 8.0, 30.0)
-"""Before each repetition of a request."""
+"""The seconds before each further attempt of a request."""
 STARTUP_DELAYS_S = RETRY_DELAYS_S[:2]
-"""Before each repetition of a request ahead of the first trial, when the address may just be wrong."""
+"""The same before the first trial; they are fewer, because the address may be wrong."""
 TIMEOUT_S = 60.0
-"""How long one request may take."""
+"""The timeout of one request."""
 
-TOKEN_HINT = Issue(TOKEN, "expected the API token of a client (team)", "the token of a user's session names none")
+TOKEN_HINT = Issue(
+    TOKEN, "expected the API token of a client (team)", "the token of a user session does not name a client"
+)
 
 
 def server_connection() -> Connection:
     """Return a `sigopt.Connection` to the server that SIGOPT_API_URL names.
 
-    The token is that of SIGOPT_API_TOKEN, or else of the configuration file of SigOpt's client.
+    The token is SIGOPT_API_TOKEN, or else that in the configuration file of SigOpt's client.
     """
     try:
-        connection_to = import_client().Connection
+        connection_type = import_client().Connection
     except ImportError as error:
-        raise MissingBackendError(f"SigOpt's client is not installed ({error}): {CLIENT}") from error
+        raise MissingBackendError(f"SigOpt's client is not installed ({error}): {CLIENT_INSTALL}") from error
     if not os.environ.get(URL):
         hint = Issue("", f"set {URL} to the address of yours, or leave out driver='server'")
         raise BackendError("no SigOpt server is named, and api.sigopt.com has been shut down", [hint])
     try:
-        connection: Connection = connection_to()
+        connection: Connection = connection_type()
     except ValueError as error:
         raise BackendError(f"{URL} names a server without a token: set {TOKEN}") from error
     connection.set_timeout(TIMEOUT_S)
@@ -186,29 +190,29 @@ def server_connection() -> Connection:
 
 
 def is_not_found(error: SearchError) -> bool:
-    """Return whether an error of `send` says that the server does not have what was requested."""
+    """Return whether the server has answered with status 404 (not found)."""
     return getattr(error.__cause__, "status_code", None) == 404
 
 
 def fetch_all(collection: Collection[T], **query: object) -> list[T]:
-    """Return everything on all pages of a collection."""
+    """Return the objects on all pages of a collection."""
     first = _require_complete(collection.fetch(**query))
     items = list(first.iterate_pages())
-    if len(items) < first.count:  # a later page broke off, or something was deleted meanwhile
+    if len(items) < first.count:  # a later page was truncated, or an object was deleted meanwhile
         raise _truncated_error()
     return items
 
 
 def _require_complete(answer: T) -> T:
-    """Return the answer. SigOpt's client takes one that breaks off for a success, with that text for its message."""
+    """Return the answer; raise if it is truncated, which SigOpt's client turns into an object with only a message."""
     document = answer.to_json() if hasattr(answer, "to_json") else None
     if isinstance(document, dict) and document.keys() == {"message"}:
         raise _truncated_error()
     return answer
 
 
-def _message(error: Exception) -> str:
-    """Return the message of a server, without the advice on SigOpt's own client."""
+def _format_message(error: Exception) -> str:
+    """Return the message of the server without its advice about SigOpt's own client."""
     return str(error).partition(" Provide the client ID")[0]
 
 
@@ -226,16 +230,16 @@ def send(
     delays: Sequence[float] | None = None,
     hints: Iterable[Issue] = (),
 ) -> T:
-    """Return what `call` returns; it is repeated where the server cannot be reached, or has failed itself.
+    """Return the result of a request, which is repeated if the server cannot be reached or has failed.
 
     Args:
-        call: Sends a request.
-        find_result: Returns the result of a request without an answer that was carried out all the same, else None.
-        delays: Seconds before each repetition.
-        hints: What to do where the server refuses, or fails for good.
+        call: Sends the request.
+        find_result: Returns the result if an earlier attempt was executed although its answer was lost, else None.
+        delays: The seconds before each further attempt.
+        hints: Advice for the error.
 
     Raises:
-        SearchError: The server refuses, or has failed after the last of the delays.
+        SearchError: The server refuses the request, or the last attempt has failed.
     """
     from sigopt.exception import SigOptException
 
@@ -253,7 +257,7 @@ def send(
         return retry(attempt, delays, _is_transient)
     except SigOptException as error:
         if getattr(error, "status_code", 0) == 403:
-            message, issues = f"the SigOpt server refuses the token: {_message(error)}", [TOKEN_HINT, *hints]
+            message, issues = f"the SigOpt server refuses the token: {_format_message(error)}", [TOKEN_HINT, *hints]
         elif _is_transient(error):
             message, issues = f"the SigOpt server failed {n_attempts} times: {error}", [*hints]
         else:

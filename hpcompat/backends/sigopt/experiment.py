@@ -1,4 +1,4 @@
-"""One experiment of SigOpt's, on a server or in this process: its suggestions, its observations, its budget."""
+"""A SigOpt experiment, on a server or in this process: its suggestions, observations and trial count."""
 
 from __future__ import annotations
 
@@ -32,31 +32,37 @@ from hpcompat.space.values import strict_key
 from hpcompat.translators import Translation
 from hpcompat.translators.codecs import FieldMapping
 from hpcompat.trials.notes import dump_notes, load_notes
-from hpcompat.trials.process import SYSTEM_RNG, has_exited, this_process
+from hpcompat.trials.process import SYSTEM_RNG, has_exited, identify_process
 from hpcompat.trials.trial import COMPLETE, FAILED, PRUNED, Trial
 
 _TAG, _HISTORY, _OWNER, _NOTES = "hpcompat", "hpcompat_history", "hpcompat_owner", "hpcompat_notes"
-_PRUNED = "hpcompat_pruned"  # SigOpt itself knows only that it has failed
+_PRUNED = "hpcompat_pruned"  # SigOpt itself only marks it as failed
 _BACK_OFF_S = 0.1
-"""How long a process waits on average that has claimed the same trial as another."""
+"""The average wait of a process that has claimed the same trial as another one."""
 _MAX_ROUNDING = 1e-9
-_MAX_METADATA = 500  # characters of a metadata value
-_LABELS = {None, "objective", "objective_1", "objective_2"}
-"""Names of metrics that only number the values."""
+_MAX_METADATA_LENGTH = 500  # characters of a metadata value
+_GENERIC_METRIC_NAMES = {None, "objective", "objective_1", "objective_2"}
+"""Names that say nothing about a metric."""
 
 T = TypeVar("T")
 
 
 class NoSuggestion(Exception):
-    """SigOpt Lite has no suggestion: a finite space is used up, or its numerics failed."""
+    """Raised if SigOpt Lite has no suggestion: a finite space is exhausted, or its numerics failed."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment behind a connection, its parameters those of `translation`.
+    """A SigOpt experiment.
 
-    `metrics`: the names of its objectives, in the order of the directions; None for one without a name.
-    `replayed`: how many of its observations are of history. `reported_tags`: those of this search's observations.
+    Attributes:
+        connection: The connection to SigOpt.
+        id: The id of the experiment.
+        translation: The translation of the space to its parameters.
+        metrics: The names of its metrics, in the order of the directions; None for a metric without a name.
+        on_server: Whether it is on a server, and not in SigOpt Lite.
+        n_history: How many of its observations are trials of the history.
+        reported_tags: The tags of the observations that this search has reported.
     """
 
     connection: Connection
@@ -64,7 +70,7 @@ class Experiment:
     translation: Translation
     metrics: tuple[str | None, ...]
     on_server: bool
-    replayed: int = 0
+    n_history: int = 0
     reported_tags: set[str] = field(default_factory=set)
 
     @property
@@ -74,48 +80,48 @@ class Experiment:
     def _send(self, call: Callable[[], T], find_result: Callable[[], T | None] = lambda: None) -> T:
         if not self.on_server:
             return call()
-        hint = Issue("", f"what is finished is kept there: go on with experiment_id={self.id!r}")
+        hint = Issue("", f"finished trials are kept there: continue with experiment_id={self.id!r}")
         return send(call, find_result, hints=[hint])
 
     def suggest(self, params: Mapping[str, object] | None = None) -> tuple[NativeSuggestion, dict[str, Any]]:
         """Create a suggestion, and return it with its params.
 
-        On a server its metadata names this process, so that others know whether to wait for its observation.
+        On a server its metadata identifies this process, so that others know whether an observation is to come.
 
         Args:
-            params: What to suggest; None for SigOpt's own choice.
+            params: The params to suggest; by default SigOpt chooses them.
 
         Raises:
-            NoSuggestion: SigOpt Lite has none.
+            NoSuggestion: SigOpt Lite has no suggestion.
         """
         from sigopt.exception import SigOptException
 
         tag = uuid.uuid4().hex
         body: dict[str, object] = {} if params is None else {"assignments": self.translation.encode(params)}
         if self.on_server:
-            body["metadata"] = {_TAG: tag, _OWNER: json.dumps(this_process())}
+            body["metadata"] = {_TAG: tag, _OWNER: json.dumps(identify_process())}
         try:
             suggestion = self._send(
                 partial(self._resource.suggestions().create, **body), lambda: self.open_suggestions().get(tag)
             )
-        except SigOptException as error:  # `send` turns those of a server into others
+        except SigOptException as error:  # `send` converts those of a server
             raise NoSuggestion(str(error)) from error
         return suggestion, self.params(suggestion)
 
     def params(self, source: NativeSuggestion) -> dict[str, Any]:
-        """Return the params behind the assignments of a suggestion or an observation."""
+        """Decode the params of a suggestion or an observation."""
         return self.translation.decode(strip_rounding(self.translation, source.assignments))
 
     def delete(self, suggestion: NativeSuggestion) -> None:
-        """Delete a suggestion that will have no observation, so that a server does not wait for one."""
+        """Delete a suggestion that will not be observed, so that a server does not wait for it."""
         if self.on_server:
-            with suppress(Exception):  # it is for tidiness alone, and often done while an error is on its way
+            with suppress(Exception):  # best effort, often while another error is raised
                 self._resource.suggestions(suggestion.id).delete()
 
     def open_suggestions(self) -> dict[str, NativeSuggestion]:
-        """Return the suggestions on the server that searches work on, by their tag.
+        """Return the suggestions on the server that searches are working on, by their tag.
 
-        Those of a process of this host that has ended are deleted on the way.
+        Suggestions of processes on this host that have exited are deleted.
         """
         suggestions = fetch_all(self._resource.suggestions(), state="open")
         by_tag = {metadata[_TAG]: native for native in suggestions if _TAG in (metadata := _metadata(native))}
@@ -123,24 +129,24 @@ class Experiment:
             self.delete(by_tag.pop(tag))
         return by_tag
 
-    def count_if_free(self, n_trials: int) -> int | None:
-        """Return how many trials have finished, in all processes; None if as many as `n_trials` have begun."""
-        n_finished = self.count()
+    def count_finished_unless_full(self, n_trials: int) -> int | None:
+        """Return how many trials have finished, in all processes; None if `n_trials` have already started."""
+        n_finished = self.count_finished()
         n_started = self._count_started(n_trials) if self.on_server else n_finished
         return n_finished if n_started < n_trials else None
 
     def try_claim(self, suggestion: NativeSuggestion, n_trials: int) -> bool:
-        """Return whether a suggestion is a trial that the search needs, besides those of others; else release it.
+        """Return whether the search needs a suggestion besides those of other processes; otherwise release it.
 
-        Two processes that claim the last trial at the same time may both release it, and ask again after a while.
+        Two processes that claim the last trial at the same time may both release it; they retry after a random time.
         """
-        if not self.on_server or self._count_started(n_trials, besides=_metadata(suggestion)[_TAG]) < n_trials:
+        if not self.on_server or self._count_started(n_trials, excluding=_metadata(suggestion)[_TAG]) < n_trials:
             return True
         self.release(suggestion)
         return False
 
     def release(self, suggestion: NativeSuggestion) -> None:
-        """Delete a suggestion that others can see, and wait, so that they see that it is gone."""
+        """Delete a suggestion, and wait for a random time before the next one."""
         tag = _metadata(suggestion)[_TAG]
         self._send(
             lambda: bool(self._resource.suggestions(suggestion.id).delete()),
@@ -148,41 +154,41 @@ class Experiment:
         )
         time.sleep(SYSTEM_RNG.uniform(0.0, 2 * _BACK_OFF_S))
 
-    def used_params(self, besides: NativeSuggestion | None = None) -> set[Hashable]:
-        """Return the keys of all params on the server that have been tried, or are being tried."""
+    def used_params(self, excluding: NativeSuggestion | None = None) -> set[Hashable]:
+        """Return the keys of all params on the server, of observations and of open suggestions."""
         suggestions = self._send(self.open_suggestions).values()
-        others = [native for native in suggestions if besides is None or native.id != besides.id]
+        others = [native for native in suggestions if excluding is None or native.id != excluding.id]
         return {strict_key(self.params(native)) for native in (*others, *self.observations())}
 
-    def _count_started(self, n_trials: int, besides: str | None = None) -> int:
-        """Count the trials that have finished or run; it is exact only near `n_trials`."""
-        # the suggestions first: one that is closed meanwhile is not overlooked
-        open_tags = self._send(self.open_suggestions).keys() - {besides}
-        n_about = self.count() + len(open_tags)
-        if n_about < n_trials:
-            return n_about
+    def _count_started(self, n_trials: int, excluding: str | None = None) -> int:
+        """Count the running and finished trials; the count is exact only if it is near `n_trials`."""
+        # suggestions first, so that one that is closed meanwhile is not missed
+        open_tags = self._send(self.open_suggestions).keys() - {excluding}
+        n_approximate = self.count_finished() + len(open_tags)
+        if n_approximate < n_trials:
+            return n_approximate
         closed_tags = [_metadata(native).get(_TAG) for native in self.observations()]
         return len(closed_tags) + len(open_tags.difference(closed_tags))
 
     def tell(self, trial: Trial, suggestion: NativeSuggestion | None = None, history: bool = False) -> None:
-        """Report a trial, of a suggestion or without one.
+        """Report a trial as an observation, of a suggestion if there is one.
 
-        A trial that is not complete, or has an infinite value, is reported as failed: SigOpt takes no other.
+        A trial that is not complete, or has an infinite value, is reported as failed.
         """
         space, tag = self.translation.space, uuid.uuid4().hex
         if suggestion is not None:
             tag = _metadata(suggestion).get(_TAG, tag)
             body: dict[str, object] = {"suggestion": suggestion.id}
         else:
-            known = {name: value for name, value in trial.params.items() if name in space}
-            body = {"assignments": self.translation.encode(known)}
+            searched = {name: value for name, value in trial.params.items() if name in space}
+            body = {"assignments": self.translation.encode(searched)}
         if trial.state == COMPLETE and all(map(math.isfinite, trial.values or ())):
             pairs = zip(self.metrics, trial.values or (), strict=True)
             body["values"] = [{"name": name, "value": value} for name, value in pairs]
         else:
             body["failed"] = True
         if self.on_server:
-            body["metadata"] = {_TAG: tag, **_notes(trial), **({_HISTORY: "true"} if history else {})}
+            body["metadata"] = {_TAG: tag, **_to_metadata(trial), **({_HISTORY: "true"} if history else {})}
         self.reported_tags.add(tag)
         self._send(partial(self._resource.observations().create, **body), partial(self._find_observation, tag))
 
@@ -192,25 +198,25 @@ class Experiment:
     def _fetch_observations(self) -> list[NativeObservation]:
         return fetch_all(self._resource.observations())
 
-    def count(self) -> int:
-        """Return how many trials have finished, on a server those of every process."""
+    def count_finished(self) -> int:
+        """Return how many trials have finished, on a server in all processes."""
         total = self.fetch().progress.observation_count if self.on_server else len(self.reported_tags)
-        return int(total) - self.replayed
+        return int(total) - self.n_history
 
     def observations(self) -> list[NativeObservation]:
-        """Return every observation on the server but those of history, the earliest first; none for Lite."""
+        """Return the observations on the server without history, the earliest first; none for Lite."""
         fetched = self._send(self._fetch_observations) if self.on_server else []
         without_history = [native for native in fetched if _HISTORY not in _metadata(native)]
         return sorted(without_history, key=lambda native: (native.created or 0, len(native.id), native.id))
 
     def is_own(self, observation: NativeObservation) -> bool:
-        """Return whether the observation is of this search."""
+        """Return whether this search has reported the observation."""
         return _metadata(observation).get(_TAG) in self.reported_tags
 
     def to_trial(self, observation: NativeObservation, number: int) -> Trial:
-        """Return the trial that an observation was. Raises `ParamsError` if it is not of the space."""
+        """Convert an observation to a trial. Raises `ParamsError` if its params are not in the space."""
         values = {entry.name: entry.value for entry in observation.values or ()}
-        has_metrics = not observation.failed and not set(self.metrics) <= _LABELS
+        has_metrics = not observation.failed and not set(self.metrics) <= _GENERIC_METRIC_NAMES
         metadata = _metadata(observation)
         unsuccessful_state = PRUNED if metadata.get(_PRUNED) else FAILED
         return Trial(
@@ -222,11 +228,11 @@ class Experiment:
             run_id=metadata.get("run_id"),
             error=metadata.get("error"),
             metrics={name: values[name] for name in self.metrics if name} if has_metrics else {},
-            **load_notes(_notes_text(metadata)),
+            **load_notes(_join_notes(metadata)),
         )
 
     def fetch(self) -> NativeExperiment:
-        """Fetch SigOpt's own object, as it stands."""
+        """Fetch the current state of SigOpt's own object."""
         return self._send(self._resource.fetch)
 
 
@@ -234,20 +240,20 @@ def _metadata(native: NativeSuggestion) -> Mapping[str, str]:
     return native.metadata or {}
 
 
-def _notes(trial: Trial) -> dict[str, str]:
-    """Return the metadata of the observation of a trial: what is worth reading beside it."""
+def _to_metadata(trial: Trial) -> dict[str, str]:
+    """Return the metadata of the observation of a trial: run id, error, attributes and constraints."""
     fields = {"run_id": trial.run_id, "error": trial.cause}
     text = dump_notes(trial) or ""
-    pieces = [text[start : start + _MAX_METADATA] for start in range(0, len(text), _MAX_METADATA)]
+    pieces = [text[start : start + _MAX_METADATA_LENGTH] for start in range(0, len(text), _MAX_METADATA_LENGTH)]
     return {
-        **{name: to_storable(value, _MAX_METADATA) for name, value in fields.items() if value},
+        **{name: to_storable(value, _MAX_METADATA_LENGTH) for name, value in fields.items() if value},
         **{f"{_NOTES}_{index}": piece for index, piece in enumerate(pieces)},
         **({_PRUNED: "true"} if trial.state == PRUNED else {}),
     }
 
 
-def _notes_text(metadata: Mapping[str, str]) -> str | None:
-    """Join the pieces in which the text of `dump_notes` is stored."""
+def _join_notes(metadata: Mapping[str, str]) -> str | None:
+    """Return the string of `dump_notes` that is stored in several pieces."""
     pieces = takewhile(bool, (metadata.get(f"{_NOTES}_{index}", "") for index in count()))
     return "".join(pieces) or None
 
@@ -268,7 +274,7 @@ def strip_rounding(translation: Translation, assignments: Mapping[str, Any]) -> 
 
 def _snap(mapping: FieldMapping, value: float) -> float:
     parameter = mapping.proxy
-    if isinstance(parameter, Categorical):  # numbers in order
+    if isinstance(parameter, Categorical):  # its choices are numbers
         nearest: float = min(parameter.choices, key=lambda choice: abs(choice - value))
         scale = abs(nearest)
     elif parameter is not None and parameter.support is None:

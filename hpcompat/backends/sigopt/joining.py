@@ -1,4 +1,4 @@
-"""The experiment of a search: a new one, or one that exists already and has the same space."""
+"""Create the experiment of a search, or join one that exists and has the same space."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from hpcompat.translators import Translation
 from hpcompat.trials.config import SearchConfig
 from hpcompat.trials.trial import objective_names
 
-TYPES = {None: "offline", "bayes": "offline", "random": "random", "grid": "offline"}
-"""The type of experiment for each sampler; a grid chooses for itself."""
+EXPERIMENT_TYPES = {None: "offline", "bayes": "offline", "random": "random", "grid": "offline"}
+"""The SigOpt experiment type of each sampler; hpcompat itself suggests the params of a grid."""
 
 Names = tuple[str | None, ...]
 
@@ -33,11 +33,11 @@ def create_experiment(
     connection: Connection, config: SearchConfig, translation: Translation, on_server: bool
 ) -> Experiment:
     """Create an experiment, and report the history to it."""
-    names = config.options.get("metrics") or own_names(len(config.directions))
+    names = config.options.get("metrics") or default_metric_names(len(config.directions))
     pairs = zip(names, config.directions, strict=True)
     body: dict[str, object] = {
         "name": config.options.get("name", "hpcompat"),
-        "type": TYPES[config.sampler],
+        "type": EXPERIMENT_TYPES[config.sampler],
         "metrics": [{"name": name, "objective": objective, "strategy": "optimize"} for name, objective in pairs],
         "observation_budget": config.n_trials + len(config.history),
         **{key: entries for key, entries in translation.spec.items() if entries},
@@ -54,10 +54,12 @@ def create_experiment(
 
 
 def _ensure_project(connection: Connection, project: str) -> None:
-    """Create the project of that id, if the server does not have it."""
+    """Create the project with that id if it does not exist."""
     owner = send(connection.tokens("self").fetch, delays=STARTUP_DELAYS_S).client
     if owner is None:
-        raise SearchError("the token is a user's, and a project is of a client", [TOKEN_HINT])
+        raise SearchError(
+            "expected the token of a client (team), which projects belong to, got that of a user", [TOKEN_HINT]
+        )
     projects = connection.clients(owner).projects
     try:
         send(projects(project).fetch, delays=STARTUP_DELAYS_S)
@@ -68,52 +70,52 @@ def _ensure_project(connection: Connection, project: str) -> None:
 
 
 def join_experiment(
-    connection: Connection, config: SearchConfig, translation: Translation, stated_names: tuple[str, ...]
+    connection: Connection, config: SearchConfig, translation: Translation, metric_names: tuple[str, ...]
 ) -> Experiment:
     """Return the experiment that the options name.
 
     Args:
-        connection: To the server that has it.
-        config: Of the search.
-        translation: Of its space.
-        stated_names: The names of metrics that compute_objective names.
+        connection: The connection to its server.
+        config: The configuration of the search.
+        translation: The translation of the space.
+        metric_names: The names of metrics in compute_objective.
 
     Raises:
-        BackendError: It does not have this space and these directions.
+        BackendError: The experiment has another space or other directions.
     """
     experiment_id = str(config.options["experiment_id"])
     native = _fetch(connection, experiment_id)
     document = native.to_json()
-    metrics, stated = _parse_metrics(document), _without_placeholder(stated_names)
-    names = _order_names(metrics, config.options.get("metrics"), stated, config.directions)
+    metrics, objective_metrics = _parse_metrics(document), _without_placeholder(metric_names)
+    names = _order_names(metrics, config.options.get("metrics"), objective_metrics, config.directions)
     issues = [
         *_find_closed_issues(document),
-        *_find_metric_issues(metrics, names, stated, config),
+        *_find_metric_issues(metrics, names, objective_metrics, config),
         *_find_space_issues(document, translation.spec),
     ]
     experiment_type = document.get("type", "offline")
-    if config.sampler in ("bayes", "random") and experiment_type != TYPES[config.sampler]:
+    if config.sampler in ("bayes", "random") and experiment_type != EXPERIMENT_TYPES[config.sampler]:
         issues.append(Issue("sampler", f"is {config.sampler!r}, and the experiment's type {experiment_type!r}"))
     if issues:
-        raise BackendError(f"experiment {experiment_id} is one of another search", issues)
+        raise BackendError(f"experiment {experiment_id} does not fit this search", issues)
     experiment = Experiment(connection, str(native.id), translation, names or (), on_server=True)
-    return replace(experiment, replayed=experiment.count() - len(experiment.observations()))
+    return replace(experiment, n_history=experiment.count_finished() - len(experiment.observations()))
 
 
 def fetch_directions(
-    connection: Connection, options: Mapping[str, Any], stated_names: tuple[str, ...]
+    connection: Connection, options: Mapping[str, Any], metric_names: tuple[str, ...]
 ) -> tuple[str, ...] | None:
-    """Return the objectives of an experiment's metrics, in the order of the values; None where that is not known."""
+    """Return the directions of an experiment, in the order of the values; None if the order is unknown."""
     metrics = _parse_metrics(_fetch(connection, str(options["experiment_id"])).to_json())
     directions = {metric.name: metric.direction for metric in metrics}
     if len(set(directions.values())) == 1:
         return tuple(directions.values())  # in any order
-    names = _order_names(metrics, options.get("metrics"), _without_placeholder(stated_names), ()) or ()
+    names = _order_names(metrics, options.get("metrics"), _without_placeholder(metric_names), ()) or ()
     return tuple(directions[name] for name in names) if names and set(names) <= directions.keys() else None
 
 
-def own_names(n_objectives: int) -> tuple[str, ...]:
-    """Return the names of the metrics of an experiment that hpcompat creates, in the order of the directions."""
+def default_metric_names(n_objectives: int) -> tuple[str, ...]:
+    """Return the default names of the metrics of an experiment that hpcompat creates."""
     return objective_names(n_objectives, first=1)
 
 
@@ -128,18 +130,18 @@ def _fetch(connection: Connection, experiment_id: str) -> NativeExperiment:
 
 
 def _find_closed_issues(document: Mapping[str, Any]) -> Iterator[Issue]:
-    """Return why the server would refuse every observation."""
+    """Yield the reasons why the server would refuse every observation."""
     if document.get("state") == "deleted":
         yield Issue("experiment_id", "it is deleted", "restore it, or leave out experiment_id")
     if document.get("runs_only"):
-        yield Issue("experiment_id", "it takes runs alone, as an AIExperiment does", "leave it out")
+        yield Issue("experiment_id", "it only accepts runs, like an AIExperiment", "leave it out")
     if document.get("tasks"):
         yield Issue("tasks", "have no counterpart in a search", "leave out experiment_id")
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of an experiment: the only one may have no name, and one that is not optimized is not an objective."""
+    """A metric of an experiment; a single metric may lack a name, and a metric that is only stored is not optimized."""
 
     name: str | None
     direction: str
@@ -159,50 +161,52 @@ def _parse_metrics(document: Mapping[str, Any]) -> list[Metric]:
 
 def _order_names(
     metrics: Sequence[Metric],
-    requested: Sequence[str] | None,
-    stated: tuple[str, ...],
+    option_names: Sequence[str] | None,
+    objective_metrics: tuple[str, ...],
     directions: Sequence[str],
 ) -> Names | None:
-    """Return the names of the experiment's metrics in the order of the values; None where that is not known.
+    """Return the names of the metrics in the order of the values; None if the order is unknown.
 
-    A server lists its metrics sorted by name, whatever the order they were given in.
+    A server always lists the metrics sorted by name.
 
     Args:
-        metrics: Of the experiment.
-        requested: The option `metrics`: these names count, be they those of the experiment or not.
-        stated: The names that compute_objective has.
-        directions: Of the search.
+        metrics: The metrics of the experiment.
+        option_names: The option `metrics`, which is returned even if the experiment has other names.
+        objective_metrics: The names of metrics in compute_objective.
+        directions: The directions of the search.
     """
     names = tuple(metric.name for metric in metrics)
-    if requested is not None:
-        return tuple(requested)
-    is_own = set(names) == set(own_names(len(names)))  # which stand for any metric
-    if stated and not is_own and names != (None,):
-        return tuple(next((name for name in names if name and is_same_metric(name, other)), other) for other in stated)
+    if option_names is not None:
+        return tuple(option_names)
+    has_default_names = set(names) == set(default_metric_names(len(names)))  # which stand for any metric
+    if objective_metrics and not has_default_names and names != (None,):
+        return tuple(
+            next((name for name in names if name and is_same_metric(name, other)), other) for other in objective_metrics
+        )
     if len(names) == 1:
         return names
-    if is_own:
-        return own_names(len(names))
+    if has_default_names:
+        return default_metric_names(len(names))
     by_direction = {metric.direction: metric.name for metric in metrics}
-    if len(by_direction) < len(metrics):  # two that are both minimized, say
+    if len(by_direction) < len(metrics):  # both have the same direction
         return None
     return tuple(by_direction.get(direction) for direction in directions)
 
 
 def _without_placeholder(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names, unless it is the one that stands for any metric."""
+    """Return the names, or none if they are the placeholder for any metric."""
     return () if names == (PLACEHOLDER_METRIC,) else names
 
 
 def _find_metric_issues(
-    metrics: Sequence[Metric], names: Names | None, stated: tuple[str, ...], config: SearchConfig
+    metrics: Sequence[Metric], names: Names | None, objective_metrics: tuple[str, ...], config: SearchConfig
 ) -> Iterator[Issue]:
     if others := [str(metric.name) for metric in metrics if not metric.is_optimized]:
         yield Issue("metrics", f"{', '.join(others)} would be left without a value")
     directions = {metric.name: metric.direction for metric in metrics if metric.is_optimized}
-    requested = config.options.get("metrics")
-    if requested is not None and stated and not all(map(is_same_metric, stated, requested)):
-        message = f"is {short_repr(list(requested))}, and compute_objective {short_repr(list(stated))}"
+    option_names = config.options.get("metrics")
+    if option_names is not None and objective_metrics and not all(map(is_same_metric, objective_metrics, option_names)):
+        message = f"is {short_repr(list(option_names))}, and compute_objective {short_repr(list(objective_metrics))}"
         yield Issue("metrics", message, "leave one of them out")
     if sorted(directions.values()) != sorted(config.directions):
         message = f"is {short_repr(tuple(directions.values()))} there, and {short_repr(config.directions)} here"
@@ -225,7 +229,7 @@ def _quote(names: Iterable[str | None]) -> str:
 
 
 def _find_space_issues(document: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[Issue]:
-    """Return the parameters and conditions in which an experiment differs from the space of the search."""
+    """Yield the parameters and conditions in which an experiment differs from the space."""
     for key, normalize in (("parameters", _normalize_parameter), ("conditionals", _normalize_conditional)):
         stored = {entry["name"]: normalize(entry) for entry in document.get(key) or ()}
         requested = {entry["name"]: normalize(entry) for entry in spec[key]}
@@ -241,10 +245,10 @@ def _describe(entries: Mapping[str, object], name: str) -> str:
 
 
 def _normalize_parameter(entry: Mapping[str, Any]) -> dict[str, object]:
-    """Return what defines a parameter, whatever else the server adds to it, and in whichever order."""
+    """Return the properties of a parameter in a fixed order, without those that the server adds."""
     bounds, prior, conditions = (entry.get(key) or {} for key in ("bounds", "prior", "conditions"))
     if entry.get("grid"):
-        bounds = {}  # a server adds them: the ends of the grid
+        bounds = {}  # the server adds the ends of the grid
     fields = {
         "type": entry["type"],
         "bounds": [bounds[end] for end in ("min", "max") if end in bounds],

@@ -1,4 +1,4 @@
-"""The types of what is used of SigOpt's client, which has none."""
+"""Protocols for the parts of SigOpt's client that are used; the client has no type annotations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Page(Protocol[T_co]):
-    """One page of a list of objects; it fetches the next ones."""
+    """One page of a list of objects, which fetches the next pages."""
 
     count: int
 
@@ -33,7 +33,7 @@ class Resource(Protocol[T_co]):
 
 
 class Endpoint(Protocol[T_co]):
-    """The way to a collection, and by id to what it holds."""
+    """Returns a collection, or the resource with an id."""
 
     @overload
     def __call__(self) -> Collection[T_co]: ...
@@ -43,7 +43,7 @@ class Endpoint(Protocol[T_co]):
 
 
 class NativeSuggestion(Protocol):
-    """What a suggestion and an observation have in common."""
+    """A suggestion, and the part of an observation that is the same."""
 
     id: str
     assignments: Mapping[str, Any]
@@ -90,7 +90,7 @@ class ClientResource(Resource[object], Protocol):
 
 
 class Connection(Protocol):
-    """What is used of `sigopt.Connection`, which has no types."""
+    """The part of `sigopt.Connection` that is used."""
 
     impl: object
 
@@ -108,6 +108,6 @@ class Connection(Protocol):
 
 
 class RequestDriver(Protocol):
-    """What answers the requests of a connection: a `sigoptlite.LocalDriver`, or a server."""
+    """Executes the requests of a connection: a `sigoptlite.LocalDriver`, or the HTTP driver of a server."""
 
     def request(self, method: str, path: list[str], data: object, headers: object) -> object: ...

@@ -1,4 +1,4 @@
-"""A run of W&B for each trial, as the engine of a search; and wandb in a state that the search has to itself."""
+"""W&B runs: the base class of the engines, which create a run for each trial, and the isolation of wandb's state."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from hpcompat.trials.notes import dump_notes
 from hpcompat.trials.trial import FAILED, Trial
 
 METRIC = "objective"
-# environment variables that would replace a run, or are for a single run
-_HIDDEN = ("NAME", "NOTES", "RESUME", "RUN_GROUP", "RUN_ID", "SWEEP_ID", "SWEEP_PARAM_PATH")
+# WANDB_… variables that apply to a single run, and would be shared by all trials
+_REMOVED_VARIABLES = ("NAME", "NOTES", "RESUME", "RUN_GROUP", "RUN_ID", "SWEEP_ID", "SWEEP_PARAM_PATH")
 
 
-def record(run: wandb.Run, trial: Trial, names: Sequence[str]) -> None:
-    """Log the outcome of a trial, and finish its run: a failed one as failed.
+def finish_run(run: wandb.Run, trial: Trial, names: Sequence[str]) -> None:
+    """Log the values and the state of a trial, and finish its run.
 
-    Raises `SearchError` where it cannot be written.
+    Raises `SearchError` if the run cannot be written.
     """
     try:
         if trial.values is not None:
@@ -45,23 +45,20 @@ def record(run: wandb.Run, trial: Trial, names: Sequence[str]) -> None:
         run.summary.update({"state": trial.state, **error, **({NOTES: notes} if notes else {})})
         run.finish(exit_code=int(trial.state == FAILED))
     except OSError as error:
-        hint = Issue("", "what is finished is in the journal: see to it, then go on with resume=True")
+        hint = Issue("", "finished trials are in the journal: fix the cause, then continue with resume=True")
         raise SearchError(f"the run {run.id!r} of W&B cannot be written: {error.strerror}", [hint]) from error
 
 
 def init_run(hints: Sequence[Issue] = (), **arguments: Any) -> wandb.Run:
-    """Call `wandb.init`. Raises `SearchError` for what it refuses: every trial would fail alike."""
-    quick = {"x_save_requirements": False}  # listing what is installed takes longer than a small trial
+    """Call `wandb.init`. Raises `SearchError` if it raises, because every trial would fail in the same way."""
+    defaults = {"x_save_requirements": False}  # listing the installed packages takes longer than a small trial
     with _translate_refusals("wandb.init", hints):
-        settings = wandb.Settings(**{**quick, **arguments.pop("settings", {})})
-        return wandb.init(settings=settings, **arguments)  # which asks again by itself, for init_timeout
+        settings = wandb.Settings(**{**defaults, **arguments.pop("settings", {})})
+        return wandb.init(settings=settings, **arguments)  # it retries by itself until init_timeout
 
 
 def start_service() -> None:
-    """Start the process that writes all runs, for the mode that the environment names.
-
-    Raises `SearchError` for settings that wandb refuses.
-    """
+    """Start wandb's service process, with the settings of the environment. Raises `SearchError` if they are invalid."""
     with _translate_refusals("wandb.setup"):
         wandb.setup()
 
@@ -75,55 +72,54 @@ def _translate_refusals(call: str, hints: Sequence[Issue] = ()) -> Iterator[None
 
 
 def keep_open(run: wandb.Run) -> None:
-    """Ignore calls of the run's `finish`, until `allow_finish`.
+    """Ignore calls of the run's `finish` until `allow_finish` is called.
 
-    transformers' WandbCallback finishes the run that it finds in a search and starts another, and a
-    function written for `wandb.agent` finishes its own.
+    Both transformers' WandbCallback and functions written for `wandb.agent` finish the current run.
     """
-    vars(run).update(dict.fromkeys(_FINISH, _ignore_finish))
+    vars(run).update(dict.fromkeys(_FINISH_METHODS, _ignore_finish))
 
 
 def allow_finish(run: wandb.Run) -> None:
     """Restore the run's methods that finish it."""
-    for name in _FINISH:
+    for name in _FINISH_METHODS:
         vars(run).pop(name, None)
 
 
-_FINISH = ("finish", "_finish")  # wandb.finish() calls the private one (wandb 0.31)
+_FINISH_METHODS = ("finish", "_finish")  # wandb.finish() calls the private method (wandb 0.31)
 
 
 def _ignore_finish(exit_code: int | None = None) -> None:
-    """Do not finish."""
+    """Replace `Run.finish`, and do nothing."""
 
 
 @contextmanager
 def isolated_wandb(output_dir: str | None) -> Iterator[None]:
-    """Make wandb silent, and have it write to output_dir or a temporary directory; restore it after the block.
+    """Silence wandb, and let it write to output_dir or a temporary directory, within the block.
 
-    Raises `BackendError` if a run is open: it would end.
+    Raises `BackendError` if a run is open, because it would be finished.
     """
     if wandb.run is not None:
         hint = Issue("", "call wandb.finish() before you search")
         raise BackendError(f"the run {wandb.run.id!r} of W&B is open, and each trial has one of its own", [hint])
     before = _environment()
-    before.pop("WANDB_SERVICE", None)  # the address of wandb's process, which is about to end
+    before.pop("WANDB_SERVICE", None)  # the address of wandb's service process, which is ended below
     hooks = sys.exit, sys.excepthook
     since = time.time()
     with private_directory() as private:
-        directory = ensure_writable(output_dir or private)  # else wandb would write to another, and leave it there
-        os.environ.setdefault("WANDB__GRAPHQL_RETRY_MAX", "4")  # by itself it goes on for half an hour
+        directory = ensure_writable(output_dir or private)  # wandb silently uses another directory if it cannot write
+        os.environ.setdefault("WANDB__GRAPHQL_RETRY_MAX", "4")  # by default it retries for half an hour
         os.environ |= {
             "WANDB_DIR": directory,
-            "WANDB_DATA_DIR": os.path.join(directory, "wandb"),  # artifacts that `wandb sync` is to send
+            "WANDB_DATA_DIR": os.path.join(directory, "wandb"),  # artifacts for `wandb sync`
             "WANDB_CACHE_DIR": private,
             "WANDB_SILENT": "true",
             "WANDB_CONSOLE": "off",
             "WANDB_ERROR_REPORTING": "false",
-            "WANDB_REINIT": "return_previous",  # in a notebook wandb.init() would end the trial's run
+            "WANDB_REINIT": "return_previous",  # in a notebook wandb.init() would finish the run of the trial
         }
-        for name in _HIDDEN:
+        for name in _REMOVED_VARIABLES:
             os.environ.pop(f"WANDB_{name}", None)
-        wandb.teardown()  # it has read its environment once, and never would again
+        wandb.teardown()  # so that it reads its environment again
         try:
             yield
         finally:
@@ -136,14 +132,14 @@ def isolated_wandb(output_dir: str | None) -> Iterator[None]:
 
 
 def _remove_sockets(since: float) -> None:
-    """Remove the sockets that no process listens on: wandb's service for measurements is ended before it does so.
+    """Remove the sockets of wandb's system monitor, which is ended before it removes them itself.
 
-    Wandb's agent starts wandb's process again for each run, and then it has the usual temporary directory.
+    wandb's agent restarts the service for each run, with the default temporary directory.
     """
     for path in Path(tempfile.gettempdir()).glob("wandb_symon-*.sock"):
         with suppress(OSError), socket.socket(socket.AF_UNIX) as client:
             status = path.lstat()
-            client.setblocking(False)  # one that listens, and takes no connection, would never let go
+            client.setblocking(False)  # a blocking connect could wait forever
             if status.st_uid == os.getuid() and stat.S_ISSOCK(status.st_mode) and status.st_mtime >= since:
                 try:
                     client.connect(str(path))
@@ -157,11 +153,14 @@ def _environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The sweep of a search, which is its `native`.
+    """The sweep of a search: the `native` of its result.
 
-    `config`: the sweep, as W&B takes it. `id`: of the sweep; of the group of runs if it was
-    embedded. `runs`: the id of each trial's run, by the trial's number. `directory`: where the runs
-    lie on this machine, if they stay. `url`: where the sweep is shown, if there is a server.
+    Attributes:
+        config: The configuration of the sweep.
+        id: The id of the sweep, or of the group of runs with the embedded driver.
+        runs: The id of each run, by the number of its trial.
+        directory: The local directory of the runs, if it is kept.
+        url: The web page of the sweep, if it is on a server.
     """
 
     config: Mapping[str, Any]
@@ -173,9 +172,13 @@ class Sweep:
 
 @dataclass(frozen=True)
 class PendingRun:
-    """The params to try, and the open run that shows them.
+    """The params of the next trial, and its open run.
 
-    `should_stop(reports)`: whether W&B stops the trial. `report_name`: the name that reports are logged under.
+    Attributes:
+        params: The params.
+        run: The run, in whose config the params are.
+        should_stop: Returns whether W&B stops the trial, given its reports.
+        report_name: The name under which reports are logged.
     """
 
     params: dict[str, Any]
@@ -185,9 +188,15 @@ class PendingRun:
 
 
 class RunEngine(Engine):
-    """Opens a run for each trial, and finishes it with the trial.
+    """The base class of the engines, which opens and finishes a run for each trial.
 
-    `metrics`: the names of the objectives. `existing`: trials that the sweep held before, by the id of their run.
+    Args:
+        config: The configuration of the search.
+        sweep: The configuration of the sweep.
+        sweep_id: The id of the sweep.
+        metrics: The names under which the objectives are logged.
+        existing: The trials that the sweep already holds, by the id of their run.
+        url: The web page of the sweep.
     """
 
     def __init__(
@@ -209,18 +218,18 @@ class RunEngine(Engine):
 
     @property
     def native(self) -> Sweep:
-        """The sweep, with the runs so far."""
+        """The sweep with its runs so far."""
         output_dir = self._config.output_dir
         directory = os.path.join(os.path.abspath(output_dir), "wandb") if output_dir else None
         return Sweep(self._sweep, self._sweep_id, dict(self._runs), directory, self._url)
 
     def existing_trials(self) -> Sequence[Trial]:
-        """Return the trials that the sweep held before."""
+        """Return the trials that the sweep already held."""
         return tuple(self._existing.values())
 
     @abstractmethod
     def next_run(self, number: int) -> PendingRun | None:
-        """Open the run of the trial of that number; return None if the sweep has no more."""
+        """Open the run of the trial with this number; return None if the sweep has no more runs."""
 
     @abstractmethod
     def learn(self, trial: Trial) -> None:
@@ -236,17 +245,19 @@ class RunEngine(Engine):
 
         def report(value: float, step: int) -> None:
             reports.append(value)
-            run.log({pending.report_name: value, f"{METRIC}_step": step})  # no step=: user code logs to this run too
+            run.log(
+                {pending.report_name: value, f"{METRIC}_step": step}
+            )  # without step=, because user code logs to this run too
 
         keep_open(run)
         return Suggestion(number, pending.params, report, lambda: pending.should_stop(reports), native=run)
 
     def tell(self, suggestion: Suggestion, trial: Trial) -> Trial:
-        """Log the outcome of the trial, and finish its run."""
+        """Log the values of the trial, and finish its run."""
         run: wandb.Run = suggestion.native
         allow_finish(run)
         self._runs[trial.number] = run.id
-        record(run, trial, self._metrics)
+        finish_run(run, trial, self._metrics)
         self.learn(trial)
         return trial
 

@@ -1,8 +1,8 @@
-"""A sweep of a W&B server, new or joined, whose runs `wandb.agent` fetches in a thread.
+"""The engine of a sweep on a W&B server, whose runs `wandb.agent` fetches in a thread.
 
-So training stays where `search` was called, and Ctrl-C works there. A run that W&B stops learns it from its next
-`should_prune()`: the agent would raise an exception anywhere in it. While a stopped run ends the agent fetches the next
-one. That is the next trial; if the search ends before, W&B keeps a run that has not started.
+The trials run in the thread that has called `search`, so that Ctrl-C works. If W&B stops a run, the agent itself would
+raise an exception anywhere in it; here the trial sees it at its next `should_prune()`. The agent fetches the next run
+while a stopped trial still ends. If the search ends then, a run that was never started remains at W&B.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import wandb
 from wandb.apis.public import Sweep
 
-from hpcompat.backends.wandb.runs import PendingRun, RunEngine, init_run, record, start_service
+from hpcompat.backends.wandb.runs import PendingRun, RunEngine, finish_run, init_run, start_service
 from hpcompat.backends.wandb.shared_sweep import (
     SURPLUS,
     SharedSweep,
@@ -31,7 +31,7 @@ from hpcompat.backends.wandb.shared_sweep import (
     encoded_names,
     fetch_sweep,
     get_sweep,
-    join,
+    join_sweep,
 )
 from hpcompat.errors import Issue, SearchError
 from hpcompat.space.values import strict_key
@@ -41,31 +41,33 @@ from hpcompat.trials.trial import Trial, objective_names
 
 _TICK_S = 0.05
 PROBE_AFTER_S = 60.0
-"""How long to wait for a run before W&B is asked for the state of the sweep: the agent would wait for ever."""
+"""How long to wait for a run before checking whether the sweep is paused; the agent itself waits forever."""
 MAX_PROBES = 10
-"""How often it may answer that the sweep is not paused."""
+"""How many such checks may find a sweep that is not paused."""
 
 
 @dataclass
 class FetchedRun:
-    """A run that the agent has fetched, and waits for."""
+    """A run that the agent has fetched for the search."""
 
     is_stopped: bool = False
     is_finished: bool = False
 
     def should_stop(self, reports: Sequence[float]) -> bool:
-        """Return whether W&B, which has the reports from the run itself, has stopped it."""
+        """Return whether W&B has stopped the run; it reads the reports from the run itself."""
         return self.is_stopped
 
 
 class _StopAgent(BaseException):
-    """Raised in the thread of an agent to end it: Ctrl-C would only stop its run."""
+    """Raised in the thread of an agent to end it; a KeyboardInterrupt would only stop its current run."""
 
 
 class AgentThread:
-    """An agent of the sweep at a path (entity/project/id), from the first `fetch` until `close`.
+    """A thread that runs `wandb.agent` from the first `fetch` until `close`.
 
-    `is_paused()`: whether the sweep is paused at W&B; it raises if W&B does not answer.
+    Args:
+        path: The path of the sweep: entity/project/id.
+        is_paused: Returns whether the sweep is paused at W&B; raises if W&B does not answer.
     """
 
     def __init__(self, path: str, is_paused: Callable[[], bool]) -> None:
@@ -77,10 +79,10 @@ class AgentThread:
         self._current: FetchedRun | None = None
         self._error: Exception | None = None
 
-    def fetch(self, until: float | None = None) -> FetchedRun | None:
-        """End the current run and return the next; None if there is none, or none by `until`.
+    def fetch(self, deadline: float | None = None) -> FetchedRun | None:
+        """Finish the current run, and return the next one; None if the sweep has no more, or after the deadline.
 
-        Until this call the agent waits: it would fetch a run that the search may not want.
+        The agent fetches a run only after this call, because the search may not need another run before.
         """
         if not self._is_started:
             self._is_started = True
@@ -94,7 +96,7 @@ class AgentThread:
                 probed_at = time.monotonic()
                 if not n_probes:
                     raise SearchError("expected a run or the end of the sweep from W&B, got neither")
-            if not self._thread.is_alive() or (until is not None and time.monotonic() > until):
+            if not self._thread.is_alive() or (deadline is not None and time.monotonic() > deadline):
                 break
             self._thread.join(_TICK_S)
         if self._error is not None:
@@ -103,7 +105,7 @@ class AgentThread:
         return None if self._current is before else self._current
 
     def close(self) -> None:
-        """End the agent; at once if it waits for a run to end, else after the request that it is making."""
+        """End the agent, after the request that it may be making."""
         if self._is_started and self._thread.is_alive():
             assert self._thread.ident is not None
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(_StopAgent))
@@ -119,31 +121,31 @@ class AgentThread:
             pass
 
     def _offer_run(self) -> None:
-        """Wait for the run to end: the function that the agent takes for the training."""
-        job = FetchedRun()
-        while not (job.is_finished or self._is_closed):
+        """Offer a run to `fetch`, and wait until it is finished; the agent calls this as the training function."""
+        fetched_run = FetchedRun()
+        while not (fetched_run.is_finished or self._is_closed):
             try:
-                self._offered = job
-                while not (job.is_finished or self._is_closed):
+                self._offered = fetched_run
+                while not (fetched_run.is_finished or self._is_closed):
                     time.sleep(_TICK_S)
-            except Exception:  # how the agent stops a run: raised in this thread, wherever it is
-                job.is_stopped = True
+            except Exception:  # the agent stops a run by an exception in this thread
+                fetched_run.is_stopped = True
 
 
 _FINISH_TIMEOUT_S = 300.0
-"""How long a run may take to send its end to W&B."""
+"""How long `Run.finish` may take to upload a run."""
 _SURPLUS_TRIAL = Trial(0, {}, state=SURPLUS)
-_EMBEDDED = Issue("", "or search without a server: driver='embedded'")
+_EMBEDDED_HINT = Issue("", "or search without a server: driver='embedded'")
 
 
 class ServerEngine(RunEngine):
-    """A sweep of W&B's server, which other processes may search at the same time."""
+    """The engine of a sweep on W&B's server, which other processes may search at the same time."""
 
     def __init__(self, config: SearchConfig, sweep: Mapping[str, Any], decided_metric: str | None) -> None:
         _connect()
         is_joined = config.options.get("sweep_id") is not None
         if is_joined:
-            native, self._translation = join(config, decided_metric)
+            native, self._translation = join_sweep(config, decided_metric)
         else:
             self._translation = translate(config.space, "wandb", encode=True, **sweep)
             native = _create_sweep(config, self._translation)
@@ -154,9 +156,9 @@ class ServerEngine(RunEngine):
         super().__init__(config, spec, native.id, names, self._shared.trials(), native.url)
         if is_joined and self._shared.has_capacity():
             self._shared.raise_run_cap()
-        self._seen = {strict_key(trial.params): trial for trial in self._existing.values()}
+        self._tried = {strict_key(trial.params): trial for trial in self._existing.values()}
         self._deadline = time.monotonic() + (config.timeout or float("inf"))
-        self._is_exhaustive = spec["method"] == "grid"
+        self._is_grid = spec["method"] == "grid"
         self._report_name = names[0] if "early_terminate" in spec else "reported"
         self._agent = AgentThread(path, self._shared.is_paused)
         self._is_interrupted = False
@@ -170,16 +172,16 @@ class ServerEngine(RunEngine):
         self._agent.close()
 
     def next_run(self, number: int) -> PendingRun | None:
-        """Fetch runs, until one is a trial that the search needs."""
+        """Fetch runs until one of them is a trial that the search needs."""
         shared = self._shared
-        while not (self._is_exhaustive and len(self._seen) >= self._config.space.size) and shared.has_capacity():
-            job = self._fetch()
-            if job is None:
+        while not (self._is_grid and len(self._tried) >= self._config.space.size) and shared.has_capacity():
+            fetched_run = self._fetch()
+            if fetched_run is None:
                 is_late = time.monotonic() > self._deadline
                 if is_late or not (shared.has_capacity() and shared.raise_run_cap()):
                     return None
                 self._agent = AgentThread(shared.path, shared.is_paused)
-            elif pending := self._open_run(job):
+            elif pending := self._open_run(fetched_run):
                 return pending
         return None
 
@@ -189,27 +191,27 @@ class ServerEngine(RunEngine):
         except SearchError as error:
             raise SearchError(error.message, {*error.issues, self._shared.resume_hint}) from error
 
-    def _open_run(self, job: FetchedRun) -> PendingRun | None:
-        """Open a fetched run; return None if it is not a trial that the search needs."""
+    def _open_run(self, fetched_run: FetchedRun) -> PendingRun | None:
+        """Open a fetched run; mark it as surplus and return None if the search does not need it."""
         shared = self._shared
         settings = {"finish_timeout": _FINISH_TIMEOUT_S, **(self._config.options.get("settings") or {})}
         run = init_run([shared.resume_hint], settings=settings)
-        params = _params(run, self._translation)
+        params = _decode_params(run, self._translation)
         key = strict_key(params)
-        others = shared.started(besides=run.id)
-        if self._is_exhaustive and (key in self._seen or key in {strict_key(shared.params(other)) for other in others}):
-            # native values differ where conditions are not met
-            record(run, replace(self._seen.get(key, _SURPLUS_TRIAL), state=SURPLUS), self._metrics)
+        others = shared.started_runs(excluding=run.id)
+        if self._is_grid and (key in self._tried or key in {strict_key(shared.params(other)) for other in others}):
+            # W&B's grid repeats params with other values of inactive parameters
+            finish_run(run, replace(self._tried.get(key, _SURPLUS_TRIAL), state=SURPLUS), self._metrics)
         elif len(others) >= self._config.n_trials:
-            record(run, _SURPLUS_TRIAL, self._metrics)
+            finish_run(run, _SURPLUS_TRIAL, self._metrics)
             back_off()
         else:
-            return PendingRun(params, run, job.should_stop, self._report_name)
+            return PendingRun(params, run, fetched_run.should_stop, self._report_name)
         return None
 
     def learn(self, trial: Trial) -> None:
-        """Note the params as tried."""
-        self._seen[strict_key(trial.params)] = trial
+        """Remember the params as tried."""
+        self._tried[strict_key(trial.params)] = trial
 
     def abandon(self, suggestion: Suggestion, error: BaseException) -> None:
         """Finish the run as failed."""
@@ -217,12 +219,12 @@ class ServerEngine(RunEngine):
         super().abandon(suggestion, error)
 
     def trials_of_other_processes(self, own: Sequence[Trial]) -> list[Trial]:
-        """Return the trials that other processes have finished; warn of those of this one that W&B does not have."""
+        """Return the trials of other processes; warn of trials of this process whose end has not reached W&B."""
         if self._is_interrupted:
             return []
         own_runs = list(self._runs.items())[len(self._existing) :]
         try:
-            unreported = self._shared.unreported([run for _, run in own_runs])
+            unreported = self._shared.find_unreported([run for _, run in own_runs])
             others = {run: trial for run, trial in self._shared.trials().items() if run not in self._runs.values()}
         except SearchError as error:
             warnings.warn(f"the trials of other processes are not known: {error.message}", stacklevel=2)
@@ -230,7 +232,7 @@ class ServerEngine(RunEngine):
         if unreported:
             numbers = ", ".join(str(number) for number, run in own_runs if run in unreported)
             warnings.warn(
-                f"W&B does not have the end of these trials, they are in the result alone: {numbers}", stacklevel=2
+                f"W&B has not received the end of these trials, which are only in the result: {numbers}", stacklevel=2
             )
         first = 1 + max(self._runs, default=-1)
         self._runs.update(enumerate(others, first))
@@ -238,17 +240,17 @@ class ServerEngine(RunEngine):
 
 
 def is_logged_in() -> bool:
-    """Return whether wandb finds a key, which is not verified."""
+    """Return whether wandb finds an API key; the key is not verified."""
     try:
         return wandb.login(prompt=False, verify=False)
     except wandb.Error as error:
-        raise SearchError(f"the login at W&B failed: {error}", [_EMBEDDED]) from error
+        raise SearchError(f"the login at W&B failed: {error}", [_EMBEDDED_HINT]) from error
     finally:
-        wandb.teardown()  # it has read its environment, which may change before the search uses it
+        wandb.teardown()  # so that it reads its environment again, which may change
 
 
 def fetch_goal(options: Mapping[str, Any]) -> str | None:
-    """Return the goal of the sweep that the options name; None where it has no metric."""
+    """Return the goal of the sweep that the options name; None if it has no metric."""
     _connect()
     _, sweep = fetch_sweep(options)
     metric = sweep.config.get("metric")
@@ -262,28 +264,28 @@ def _connect() -> None:
         if wandb.login(prompt=False, verify=True):
             return
     except wandb.Error as error:
-        raise SearchError(f"W&B cannot be reached, or refuses the key: {error}", [_EMBEDDED]) from error
-    raise SearchError("W&B needs a key", [Issue("", "call wandb.login(), or set WANDB_API_KEY"), _EMBEDDED])
+        raise SearchError(f"W&B cannot be reached, or refuses the key: {error}", [_EMBEDDED_HINT]) from error
+    raise SearchError("W&B needs a key", [Issue("", "call wandb.login(), or set WANDB_API_KEY"), _EMBEDDED_HINT])
 
 
 def _create_sweep(config: SearchConfig, translation: Translation) -> Sweep:
     sweep = dict(translation.spec)
     if sweep["method"] != "grid" or not any(leaf.when for leaf in config.space.leaves):
-        # it bounds all agents of the sweep; a grid may hold some configurations twice where there are conditions
+        # it limits all agents; a grid with conditions needs more runs, because it repeats some configurations
         sweep["run_cap"] = config.n_trials
     if encoded_names(translation):
-        # a process that joins has to know what the values stand for
+        # a process that joins has to know how values are encoded
         sweep["description"] = json.dumps(translation.space.to_dict())
     target = {name: config.options.get(name) for name in ("project", "entity")}
     try:
         with open(os.devnull, "w") as devnull, redirect_stdout(devnull):
             name = wandb.sweep(sweep, **target)
     except (wandb.Error, ValueError) as error:
-        raise SearchError(f"W&B refuses to create the sweep: {error}", [_EMBEDDED]) from error
-    return call_with_retry(lambda: get_sweep(name), [_EMBEDDED])
+        raise SearchError(f"W&B refuses to create the sweep: {error}", [_EMBEDDED_HINT]) from error
+    return call_with_retry(lambda: get_sweep(name), [_EMBEDDED_HINT])
 
 
-def _params(run: wandb.Run, translation: Translation) -> dict[str, Any]:
+def _decode_params(run: wandb.Run, translation: Translation) -> dict[str, Any]:
     params = translation.decode(dict(run.config))
     if encoded_names(translation):
         run.config.update({"params": params})  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
-"""A sweep of a W&B server: whether it is that of a search, and which of its runs are trials.
+"""A sweep on a W&B server: whether it fits a search, and which of its runs are trials.
 
-Several processes may search it. A run counts from its start. A process that has started one counts the others: if there
-are as many as wanted already, it marks its own as surplus, which is not a trial.
+Several processes may search one sweep. A process that has started a run counts the other runs. If these are already
+`n_trials`, it marks its own run as surplus, which is not a trial.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import wandb
 from wandb.apis.public import Run, Sweep
-from wandb.apis.public.sweeps import _upsert_sweep  # private API of wandb 0.31: what `wandb sweep --update` calls
+from wandb.apis.public.sweeps import _upsert_sweep  # private API of wandb 0.31, used by `wandb sweep --update`
 
 from hpcompat.backends.base import retry
 from hpcompat.errors import BackendError, HpcompatError, Issue, ParamsError, SearchError
@@ -31,33 +31,33 @@ from hpcompat.trials.process import SYSTEM_RNG
 from hpcompat.trials.trial import COMPLETE, FAILED, PRUNED, Trial
 
 PROJECT = "uncategorized"
-"""Where W&B puts a sweep for which no project is named."""
+"""The project of W&B for sweeps without a project."""
 ENDED, SURPLUS = ("finished", "failed", "crashed", "killed"), "SURPLUS"
 NOTES = "hpcompat_notes"
-"""Where the summary of a run holds the constraints and attributes of its trial."""
+"""The key in the summary of a run for the constraints and user attributes of its trial."""
 
 
-def join(config: SearchConfig, decided_metric: str | None) -> tuple[Sweep, Translation]:
-    """Return the sweep that the options name, and the space as it is written there.
+def join_sweep(config: SearchConfig, decided_metric: str | None) -> tuple[Sweep, Translation]:
+    """Return the sweep that the options name, and the translation of the space to it.
 
     Raises:
         BackendError: The sweep has another space, method or goal.
-        SearchError: W&B does not have the sweep.
+        SearchError: The sweep does not exist.
     """
     path, sweep = fetch_sweep(config.options)
-    stored = sweep.config
-    issues = list(_find_settings_issues(config, decided_metric, stored))
+    sweep_config = sweep.config
+    issues = list(_find_settings_issues(config, decided_metric, sweep_config))
     if not issues:
-        options = {name: stored[name] for name in ("method", "metric", "early_terminate") if name in stored}
+        options = {name: sweep_config[name] for name in ("method", "metric", "early_terminate") if name in sweep_config}
         translation = translate(config.space, "wandb", encode=True, **options)
-        issues = list(_find_space_issues(translation, stored))
+        issues = list(_find_space_issues(translation, sweep_config))
     if issues:
-        raise BackendError(f"the sweep {path!r} is not that of this search", issues)
+        raise BackendError(f"the sweep {path!r} does not fit this search", issues)
     return sweep, translation
 
 
 def fetch_sweep(options: Mapping[str, Any]) -> tuple[str, Sweep]:
-    """Return the sweep that the options name, after its path. Raises `SearchError` if W&B does not have it."""
+    """Return the path and the sweep that the options name. Raises `SearchError` if it does not exist."""
     sweep_id: str = options["sweep_id"]
     parts = (options.get("entity"), options.get("project") or os.environ.get("WANDB_PROJECT", PROJECT), sweep_id)
     path = sweep_id if "/" in sweep_id else "/".join(filter(None, parts))
@@ -69,15 +69,15 @@ def fetch_sweep(options: Mapping[str, Any]) -> tuple[str, Sweep]:
 
 
 def get_sweep(path: str) -> Sweep:
-    """Return the sweep at a path, as W&B has it now."""
+    """Fetch the current state of the sweep at a path."""
     sweep: Sweep = wandb.Api().sweep(path)  # type: ignore[no-untyped-call]
     return sweep
 
 
 def _find_settings_issues(
-    config: SearchConfig, decided_metric: str | None, stored: Mapping[str, Any]
+    config: SearchConfig, decided_metric: str | None, sweep_config: Mapping[str, Any]
 ) -> Iterator[Issue]:
-    method, metric = stored.get("method"), stored.get("metric") or {}
+    method, metric = sweep_config.get("method"), sweep_config.get("metric") or {}
     if method not in METHODS:
         yield Issue("sampler", f"the sweep's method is {method!r}", f"a search joins {', '.join(METHODS)}")
     elif config.sampler not in (None, method):
@@ -89,30 +89,32 @@ def _find_settings_issues(
         yield Issue("direction", f"expected one for the metric of the sweep, got {len(config.directions)}")
     elif metric and goal != config.directions[0]:
         yield Issue("direction", f"is {config.directions[0]!r}, and the sweep's goal {goal!r}")
-    decided, name = decided_metric, metric.get("name", PLACEHOLDER_METRIC)
-    if decided and name != PLACEHOLDER_METRIC and not is_same_metric(decided, name):
-        hint = f"use compute_objective={name!r}, or join a sweep of {decided!r}"
-        yield Issue("compute_objective", f"is {decided!r}, and the sweep's metric {name!r}", hint)
+    objective_metric, name = decided_metric, metric.get("name", PLACEHOLDER_METRIC)
+    if objective_metric and name != PLACEHOLDER_METRIC and not is_same_metric(objective_metric, name):
+        hint = f"use compute_objective={name!r}, or join a sweep of {objective_metric!r}"
+        yield Issue("compute_objective", f"is {objective_metric!r}, and the sweep's metric {name!r}", hint)
 
 
-def _find_space_issues(translation: Translation, stored: Mapping[str, Any]) -> Iterator[Issue]:
-    encoded = encoded_names(translation)
-    if encoded and not _describes(stored.get("description"), translation.space):
+def _find_space_issues(translation: Translation, sweep_config: Mapping[str, Any]) -> Iterator[Issue]:
+    encoded_parameters = encoded_names(translation)
+    if encoded_parameters and not _is_description_of(sweep_config.get("description"), translation.space):
         hint = "join one that a search of this space created"
-        yield Issue(", ".join(encoded), "the sweep does not say what its values stand for", hint)
-    requested, existing = from_wandb(translation.spec), from_wandb(stored)
-    if requested != existing:
-        for name in sorted({*requested, *existing}):
-            if requested.get(name) != existing.get(name):
-                yield Issue(name, f"is {existing.get(name)!r} in the sweep, and {requested.get(name)!r} here")
+        yield Issue(", ".join(encoded_parameters), "the sweep does not say how its values are encoded", hint)
+    requested_space, existing_space = from_wandb(translation.spec), from_wandb(sweep_config)
+    if requested_space != existing_space:
+        for name in sorted({*requested_space, *existing_space}):
+            if requested_space.get(name) != existing_space.get(name):
+                yield Issue(
+                    name, f"is {existing_space.get(name)!r} in the sweep, and {requested_space.get(name)!r} here"
+                )
 
 
 def encoded_names(translation: Translation) -> list[str]:
-    """Return the names of the parameters whose values in the sweep stand for others."""
+    """Return the names of the parameters whose values are encoded in the sweep."""
     return [level.name for level in translation.levels if level.level == "encoded"]
 
 
-def _describes(description: object, space: SearchSpace) -> bool:
+def _is_description_of(description: object, space: SearchSpace) -> bool:
     try:
         return isinstance(description, str) and SearchSpace.from_dict(json.loads(description)) == space
     except (TypeError, ValueError, HpcompatError):
@@ -120,12 +122,12 @@ def _describes(description: object, space: SearchSpace) -> bool:
 
 
 def is_finished(run: Run) -> bool:
-    """Return whether the run has ended, or has reported how its trial ended without ending at W&B itself."""
+    """Return whether the run has ended, or has at least logged the state in which its trial ended."""
     return run.state in ENDED or run.summary_metrics.get("state") in (COMPLETE, PRUNED, FAILED, SURPLUS)
 
 
 def to_trials(runs: Iterable[Run], translation: Translation, names: Sequence[str]) -> dict[str, Trial]:
-    """Return the trials behind the runs of a sweep that have ended, by the run's id, in the order of their creation."""
+    """Return the trials of the finished runs of a sweep, by the id of the run, in order of creation."""
     trials: dict[str, Trial] = {}
     for run in runs:
         if is_finished(run) and run.summary_metrics.get("state") != SURPLUS:
@@ -134,7 +136,7 @@ def to_trials(runs: Iterable[Run], translation: Translation, names: Sequence[str
             except ParamsError as error:
                 if run.state == "finished":
                     raise BackendError(f"run {run.id!r} of the sweep is of another space", error.issues) from error
-                # one that ended before it had params does not count
+                # a run that has ended before it had params does not count
     return trials
 
 
@@ -158,16 +160,23 @@ def _to_trial(run: Run, number: int, translation: Translation, names: Sequence[s
 T = TypeVar("T")
 
 _MAX_BACK_OFF_S = 0.5
-"""How long a process waits at most that has come for the same trial as another."""
+"""The longest random wait after a surplus run, see `back_off`."""
 RETRY_DELAYS_S = (1.0, 4.0)
-"""Before each repetition of a request."""
-_LAG_S = (1.0, 4.0)
-"""Before each further look for a run that has ended."""
+"""The seconds before each further attempt of a request."""
+_REPORT_DELAYS_S = (1.0, 4.0)
+"""The seconds before each further check whether W&B shows the end of a run."""
 
 
 @dataclass(frozen=True)
 class SharedSweep:
-    """The sweep at a path (entity/project/id), of `n_trials` trials, whose objectives have these `names`."""
+    """A sweep that several processes may search.
+
+    Attributes:
+        path: The path of the sweep: entity/project/id.
+        translation: The translation of the space to the sweep.
+        names: The names under which the objectives are logged.
+        n_trials: How many trials all processes run together.
+    """
 
     path: str
     translation: Translation
@@ -175,7 +184,7 @@ class SharedSweep:
     n_trials: int
 
     def fetch(self) -> tuple[Sweep, list[Run]]:
-        """Return the sweep as W&B has it now, and all its runs. Raises `SearchError` where W&B does not answer."""
+        """Fetch the sweep with all its runs. Raises `SearchError` if W&B does not answer."""
 
         def fetch() -> tuple[Sweep, list[Run]]:
             sweep = get_sweep(self.path)
@@ -184,25 +193,25 @@ class SharedSweep:
         return call_with_retry(fetch, [self.resume_hint])
 
     def runs(self) -> list[Run]:
-        """Return all its runs."""
+        """Fetch all runs of the sweep."""
         return self.fetch()[1]
 
     def is_paused(self) -> bool:
-        """Return whether it was paused at W&B, and may be resumed there."""
+        """Return whether the sweep is paused at W&B."""
         return bool(self.fetch()[0].state == "PAUSED")
 
     @property
     def resume_hint(self) -> Issue:
-        """How to continue it."""
-        return Issue("", f"what is finished is kept there: go on with sweep_id={self.path!r}")
+        """The hint of an error: how to continue the sweep."""
+        return Issue("", f"finished trials are kept there: continue with sweep_id={self.path!r}")
 
     def trials(self) -> dict[str, Trial]:
-        """Return the trials that have ended, by the id of their run."""
+        """Return the finished trials, by the id of their run."""
         return to_trials(self.runs(), self.translation, self.names)
 
-    def started(self, besides: str | None = None) -> list[Run]:
-        """Return the runs that count, but for the one of that id."""
-        return [run for run in self.runs() if run.id != besides and self._counts(run)]
+    def started_runs(self, excluding: str | None = None) -> list[Run]:
+        """Return the runs that count as trials, except one."""
+        return [run for run in self.runs() if run.id != excluding and self._counts(run)]
 
     def _counts(self, run: Run) -> bool:
         if not is_finished(run):
@@ -212,20 +221,20 @@ class SharedSweep:
         return run.state == "finished" or self.params(run) is not None
 
     def params(self, run: Run) -> dict[str, Any] | None:
-        """Return the params of a run; None if it has none yet."""
+        """Return the params of a run; None if it has no params yet."""
         try:
             return self.translation.decode(dict(run.config))
         except ParamsError:
             return None
 
     def has_capacity(self) -> bool:
-        """Return whether there is a trial to be run that no process has started."""
-        return len(self.started()) < self.n_trials
+        """Return whether fewer than `n_trials` trials have started."""
+        return len(self.started_runs()) < self.n_trials
 
     def raise_run_cap(self) -> bool:
-        """Let the server start as many runs as are still wanted; return whether its cap was too low.
+        """Raise the run_cap of the sweep so that the remaining trials can run; return whether it was too low.
 
-        A continued search wants more than the first one, and some runs of the server may not have become trials.
+        A search that is continued may have a larger `n_trials`, and some runs may not have become trials.
         """
         entity, project, _ = self.path.split("/")
         sweep, runs = self.fetch()
@@ -237,12 +246,14 @@ class SharedSweep:
             _upsert_sweep(wandb.Api(), spec, obj_id=sweep._attrs["id"], project=project, entity=entity)
         except (wandb.Error, ValueError) as error:
             hint = Issue("", "raise it in W&B, and search again")
-            raise SearchError(f"the sweep's run_cap stays: {error}", [hint, self.resume_hint]) from error
+            raise SearchError(
+                f"the run_cap of the sweep cannot be raised: {error}", [hint, self.resume_hint]
+            ) from error
         return True
 
-    def unreported(self, run_ids: Sequence[str]) -> set[str]:
-        """Return which of the runs that have ended here do not appear at W&B; that may take a moment."""
-        for delay in (0.0, *_LAG_S):
+    def find_unreported(self, run_ids: Sequence[str]) -> set[str]:
+        """Return which of these finished runs W&B does not show as finished, after waiting a moment."""
+        for delay in (0.0, *_REPORT_DELAYS_S):
             time.sleep(delay)
             unreported = set(run_ids) - self.trials().keys()
             if not unreported:
@@ -251,10 +262,10 @@ class SharedSweep:
 
 
 def call_with_retry(call: Callable[[], T], hints: Sequence[Issue] = ()) -> T:
-    """Return what `call` returns; it is repeated, as W&B's client does only where no part of an answer arrives.
+    """Call with retries, also for incomplete answers, which W&B's client does not retry.
 
     Raises:
-        SearchError: The last repetition failed too; with `hints`.
+        SearchError: The last attempt failed too; the error has the `hints`.
     """
     try:
         return retry(call, RETRY_DELAYS_S, _is_wandb_error)
@@ -265,9 +276,9 @@ def call_with_retry(call: Callable[[], T], hints: Sequence[Issue] = ()) -> T:
 
 
 def _is_wandb_error(error: Exception) -> bool:
-    return type(error).__module__.startswith("wandb.")  # it raises errors of many types
+    return type(error).__module__.startswith("wandb.")  # it raises many types of errors
 
 
 def back_off() -> None:
-    """Wait for a random time, so that one of two processes that have come for the same trial is the next to try."""
+    """Wait for a random time, so that two processes that compete for the last trial do not collide again."""
     time.sleep(SYSTEM_RNG.uniform(0.0, _MAX_BACK_OFF_S))

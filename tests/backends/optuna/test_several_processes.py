@@ -11,7 +11,7 @@ import pytest
 
 import hpcompat as hp
 from hpcompat.backends.optuna import shared_study
-from hpcompat.trials.process import this_process
+from hpcompat.trials.process import identify_process
 from tests.helpers.multiprocess import GRID_SPACE, LINE_SPACE, search_in_processes
 
 
@@ -82,7 +82,7 @@ def study():
 def running(study, **owner):
     """A trial that another process runs."""
     trial = study.ask()
-    trial.set_user_attr("hpcompat: owner", {**this_process(), **owner})
+    trial.set_user_attr("hpcompat: owner", {**identify_process(), **owner})
     trial.suggest_float("x", 0.0, 4.0)
     return trial
 
@@ -140,7 +140,7 @@ class TestOtherProcess:
         late = study.ask()
 
         def named(seconds):
-            late.set_user_attr("hpcompat: owner", {**this_process(), "host": "elsewhere"})
+            late.set_user_attr("hpcompat: owner", {**identify_process(), "host": "elsewhere"})
 
         monkeypatch.setattr(shared_study.time, "sleep", named)
         result = run_hpcompat(lambda trial: 0.0, LINE_SPACE, study=study, n_trials=2, seed=None)

@@ -374,7 +374,7 @@ class TestErrors:
                 "pruner: expected a name or a TrialScheduler of Ray's, got <optuna.pruners._median.Median",
             ),
             ({"sampler": "bayes", "search_alg": OptunaSearch()}, "sampler: sampler= and search_alg= are the same"),
-            ({"seed": 1, "search_alg": OptunaSearch()}, "seed: .*give this sampler its seed yourself"),
+            ({"seed": 1, "search_alg": OptunaSearch()}, "seed: .*pass the seed to the sampler itself"),
             ({"search_alg": OptunaSearch(space=lambda trial: {}, metric="m", mode="min")}, "has a space already"),
             ({"scheduler": tune.schedulers.HyperBandScheduler()}, "scheduler: HyperBandScheduler pauses trials"),
             (

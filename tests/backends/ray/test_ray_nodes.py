@@ -13,7 +13,7 @@ import pytest
 import ray
 
 import hpcompat as hp
-from hpcompat.backends.ray.cluster import capacity
+from hpcompat.backends.ray.cluster import count_concurrent_trials
 from hpcompat.backends.ray.driver import Driver, NoTrialLeft, RayEngine
 from hpcompat.trials.config import SearchConfig, Suggestion
 from tests.helpers.waiting import Deadline
@@ -55,8 +55,8 @@ class TestSeveralNodes:
             return trial["x"]
 
         with pytest.warns(UserWarning, match="no node of the cluster has room for a trial.*GPU: 4 a trial"):
-            assert capacity([{"GPU": 4.0}], own=False) == 1
-        assert capacity([{"CPU": 2.0}], own=False) == 1  # of four CPUs, but one node alone has two
+            assert count_concurrent_trials([{"GPU": 4.0}], is_own=False) == 1
+        assert count_concurrent_trials([{"CPU": 2.0}], is_own=False) == 1  # of four CPUs, but one node alone has two
         options = {"n_trials": 6, "sampler": "random", "seed": 0}
         result = run_hpcompat(function, X, resources_per_trial=SEAT, max_concurrent_trials=None, **options)
 
@@ -114,15 +114,15 @@ class TestLostTrial:
         driver = make_driver(3)
         assert [driver.suggest(key)["number"] for key in "abc"] == [0, 1, 2]
         assert driver.suggest("d") is None  # one of those that run may have to run again
-        driver.take_death("b", "Node Id: …", node_died=True)
-        driver.take_death("a", "Node Id: …", node_died=True)
+        driver.on_death("b", "Node Id: …", is_node_dead=True)
+        driver.on_death("a", "Node Id: …", is_node_dead=True)
         assert driver.suggest("e") == {"number": 1, "params": {"x": 1.0}, "again": 1}
-        driver.take_death("e", "Node Id: …", node_died=True)
+        driver.on_death("e", "Node Id: …", is_node_dead=True)
         assert driver.was_interrupted
         driver.is_over = True
         with pytest.raises(NoTrialLeft):
             driver.suggest("f")
-        driver.take_death("c", "Node Id: …", node_died=True)
+        driver.on_death("c", "Node Id: …", is_node_dead=True)
         assert [trial.number for trial in driver.finished] == [0, 1, 2]
         assert {trial.cause for trial in driver.finished} == {"the node has died: Node Id: …"}
         assert driver.engine.told == [0, 1, 2]
@@ -132,7 +132,7 @@ class TestLostTrial:
         driver = make_driver(1)
         for key in "abcd":
             assert driver.suggest(key)["number"] == 0
-            driver.take_death(key, "no memory", node_died=False, has_begun=False)
+            driver.on_death(key, "no memory", is_node_dead=False, has_begun=False)
         assert [trial.cause for trial in driver.finished] == ["the worker process has died: no memory"]
 
 

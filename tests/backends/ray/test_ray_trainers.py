@@ -217,7 +217,9 @@ class TestTrainers:
             return Net()
 
         trainer.model_init = model_init
-        with pytest.warns(UserWarning, match=r"state goes from trial to trial: Stopping\.meter\.") as warned:
+        with pytest.warns(
+            UserWarning, match=r"trials see state that earlier trials have changed: Stopping\.meter\."
+        ) as warned:
             result = run_hpcompat(trainer, LR, n_trials=3)
         assert len(warned) == 1
         assert [len(trial.intermediate_values) for trial in result.trials] == [2, 2, 2], result.trials[0].error

@@ -173,7 +173,7 @@ class TestJoinExperiment:
         ("changed", "message"),
         [
             ({"state": "deleted"}, "it is deleted"),
-            ({"runs_only": True}, "takes runs alone"),
+            ({"runs_only": True}, "only accepts runs"),
             ({"tasks": [{"name": "cheap", "cost": 0.1}, {"name": "full", "cost": 1}]}, "tasks"),
             ({"linear_constraints": [{"type": "less_than"}]}, "linear_constraints"),
         ],

@@ -247,7 +247,7 @@ class TestSuggestions:
             raise np.linalg.LinAlgError("singular matrix")
 
         monkeypatch.setattr(GPSource, "next_point", fail)
-        with pytest.warns(UserWarning, match=r"SigOpt Lite failed \(singular matrix\): a random trial instead"):
+        with pytest.warns(UserWarning, match=r"SigOpt Lite failed \(singular matrix\); a random trial is run instead"):
             result = run_hpcompat(parabola, X_SPACE, n_trials=8)
         assert len({trial.value for trial in result.trials}) == 8
 

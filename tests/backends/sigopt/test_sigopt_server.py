@@ -69,7 +69,7 @@ class TestServerErrors:
         with pytest.raises(hp.SearchError, match="the SigOpt server failed 4 times") as error:
             on_server(function, X_SPACE, n_trials=5)
         experiment, observations = only(server)
-        assert f"go on with experiment_id='{experiment['id']}'" in str(error.value)
+        assert f"continue with experiment_id='{experiment['id']}'" in str(error.value)
         assert len(observations) == 2
         server.issues.clear()
         assert len(on_server(parabola, X_SPACE, n_trials=5, experiment_id=experiment["id"]).trials) == 5
@@ -238,7 +238,7 @@ class TestJoining:
             (X_SPACE, {"sampler": "random"}, "sampler: is 'random', and the experiment's type 'offline'"),
             (X_SPACE, {"name": "other"}, "name: the experiment that experiment_id names has its own"),
             (X_SPACE, {"history": [hp.Trial(0, {"x": 1.0}, (1.0,))]}, "history: is for a new experiment"),
-            (X_SPACE, {"seed": 0}, "seed: a server draws as it likes (leave it out, or give driver='lite')"),
+            (X_SPACE, {"seed": 0}, "seed: a server cannot be seeded (leave it out, or give driver='lite')"),
         ],
     )
     def test_experiment_of_another_search_raises(self, on_server, server, space, options, message):

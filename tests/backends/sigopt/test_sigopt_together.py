@@ -11,7 +11,7 @@ import pytest
 import hpcompat as hp
 from hpcompat.backends.sigopt import client
 from hpcompat.backends.sigopt import experiment as experiments
-from hpcompat.trials.process import this_process
+from hpcompat.trials.process import identify_process
 from tests.helpers.multiprocess import GRID_SPACE, LINE_SPACE, search_in_processes
 from tests.helpers.sigopt_server import TOKEN, InjectedFault
 from tests.helpers.sigopt_spaces import SIX_CONFIGURATIONS, X_SPACE, parabola
@@ -29,7 +29,7 @@ def observed(server):
 
 def at_work(server, name, **owner):
     """A suggestion that another process works on."""
-    metadata = {"hpcompat": f"tag of {owner}", "hpcompat_owner": json.dumps({**this_process(), **owner})}
+    metadata = {"hpcompat": f"tag of {owner}", "hpcompat_owner": json.dumps({**identify_process(), **owner})}
     return server.answer("POST", f"experiments/{name}/suggestions", {}, {"metadata": metadata})
 
 
@@ -118,7 +118,7 @@ class TestServerErrors:
         told = len(observed(server))
         assert told + ("trial 1: gave (0.25,) with {'x': " in str(error.value)) == 2
         (name,) = server.experiments
-        assert f"go on with experiment_id='{name}'" in str(error.value)
+        assert f"continue with experiment_id='{name}'" in str(error.value)
         result = on_server(parabola, X_SPACE, n_trials=4, experiment_id=name)
         assert len(result.trials) == len(observed(server)) == 4
 

@@ -244,7 +244,7 @@ class TestDraws:
         states = random.getstate(), np.random.get_state()
         engine = LocalSweep(hp.translate(X, "wandb", method=method, metric="objective"), seed=0)
         for number in range(3):
-            engine.tell(hp.Trial(number, engine.choose(), (float(number),)))
+            engine.tell(hp.Trial(number, engine.suggest(), (float(number),)))
         assert random.getstate() == states[0]
         assert all(np.array_equal(*pair) for pair in zip(np.random.get_state(), states[1], strict=True))
 

@@ -146,10 +146,10 @@ class TestValidation:
     def test_unsupported_argument_raises(self, run_hpcompat, server):
         before = len(server.known()["sweeps"])
         with pytest.raises(
-            hp.BackendError, match=r"seed: W&B's server draws as it likes \(leave it out, or pass driver='embedded'\)"
+            hp.BackendError, match=r"seed: W&B's server cannot be seeded \(leave it out, or pass driver='embedded'\)"
         ):
             run_hpcompat(parabola, PLAIN, seed=0)
-        with pytest.raises(hp.BackendError, match="history: W&B's server learns from the runs of the sweep alone"):
+        with pytest.raises(hp.BackendError, match="history: W&B's server only learns from the runs of the sweep"):
             run_hpcompat(parabola, PLAIN, history=[hp.Trial(0, {"x": 1.0, "net": {"width": 2}}, (1.0,))])
         assert len(server.known()["sweeps"]) == before
 
@@ -246,7 +246,7 @@ class TestJoining:
         one, other = ({"x": hp.Normal(mean, 1.0, low=0.0)} for mean in (1.0, 2.0))
         first = run_hpcompat(parabola, one, n_trials=1, project="digits")
         path = f"ada/digits/{first.native.id}"
-        with pytest.raises(hp.BackendError, match="x: the sweep does not say what its values stand for"):
+        with pytest.raises(hp.BackendError, match="x: the sweep does not say how its values are encoded"):
             run_hpcompat(parabola, other, sweep_id=path)
         assert len(run_hpcompat(parabola, one, n_trials=2, sweep_id=path).trials) == 2
 

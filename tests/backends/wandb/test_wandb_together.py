@@ -66,13 +66,13 @@ class TestTwoProcesses:
 
     def test_surplus_run_is_not_counted(self, run_hpcompat, server, monkeypatch):
         path = by_hand()
-        opened = shared_sweep.SharedSweep.started
+        opened = shared_sweep.SharedSweep.started_runs
 
-        def too_late(shared, besides=None):
+        def too_late(shared, excluding=None):
             # between this process's look and its run another one has begun the last trial
-            return opened(shared, besides) + [None] * (besides is not None)
+            return opened(shared, excluding) + [None] * (excluding is not None)
 
-        monkeypatch.setattr(shared_sweep.SharedSweep, "started", too_late)
+        monkeypatch.setattr(shared_sweep.SharedSweep, "started_runs", too_late)
         monkeypatch.setattr(shared_sweep.SharedSweep, "has_capacity", lambda shared: not counted_all(shared))
 
         def counted_all(shared):
@@ -150,7 +150,7 @@ class TestServerErrors:
         assert server.key not in str(error.value)
         if operation != "UpsertSweep":
             (trial,) = error.value.trials
-            (path,) = re.findall("go on with sweep_id='(.*)'", str(error.value))
+            (path,) = re.findall("continue with sweep_id='(.*)'", str(error.value))
             result = run_hpcompat(line, n_trials=3, sweep_id=path)
             assert len(result.trials) == 3
             assert result.trials[0].value == trial.value
@@ -158,7 +158,7 @@ class TestServerErrors:
     @pytest.mark.parametrize("how", [500, "hang"])
     def test_unsent_trial_is_in_result_with_warning(self, run_hpcompat, server, outage, monkeypatch, how):
         monkeypatch.setattr(wandb_server, "_FINISH_TIMEOUT_S", 3.0)  # with the only run, which never comes to its end
-        monkeypatch.setattr(shared_sweep, "_LAG_S", (0.0,))
+        monkeypatch.setattr(shared_sweep, "_REPORT_DELAYS_S", (0.0,))
         monkeypatch.setenv("WANDB__FILE_STREAM_RETRY_MAX", "1")
 
         def function(trial):
@@ -169,7 +169,7 @@ class TestServerErrors:
             warnings.simplefilter("always")
             result = run_hpcompat(function, n_trials=1)
         outage.end()
-        assert "W&B does not have the end of these trials, they are in the result alone: 0" in map(
+        assert "W&B has not received the end of these trials, which are only in the result: 0" in map(
             str, (each.message for each in said)
         )
         assert len(result.trials) == 1
