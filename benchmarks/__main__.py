@@ -23,12 +23,12 @@ def main() -> None:
         parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
     names = options.names or page.NAMES
     if len(names) > 1 and not options.smoke:
-        # one process for each, because the garbage collector goes through all that a process has loaded
+        # one process per benchmark, because garbage collection takes longer the more a process has imported
         for name in names:
             subprocess.run([sys.executable, "-m", "benchmarks", name], check=True)
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    warnings.simplefilter("ignore")  # those of the peers
+    warnings.simplefilter("ignore")  # the warnings of the peers
     compileall.compile_dir(page.ROOT / "hpcompat", quiet=1)  # as pip compiles the peers when it installs them
     results = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""What `import hpcompat` costs: the CPU time of whole processes."""
+"""The cost of `import hpcompat`: the CPU time of entire processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ every public name, the search too.
 """
 BARE = "import dataclasses, json, typing"
 LAZY = "import hpcompat"
-WHOLE = "from hpcompat import *"  # every public name, the search too
+WHOLE = "from hpcompat import *"  # every public name, including `search`
 PEERS = ("optuna", "wandb", "ray.tune", "ConfigSpace", "syne_tune.config_space", "vizier.pyvizier")
 
 

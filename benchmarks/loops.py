@@ -1,4 +1,4 @@
-"""What `search` adds to the engine's own loop: trials of an empty function of ten parameters."""
+"""The time that `search` adds to the engine's own loop: trials of an empty function of ten parameters."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Loop = Callable[[], object]
 
 
 class Comparison(NamedTuple):
-    """Two loops to compare: hpcompat's, and the engine's own."""
+    """The loop of hpcompat and the engine's own loop."""
 
     title: str
     make_loops: Callable[[int, str], tuple[Loop, Loop]]
@@ -71,7 +71,7 @@ def objective(trial: Any) -> float:
 
 
 def hpcompat_loop(backend: str, count: int, **options: Any) -> Loop:
-    """Return a call that searches so many trials."""
+    """Return a call that searches with this number of trials."""
     return lambda: hp.search(objective, SPACE, backend, n_trials=count, seed=0, progress=False, **options)
 
 

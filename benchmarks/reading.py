@@ -1,4 +1,4 @@
-"""What reading costs: a define-by-run function of many paths, and a sweep file through the command line."""
+"""The cost of reading: a define-by-run function of many paths, and a sweep file through the command line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def measure(smoke: bool) -> Iterator[Row]:
 
 
 def make_switches(levels: int) -> SuggestFunction:
-    """Return a function of 2^levels paths: it suggests all switches, and the parameter of a switch that is on."""
+    """Return a function of 2^levels paths that suggests all switches, and a parameter for every switch that is on."""
 
     def suggest(trial: Any) -> dict[str, Any]:
         params = {}
@@ -48,7 +48,7 @@ def make_switches(levels: int) -> SuggestFunction:
 
 
 def make_tree(levels: int) -> SuggestFunction:
-    """Return a function of 2^levels paths: a choice decides which one comes next."""
+    """Return a function of 2^levels paths in which each choice selects the next one."""
 
     def suggest(trial: Any) -> dict[str, Any]:
         params, node = {}, "n"

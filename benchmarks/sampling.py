@@ -1,4 +1,4 @@
-"""How many configurations are drawn a second: spaces of 10 and of 100 parameters, params as a dict."""
+"""The number of configurations drawn per second, as dicts, from spaces of 10 and of 100 parameters."""
 
 from __future__ import annotations
 

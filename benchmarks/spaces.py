@@ -22,7 +22,7 @@ PARAMETER_FACTORIES: tuple[Callable[[int], Parameter], ...] = (
 
 
 def mixed_space(size: int, log_ints: bool = True) -> hp.SearchSpace:
-    """Return a space of that many parameters; `log_ints=False` for SigOpt, which has none."""
+    """Return a space of this many parameters; use `log_ints=False` for SigOpt, which has no logarithmic ints."""
     entries = {f"p{i}": PARAMETER_FACTORIES[i % len(PARAMETER_FACTORIES)](i) for i in range(size)}
     if not log_ints:
         entries |= {name: hp.Int(p.low, p.high) for name, p in entries.items() if isinstance(p, hp.Int) and p.log}

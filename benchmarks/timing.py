@@ -16,7 +16,7 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: something that is measured, compared with a baseline.
+    """A row of the table: a measurement compared with a baseline.
 
     Attributes:
         subject: What is measured.
@@ -64,7 +64,7 @@ def make_row(
 
 
 def median_ratio(seconds: Sequence[float], baseline_seconds: Sequence[float]) -> float:
-    """Return the median of the ratios of pairs: a busy machine slows down both sides of a pair."""
+    """Return the median of the ratios of pairs; a busy machine slows down both members of a pair."""
     return statistics.median(a / b for a, b in zip(seconds, baseline_seconds, strict=True))
 
 

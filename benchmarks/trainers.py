@@ -35,7 +35,7 @@ def measure(smoke: bool) -> Iterator[Row]:
 
 
 def compare_searches(backend: str, model: str, trials: int, rounds: int, max_ratio: float) -> Row:
-    """Compare two searches of so many trials, in turn."""
+    """Compare two searches of this many trials, in alternation."""
     seconds, baseline = [], []
     for _ in range(rounds):
         seconds.append(run_in_process("hpcompat", backend, model, trials).seconds)
@@ -45,7 +45,7 @@ def compare_searches(backend: str, model: str, trials: int, rounds: int, max_rat
 
 
 def compare_on_ray() -> Iterator[Row]:
-    """Compare searches of few trials, Ray's start included, and what one more trial costs between few and many."""
+    """Compare searches of few trials, including the start of Ray, and the cost of each additional trial."""
     seconds: dict[tuple[str, int], list[float]] = {}
     for _ in range(3):
         for runner in ("hpcompat", "transformers", "tuner"):

@@ -1,4 +1,4 @@
-"""A real Trainer, searched by hpcompat, by transformers, or by a bare Tuner.
+"""Searches over a real Trainer by hpcompat, by transformers, or by a plain `ray.tune.Tuner`.
 
 `python -m benchmarks.training RUNNER BACKEND MODEL TRIALS` prints the seconds of the search, and the peak memory of the
 process in MB. Run every search in a new process: once a Trainer has trained, transformers' own search cannot send it
@@ -40,7 +40,7 @@ ENVIRONMENT = {
 
 
 class Cost(NamedTuple):
-    """What a search costs."""
+    """The cost of a search."""
 
     seconds: float
     megabytes: float
@@ -180,7 +180,7 @@ def make_trainer(model_init: Any, train: Any, evaluation: Any, directory: str, *
 
 
 def make_bert(hidden: int, layers: int, words: int) -> Any:
-    """Return a randomly initialized BERT of that size."""
+    """Return a randomly initialized BERT of this size."""
     from transformers import BertConfig, BertForSequenceClassification
 
     config_class: Any = BertConfig

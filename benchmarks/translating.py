@@ -1,4 +1,4 @@
-"""What translating costs: a mixed space of 1,000 parameters to and from every system, without encoding."""
+"""The cost of translating a mixed space of 1,000 parameters to and from every system, without encoding."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def compare_with_configspace(size: int, rounds: int) -> Iterator[Row]:
         ),
     )
     rounds = max(1, rounds // 5)
-    # from_serialized_dict changes its argument
+    # from_serialized_dict modifies its argument
     from_copy = use_once(lambda: copy.deepcopy(serialized), space_type.from_serialized_dict, rounds)
     yield make_row(
         "`SearchSpace.from_dict`",
@@ -103,7 +103,7 @@ def compare_with_configspace(size: int, rounds: int) -> Iterator[Row]:
 
 
 def measure_growth(small: int, large: int, rounds: int) -> Iterator[Row]:
-    """Compare what a parameter costs in a large space with what it costs in a small one."""
+    """Compare the cost per parameter in a large space with that in a small one."""
 
     def compare(subject: str, max_ratio: float | None, on_few: Call, on_many: Call) -> Row:
         calls = _without_gc(on_many), _without_gc(_repeat(on_few, large // small))

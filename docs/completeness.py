@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-# the engines, and a parameter for every cell, are the tests' own
+# the engines and the parameter cases are shared with the tests
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from hpcompat import Categorical, Int, SearchSpace, translate
@@ -25,9 +25,9 @@ from hpcompat.translators.codecs import normalize
 from hpcompat.translators.dialect import DIALECTS, get_variants
 from hpcompat.translators.ray import build_domains
 from tests.helpers.engine_distributions import ENGINE_DISTRIBUTIONS, EngineDistribution
-from tests.helpers.engines import COLUMNS
+from tests.helpers.engines import ENGINES
 from tests.helpers.goodness_of_fit import probabilities_of
-from tests.helpers.native_spaces import NATIVE_FORMS, read_parameters
+from tests.helpers.native_spaces import NATIVE_SPECS, read_parameters
 from tests.helpers.parameter_cases import ALL_CASES, CASES_BY_SHAPE
 
 PAGE = Path(__file__).with_suffix(".md")
@@ -183,7 +183,7 @@ def measured_forms() -> str:
     rows = []
     for column in dict.fromkeys(column for column, _ in ENGINE_DISTRIBUTIONS):
         own = {form: p for (owner, form), p in found.items() if owner == column}
-        drawn = COLUMNS[column].params(own, DRAWS, SEED)
+        drawn = ENGINES[column].draw_params(own, DRAWS, SEED)
         for form, p in own.items():
             values = [params[form] for params in drawn]
             rows.append((TITLES[column], code(p), code(form), *measured(p, values, ENGINE_DISTRIBUTIONS[column, form])))
@@ -193,12 +193,12 @@ def measured_forms() -> str:
 def read_forms() -> str:
     """Return the forms whose distribution a parameter cannot say, drawn by their own engine."""
     rows = []
-    for column, all_forms in NATIVE_FORMS.items():
+    for column, all_forms in NATIVE_SPECS.items():
         laws = {name: (form, law) for name, (form, law) in all_forms.items() if law}
         if not laws:
             continue
         parameters, specs = read_parameters(column), {name: form for name, (form, _) in laws.items()}
-        engine = COLUMNS[column]
+        engine = ENGINES[column]
         spec = build_domains(specs) if engine.dialect == "ray" else {"method": "random", "parameters": specs}
         raws = engine.draw(spec, DRAWS, SEED)
         for name, (form, law) in laws.items():
@@ -229,7 +229,7 @@ def measured(p: Any, values: Sequence[Any], law: EngineDistribution) -> Iterator
     support = list(p.support)
     yield f"{support[0]}, {support[1]} … {support[-1]}"
     yield "log" if p.log else "linear"
-    yield law.words
+    yield law.description
     drawn = list(map(strict_key, values))
     own, stated = probabilities_of(p), law.probabilities(p)
     for index in (0, -1):

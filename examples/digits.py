@@ -46,7 +46,7 @@ def load_splits() -> list[Any]:
 
 
 def model_init() -> ViTForImageClassification:
-    """Return a new model, as a Trainer asks for before every trial."""
+    """Return a new model for a trial."""
     config = ViTConfig(
         image_size=8,
         patch_size=4,
@@ -78,7 +78,7 @@ def main() -> None:
     candidates = (Path("runs", f"digits-{options.backend}-{number}") for number in count(1))
     output_dir = options.output_dir or next(path for path in candidates if not path.exists())
 
-    torch.set_num_threads(1)  # more threads are no faster for a model this small
+    torch.set_num_threads(1)  # more threads are not faster for such a small model
     train, validation, test = load_splits()
     trainer = Trainer(
         model_init=model_init,

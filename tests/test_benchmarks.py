@@ -1,4 +1,4 @@
-"""The benchmarks run in tiny sizes, without the peers that are not installed."""
+"""The benchmarks run with small sizes, without the packages that are not installed."""
 
 import subprocess
 import sys
@@ -16,10 +16,12 @@ class TestBenchmarks:
     @pytest.mark.xdist_group("search")
     def test_smoke_run_prints_rows_of_all_benchmarks(self) -> None:
         command = [sys.executable, "-m", "benchmarks", "--smoke"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-4000:]
-        page = done.stdout[done.stdout.index("# Benchmarks") :]
+        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr[-4000:]
+        page = process.stdout[process.stdout.index("# Benchmarks") :]
         _, *sections = page.split("\n## ")
         titles = [import_module(f"benchmarks.{name}").TITLE for name in NAMES]
         assert [section.split("\n", 1)[0] for section in sections] == titles
-        assert all(section.count("\n|") >= 3 for section in sections)  # the header, the line under it, a row
+        assert all(
+            section.count("\n|") >= 3 for section in sections
+        )  # the header, the line below it, and at least one row

@@ -1,4 +1,4 @@
-"""The documentation's examples run as they stand, and what it says of names and places is so."""
+"""The examples of the documentation run without changes, and its lists of names and links are correct."""
 
 import doctest
 import inspect
@@ -13,17 +13,17 @@ import hpcompat
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
-# a block of "py" is shown and not run: it needs what a test does not have, a cluster for example
+# blocks marked "py" are not run: they need a cluster, for example
 FENCE = re.compile(r"^```(python|pycon)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
-def reader(directory: Path) -> dict[str, Any]:
-    """Return what the reader of a page brings along: a Trainer, and a space for it."""
+def create_trainer_and_space(directory: Path) -> dict[str, Any]:
+    """Return the names that the examples of a page expect: a Trainer, and a space for it."""
     from torch import nn, rand
     from transformers import Trainer, TrainingArguments
 
-    class Line(nn.Module):
+    class LinearModel(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.weight = nn.Parameter(rand(1))
@@ -40,45 +40,47 @@ def reader(directory: Path) -> dict[str, Any]:
         disable_tqdm=True,
     )
     space = hpcompat.SearchSpace({"learning_rate": hpcompat.Float(1e-3, 1.0, log=True)})
-    trainer = Trainer(model_init=Line, args=args, train_dataset=data, eval_dataset=data)
+    trainer = Trainer(model_init=LinearModel, args=args, train_dataset=data, eval_dataset=data)
     return {"hp": hpcompat, "trainer": trainer, "space": space}
 
 
-GIVEN = dict.fromkeys(("README.md", "search.md", "resume.md", "several_processes.md"), reader)
+NAMES_BY_PAGE = dict.fromkeys(("README.md", "search.md", "resume.md", "several_processes.md"), create_trainer_and_space)
 
 
-def examples(page: Path) -> list[tuple[str, str]]:
-    """Return the kind and the text of each block of Python on the page, in order."""
+def find_examples(page: Path) -> list[tuple[str, str]]:
+    """Return the language and the content of every Python block of the page, in order."""
     return FENCE.findall(page.read_text(encoding="utf-8"))
 
 
 class TestExamples:
     @pytest.mark.parametrize(
-        "page", [page for page in PAGES if examples(page)], ids=lambda page: str(page.relative_to(ROOT))
+        "page", [page for page in PAGES if find_examples(page)], ids=lambda page: str(page.relative_to(ROOT))
     )
     def test_examples_of_a_page_run_in_order(self, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        names: dict[str, Any] = GIVEN[page.name](tmp_path) if page.name in GIVEN else {}
-        for number, (kind, text) in enumerate(examples(page)):
-            if kind == "python":
-                exec(compile(text, f"{page}, block {number}", "exec"), names)
+        names: dict[str, Any] = NAMES_BY_PAGE[page.name](tmp_path) if page.name in NAMES_BY_PAGE else {}
+        for number, (language, content) in enumerate(find_examples(page)):
+            title = f"{page.name}, block {number}"
+            if language == "python":
+                exec(compile(content, title, "exec"), names)
             else:
-                block = doctest.DocTestParser().get_doctest(text, names, f"{page.name}, block {number}", str(page), 0)
-                seen: list[str] = []
+                block = doctest.DocTestParser().get_doctest(content, names, title, str(page), 0)
+                failures: list[str] = []
                 runner = doctest.DocTestRunner(optionflags=FLAGS)
-                runner.run(block, out=seen.append, clear_globs=False)
-                assert not seen, "".join(seen)
+                runner.run(block, out=failures.append, clear_globs=False)
+                assert not failures, "".join(failures)
                 names = block.globs
 
 
-@pytest.mark.parametrize("name", hpcompat.__all__)
-def test_public_name_documents_its_arguments(name: str) -> None:
-    value = getattr(hpcompat, name)
-    if isinstance(value, type) and issubclass(value, Exception):
-        return
-    documented = re.findall(r"^ +[*]{0,2}(\w+): ", inspect.getdoc(value) or "", re.MULTILINE)
-    parameters = set(inspect.signature(value).parameters)
-    assert len(parameters) < 2 or parameters <= set(documented)
+class TestDocstrings:
+    @pytest.mark.parametrize("name", hpcompat.__all__)
+    def test_public_name_documents_its_arguments(self, name: str) -> None:
+        value = getattr(hpcompat, name)
+        if isinstance(value, type) and issubclass(value, Exception):
+            return
+        documented = re.findall(r"^ +[*]{0,2}(\w+): ", inspect.getdoc(value) or "", re.MULTILINE)
+        parameters = set(inspect.signature(value).parameters)
+        assert len(parameters) < 2 or parameters <= set(documented)
 
 
 def table_rows(heading: str) -> list[list[str]]:
@@ -97,7 +99,7 @@ class TestContributing:
         definition = r"(?m)^ *(?:(?:def|class) {0}\b|{0}(?::|\s*=))"
         assert [name for name in names if not re.search(definition.format(name), source)] == []
 
-    def test_frames_of_a_search_are_those_listed(self) -> None:
+    def test_listed_frames_are_those_of_a_search(self) -> None:
         def objective(trial: Any) -> float:
             for frame in traceback.extract_stack():
                 module = Path(frame.filename)
@@ -115,7 +117,7 @@ class TestReference:
         listed = re.findall(r"^\.\. auto\w+:: (\w+)$", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.MULTILINE)
         assert sorted(listed) == sorted([*hpcompat.__all__, "Parameter"])
 
-    def test_links_between_pages_lead_somewhere(self) -> None:
+    def test_targets_of_links_between_pages_exist(self) -> None:
         missing = []
         for page in PAGES:
             for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):

@@ -1,4 +1,4 @@
-"""Whatever a public function is given, it answers or raises an HpcompatError."""
+"""For any arguments, a public function returns a value or raises an HpcompatError."""
 
 import math
 import random
@@ -21,8 +21,8 @@ from hpcompat.translators.wandb import forms as wandb_forms
 EXAMPLES = 4_000
 
 
-class EqualToNothing:
-    """A value that must not be compared, and has no hash."""
+class Uncomparable:
+    """A value whose comparison raises and that has no hash."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -30,27 +30,27 @@ class EqualToNothing:
         raise RuntimeError("compared")
 
 
-class WithoutRepr:
+class FailingRepr:
     def __repr__(self) -> str:
         raise RuntimeError("shown")
 
 
-class Whole(int):
+class DerivedInt(int):
     pass
 
 
-class Text(str):
+class DerivedStr(str):
     __slots__ = ()
 
 
-def nested(levels: int, wrap: Any) -> Any:
+def nest(levels: int, wrap: Any) -> Any:
     node: Any = 1
     for _ in range(levels):
         node = wrap(node)
     return node
 
 
-DEEP_LIST, DEEP_DICT = nested(20_000, lambda node: [node]), nested(20_000, lambda node: {"a": node})
+DEEP_LIST, DEEP_DICT = nest(20_000, lambda node: [node]), nest(20_000, lambda node: {"a": node})
 CYCLIC_LIST: list[Any] = []
 CYCLIC_LIST += [CYCLIC_LIST, CYCLIC_LIST]
 CYCLIC_DICT: dict[str, Any] = {}
@@ -61,14 +61,14 @@ HOSTILE: list[Any] = [
     Decimal("0.1"), Decimal("1e999999"), Decimal("nan"), Fraction(1, 3), Fraction(10**400), complex(1, 2),
     np.float64(0.5), np.float32(0.1), np.int64(3), np.bool_(True), np.array(1.0), np.array([1, 2]), np.array([]),
     np.str_("a"), np.datetime64("2020"),
-    "", "a", "1", "1e-5", "nan", "9" * 5000, "\x00", "\ud800", "é", b"a", Text("a: 1"), Whole(3),
+    "", "a", "1", "1e-5", "nan", "9" * 5000, "\x00", "\ud800", "é", b"a", DerivedStr("a: 1"), DerivedInt(3),
     [], [1], [1, 2], ["a", "b"], [1, True, 1.0], [[1], [2]], [{"a": 1}, {"a": 2}], [math.nan], [DEEP_LIST], (1, 2),
     range(3), range(10**30), {1, 2}, {"a": 1}, {1: 2}, {None: 1}, {"$tuple": [1]}, {"$dict": 1}, {"$x": 1},
-    object(), object, int, len, EqualToNothing(), [EqualToNothing()], WithoutRepr(), [WithoutRepr()], Ellipsis,
+    object(), object, int, len, Uncomparable(), [Uncomparable()], FailingRepr(), [FailingRepr()], Ellipsis,
     DEEP_LIST, DEEP_DICT, CYCLIC_LIST, CYCLIC_DICT, memoryview(b"ab"),
     Float(0, 1), SearchSpace({"x": Int(1, 3)}), tune.uniform(0, 1), tune.sample_from(lambda spec: 1),
 ]  # fmt: skip
-KINDS = [
+PARAMETERS = [
     Float(0, 1), Float(1, 2, log=True), Float(0, 1, step=0.1), Int(1, 8), Int(1, 9, step=2), Int(1, 8, log=True),
     Categorical([(1,), "a", {"b": [1]}]), Categorical([1, 2], weights=[1, 3]), Constant(1), Normal(0, 1),
     Normal(0, 1, step=1),
@@ -87,13 +87,13 @@ READERS: list[Any] = [hp.as_space, hp.from_optuna, hp.from_ray, hp.from_sigopt, 
 
 
 class Source:
-    """Hostile arguments, some of them in a place where one is expected."""
+    """A random source of valid and hostile arguments."""
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
 
-    def value(self, *sound: Any) -> Any:
-        return self.rng.choice([*sound, self.rng.choice(HOSTILE)])
+    def value(self, *valid: Any) -> Any:
+        return self.rng.choice([*valid, self.rng.choice(HOSTILE)])
 
     def some(self, **arguments: Any) -> dict[str, Any]:
         return {name: value for name, value in arguments.items() if self.rng.random() < 0.6}
@@ -143,12 +143,14 @@ class Source:
             grid=value(pair), transformation=value("log"), categorical_values=value(pair, ["a", {"name": value()}]),
             prior={"name": "normal", "mean": value(), "scale": value()}, conditions=value({"c": value()}),
         )  # fmt: skip
-        ours = some(kind=value("float", "int", "categorical", "normal", "constant", "group"), low=value(), high=value(),
-                    choices=value(), mean=value(), std=value(), value=value(), space=value(), when=value())  # fmt: skip
+        entry = some(
+            kind=value("float", "int", "categorical", "normal", "constant", "group"), low=value(), high=value(),
+            choices=value(), mean=value(), std=value(), value=value(), space=value(), when=value(),
+        )  # fmt: skip
         return value(
             {"method": value("grid", "random"), "parameters": {"x": config}}, {"x": config}, [suggest], {"x": call},
             [double, value()], {"parameters": [double], "conditionals": value([{"name": "c", "values": value(pair)}])},
-            {"hpcompat": 1, "space": {"x": ours}}, {"linear_constraints": value(), "parameters": value()},
+            {"hpcompat": 1, "space": {"x": entry}}, {"linear_constraints": value(), "parameters": value()},
         )  # fmt: skip
 
 
@@ -160,7 +162,7 @@ def make_space(source: Source) -> None:
     for dialect in ("optuna", "ray", "sigopt", "wandb"):
         try:
             translation = translate(space, dialect, encode=True)
-        except hp.TranslationError:  # nothing varies
+        except hp.TranslationError:  # every parameter has a single value
             continue
         translation.decode(translation.encode(params))
 
@@ -172,7 +174,7 @@ def read_document(source: Source) -> None:
 
 def call_method(source: Source) -> None:
     value, params, translation = source.value, source.params(), source.rng.choice(TRANSLATIONS)
-    kind: Any = source.rng.choice(KINDS)
+    parameter: Any = source.rng.choice(PARAMETERS)
     key = source.rng.choice(["method", "metric", "goal", "run_cap", "command"])
     calls: list[Any] = [
         lambda: (SPACE.contains(params), SPACE.validate(params)),
@@ -181,10 +183,10 @@ def call_method(source: Source) -> None:
         lambda: SPACE.fix(params),
         lambda: SPACE.sample(value()),
         lambda: SearchSpace(value()),
-        lambda: kind.contains(value()),
-        lambda: kind.to_unit(value()),
-        lambda: kind.cdf(value()),
-        lambda: kind.contains(kind.quantile(value())) or pytest.fail("outside"),
+        lambda: parameter.contains(value()),
+        lambda: parameter.to_unit(value()),
+        lambda: parameter.cdf(value()),
+        lambda: parameter.contains(parameter.quantile(value())) or pytest.fail("invalid quantile"),
         lambda: translation.encode(params),
         lambda: translation.decode(params),
         lambda: translate(SPACE, value()),
@@ -198,8 +200,8 @@ def call_method(source: Source) -> None:
 
 class TestPublicFunctions:
     @pytest.mark.parametrize("call", [make_space, read_document, call_method])
-    def test_hostile_values_raise_only_errors_of_ours(self, call: Any) -> None:
-        answered = 0
+    def test_hostile_values_raise_only_hpcompat_errors(self, call: Any) -> None:
+        n_returned = 0
         for seed in range(EXAMPLES):
             try:
                 call(Source(seed))
@@ -208,11 +210,11 @@ class TestPublicFunctions:
             except Exception as error:
                 pytest.fail(f"example {seed}: {type(error).__name__}: {error}", pytrace=True)
             else:
-                answered += 1
-        assert answered > EXAMPLES / 100
+                n_returned += 1
+        assert n_returned > EXAMPLES / 100
 
 
-class TestNamedCases:
+class TestSpecialCases:
     def test_study_with_lists_and_dicts_as_choices_is_read(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         choices = [[1, 2], {"a": [1]}, None]
@@ -222,14 +224,14 @@ class TestNamedCases:
         assert hp.from_optuna(study) == hp.as_space(study) == SearchSpace({"c": Categorical(choices)})
 
     @pytest.mark.filterwarnings("ignore::UserWarning")
-    def test_result_of_ours_as_a_study_is_read(self) -> None:
+    def test_result_converted_to_study_is_read(self) -> None:
         space = SearchSpace({"c": Categorical([[1, 2], {"a": 1}]), "x": Float(0, 1)})
         result = hp.search(lambda trial: 1.0, space, "optuna", n_trials=3, seed=0, progress=False)
         assert hp.from_optuna(result.to_optuna()) == space
         with pytest.raises(hp.TranslationError, match=r"\.space"):
             hp.from_optuna(result)
 
-    def test_study_whose_trials_differ_in_type_alone_is_refused(self) -> None:
+    def test_study_with_choices_of_different_types_raises(self) -> None:
         study = optuna.create_study()
         for choices in ([1, 2], [True, 2]):
             study.add_trial(
@@ -242,32 +244,32 @@ class TestNamedCases:
 
     @pytest.mark.parametrize("low", [10**12, 10**15, 2**52 - 3, 2**53, 2**60, 10**300])
     @pytest.mark.parametrize("width", [1, 3])
-    def test_narrow_log_ints_are_drawn_each(self, low: int, width: int) -> None:
+    def test_every_value_of_narrow_log_range_is_drawn(self, low: int, width: int) -> None:
         parameter = Int(low, low + width, log=True)
-        values = [low + place for place in range(width + 1)]
+        values = [low + offset for offset in range(width + 1)]
         assert {parameter.quantile((n + 0.5) / 64) for n in range(64)} == set(values)
         assert all(parameter.quantile(parameter.to_unit(value)) == value for value in values)
 
-    def test_weights_beyond_a_float_in_sum(self) -> None:
+    def test_weights_whose_sum_overflows_are_normalized(self) -> None:
         assert Categorical([1, 2], weights=[1e308, 1e308]) == Categorical([1, 2])
         huge, small = Categorical([1, 2], weights=[1.5e308, 0.5e308]), Categorical([1, 2], weights=[3, 1])
         assert huge.weights == pytest.approx(small.weights)
 
-    def test_normal_beyond_floats_is_an_issue(self) -> None:
+    def test_normal_beyond_floats_raises(self) -> None:
         with pytest.raises(hp.SpaceError, match="beyond what a float holds"):
             SearchSpace({"x": Normal(0, 1.7e308, high=3.0)})
         assert SearchSpace({"x": Normal(0, 1e300)}).sample(0)
 
-    @pytest.mark.parametrize("given", [5, None, {"learning_rate": 1}, [1], int, object()])
-    def test_with_params_of_something_else_is_refused(self, given: Any) -> None:
+    @pytest.mark.parametrize("target", [5, None, {"learning_rate": 1}, [1], int, object()])
+    def test_with_params_of_other_type_raises(self, target: Any) -> None:
         with pytest.raises(hp.ParamsError, match="expected a Trainer or TrainingArguments"):
-            hp.with_params(given, {"lr": 1})
+            hp.with_params(target, {"lr": 1})
 
     @pytest.mark.parametrize("u", [-0.1, 1.1, math.nan, math.inf, "a", None, 10**400])
-    @pytest.mark.parametrize("kind", KINDS, ids=repr)
-    def test_quantile_outside_the_unit_interval_is_refused(self, kind: Any, u: Any) -> None:
+    @pytest.mark.parametrize("parameter", PARAMETERS, ids=repr)
+    def test_quantile_outside_the_unit_interval_raises(self, parameter: Any, u: Any) -> None:
         with pytest.raises(hp.ParamsError, match="from 0 to 1"):
-            kind.quantile(u)
+            parameter.quantile(u)
 
     @pytest.mark.parametrize(
         ("reader", "source"),
@@ -281,6 +283,6 @@ class TestNamedCases:
             (hp.from_sigopt, [{"name": "x", "type": "double", "grid": [1, 10**400]}]),
         ],
     )  # fmt: skip
-    def test_bounds_of_400_digits_are_refused(self, reader: Any, source: Any) -> None:
+    def test_bounds_of_400_digits_raise(self, reader: Any, source: Any) -> None:
         with pytest.raises(hp.TranslationError, match="x: "):
             reader(source)

@@ -1,4 +1,4 @@
-"""Importing hpcompat, and every pure translation, loads no backend and needs none."""
+"""Importing hpcompat and translating spaces neither imports nor needs a backend."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import pytest
 import hpcompat
 
 ROOT = Path(hpcompat.__file__).parent.parent
-OTHERS = [
+OPTIONAL_PACKAGES = [
     "torch",
     "transformers",
     "optuna",
@@ -50,26 +50,30 @@ assert hp.as_space({"parameters": {"lr": {"min": 0.1, "max": 1.0}}})["lr"] == hp
 assert hp.SearchSpace.from_dict(space.to_dict()) == space
 assert hp.from_optuna(lambda trial: {"x": trial.suggest_float("x", 0, 1)})["x"] == hp.Float(0, 1)
 """
-LOADED = f"import sys; loaded = sorted(set({OTHERS!r}) & sys.modules.keys()); assert not loaded, loaded"
+ASSERT_NOT_IMPORTED = (
+    f"import sys; loaded = sorted(set({OPTIONAL_PACKAGES!r}) & sys.modules.keys()); assert not loaded, loaded"
+)
 
 
 def run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+    assert process.returncode == 0, process.stderr
 
 
 class TestImports:
     @pytest.mark.parametrize("code", ["import hpcompat", TRANSLATE], ids=["import", "translate"])
-    def test_importing_and_translating_load_nothing_else(self, code: str) -> None:
-        run(sys.executable, "-c", f"{code}\n{LOADED}")
+    def test_import_and_translation_load_no_optional_package(self, code: str) -> None:
+        run(sys.executable, "-c", f"{code}\n{ASSERT_NOT_IMPORTED}")
 
     def test_translating_needs_no_backend(self, tmp_path: Path) -> None:
         venv.create(tmp_path / "bare", with_pip=False)
         python = str(tmp_path / "bare" / "bin" / "python")
-        absent = (
-            f"import importlib.util as u; found = [m for m in {OTHERS!r} if u.find_spec(m)]; assert not found, found"
+        assert_not_installed = (
+            "import importlib.util as u\n"
+            f"installed = [name for name in {OPTIONAL_PACKAGES!r} if u.find_spec(name)]\n"
+            "assert not installed, installed"
         )
-        run(python, "-c", f"{absent}\n{TRANSLATE}")
+        run(python, "-c", f"{assert_not_installed}\n{TRANSLATE}")
 
 
 class TestPublicNames:

@@ -1,4 +1,4 @@
-"""Random search, as a backend that another package brings: an engine and a row."""
+"""Random search as a backend that another package could define: an engine and a BackendSpec."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hpcompat.trials.trial import Trial
 
 
 class RandomEngine(Engine):
-    """Draws params, or goes through a grid; it learns nothing."""
+    """Draws random params, or enumerates a grid; it ignores the results."""
 
     def __init__(self, config: SearchConfig) -> None:
         self._config = config

@@ -1,4 +1,4 @@
-"""What every backend does alike: the four built-in ones, and one of another package."""
+"""The conformance tests for the four built-in backends and for a backend of another package."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class TestBackendOfAnotherPackage(BackendConformance):
 
     @pytest.fixture(autouse=True, scope="class")
     @staticmethod
-    def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-        """The package, found by its entry point."""
+    def install_package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        """Install the package, whose entry point registers the backend."""
         site: Path = tmp_path_factory.mktemp("site")
         (site / "hpcompat_toy.py").write_text(Path(__file__).with_name("random_backend.py").read_text())
         info = site / "hpcompat_toy-1.0.dist-info"
@@ -50,14 +50,14 @@ class TestBackendOfAnotherPackage(BackendConformance):
         sys.path.remove(str(site))
         sys.modules.pop("hpcompat_toy", None)
 
-    def test_listed_after_the_built_in_ones(self) -> None:
+    def test_backend_is_listed_after_the_built_in_ones(self) -> None:
         assert list(BACKENDS) == ["optuna", "ray", "sigopt", "wandb", "toy"]
 
-    def test_unsupported_sampler_names_the_backends_that_support_it(self) -> None:
+    def test_unsupported_sampler_raises_with_backends_that_support_it(self) -> None:
         with pytest.raises(hp.BackendError, match=r"sampler: 'bayes' is not supported by toy \(supported by optuna, "):
             self.search(lambda trial: 0.0, sampler="bayes")
 
-    def test_resume_on_another_backend(self, tmp_path: Path) -> None:
+    def test_search_is_resumed_on_another_backend(self, tmp_path: Path) -> None:
         self.search(lambda trial: trial["x"], n_trials=2, output_dir=tmp_path)
         result = hp.search(
             lambda trial: trial["x"],

@@ -1,4 +1,4 @@
-"""The configurations of a finite space, in their order."""
+"""Enumeration of the configurations of a finite space."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TestIterConfigurations:
         pairs = [tuple(params.values()) for params in iter_configurations(hp.SearchSpace(space))]
         assert pairs == [(1, "x"), (1, "y"), (2, "x"), (2, "y")]
 
-    def test_condition_not_met_leaves_parameter_out(self):
+    def test_unmet_condition_omits_parameter(self):
         assert list(iter_configurations(SPACE)) == [
             {"optim": "adamw"},
             {"optim": "sgd", "k": 0},
@@ -32,18 +32,18 @@ class TestIterConfigurations:
 
 
 class TestIterUntried:
-    def test_seen_configurations_are_left_out(self):
-        seen = {strict_key({"optim": "sgd", "k": 0})}
-        assert list(iter_untried(SPACE, seen)) == [{"optim": "adamw"}, {"optim": "sgd", "k": 1}]
+    def test_tried_configurations_are_skipped(self):
+        tried = {strict_key({"optim": "sgd", "k": 0})}
+        assert list(iter_untried(SPACE, tried)) == [{"optim": "adamw"}, {"optim": "sgd", "k": 1}]
 
-    def test_seen_set_that_grows_is_respected(self):
-        seen = set()
-        untried = iter_untried(SPACE, seen)
+    def test_configurations_tried_later_are_skipped(self):
+        tried = set()
+        untried = iter_untried(SPACE, tried)
         assert next(untried) == {"optim": "adamw"}
-        seen.add(strict_key({"optim": "sgd", "k": 0}))
+        tried.add(strict_key({"optim": "sgd", "k": 0}))
         assert list(untried) == [{"optim": "sgd", "k": 1}]
 
-    def test_equal_values_of_other_types_stay_apart(self):
+    def test_equal_values_of_other_types_are_distinct(self):
         space = hp.SearchSpace({"x": hp.Categorical([1, True])})
         assert [params["x"] is True for params in iter_untried(space, {strict_key({"x": 1})})] == [True]
 

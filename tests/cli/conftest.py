@@ -1,4 +1,4 @@
-"""The command line, run in a directory of its own."""
+"""Fixtures for tests of the command line."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
 
-    def run_command(*words: str) -> CommandResult:
+    def run_command(*arguments: str) -> CommandResult:
         try:
-            code = main(words)
-        except SystemExit as error:  # argparse
+            code = main(arguments)
+        except SystemExit as error:  # raised by argparse
             code = int(error.code or 0)
         captured = capfd.readouterr()
         assert "Traceback" not in captured.err

@@ -18,7 +18,7 @@ INEXACT_SPACE = hp.SearchSpace(
 )
 """A space that no system represents exactly."""
 
-# each example draws a space, and most compile its source: a fifth of the examples take as long as those of another test
+# an example draws a space and compiles its source, which takes about five times as long as in other tests
 fewer_examples = settings(
     max_examples=settings.default.max_examples // 5,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
@@ -26,7 +26,7 @@ fewer_examples = settings(
 
 
 class CommandResult(NamedTuple):
-    """The exit code of a command, and what it printed."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -36,8 +36,8 @@ class CommandResult(NamedTuple):
 RunCommand = Callable[..., CommandResult]
 
 
-def write_input(data: Any, name: str = "given.json") -> str:
-    """Write a string, or data as JSON, to a file, and return its name."""
+def write_input(data: Any, name: str = "input.json") -> str:
+    """Write a string, or data as JSON, to a file; returns its name."""
     Path(name).write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
     return name
 
@@ -45,12 +45,12 @@ def write_input(data: Any, name: str = "given.json") -> str:
 def execute(source: str) -> dict[str, Any]:
     """Run Python source and return the names that it defines."""
     names: dict[str, Any] = {}
-    exec(compile(source, "printed", "exec"), names)
+    exec(compile(source, "output", "exec"), names)
     return names
 
 
 def draw_params(suggest: Callable[[Any], dict[str, Any]], n_trials: int = 30) -> list[dict[str, Any]]:
-    """Return what a function suggests in the trials of a real study."""
+    """Return the suggestions of a function in the trials of an Optuna study."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

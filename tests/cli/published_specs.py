@@ -1,4 +1,4 @@
-"""Search spaces as they were published: sweeps, suggest calls, Ray domains, SigOpt experiments."""
+"""Published search spaces: W&B sweeps, Optuna suggest calls, Ray domains and SigOpt experiments."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Generated Python source runs as it stands, and describes the space that it was generated from."""
+"""Generated Python source runs without changes, and defines the space that it was generated from."""
 
 from typing import Any
 
@@ -25,10 +25,10 @@ def suggest_function(space: hp.SearchSpace) -> Any:
 class TestPythonSource:
     @fewer_examples
     @given(spaces())
-    def test_any_space_is_rebuilt(self, space: hp.SearchSpace) -> None:
+    def test_source_of_any_space_defines_equal_space(self, space: hp.SearchSpace) -> None:
         assert execute(python_source(space))["space"] == space
 
-    def test_deeply_nested_space_is_refused(self) -> None:
+    def test_deeply_nested_space_raises(self) -> None:
         group: Any = hp.Constant(1)
         for _ in range(110):
             group = hp.SearchSpace({"g": group}, when={"gate": 1})
@@ -91,7 +91,7 @@ class TestOptunaSource:
             assert space.contains(read_back.sample(seed))
             assert read_back.contains(space.sample(seed))
 
-    def test_float_parent_is_left_to_hpcompat(self) -> None:
+    def test_source_with_float_parent_uses_hpcompat(self) -> None:
         """Optuna would suggest 0.30000000000000004, which does not equal 0.3."""
         space = hp.SearchSpace({"x": hp.Float(0, 1, step=0.1), "y": hp.Int(1, 2, when={"x": [0.3, 0.7]})})
         drawn = draw_params(suggest_function(space), 60)

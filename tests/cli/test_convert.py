@@ -1,4 +1,4 @@
-"""`hpcompat convert`: what it writes is the space that it read, in every format."""
+"""`hpcompat convert` writes the space that it has read, in every format."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from hpcompat.space.values import strict_equal
 from hpcompat.translators.dialect import DIALECTS
 from tests.cli.helpers import INEXACT_SPACE, RunCommand, draw_params, execute, write_input
 from tests.cli.published_specs import BATCHES, CATBOOST, DQN, GAUSSIANS, SWEEPS
-from tests.translators.equivalence import same_distribution
+from tests.translators.equivalence import have_same_distributions
 
 ALL_SWEEPS = pytest.mark.parametrize("sweep", SWEEPS.values(), ids=SWEEPS)
 
@@ -32,10 +32,10 @@ class TestToOptuna:
         suggest, space = execute(result.out)["suggest"], hp.from_wandb(sweep)
         for params in draw_params(suggest):
             space.validate(params)
-        assert same_distribution(hp.from_optuna(suggest), space)
+        assert have_same_distributions(hp.from_optuna(suggest), space)
         assert f"left behind: method ({sweep['method']}), metric ({sweep['metric']['goal']} " in result.err
 
-    def test_encoded_function_decodes_by_itself(self, run: RunCommand) -> None:
+    def test_encoded_function_returns_decoded_params(self, run: RunCommand) -> None:
         result = run("convert", write_input(INEXACT_SPACE.to_dict()), "--to", "optuna", "--encode")
         for params in draw_params(execute(result.out)["suggest"]):
             INEXACT_SPACE.validate(params)
@@ -73,10 +73,10 @@ class TestToRay:
         assert f"hp.to_ray(space, encode=True, {option})" in source
         assert type(execute(source)["param_space"]["n"]).__name__ == type_of_n
 
-    def test_searcher_decides_how_steps_are_read(self, run: RunCommand) -> None:
+    def test_steps_are_read_as_by_the_searcher(self, run: RunCommand) -> None:
         file = write_input({"x": {"call": "qrandint", "args": [1, 10, 3]}})
-        without = run("convert", file, "--from", "ray", "--to", "ray")
-        assert hp.from_ray(execute(without.out)["param_space"])["x"] == hp.Int(3, 9, step=3)
+        default = run("convert", file, "--from", "ray", "--to", "ray")
+        assert hp.from_ray(execute(default.out)["param_space"])["x"] == hp.Int(3, 9, step=3)
         optuna = run("convert", file, "--from", "ray", "--searcher", "optuna", "--to", "json")
         assert hp.SearchSpace.from_dict(json.loads(optuna.out))["x"] == hp.Int(1, 10, step=3)
         other = run("convert", file, "--from", "ray", "--searcher", "--to", "json")
@@ -124,7 +124,7 @@ class TestToWandb:
         assert parameters["lr"] == {"distribution": "log_uniform_values", "min": 1e-20, "max": 1e-05}
         assert strict_equal(parameters["eps"]["values"], [1e-08, 1e16, "1e-08"])
 
-    def test_json_file_holds_json_that_reads_the_same_as_yaml(self, run: RunCommand) -> None:
+    def test_json_file_is_valid_yaml(self, run: RunCommand) -> None:
         sweep = SWEEPS["nested"]
         assert run("convert", write_input(sweep), "--to", "wandb", "-o", "out.json").out == ""
         text = Path("out.json").read_text(encoding="utf-8")
@@ -135,12 +135,12 @@ class TestToWandb:
         monkeypatch.setitem(sys.modules, "yaml", None)
         result = run("convert", write_input(SWEEPS["nested"]), "--to", "wandb")
         assert hp.from_wandb(json.loads(result.out)) == hp.from_wandb(SWEEPS["nested"])
-        refused = run("convert", write_input("method: random\n", "sweep.yaml"), "--to", "wandb")
-        assert refused.code == 1
-        assert "pip install 'hpcompat[yaml]'" in refused.err
+        yaml_result = run("convert", write_input("method: random\n", "sweep.yaml"), "--to", "wandb")
+        assert yaml_result.code == 1
+        assert "pip install 'hpcompat[yaml]'" in yaml_result.err
 
     @pytest.mark.parametrize(
-        ("words", "method", "metric"),
+        ("arguments", "method", "metric"),
         [
             ((), "bayes", {"name": "iou", "goal": "maximize"}),
             (("--method", "random"), "random", {"name": "iou", "goal": "maximize"}),
@@ -150,9 +150,9 @@ class TestToWandb:
         ids=["none", "method", "metric", "metric and goal"],
     )
     def test_option_replaces_key_of_sweep(
-        self, run: RunCommand, words: tuple[str, ...], method: str, metric: dict[str, str]
+        self, run: RunCommand, arguments: tuple[str, ...], method: str, metric: dict[str, str]
     ) -> None:
-        result = run("convert", write_input(SWEEPS["string bounds"]), "--to", "wandb", *words)
+        result = run("convert", write_input(SWEEPS["string bounds"]), "--to", "wandb", *arguments)
         written = yaml.safe_load(result.out)
         assert (written["method"], written["metric"]) == (method, metric)
 
@@ -170,7 +170,7 @@ class TestToWandb:
         [{"goal": "maximize"}, 3, {"name": "loss", "goal": "hello world"}],
         ids=["no name", "number", "invalid goal"],
     )
-    def test_invalid_metric_is_refused(self, run: RunCommand, metric: Any) -> None:
+    def test_invalid_metric_fails(self, run: RunCommand, metric: Any) -> None:
         sweep = {"method": "random", "parameters": {"a": {"min": 0, "max": 9}}, "metric": metric}
         result = run("convert", write_input(sweep), "--to", "wandb")
         assert (result.code, result.out) == (1, "")
@@ -184,7 +184,7 @@ class TestToJsonAndPython:
         ids=[*SWEEPS, "optuna calls", "ray domains", "sigopt experiment"],
     )
     @pytest.mark.parametrize("to", ["json", "python"])
-    def test_any_source_keeps_its_space(self, run: RunCommand, to: str, source: Any) -> None:
+    def test_output_for_any_source_reads_back_equal(self, run: RunCommand, to: str, source: Any) -> None:
         result = run("convert", write_input(source), "--to", to)
         if to == "json":
             space = hp.SearchSpace.from_dict(json.loads(result.out))
@@ -207,10 +207,10 @@ class TestToJsonAndPython:
 
 class TestWithoutEncode:
     @pytest.mark.parametrize("to", ["optuna", "ray", "sigopt", "wandb"])
-    def test_inexact_parameters_are_refused_with_hint(self, run: RunCommand, to: str) -> None:
+    def test_inexact_parameters_fail_with_hint(self, run: RunCommand, to: str) -> None:
         result = run("convert", write_input(INEXACT_SPACE.to_dict()), "--to", to)
         assert (result.code, result.out) == (1, "")
         first, *issues = result.err.splitlines()
-        assert first == f"hpcompat: given.json: this space cannot be represented exactly in {DIALECTS[to].title}"
+        assert first == f"hpcompat: input.json: this space cannot be represented exactly in {DIALECTS[to].title}"
         assert any(issue.startswith("  warmup: ") for issue in issues)
         assert all(issue.endswith("(use --encode)") for issue in issues)

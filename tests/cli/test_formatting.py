@@ -1,4 +1,4 @@
-"""Formatted data reads back as the data, for any space."""
+"""Formatted JSON, YAML and Python literals read back equal, for any space."""
 
 import json
 from typing import Any

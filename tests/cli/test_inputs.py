@@ -1,4 +1,4 @@
-"""What a command reads: text, special files, objects in Python code."""
+"""Inputs of a command: text files, special files, and objects in Python code."""
 
 import json
 import os
@@ -21,7 +21,7 @@ import hpcompat as hp
 
 print("training code prints")
 space = hp.SearchSpace({"lr": hp.Float(1e-6, 1e-4, log=True)})
-bare = {"lr": hp.Float(1e-6, 1e-4, log=True)}
+parameter_dict = {"lr": hp.Float(1e-6, 1e-4, log=True)}
 sweep = "method: random\\nparameters: {lr: {distribution: log_uniform_values, min: 1.0e-6, max: 1.0e-4}}"
 domains = {"lr": tune.loguniform(1e-6, 1e-4)}
 parameters = [{"name": "lr", "type": "double", "bounds": {"min": 1e-6, "max": 1e-4}, "transformation": "log"}]
@@ -40,7 +40,7 @@ def hp_space(trial):
 class Settings:
     space = space
 """
-NAMES = ["space", "bare", "sweep", "domains", "parameters", "study", "suggest", "hp_space", "Settings.space"]
+NAMES = ["space", "parameter_dict", "sweep", "domains", "parameters", "study", "suggest", "hp_space", "Settings.space"]
 
 
 class TestPythonCode:
@@ -62,7 +62,7 @@ class TestPythonCode:
         assert result.err == "hello\n"
         assert (sys.path, list(Path().glob("__pycache__"))) == (path, [])
 
-    def test_module_imports_its_neighbours(self, run: RunCommand) -> None:
+    def test_module_imports_modules_of_its_directory(self, run: RunCommand) -> None:
         Path("project").mkdir()
         write_input("import hpcompat as hp\nlr = hp.Float(0, 1)", "project/neighbour_of_space.py")
         write_input("from neighbour_of_space import lr\nspace = {'lr': lr}", "project/space.py")
@@ -78,13 +78,13 @@ class TestPythonCode:
 
 
 class TestAmbiguousNames:
-    def test_sweep_with_parameter_called_eval_stays_sweep(self, run: RunCommand) -> None:
+    def test_sweep_with_parameter_named_eval_is_read_as_sweep(self, run: RunCommand) -> None:
         sweep = {"method": "random", "parameters": {"lr": {"min": 0.1, "max": 1.0}, "eval": {"value": True}}}
         result = run("convert", write_input(sweep), "--to", "wandb", "-o", "out.json")
         assert (result.code, result.err) == (0, "")
         assert hp.from_wandb(Path("out.json").read_text()) == hp.from_wandb(sweep)
 
-    def test_group_called_parameters_stays_group(self, run: RunCommand) -> None:
+    def test_group_named_parameters_is_read_as_group(self, run: RunCommand) -> None:
         source = "space = {'parameters': {'parameters': tune.uniform(0.0, 1.0)}, 'method': 'grid'}\n"
         write_input(f"from ray import tune\n{source}", "space.py")
         assert run("show", "space.py:space").code == 0
@@ -95,37 +95,37 @@ class TestAmbiguousNames:
 
 
 class TestSpecialFiles:
-    """A file is checked before it is read: a pipe may block, a device may never end."""
+    """A file is checked before it is read, because a pipe may block and a device may be endless."""
 
     def show(self, file: str, stdin: Any = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
-        # in a process, because one that hangs can be ended
+        # in a child process, which can be killed if it blocks
         command = [sys.executable, "-m", "hpcompat", "show", file]
         return subprocess.run(command, stdin=stdin, capture_output=True, text=True, timeout=300)
 
     @pytest.mark.parametrize("name", ["pipe", "pipe.py", "pipe.yaml"])
-    def test_pipe_is_refused(self, name: str, tmp_path: Path) -> None:
+    def test_pipe_fails(self, name: str, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / name)
-        done = self.show(str(tmp_path / name))
-        assert done.returncode == 2
-        assert "expected a regular file, got a pipe or a device" in done.stderr or name == "pipe.py"
+        process = self.show(str(tmp_path / name))
+        assert process.returncode == 2
+        assert "expected a regular file, got a pipe or a device" in process.stderr or name == "pipe.py"
 
-    def test_pipe_as_python_code_is_refused(self, tmp_path: Path) -> None:
+    def test_pipe_as_python_code_fails(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "code.py")
         assert self.show(f"{tmp_path / 'code.py'}:space").returncode == 2
 
-    def test_endless_device_is_refused(self) -> None:
-        done = self.show("/dev/zero")
-        assert (done.returncode, done.stderr.count("regular file")) == (2, 1)
+    def test_endless_device_fails(self) -> None:
+        process = self.show("/dev/zero")
+        assert (process.returncode, process.stderr.count("regular file")) == (2, 1)
 
-    def test_endless_standard_input_is_read_to_the_size_limit(self) -> None:
+    def test_endless_standard_input_fails_at_the_size_limit(self) -> None:
         with open("/dev/zero", "rb") as zeros:
-            done = self.show("-", zeros)
-        assert done.returncode == 1
-        assert "longer than 16 MiB" in done.stderr
+            process = self.show("-", zeros)
+        assert process.returncode == 1
+        assert "longer than 16 MiB" in process.stderr
 
-    def test_large_file_is_refused(self, tmp_path: Path) -> None:
+    def test_large_file_fails(self, tmp_path: Path) -> None:
         with open(tmp_path / "large.yaml", "wb") as file:
-            file.truncate(2**40)  # a sparse file, which takes no space on the disk
-        done = self.show(str(tmp_path / "large.yaml"))
-        assert done.returncode == 1
-        assert "longer than 16 MiB" in done.stderr
+            file.truncate(2**40)  # a sparse file, which needs no disk space
+        process = self.show(str(tmp_path / "large.yaml"))
+        assert process.returncode == 1
+        assert "longer than 16 MiB" in process.stderr

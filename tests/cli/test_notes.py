@@ -1,4 +1,4 @@
-"""The notes on the standard error: what is probably not meant, and what has to be decoded."""
+"""The notes on the standard error: probable mistakes in the input, and encoded parameters."""
 
 import json
 import re
@@ -14,12 +14,12 @@ from tests.cli.published_specs import SWEEPS
 
 
 def find_hints(message: str) -> list[str]:
-    """Return the hints in what a command wrote to the standard error."""
+    """Return the hints in the standard error of a command."""
     return [line.partition("hint: ")[2] for line in message.splitlines() if "hint: " in line]
 
 
 class TestSuspicionNotes:
-    def test_bounds_probably_not_meant_are_noted(self, run: RunCommand) -> None:
+    def test_suspicious_bounds_are_noted(self, run: RunCommand) -> None:
         parameters = {
             "lr": {"distribution": "log_uniform", "min": 1e-4, "max": 0.1},
             "wd": {"distribution": "log_uniform", "min": -9.2, "max": -2.3},

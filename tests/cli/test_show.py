@@ -1,4 +1,4 @@
-"""`hpcompat show`: the overview of a space."""
+"""`hpcompat show` prints an overview of a space."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +18,7 @@ class TestFormatOverview:
     ) -> None:
         page = format_overview(LoadedSpace(space), width, dialect)
         for leaf in space.leaves:
-            assert page.count(leaf.name) >= 2  # its definition, and its levels
+            assert page.count(leaf.name) >= 2  # in the definition and in the levels
         if all(len(leaf.name) <= 12 for leaf in space.leaves):
             assert max(map(len, page.splitlines())) <= width
 
@@ -30,7 +30,7 @@ class TestFormatOverview:
 
 
 class TestShow:
-    def test_dialect_given_shows_only_its_variants(self, run: RunCommand) -> None:
+    def test_option_to_shows_only_variants_of_dialect(self, run: RunCommand) -> None:
         result = run("show", write_input({"parameters": {"lr": {"min": 0.0, "max": 1.0}}}), "--to", "sigopt")
         assert result.code == 0
         assert "sigopt" in result.out

@@ -1,6 +1,6 @@
-"""What every rank of a launcher runs: `python scenarios.py FOLDER NAME[:ARGUMENT…]…`.
+"""The script that every rank of a launcher runs: `python scenarios.py FOLDER NAME[:ARGUMENT…]…`.
 
-Each scenario is a search. What a rank has seen of it is written to FOLDER/NAME.RANK.json.
+Each scenario is a function that searches. A rank writes what the function returns to FOLDER/NAME.RANK.json.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ import hpcompat as hp
 RANK, FOLDER, NAMES = int(os.environ.get("RANK", 0)), Path(*sys.argv[1:2]), sys.argv[2:]
 RATE = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
 X = {"x": hp.Float(0.0, 4.0)}
-CURRENT: dict[str, Any] = {"trial": -1, "name": ""}  # what is running here
+CURRENT: dict[str, Any] = {"trial": -1, "name": ""}  # the running trial and scenario of this rank
 
 search = partial(hp.search, seed=0, progress=False)
 
 
-def trainer(model_init: Any = None, **arguments: Any) -> Any:
+def make_trainer(model_init: Any = None, **arguments: Any) -> Any:
     from tests.helpers.trainers import Net, create_trainer
 
     defaults = {"per_device_train_batch_size": 8, "per_device_eval_batch_size": 32, "ddp_find_unused_parameters": False}
     return create_trainer(str(FOLDER / str(CURRENT["name"])), model_init or Net, **{**defaults, **arguments})
 
 
-def fails(ranks: Any, *, number: int = 1, call: int = 3) -> Any:
-    """Return a model_init whose model raises on these ranks at a call in the middle of a trial."""
+def failing_model_init(ranks: Any, *, number: int = 1, call: int = 3) -> Any:
+    """Return a model_init whose model raises on these ranks in the middle of a trial."""
     from tests.helpers.trainers import Net
 
-    class Fails(Net):
+    class FailingNet(Net):
         calls = 0
 
         def forward(self, pixels: Any, labels: Any) -> Any:
@@ -51,12 +51,12 @@ def fails(ranks: Any, *, number: int = 1, call: int = 3) -> Any:
 
     def init(trial: Any) -> Any:
         CURRENT["trial"] = trial.number if trial else -1
-        return Fails()
+        return FailingNet()
 
     return init
 
 
-def seen(result: hp.SearchResult, **more: Any) -> dict[str, Any]:
+def result_to_json(result: hp.SearchResult, **extra: Any) -> dict[str, Any]:
     trials = [{**asdict(trial), "cause": trial.cause, "start": str(trial.start)} for trial in result.trials]
     fields = ("number", "params", "values", "state", "cause", "run_id", "directory", "start", "intermediate_values")
     fields += ("user_attrs", "constraints")
@@ -64,11 +64,11 @@ def seen(result: hp.SearchResult, **more: Any) -> dict[str, Any]:
         "trials": [{name: trial[name] for name in fields} for trial in trials],
         "interrupted": result.interrupted,
         "native": result.native is not None,
-        **more,
+        **extra,
     }
 
 
-def in_step() -> list[int]:
+def gather_ranks() -> list[int]:
     """Gather the ranks, which shows whether the group still works."""
     ranks: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(ranks, RANK)
@@ -78,15 +78,15 @@ def in_step() -> list[int]:
 # -- functions -------------------------------------------------------------------------------------------
 
 
-def made_here() -> Any:
+def group_is_created() -> Any:
     before = dist.is_initialized()
-    inside: list[bool] = []
-    result = search(lambda trial: inside.append(dist.is_initialized()) or trial["x"], X, n_trials=2)
-    return seen(result, initialised=[before, *inside, dist.is_initialized()])
+    during: list[bool] = []
+    result = search(lambda trial: during.append(dist.is_initialized()) or trial["x"], X, n_trials=2)
+    return result_to_json(result, initialised=[before, *during, dist.is_initialized()])
 
 
 def values_of_rank_0() -> Any:
-    return seen(search(lambda trial: trial["x"] + RANK, X, n_trials=2, sampler="random"))
+    return result_to_json(search(lambda trial: trial["x"] + RANK, X, n_trials=2, sampler="random"))
 
 
 def function_raises() -> Any:
@@ -95,24 +95,24 @@ def function_raises() -> Any:
             raise ValueError(f"odd {RANK}")
         return float(trial["x"])
 
-    return seen(search(function, X, n_trials=5))
+    return result_to_json(search(function, X, n_trials=5))
 
 
-def suggested_as_it_runs() -> Any:
-    drawn: list[float] = []
+def suggest_in_trial() -> Any:
+    suggested: list[float] = []
 
     def function(trial: Any) -> float:
         trial.set_user_attr("rank", RANK)
         trial.set_constraint("room", RANK - 0.5)
-        drawn.append(trial.suggest_float("late", 0, 1))
-        return drawn[-1]
+        suggested.append(trial.suggest_float("late", 0, 1))
+        return suggested[-1]
 
     result = search(function, X, n_trials=3)
     native = result.native.trials if result.native else []
-    return seen(result, drawn=drawn, noted=[trial.user_attrs for trial in native])
+    return result_to_json(result, suggested=suggested, user_attrs=[trial.user_attrs for trial in native])
 
 
-def asked_on_rank_0_alone() -> Any:
+def prune_on_rank_0_only() -> Any:
     import optuna
 
     def function(trial: Any) -> float:
@@ -122,19 +122,19 @@ def asked_on_rank_0_alone() -> Any:
                 raise optuna.TrialPruned
         return float(trial["x"])
 
-    return seen(search(function, X, n_trials=2, pruner="median"))
+    return result_to_json(search(function, X, n_trials=2, pruner="median"))
 
 
 def timeout() -> Any:
-    return seen(search(lambda trial: trial["x"], X, n_trials=10**6, timeout=0.2))
+    return result_to_json(search(lambda trial: trial["x"], X, n_trials=10**6, timeout=0.2))
 
 
-def callback_ends() -> Any:
+def callback_stops_search() -> Any:
     finished: list[int] = []
     result = search(
         lambda trial: trial["x"], X, callbacks=[lambda trial: finished.append(trial.number) or len(finished) == 3]
     )
-    return seen(result, finished=finished)
+    return result_to_json(result, finished=finished)
 
 
 def error_of(run: Any) -> list[str]:
@@ -145,7 +145,7 @@ def error_of(run: Any) -> list[str]:
     return []
 
 
-def refused_by_rank_0() -> Any:
+def rank_0_cannot_open_storage() -> Any:
     storage = {"storage": "sqlite:////nowhere/at/all.db"} if RANK == 0 else {}
     return error_of(lambda: search(lambda trial: trial["x"], X, **storage))
 
@@ -161,7 +161,7 @@ def all_fail() -> Any:
     return error_of(lambda: search(lambda trial: 1 / 0, X, n_trials=2))
 
 
-def refused() -> Any:
+def unsupported_options() -> Any:
     errors = []
     for backend, options in (("ray", {}), ("optuna", {"n_jobs": 2})):
         try:
@@ -174,69 +174,69 @@ def refused() -> Any:
 # -- Trainers ----------------------------------------------------------------------------------------------
 
 
-def plain() -> Any:
-    return seen(search(trainer(num_train_epochs=2), RATE, n_trials=3), ranks=in_step())
+def train() -> Any:
+    return result_to_json(search(make_trainer(num_train_epochs=2), RATE, n_trials=3), ranks=gather_ranks())
 
 
-def resumed() -> Any:
-    first = search(trainer(), RATE, n_trials=1)
-    whole = search(trainer(), RATE, "sigopt", n_trials=3, resume=True)
-    return seen(whole, first=first.trials[0].params)
+def resume() -> Any:
+    first = search(make_trainer(), RATE, n_trials=1)
+    result = search(make_trainer(), RATE, "sigopt", n_trials=3, resume=True)
+    return result_to_json(result, first=first.trials[0].params)
 
 
-def undecided() -> Any:
-    def fresh() -> Any:
-        return trainer(trainer={"compute_metrics": lambda prediction: {"accuracy": 0.5, "mae": 100.0}})
+def ambiguous_objective() -> Any:
+    def create() -> Any:
+        return make_trainer(trainer={"compute_metrics": lambda prediction: {"accuracy": 0.5, "mae": 100.0}})
 
-    error = error_of(lambda: search(fresh(), RATE, n_trials=2))
-    whole = search(fresh(), RATE, n_trials=2, resume=True, compute_objective="mae")
-    return seen(whole, error=error, ranks=in_step())
+    error = error_of(lambda: search(create(), RATE, n_trials=2))
+    result = search(create(), RATE, n_trials=2, resume=True, compute_objective="mae")
+    return result_to_json(result, error=error, ranks=gather_ranks())
 
 
 def final_training() -> Any:
-    again = hp.with_params(trainer(), {"learning_rate": 0.01})
-    again.train()  # the ranks are still in step
-    result = search(again, {"learning_rate": hp.Constant(0.01)}, n_trials=1)
-    return [again.evaluate()["eval_loss"], result.best.value]
+    final = hp.with_params(make_trainer(), {"learning_rate": 0.01})
+    final.train()
+    result = search(final, {"learning_rate": hp.Constant(0.01)}, n_trials=1)
+    return [final.evaluate()["eval_loss"], result.best.value]
 
 
-def pruned() -> Any:
+def prune() -> Any:
     import optuna
 
-    class Second(optuna.pruners.BasePruner):
+    class PruneSecond(optuna.pruners.BasePruner):
         def prune(self, study: Any, trial: Any) -> bool:
             return bool(trial.number == 1)
 
     steps: list[int] = []
-    one = trainer(num_train_epochs=2)
-    one.add_callback(counting(steps))
-    return seen(search(one, RATE, n_trials=3, pruner=Second()), steps=steps, ranks=in_step())
+    pruned = make_trainer(num_train_epochs=2)
+    pruned.add_callback(record_steps(steps))
+    return result_to_json(search(pruned, RATE, n_trials=3, pruner=PruneSecond()), steps=steps, ranks=gather_ranks())
 
 
 def pruner_raises() -> Any:
     import optuna
 
-    class Broken(optuna.pruners.BasePruner):
+    class FailingPruner(optuna.pruners.BasePruner):
         def prune(self, study: Any, trial: Any) -> bool:
             if trial.number == 1:
                 raise OSError("the storage is gone")
             return False
 
-    return seen(search(trainer(), RATE, n_trials=3, pruner=Broken()), ranks=in_step())
+    return result_to_json(search(make_trainer(), RATE, n_trials=3, pruner=FailingPruner()), ranks=gather_ranks())
 
 
-def counting(steps: list[int]) -> Any:
+def record_steps(steps: list[int]) -> Any:
     from transformers import TrainerCallback
 
-    class Counting(TrainerCallback):
+    class RecordSteps(TrainerCallback):
         def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             steps.append(state.global_step)
 
-    return Counting()
+    return RecordSteps()
 
 
 def all_raise() -> Any:
-    return seen(search(trainer(fails((0, 1))), RATE, n_trials=3), ranks=in_step())
+    return result_to_json(search(make_trainer(failing_model_init((0, 1))), RATE, n_trials=3), ranks=gather_ranks())
 
 
 def rank_1_raises_in_model_init() -> Any:
@@ -247,16 +247,16 @@ def rank_1_raises_in_model_init() -> Any:
             raise ValueError("odd 1")
         return Net()
 
-    return seen(search(trainer(init), RATE, n_trials=3), ranks=in_step())
+    return result_to_json(search(make_trainer(init), RATE, n_trials=3), ranks=gather_ranks())
 
 
 def function_of_trainers() -> Any:
     def function(trial: Any) -> Any:
         if RANK == 1 and trial.number == 1:
             raise ValueError("odd 1")
-        return trainer(learning_rate=trial["learning_rate"])
+        return make_trainer(learning_rate=trial["learning_rate"])
 
-    return seen(search(function, RATE, n_trials=3), ranks=in_step())
+    return result_to_json(search(function, RATE, n_trials=3), ranks=gather_ranks())
 
 
 def directories() -> Any:
@@ -264,28 +264,28 @@ def directories() -> Any:
 
     used: list[str] = []
 
-    class Noting(TrainerCallback):
+    class RecordOutputDir(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             used.append(args.output_dir)
 
-    one = trainer(save_strategy="epoch", load_best_model_at_end=True)
-    one.add_callback(Noting())
+    saving = make_trainer(save_strategy="epoch", load_best_model_at_end=True)
+    saving.add_callback(RecordOutputDir())
     name = lambda trial: f"{trial.number}-{os.getpid()}"  # noqa: E731
-    result = search(one, RATE, n_trials=3, hp_name=name, output_dir=str(FOLDER / "runs"))
-    left = sorted(path.name for path in (FOLDER / "runs").iterdir() if path.is_dir())
+    result = search(saving, RATE, n_trials=3, hp_name=name, output_dir=str(FOLDER / "runs"))
+    remaining = sorted(path.name for path in (FOLDER / "runs").iterdir() if path.is_dir())
     states = sorted(path.name for path in Path(str(result.best.checkpoint)).glob("rng_state*"))
-    return seen(result, used=used, left=left, best=result.best.run_id, states=states)
+    return result_to_json(result, used=used, remaining=remaining, best=result.best.run_id, states=states)
 
 
-def on_sigopt() -> Any:
-    return seen(search(trainer(), RATE, "sigopt", n_trials=2))
+def train_on_sigopt() -> Any:
+    return result_to_json(search(make_trainer(), RATE, "sigopt", n_trials=2))
 
 
-def on_wandb() -> Any:
-    return seen(search(trainer(), RATE, "wandb", n_trials=2, mode="disabled"))
+def train_on_wandb() -> Any:
+    return result_to_json(search(make_trainer(), RATE, "wandb", n_trials=2, mode="disabled"))
 
 
-# -- with an end of their own --------------------------------------------------------------------------------
+# -- scenarios that need their own launch --------------------------------------------------------------------
 
 
 def write(name: str, value: Any) -> None:
@@ -301,7 +301,7 @@ def rank_1_raises_mid_train() -> Any:
         write("finished", finished)
 
     try:
-        search(trainer(fails((1,))), RATE, n_trials=3, callbacks=[on_trial])
+        search(make_trainer(failing_model_init((1,))), RATE, n_trials=3, callbacks=[on_trial])
     except hp.SearchError as error:
         write("error", str(error))
         raise
@@ -310,63 +310,63 @@ def rank_1_raises_mid_train() -> Any:
 def ctrl_c() -> Any:
     from transformers import TrainerCallback
 
-    class Telling(TrainerCallback):
+    class ReportStart(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if CURRENT["trial"] == 1 and state.global_step == 5:
-                write("begun", os.getpid())
+                write("started", os.getpid())
 
-    one = trainer(fails(()), save_strategy="no", num_train_epochs=1)
-    one.add_callback(Telling())
+    endless = make_trainer(failing_model_init(()), save_strategy="no", num_train_epochs=1)
+    endless.add_callback(ReportStart())
     space = {"num_train_epochs": hp.Categorical([1, 10**6])}
-    result = search(one, space, sampler="grid", n_trials=2)
-    return seen(result, ranks=in_step())
+    result = search(endless, space, sampler="grid", n_trials=2)
+    return result_to_json(result, ranks=gather_ranks())
 
 
 def ctrl_c_on_rank_1() -> Any:
     def function(trial: Any) -> float:
         if trial.number == 2:
-            write("begun", os.getpid())
+            write("started", os.getpid())
             time.sleep(500)
         return float(trial["x"])
 
-    return seen(search(function, X, n_trials=5))
+    return result_to_json(search(function, X, n_trials=5))
 
 
-OWN_EXIT_CODE = 70
-DDP_TIMEOUT_S = 20  # how long the ranks may wait for each other
+HANDLER_EXIT_CODE = 70
+DDP_TIMEOUT_S = 20
 FAILURES = {
-    "sleeps": lambda: time.sleep(10**6),
-    "is_killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "is_stopped": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "sleep": lambda: time.sleep(10**6),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
 }
 
 
-def failing(how: str, where: str, rank: str) -> Any:
-    """Search three trials; in the second one, the first time, a rank fails."""
+def rank_fails(how: str, where: str, rank: str) -> Any:
+    """Search three trials; a rank fails in the second one, unless the search is resumed."""
     failed = FOLDER / "failed"
 
-    def at(place: str) -> None:
-        if place == where and CURRENT["trial"] == 1 and int(rank) == RANK and not failed.exists():
+    def fail_at(location: str) -> None:
+        if location == where and CURRENT["trial"] == 1 and int(rank) == RANK and not failed.exists():
             failed.write_text(str(os.getpid()))
             FAILURES[how]()
 
-    return recorded_search(function_at(at) if where == "function" else trainer_at(at))
+    return record_search(failing_function(fail_at) if where == "function" else failing_trainer(fail_at))
 
 
-def function_at(at: Any) -> Any:
-    """Return a function with a place to fail at."""
+def failing_function(fail_at: Any) -> Any:
+    """Return a function that calls `fail_at`."""
     dist.init_process_group("gloo", timeout=timedelta(seconds=DDP_TIMEOUT_S))
 
     def function(trial: Any) -> float:
         CURRENT["trial"] = trial.number
-        at("function")
+        fail_at("function")
         return float(trial["learning_rate"])
 
     return function
 
 
-def trainer_at(at: Any) -> Any:
-    """Return a Trainer with several places to fail at."""
+def failing_trainer(fail_at: Any) -> Any:
+    """Return a Trainer that calls `fail_at` at several locations."""
     from transformers import TrainerCallback
 
     from tests.helpers.trainers import Net
@@ -374,45 +374,47 @@ def trainer_at(at: Any) -> Any:
     class Model(Net):
         def forward(self, pixels: Any, labels: Any) -> Any:
             if self.training:
-                at("training_step")
+                fail_at("training_step")
             return super().forward(pixels, labels)
 
     class Callback(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            at("callback")
+            fail_at("callback")
 
     def init(trial: Any) -> Any:
         CURRENT["trial"] = trial.number if trial else -1
-        at("model_init")
+        fail_at("model_init")
         return Model()
 
     def compute_metrics(prediction: Any) -> dict[str, float]:
-        at("compute_metrics")
+        fail_at("compute_metrics")
         return {"accuracy": 1.0}
 
-    extra = {"compute_metrics": compute_metrics, "callbacks": [Callback()]}
-    return trainer(init, ddp_timeout=DDP_TIMEOUT_S, trainer=extra)
+    options = {"compute_metrics": compute_metrics, "callbacks": [Callback()]}
+    return make_trainer(init, ddp_timeout=DDP_TIMEOUT_S, trainer=options)
 
 
-def terminated(handler: str) -> Any:
-    """Search three trials, the second of which trains on, the first time, until SIGTERM comes."""
+def sigterm(handler: str) -> Any:
+    """Search three trials; the second one trains until SIGTERM arrives, unless the search is resumed."""
     from transformers import TrainerCallback
 
-    if handler == "own":
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(OWN_EXIT_CODE))
-    first = not (FOLDER / "begun.0.json").exists()
+    if handler == "user":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(HANDLER_EXIT_CODE))
+    is_first_run = not (FOLDER / "started.0.json").exists()
 
-    class Training(TrainerCallback):
+    class TrainUntilSigterm(TrainerCallback):
         def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            control.should_training_stop = not (first and CURRENT["trial"] == 1)
+            control.should_training_stop = not (is_first_run and CURRENT["trial"] == 1)
             if not control.should_training_stop:
-                write("begun", os.getpid())
+                write("started", os.getpid())
 
-    return recorded_search(trainer(fails(()), num_train_epochs=10**6, trainer={"callbacks": [Training()]}))
+    return record_search(
+        make_trainer(failing_model_init(()), num_train_epochs=10**6, trainer={"callbacks": [TrainUntilSigterm()]})
+    )
 
 
-def recorded_search(objective: Any) -> Any:
-    """Start or resume a search; write down what its callback is called with, and its error."""
+def record_search(objective: Any) -> Any:
+    """Start or resume a search; write the finished trials and the error of the search to files."""
     finished: list[Any] = []
 
     def on_trial(trial: hp.Trial) -> None:
@@ -421,7 +423,7 @@ def recorded_search(objective: Any) -> Any:
 
     options = {"n_trials": 3, "resume": True, "output_dir": str(FOLDER / "out"), "callbacks": [on_trial]}
     try:
-        return seen(search(objective, RATE, **options))
+        return result_to_json(search(objective, RATE, **options))
     except hp.SearchError as error:
         write("error", str(error))
         raise

@@ -1,4 +1,4 @@
-"""Ctrl-C on a rank, which another rank may have got before."""
+"""Ctrl-C on a rank, also shortly after another rank has received it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpcompat.distributed.interrupts import Interrupts
 
 @pytest.fixture
 def interrupts():
-    """Return the interrupts of a rank that trains, with its handler installed."""
+    """Return the interrupts of a training rank, with their handler installed."""
     interrupts = Interrupts(lambda: True)
     interrupts.install()
     yield interrupts
@@ -20,11 +20,11 @@ def interrupts():
 
 
 class TestInterrupts:
-    def test_sigint_while_training_is_noted(self, interrupts):
+    def test_sigint_in_training_is_pending(self, interrupts):
         signal.raise_signal(signal.SIGINT)
         assert interrupts.is_pending and not interrupts.is_raised
 
-    def test_sigint_soon_after_that_of_other_rank_is_the_same(self, interrupts):
+    def test_sigint_shortly_after_that_of_other_rank_is_not_a_repeat(self, interrupts):
         interrupts.mark_pending()
         signal.raise_signal(signal.SIGINT)
         assert not interrupts.is_raised

@@ -1,4 +1,4 @@
-"""What becomes of a store that is gone, or does not answer."""
+"""Errors of a store that is lost or does not answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class TestStoreChannel:
     def test_silent_store_raises_search_error_that_names_rank_0(self, monkeypatch):
         monkeypatch.setattr(process_group, "_TICK_S", 0.01)
         answer = threading.Event()
-        store = SimpleNamespace(check=lambda keys: answer.wait(), get=lambda key: pytest.fail("it is asked again"))
+        store = SimpleNamespace(
+            check=lambda keys: answer.wait(),
+            get=lambda key: pytest.fail("the store is read although it did not answer"),
+        )
         channel = StoreChannel(store, 1, 2)
         channel.timeout = 0.05
         with pytest.raises(SearchError, match=r"rank 0: the store of .* has not answered for \d+ s"):

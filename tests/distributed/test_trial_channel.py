@@ -1,4 +1,4 @@
-"""What a follower gets from rank 0 during a trial; without processes."""
+"""Messages from rank 0 to a follower during a trial, without processes."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def channels():
         store.close()
 
 
-def unused():
-    """Fail: only rank 0 computes what it broadcasts."""
-    pytest.fail("computed on a follower")
+def fail_if_called():
+    """Fail, because only rank 0 computes the value of a broadcast."""
+    pytest.fail("the follower has computed the value")
 
 
 class TestBroadcast:
@@ -33,24 +33,24 @@ class TestBroadcast:
     def test_value_of_rank_0_reaches_follower(self, channels, value):
         leader, follower = channels
         assert leader.broadcast("suggest", lambda: value) == value
-        assert follower.broadcast("suggest", unused) == value
+        assert follower.broadcast("suggest", fail_if_called) == value
 
     def test_values_arrive_in_order(self, channels):
         leader, follower = channels
         for value in range(3):
             leader.broadcast("suggest", lambda value=value: value)
-        assert [follower.broadcast("suggest", unused) for _ in range(3)] == [0, 1, 2]
+        assert [follower.broadcast("suggest", fail_if_called) for _ in range(3)] == [0, 1, 2]
 
     def test_leader_finished_without_value_gives_default(self, channels):
         leader, follower = channels
         leader.set("outcome", 0, value=RankOutcome(0))
-        assert follower.broadcast("prune", unused, default=False) is False
+        assert follower.broadcast("prune", fail_if_called, default=False) is False
         with pytest.raises(PeerFailed, match="it has ended the trial without a suggest"):
-            follower.broadcast("suggest", unused)
+            follower.broadcast("suggest", fail_if_called)
 
     def test_leader_failed_raises_peer_failed(self, channels):
         leader, follower = channels
         leader.set("outcome", 0, value=RankOutcome(0, "OSError: the storage is gone"))
         with pytest.raises(PeerFailed, match="rank 0: OSError: the storage is gone"):
-            follower.broadcast("prune", unused, default=False)
+            follower.broadcast("prune", fail_if_called, default=False)
         assert follower.trial.is_secondary

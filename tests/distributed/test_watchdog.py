@@ -1,4 +1,4 @@
-"""What a rank concludes from the heartbeats of the others, and from their absence; without processes."""
+"""Detection of dead and hung ranks by their heartbeats, without processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DDP_TIMEOUT_S = 20
 
 @pytest.fixture
 def coordinator():
-    """Return rank 0 of two in its second collective of a trial; rank 1 is there, and silent so far."""
+    """Return rank 0 of two, in its second collective of a trial; rank 1 has not sent a heartbeat yet."""
     group = SimpleNamespace(timeout=float(DDP_TIMEOUT_S), collective_count=lambda: 2)
     coordinator = Coordinator(StoreChannel(HashStore(), 0, 2), group)
     coordinator.peers.processes = {1: RUNNING}
@@ -32,10 +32,10 @@ def coordinator():
 
 
 def beat(coordinator, times, progress=lambda number: None):
-    """Let rank 0 send so many heartbeats, and rank 1 one before each; return the reason to abort."""
+    """Send heartbeats of rank 0, each after one of rank 1 with its progress; return the reason to abort."""
     for number in range(times):
-        if (sent := progress(number)) is not None:
-            coordinator.store.set("heartbeat/1", (number + 1, sent))
+        if (position := progress(number)) is not None:
+            coordinator.store.set("heartbeat/1", (number + 1, position))
         coordinator._watchdog._heartbeat()
     return coordinator.peers.abort_reason
 
@@ -48,7 +48,7 @@ class TestSilentRank:
             (ON_OTHER_HOST, DEAD_BEATS, f"no sign of life for {DEAD_BEATS} s"),
         ],
     )
-    def test_silent_for_some_beats_is_dead(self, coordinator, process, beats, cause):
+    def test_rank_without_heartbeats_is_dead(self, coordinator, process, beats, cause):
         coordinator.peers.processes = {1: process}
         coordinator.active = None
         assert beat(coordinator, beats - 1) is None
@@ -59,7 +59,7 @@ class TestSilentRank:
         assert beat(coordinator, 10 * DEAD_BEATS) is None
 
     @pytest.mark.parametrize("key", ["left/1", "terminated/1"])
-    def test_announced_exit_is_no_death(self, coordinator, key):
+    def test_announced_exit_is_not_reported(self, coordinator, key):
         coordinator.peers.processes = {1: EXITED}
         coordinator.store.set(key)
         assert beat(coordinator, 5) is None
@@ -71,20 +71,20 @@ class TestHungRank:
         [
             (1, 0, 0, 0, 0),  # in model_init
             (1, 1, 1, 0, 0),  # one collective behind
-            (0, 2),  # has not begun the trial
+            (0, 2),  # has not started the trial
         ],
     )
-    def test_still_behind_other_rank_is_hung(self, coordinator, position):
+    def test_rank_that_stays_behind_is_hung(self, coordinator, position):
         assert beat(coordinator, DDP_TIMEOUT_S + 1, lambda _: RankProgress(position)) is None
         cause = beat(coordinator, 1, lambda _: RankProgress(position))
         assert cause == f"rank 1: no progress for {DDP_TIMEOUT_S} s, while others wait for it (ddp_timeout)"
 
-    def test_still_ahead_leaves_other_rank_hung(self, coordinator):
+    def test_other_rank_is_hung_if_rank_stays_ahead(self, coordinator):
         cause = beat(coordinator, DDP_TIMEOUT_S + 2, lambda _: RankProgress((1, 2)))
         assert cause.startswith("rank 0: no progress")
 
     def test_leader_without_awaited_message_is_hung(self, coordinator):
-        waiting = (1, 1, 2, 0, 1)  # for the pruner's answer; both have begun as many collectives
+        waiting = (1, 1, 2, 0, 1)  # for the decision of the pruner, in the same collective as rank 0
         cause = beat(coordinator, DDP_TIMEOUT_S + 2, lambda _: RankProgress(waiting))
         assert cause.startswith("rank 0: no progress")
 
@@ -93,10 +93,10 @@ class TestHungRank:
         [
             lambda number: RankProgress((1, 1, 2, 0, 0)),  # as far as rank 0
             lambda number: RankProgress((1, 1, 1, number, 0)),  # behind, but at a further step
-            lambda number: RankProgress((1, 1, 1, 0, 0), activity=number),  # … or reporting
+            lambda number: RankProgress((1, 1, 1, 0, 0), activity=number),  # behind, but reporting
         ],
     )
-    def test_moving_or_not_awaited_is_not_hung(self, coordinator, progress):
+    def test_rank_that_progresses_or_is_not_behind_is_not_hung(self, coordinator, progress):
         assert beat(coordinator, 10 * DDP_TIMEOUT_S, progress) is None
 
     def test_ddp_timeout_of_trainer_counts(self, coordinator):

@@ -1,4 +1,4 @@
-"""Spaces with groups and conditions, drawn whole."""
+"""Search spaces with groups and conditions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONDITIONS = SearchSpace(
         "noise": Float(0.0, 0.5, step=0.1, when={"optim": "sgd", "layers": [1, 2]}),
     }
 )
-"""Chains, several parents, parents that are ints and bools, a conditional group, encoded kinds under conditions."""
+"""Chained conditions, several parents, int and bool parents, a conditional group, conditional encoded parameters."""
 
 ONE_LEVEL = SearchSpace(
     {
@@ -35,7 +35,7 @@ ONE_LEVEL = SearchSpace(
         "restarts": Categorical([1, 2], when={"schedule": "cosine", "optim": "sgd"}),
     }
 )
-"""Conditions that SigOpt has a form for."""
+"""Conditions that SigOpt supports natively."""
 
 GROUPS = SearchSpace(
     {
@@ -52,7 +52,7 @@ WEIGHTED = SearchSpace(
         "width": Int(8, 64, step=8, when={"size": "large", "depth": [6, 8]}),
     }
 )
-"""Parents that most systems have no form for."""
+"""Parents that most systems cannot represent natively."""
 
 FINITE = SearchSpace(
     {

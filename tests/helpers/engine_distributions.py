@@ -1,4 +1,4 @@
-"""Where an engine's law differs from the parameter's own: only in how much of it falls into each rounding bin."""
+"""Engines whose distribution differs from the parameter's: only the probabilities of the rounding bins differ."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from hpcompat.space.parameters import Parameter
 from tests.helpers.goodness_of_fit import Probabilities
 
 BinProbabilities = Callable[[Any], Probabilities]
-FLOORED = "rounded down: v with probability ∝ ln((v + step) / v)"
-CUT = "draws end at low and high: the first and the last bin lack their outer half"
-ENDS = "draws end at min and max, wherever in a bin these lie"
+ROUNDED_DOWN = "rounded down: v with probability ∝ ln((v + step) / v)"
+HALF_END_BINS = "draws end at low and high: the first and the last bin lack their outer half"
+PARTIAL_END_BINS = "draws end at min and max, wherever in a bin these lie"
 
 
 def floored_log_uniform(p: Any) -> Probabilities:
-    """A log-uniform draw rounded down to a multiple of the step."""
+    """Return the probabilities of a log-uniform draw that is rounded down to a multiple of the step."""
     return _normalize([math.log((v + p.step) / v) for v in p.support])
 
 
 def rounded_uniform(low: float, high: float, log: bool = False) -> BinProbabilities:
-    """A draw between low and high, rounded to the nearest value: a bin has what lies between them of it."""
+    """Return the probabilities of a draw between low and high that is rounded to the nearest value.
+
+    The probability of a value is the part of its rounding bin that lies between low and high.
+    """
 
     def probabilities(p: Any) -> Probabilities:
         scale = math.log if log else float
@@ -37,21 +40,21 @@ def _normalize(widths: list[float]) -> Probabilities:
 
 
 class EngineDistribution(NamedTuple):
-    """What the engine does, and the probability of each value that follows."""
+    """How an engine draws, and the resulting probability of each value."""
 
-    words: str
+    description: str
     probabilities: BinProbabilities
 
 
 ENGINE_DISTRIBUTIONS: dict[tuple[str, str], EngineDistribution] = {
-    # column and form of the capability table; what is not here is drawn by the parameter's own law
-    ("ray", "lograndint"): EngineDistribution(FLOORED, floored_log_uniform),
-    ("ray", "qlograndint"): EngineDistribution(FLOORED, floored_log_uniform),
-    ("ray", "qloguniform"): EngineDistribution(CUT, lambda p: rounded_uniform(p.low, p.high, log=True)(p)),
+    # by variant and form of the capability table; every other rule draws from the parameter's own distribution
+    ("ray", "lograndint"): EngineDistribution(ROUNDED_DOWN, floored_log_uniform),
+    ("ray", "qlograndint"): EngineDistribution(ROUNDED_DOWN, floored_log_uniform),
+    ("ray", "qloguniform"): EngineDistribution(HALF_END_BINS, lambda p: rounded_uniform(p.low, p.high, log=True)(p)),
 }
 
 
-def engine_probabilities(p: Parameter, column: str, form: str) -> Probabilities | None:
-    """The probability of each value as the engine draws it; None where that is the parameter's own."""
-    law = ENGINE_DISTRIBUTIONS.get((column, form))
-    return law.probabilities(p) if law else None
+def engine_probabilities(p: Parameter, variant: str, form: str) -> Probabilities | None:
+    """Return the engine's probability of each value; None if the engine draws from the parameter's own distribution."""
+    distribution = ENGINE_DISTRIBUTIONS.get((variant, form))
+    return distribution.probabilities(p) if distribution else None

@@ -1,4 +1,4 @@
-"""Fixtures of the tests over Trainers: a Trainer over a few digits, transformers' own search, and hpcompat's."""
+"""Fixtures for tests with a Trainer: a Trainer on a few digits, the search of transformers and that of hpcompat."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ MakeTrainer = Callable[..., Trainer]
 
 @pytest.fixture
 def make_trainer(tmp_path: Path) -> MakeTrainer:
-    """A Trainer over 64 digits, evaluated on 64 others after every epoch; keywords are TrainingArguments'.
+    """Create Trainers on 64 digits, evaluated on 64 others after every epoch; keywords go to TrainingArguments.
 
-    Each has an output_dir of its own, see `OutputDirs`.
+    Every Trainer has its own output_dir, see `OutputDirs`.
     """
-    free = OutputDirs(tmp_path)
+    next_output_dir = OutputDirs(tmp_path)
 
-    def make(model_init: Any = Net, *, output_dir: str | None = None, **more: Any) -> Trainer:
-        return create_trainer(output_dir or free(), model_init, **more)
+    def make(model_init: Any = Net, *, output_dir: str | None = None, **options: Any) -> Trainer:
+        return create_trainer(output_dir or next_output_dir(), model_init, **options)
 
     return make
 
 
 @pytest.fixture
 def run_transformers() -> Callable[..., optuna.Study]:
-    """Transformers' own search; returns its Study."""
+    """Run `Trainer.hyperparameter_search` on Optuna; returns its Study."""
 
     def run(trainer: Trainer, hp_space: Any, **options: Any) -> optuna.Study:
         storage = optuna.storages.InMemoryStorage()
-        before = optuna.logging.get_verbosity()
+        verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
             trainer.hyperparameter_search(
                 hp_space, backend="optuna", storage=storage, study_name="transformers", **options
             )
         finally:
-            optuna.logging.set_verbosity(before)
+            optuna.logging.set_verbosity(verbosity)
         return optuna.load_study(study_name="transformers", storage=storage)
 
     return run
@@ -52,7 +52,7 @@ def run_transformers() -> Callable[..., optuna.Study]:
 
 @pytest.fixture
 def run_hpcompat() -> Callable[..., hp.SearchResult]:
-    """Hpcompat's search, silent."""
+    """Run `hpcompat.search` without progress output, with seed 0."""
 
     def run(trainer: Any, space: Any, **options: Any) -> hp.SearchResult:
         return hp.search(trainer, space, **{"progress": False, "seed": 0, **options})
@@ -61,5 +61,5 @@ def run_hpcompat() -> Callable[..., hp.SearchResult]:
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
+def _set_seed() -> None:
     transformers.set_seed(0)

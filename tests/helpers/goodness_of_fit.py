@@ -1,6 +1,6 @@
-"""Whether values were drawn from a parameter: the judgement that every test of a law passes by.
+"""Goodness-of-fit tests of drawn values against the distribution of a parameter.
 
-A sound engine is turned away about once in 10,000 judgements, and with fixed seeds always or never.
+A correct engine is rejected in about one of 10,000 tests; with a fixed seed the verdict never changes.
 """
 
 from __future__ import annotations
@@ -14,96 +14,99 @@ from hpcompat.space.parameters import Parameter
 from hpcompat.space.values import short_repr, strict_key
 
 MIN_P_VALUE = 1e-4
-"""The p-value under which a law is turned away."""
+"""A distribution with a smaller p-value is rejected."""
 MAX_MISS_PROBABILITY = 1e-5
-"""How unlikely it may be at most that a sound engine misses a value that it is said to reach."""
+"""A value that is never drawn is accepted if a correct engine would miss it with at least this probability."""
 MAX_COUNTED = 100
-"""Up to so many values each is counted."""
+"""Discrete parameters with more values than this are tested as continuous ones."""
 
 Probabilities = Sequence[float]
 
 
 def probabilities_of(p: Parameter) -> Probabilities:
-    """The probability of each value of a discrete parameter, in the order of its support."""
+    """Return the probability of each value of a discrete parameter, in the order of its support."""
     edges = [0.0, *map(p.cdf, p.support or ())]
     return [upper - lower for lower, upper in pairwise(edges)]
 
 
-def find_misfit(p: Parameter, drawn: Sequence[Any], masses: Probabilities | None = None) -> str:
-    """Why these values were not drawn from the parameter; "" if they may well have been.
+def find_misfit(p: Parameter, sample: Sequence[Any], probabilities: Probabilities | None = None) -> str:
+    """Describe why the values do not fit the parameter; "" if they fit.
 
-    `masses`: the probability of each value where it is not the parameter's own.
+    `probabilities`: the probability of each value, if it differs from the parameter's own.
     """
-    outside = [value for value in drawn if not p.contains(value)]
+    outside = [value for value in sample if not p.contains(value)]
     if outside:
         return f"{short_repr(outside[0])} is not one of its values"
     if p.size <= MAX_COUNTED:
-        return _test_counts(p, drawn, masses or probabilities_of(p))
-    return _test_continuous(_to_uniform(p, drawn, masses))
+        return _test_counts(p, sample, probabilities or probabilities_of(p))
+    return _test_continuous(_to_uniform(p, sample, probabilities))
 
 
-def _test_counts(p: Parameter, drawn: Sequence[Any], masses: Probabilities) -> str:
-    """Every value reached, and a chi-square test."""
+def _test_counts(p: Parameter, sample: Sequence[Any], probabilities: Probabilities) -> str:
+    """Check that every value is drawn, and run a chi-square test."""
     from scipy.stats import chisquare
 
-    places = {strict_key(value): place for place, value in enumerate(p.support or ())}
-    counts = [0] * len(places)
-    for value in drawn:
-        counts[places[strict_key(value)]] += 1
-    for place, count in enumerate(counts):
-        if not count and (1.0 - masses[place]) ** len(drawn) < MAX_MISS_PROBABILITY:
-            return f"{short_repr((p.support or ())[place])} is never drawn"
-        if count and not masses[place]:
-            return f"{short_repr((p.support or ())[place])} is drawn"
-    observed, expected = _pool_bins(counts, [mass * len(drawn) for mass in masses])
+    indices = {strict_key(value): index for index, value in enumerate(p.support or ())}
+    counts = [0] * len(indices)
+    for value in sample:
+        counts[indices[strict_key(value)]] += 1
+    for index, count in enumerate(counts):
+        if not count and (1.0 - probabilities[index]) ** len(sample) < MAX_MISS_PROBABILITY:
+            return f"{short_repr((p.support or ())[index])} is never drawn"
+        if count and not probabilities[index]:
+            return f"{short_repr((p.support or ())[index])} is drawn, but its probability is 0"
+    observed, expected = _pool_bins(counts, [probability * len(sample) for probability in probabilities])
     if len(observed) < 2:
         return ""
-    likely = chisquare(observed, expected, sum_check=False).pvalue
-    return "" if likely > MIN_P_VALUE else f"chi-square: p = {likely:.1e}"
+    p_value = chisquare(observed, expected, sum_check=False).pvalue
+    return "" if p_value > MIN_P_VALUE else f"chi-square: p = {p_value:.1e}"
 
 
 def _pool_bins(counts: Sequence[int], expected: Sequence[float]) -> tuple[list[int], list[float]]:
-    """Neighbours taken together until five of each are expected: rarer ones would upset the test."""
-    observed, wanted, count, want = [], [], 0, 0.0
-    for one, other in zip(counts, expected, strict=True):
-        count, want = count + one, want + other
-        if want >= 5:
-            observed.append(count)
-            wanted.append(want)
-            count, want = 0, 0.0
-    if wanted:
-        observed[-1] += count
-        wanted[-1] += want
-    return observed, wanted
+    """Merge neighbouring bins until each has an expected count of 5, below which a chi-square test is unreliable."""
+    pooled_counts, pooled_expected, count, expected_count = [], [], 0, 0.0
+    for bin_count, bin_expected in zip(counts, expected, strict=True):
+        count, expected_count = count + bin_count, expected_count + bin_expected
+        if expected_count >= 5:
+            pooled_counts.append(count)
+            pooled_expected.append(expected_count)
+            count, expected_count = 0, 0.0
+    if pooled_expected:
+        pooled_counts[-1] += count
+        pooled_expected[-1] += expected_count
+    return pooled_counts, pooled_expected
 
 
-def _to_uniform(p: Parameter, drawn: Sequence[Any], masses: Probabilities | None) -> list[float]:
-    """The drawn values as floats that are uniform if the law holds: of a value's share, a random one."""
+def _to_uniform(p: Parameter, sample: Sequence[Any], probabilities: Probabilities | None) -> list[float]:
+    """Map the drawn values to floats that are uniform on [0, 1] if the values fit the distribution.
+
+    A discrete value is mapped to a random point of its interval of the cumulative distribution.
+    """
     values: Any = p.support
     if values is None:
-        return list(map(p.cdf, drawn))
-    share = random.Random(0).random
+        return list(map(p.cdf, sample))
+    draw_uniform = random.Random(0).random
     first = values.index(next(iter(values)))
-    edges = (0.0, *accumulate(masses)) if masses else None
+    edges = (0.0, *accumulate(probabilities)) if probabilities else None
 
-    def between(place: int) -> float:
+    def draw_between_edges(index: int) -> float:
         if edges:
-            low, high = edges[place - first], edges[place - first + 1]
+            low, high = edges[index - first], edges[index - first + 1]
         else:
-            low, high = p.cdf(values[place - 1]) if place > first else 0.0, p.cdf(values[place])
-        return low + share() * (high - low)
+            low, high = p.cdf(values[index - 1]) if index > first else 0.0, p.cdf(values[index])
+        return low + draw_uniform() * (high - low)
 
-    return [between(values.index(value)) for value in drawn]
+    return [draw_between_edges(values.index(value)) for value in sample]
 
 
-def _test_continuous(shares: Sequence[float]) -> str:
-    """A Kolmogorov-Smirnov test, and draws from close to both ends."""
+def _test_continuous(uniform: Sequence[float]) -> str:
+    """Run a Kolmogorov-Smirnov test, and check that values are drawn close to both ends."""
     from scipy.stats import kstest
 
-    near = 1.0 - MAX_MISS_PROBABILITY ** (1.0 / len(shares))
-    if min(shares) > near:
-        return f"nothing is drawn from its lowest {min(shares):.2%}"
-    if max(shares) < 1.0 - near:
-        return f"nothing is drawn from its highest {1.0 - max(shares):.2%}"
-    likely = kstest(shares, "uniform").pvalue
-    return "" if likely > MIN_P_VALUE else f"Kolmogorov-Smirnov: p = {likely:.1e}"
+    max_gap = 1.0 - MAX_MISS_PROBABILITY ** (1.0 / len(uniform))
+    if min(uniform) > max_gap:
+        return f"nothing is drawn from its lowest {min(uniform):.2%}"
+    if max(uniform) < 1.0 - max_gap:
+        return f"nothing is drawn from its highest {1.0 - max(uniform):.2%}"
+    p_value = kstest(uniform, "uniform").pvalue
+    return "" if p_value > MIN_P_VALUE else f"Kolmogorov-Smirnov: p = {p_value:.1e}"

@@ -1,10 +1,11 @@
-"""Searches, each in a process of its own that may be killed at any moment.
+"""A server process that runs each search in a forked child process, which a test may kill at any moment.
 
     python -m tests.helpers.kill_target FILE_DESCRIPTOR
 
-It reads orders, a JSON object a line. For each it forks a process, which spares that the imports; writes to
-the file its pid, and when it is over how it has ended, both with the mark of the order. A search tells what
-it does by lines in a named pipe, which Ray's workers can write to as well, and puts its result into a file.
+It reads the options of a search from standard input, one JSON object per line, and forks a process for it, so that
+the slow imports run only once. It writes the pid and later the exit code of the process to the file descriptor,
+both with the id of the search. A search reports events as lines of a named pipe, which Ray's workers can write to
+as well, and writes its result to a file.
 """
 
 from __future__ import annotations
@@ -27,94 +28,94 @@ from tests.helpers import small_disk, trainers
 
 X_SPACE = hp.SearchSpace({"x": hp.Float(0, 4)})
 LR_SPACE = hp.SearchSpace({"learning_rate": hp.Float(1e-4, 1e-1, log=True)})
-MARK_VARIABLE = "HPCOMPAT_TEST_LEG"  # in the environment of a search and of every process that it starts
+SEARCH_ID_VARIABLE = "HPCOMPAT_TEST_SEARCH"  # in the environment of a search and of every process that it starts
 _write, _fsync, _rename = os.write, os.fsync, os.rename
 
 
 @dataclass
 class EventPipe:
-    """Says what happens; and stays where it is, until it is killed, when it has said `kind` for the nth time."""
+    """Write events to a named pipe; after the nth event named `pause_event`, wait to be killed."""
 
     pipe: str
-    kind: str | None = None
+    pause_event: str | None = None
     nth: int = 0
 
-    def __call__(self, kind: str, said: Any = None) -> None:
+    def __call__(self, event: str, data: Any = None) -> None:
         file = os.open(self.pipe, os.O_WRONLY)
-        _write(file, (json.dumps([kind, said]) + "\n").encode())
+        _write(file, (json.dumps([event, data]) + "\n").encode())
         os.close(file)
-        if kind == self.kind:
+        if event == self.pause_event:
             self.nth -= 1
             while self.nth == 0:
-                time.sleep(0.1)  # signal.pause() would miss a signal that comes just before it, and wait for ever
+                time.sleep(0.1)  # signal.pause() would miss a signal that arrives just before the call
 
 
-def report_file_events(tell: EventPipe) -> None:
-    """Have the journal's writing and the making of run directories told, in the middle too."""
-    record = False
+def report_file_events(report: EventPipe) -> None:
+    """Report events before, within and after journal writes and the creation of run directories."""
+    is_trial_record = False
 
     def write(file: int, data: bytes) -> int:
-        nonlocal record
-        record = data.startswith(b'{"number"')
-        if not record and not data.startswith(b'{"begun"'):
+        nonlocal is_trial_record
+        is_trial_record = data.startswith(b'{"number"')
+        if not is_trial_record and not data.startswith(b'{"begun"'):
             return _write(file, data)
-        half = _write(file, data[: len(data) // 2])
-        tell("half" if record else "noting")
-        return half + _write(file, data[half:])
+        n_written = _write(file, data[: len(data) // 2])
+        report("record_half_written" if is_trial_record else "start_half_written")
+        return n_written + _write(file, data[n_written:])
 
     def fsync(file: int) -> None:
-        if record:
-            tell("written")
+        if is_trial_record:
+            report("record_written")
         _fsync(file)
-        if record:
-            tell("synced")
+        if is_trial_record:
+            report("record_synced")
 
     def rename(source: Any, path: Any, **options: Any) -> None:
-        run = os.path.basename(path).startswith("run-")
-        if run:
-            tell("making")
+        is_run_dir = os.path.basename(path).startswith("run-")
+        if is_run_dir:
+            report("before_run_dir")
         _rename(source, path, **options)
-        if run:
-            tell("made")
+        if is_run_dir:
+            report("after_run_dir")
 
     os.write, os.fsync, os.rename = write, fsync, rename
 
 
-def create_objective(tell: EventPipe, exits: bool) -> Any:
-    """A parabola with holes: some of its x raise, are no number, take too much memory, or end the process."""
+def create_objective(report: EventPipe, can_exit: bool) -> Any:
+    """Return a parabola that fails for some x: it raises, returns NaN, runs out of memory or exits the process."""
 
     def parabola(trial: Any) -> float:
-        tell("begun")
+        report("trial_start")
         x: float = trial["x"]
-        hole = int(x * 1e6) % 16
-        if hole == 0:
-            raise ValueError("a hole")
-        if hole == 1:
+        remainder = int(x * 1e6) % 16
+        if remainder == 0:
+            raise ValueError("this x fails")
+        if remainder == 1:
             raise MemoryError
-        if hole == 2 and exits:
+        if remainder == 2 and can_exit:
             os._exit(3)
-        tell("tried")
-        return float("nan") if hole == 3 else (x - 2) ** 2
+        report("trial_end")
+        return float("nan") if remainder == 3 else (x - 2) ** 2
 
     return parabola
 
 
 class ReportTraining(TrainerCallback):
-    """Tells of a training: its first step, and its checkpoint."""
+    """Report the first step and the checkpoint of a training."""
 
-    def __init__(self, tell: EventPipe) -> None:
-        self.tell = tell
+    def __init__(self, report: EventPipe) -> None:
+        self.report = report
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == 1:
-            self.tell("begun")
+            self.report("trial_start")
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.tell("tried")
+        self.report("trial_end")
 
 
 def trial_to_json(trial: hp.Trial) -> dict[str, Any]:
-    """A trial as JSON."""
+    """Convert a trial to JSON."""
     return {
         **{"number": trial.number, "params": dict(trial.params), "values": trial.values, "state": trial.state},
         **{"run_id": trial.run_id, "checkpoint": trial.checkpoint, "error": trial.cause},
@@ -125,70 +126,74 @@ def search(
     pipe: str,
     out: str,
     result: str,
-    trains: bool = False,
-    exits: bool = False,
-    hold: tuple[str, int] | None = None,
-    room: tuple[int, int] | None = None,
-    before: str | None = None,
+    use_trainer: bool = False,
+    can_exit: bool = False,
+    pause_at: tuple[str, int] | None = None,
+    fill_disk: tuple[int, int] | None = None,
+    disk_action: str | None = None,
     **options: Any,
 ) -> None:
-    """One leg of a search. Its callback tells of each finished trial; after so many it leaves so little room.
+    """Run or resume a search over a function or a Trainer; its callback reports every finished trial.
 
-    `before`: what is to be done with the disk.
+    Optional faults: `can_exit` lets some trials exit their process; `pause_at` is the event to pause at, and which of
+    its occurrences; `fill_disk` is the number of trials after which to fill the disk, and the number of bytes to leave
+    free; `disk_action` is a function of `small_disk` to call before the search.
     """
-    if before:
-        getattr(small_disk, before)(os.path.dirname(out))
-    tell = EventPipe(pipe, *(hold or ()))
-    report_file_events(tell)
-    if trains:
-        given: Any = trainers.create_trainer(out, save_strategy="epoch", trainer={"callbacks": [ReportTraining(tell)]})
+    if disk_action:
+        getattr(small_disk, disk_action)(os.path.dirname(out))
+    report = EventPipe(pipe, *(pause_at or ()))
+    report_file_events(report)
+    objective: Any
+    if use_trainer:
+        callback = ReportTraining(report)
+        objective = trainers.create_trainer(out, save_strategy="epoch", trainer={"callbacks": [callback]})
     else:
-        given = create_objective(tell, exits)
+        objective = create_objective(report, can_exit)
 
-    def told(trial: hp.Trial) -> None:
-        tell("told", trial_to_json(trial))
-        if room and trial.number + 1 == room[0]:
-            small_disk.fill(os.path.dirname(out), room[1])
+    def on_trial(trial: hp.Trial) -> None:
+        report("callback", trial_to_json(trial))
+        if fill_disk and trial.number + 1 == fill_disk[0]:
+            small_disk.fill(os.path.dirname(out), fill_disk[1])
 
     if options.get("storage", "").endswith(".log"):
         backend = optuna.storages.journal.JournalFileBackend(options["storage"])
         options["storage"] = optuna.storages.JournalStorage(backend)
-    options = {"output_dir": out, "callbacks": [told], "resume": True, "progress": False, **options}
+    options = {"output_dir": out, "callbacks": [on_trial], "resume": True, "progress": False, **options}
     try:
-        found: Any = hp.search(given, LR_SPACE if trains else X_SPACE, **options)
-        said = {"interrupted": found.interrupted, "error": None}
-        said["best"] = found.best.number if any(trial.value is not None for trial in found.trials) else None
+        outcome: Any = hp.search(objective, LR_SPACE if use_trainer else X_SPACE, **options)
+        summary = {"interrupted": outcome.interrupted, "error": None}
+        summary["best"] = outcome.best.number if any(trial.value is not None for trial in outcome.trials) else None
     except hp.SearchError as error:
-        found, said = error, {"error": str(error)}
+        outcome, summary = error, {"error": str(error)}
     with open(result, "w") as file:
-        json.dump({**said, "trials": list(map(trial_to_json, found.trials))}, file)
+        json.dump({**summary, "trials": list(map(trial_to_json, outcome.trials))}, file)
 
 
 def main() -> None:
-    """Take orders. A second argument: a directory to mount a small disk on."""
+    """Serve requests. The optional second argument is a directory to mount a small disk on."""
     small_disk.mount(*sys.argv[2:])
-    replies = os.fdopen(int(sys.argv[1]), "w", buffering=1)  # standard output is anybody's
+    replies = os.fdopen(int(sys.argv[1]), "w", buffering=1)  # not standard output: libraries print to it
     for name in ("ray.tune", "sweeps", "wandb"):
         import_module(name)
     lite_connection()
     print(json.dumps(["", 0]), file=replies)  # ready
     for line in sys.stdin:
-        order = json.loads(line)
-        mark = order.pop("mark")
+        request = json.loads(line)
+        search_id = request.pop("search_id")
         pid = os.fork()
         if pid == 0:
-            code = 1
+            exit_code = 1
             try:
-                os.environ[MARK_VARIABLE] = mark
-                search(**order)
-                code = 0
+                os.environ[SEARCH_ID_VARIABLE] = search_id
+                search(**request)
+                exit_code = 0
             except BaseException:
                 traceback.print_exc()
             finally:
-                os._exit(code)
-        print(json.dumps([mark, pid]), file=replies)
-        print(json.dumps([mark, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])]), file=replies)
-    os._exit(0)  # what is imported has much to tidy up
+                os._exit(exit_code)
+        print(json.dumps([search_id, pid]), file=replies)
+        print(json.dumps([search_id, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])]), file=replies)
+    os._exit(0)  # skip the slow exit handlers of the imported libraries
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Mistakes that a translator could make, as the parameter it would write in place of the right one."""
+"""Mistakes that a translator could make: the right parameter, and the wrong one that it would write instead."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hpcompat import Categorical, Float, Int, Normal
 from hpcompat.space.parameters import Parameter
 
 MISTRANSLATIONS: dict[str, tuple[Parameter, Parameter]] = {
-    # what was asked for, and what is drawn
+    # name: (right parameter, wrong parameter)
     "log_lost": (Float(1e-6, 1e-2, log=True), Float(1e-6, 1e-2)),
     "log_added": (Float(1.0, 4.0), Float(1.0, 4.0, log=True)),
     "log_lost_int": (Int(1, 16, log=True), Int(1, 16)),
@@ -26,7 +26,7 @@ MISTRANSLATIONS: dict[str, tuple[Parameter, Parameter]] = {
     "step_lost_log": (Float(0.5, 4.0, log=True, step=0.5), Float(0.5, 4.0, log=True)),
     "log_lost_step": (Float(0.5, 4.0, log=True, step=0.5), Float(0.5, 4.0, step=0.5)),
     "choice_lost": (Categorical(["a", "b", "c"]), Categorical(["a", "b"])),
-    "choices_as_texts": (Categorical([16, 32]), Categorical(["16", "32"])),
+    "choices_as_strings": (Categorical([16, 32]), Categorical(["16", "32"])),
     "choices_as_floats": (Categorical([1, 2]), Categorical([1.0, 2.0])),
     "weights_lost": (Categorical(["a", "b"], weights=[2, 1]), Categorical(["a", "b"])),
     "weights_swapped": (Categorical(["a", "b"], weights=[2, 1]), Categorical(["a", "b"], weights=[1, 2])),

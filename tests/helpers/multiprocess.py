@@ -1,8 +1,8 @@
-"""Several processes in one search: `together` starts them, and each is this file.
+"""Several processes that share one search: `search_in_processes` starts them, and each one runs this file.
 
-    python -m tests.helpers.multiprocess '{"log": …, "processes": …, "backend": …}'
+    python -m tests.helpers.multiprocess '{"directory": …, "processes": …, "backend": …}'
 
-says "ready", waits for a line, searches, and prints the numbers of the trials in its result
+A process prints "ready", waits for a line on standard input, searches, and prints the trial numbers of its result.
 """
 
 from __future__ import annotations
@@ -28,28 +28,34 @@ Evaluations = list[tuple[int, int, dict[str, Any]]]
 
 
 def search_in_processes(processes: int, directory: Path, **options: Any) -> tuple[Evaluations, list[list[int]]]:
-    """Start processes at one moment; returns the pid, number and params of every evaluation, and each one's result.
+    """Search in several processes that start at the same time.
 
-    None goes past its first trial before all have begun one. `dies_at`: the number of a trial that kills its process.
+    Every process waits in its first trial until all processes have started one. The option `dies_at` is the number
+    of a trial that kills its process.
+
+    Returns:
+        The pid, trial number and params of every evaluation, and the trial numbers in the result of each process.
     """
-    log = directory / "evaluated"
+    log = directory / "evaluations"
     log.touch()
     (directory / "started").mkdir()
-    told = json.dumps({"directory": str(directory), "processes": processes, **options})
+    arguments = json.dumps({"directory": str(directory), "processes": processes, **options})
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    started = [subprocess.Popen([sys.executable, "-m", __name__, told], **pipes) for _ in range(processes)]
+    workers = [subprocess.Popen([sys.executable, "-m", __name__, arguments], **pipes) for _ in range(processes)]
     try:
-        assert [each.stdout.readline() for each in started] == ["ready\n"] * processes
-        for each in started:
-            each.stdin.write("go\n")
-            each.stdin.flush()
-        said = [wait_for_output(each) for each in started]
+        assert [worker.stdout.readline() for worker in workers] == ["ready\n"] * processes
+        for worker in workers:
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        outputs = [wait_for_output(worker) for worker in workers]
     finally:
-        for each in started:
-            each.kill()
-    killed = ["dies_at" in options and index == 0 for index in range(processes)]
-    assert sorted(each.returncode for each in started) == [-signal.SIGKILL if each else 0 for each in killed]
-    return [json.loads(line) for line in log.read_text().splitlines()], [json.loads(text or "[]") for text in said]
+        for worker in workers:
+            worker.kill()
+    n_killed = 1 if "dies_at" in options else 0
+    exit_codes = [-signal.SIGKILL] * n_killed + [0] * (processes - n_killed)
+    assert sorted(worker.returncode for worker in workers) == exit_codes
+    evaluations = [json.loads(line) for line in log.read_text().splitlines()]
+    return evaluations, [json.loads(output or "[]") for output in outputs]
 
 
 def main(
@@ -60,17 +66,17 @@ def main(
     dies_at: int | None = None,
     **options: Any,
 ) -> None:
-    """Search, from the moment that a line comes in."""
-    log = os.open(os.path.join(directory, "evaluated"), os.O_WRONLY | os.O_APPEND)
-    begun = Path(directory, "started")
+    """Wait for a line on standard input, then search."""
+    log = os.open(os.path.join(directory, "evaluations"), os.O_WRONLY | os.O_APPEND)
+    started = Path(directory, "started")
 
     def function(trial: Any) -> float:
-        text = json.dumps([os.getpid(), trial.number, trial.params])
-        os.write(log, f"{text}\n".encode())
+        evaluation = json.dumps([os.getpid(), trial.number, trial.params])
+        os.write(log, f"{evaluation}\n".encode())
         if trial.number == dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        (begun / str(os.getpid())).touch()
-        wait_for(lambda: len(os.listdir(begun)) >= processes, "not all processes begin a trial")
+        (started / str(os.getpid())).touch()
+        wait_for(lambda: len(os.listdir(started)) >= processes, "some processes have not started a trial")
         return float(trial.number)
 
     print("ready", flush=True)
@@ -84,13 +90,13 @@ def _optuna(options: dict[str, Any]) -> dict[str, Any]:
 
     url: str = options["storage"]
     storage = JournalStorage(JournalFileBackend(url)) if url.endswith(".log") else url
-    return {"study_name": "together", "load_if_exists": True, "seed": 0, **options, "storage": storage}
+    return {"study_name": "shared", "load_if_exists": True, "seed": 0, **options, "storage": storage}
 
 
 def _wandb(options: dict[str, Any]) -> dict[str, Any]:
     from wandb.agents.pyagent import Agent
 
-    Agent.HEARTBEAT_SLEEP_SECONDS = 0.1  # it is impatient
+    Agent.HEARTBEAT_SLEEP_SECONDS = 0.1  # seconds; the default of 5 would slow the tests down
     return options
 
 

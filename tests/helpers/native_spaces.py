@@ -1,6 +1,6 @@
-"""Forms that people write by hand, and what hpcompat reads in them: some have no exact counterpart elsewhere.
+"""Handwritten native specs of every variant, and the parameters that hpcompat reads from them.
 
-Each form stands with the law that its engine draws it by, where that is not the law of the parameter read.
+A spec is listed with the distribution of its engine if that differs from the distribution of the parameter read.
 """
 
 from __future__ import annotations
@@ -12,45 +12,45 @@ from typing import Any
 from hpcompat import from_optuna, from_ray, from_sigopt, from_wandb
 from hpcompat.space.parameters import Parameter
 from tests.helpers.engine_distributions import (
-    CUT,
-    ENDS,
-    FLOORED,
+    HALF_END_BINS,
+    PARTIAL_END_BINS,
+    ROUNDED_DOWN,
     BinProbabilities,
     EngineDistribution,
     floored_log_uniform,
     rounded_uniform,
 )
 
-Form = Mapping[str, Any]
+NativeSpec = Mapping[str, Any]
 
 
-def _call(call: str, *args: Any) -> Form:
+def _call(call: str, *args: Any) -> NativeSpec:
     return {"call": call, "args": list(args)}
 
 
-def _suggest(call: str, **kwargs: Any) -> Form:
+def _suggest(call: str, **kwargs: Any) -> NativeSpec:
     return {"call": call, "kwargs": kwargs}
 
 
-def _wandb(distribution: str, **keys: Any) -> Form:
+def _wandb(distribution: str, **keys: Any) -> NativeSpec:
     return {"distribution": distribution, **keys}
 
 
-def _double(**keys: Any) -> Form:
+def _double(**keys: Any) -> NativeSpec:
     return {"type": "double", **keys}
 
 
-def _cut(low: float, high: float, log: bool = False) -> EngineDistribution:
-    return EngineDistribution(CUT, rounded_uniform(low, high, log))
+def _half_end_bins(low: float, high: float, log: bool = False) -> EngineDistribution:
+    return EngineDistribution(HALF_END_BINS, rounded_uniform(low, high, log))
 
 
-def _ends(low: float, high: float, log: bool = False) -> EngineDistribution:
-    return EngineDistribution(ENDS, rounded_uniform(low, high, log))
+def _partial_end_bins(low: float, high: float, log: bool = False) -> EngineDistribution:
+    return EngineDistribution(PARTIAL_END_BINS, rounded_uniform(low, high, log))
 
 
-_FLOORED = EngineDistribution(FLOORED, floored_log_uniform)
+_ROUNDED_DOWN = EngineDistribution(ROUNDED_DOWN, floored_log_uniform)
 
-NATIVE_FORMS: dict[str, dict[str, tuple[Form, EngineDistribution | None]]] = {
+NATIVE_SPECS: dict[str, dict[str, tuple[NativeSpec, EngineDistribution | None]]] = {
     "optuna": {
         "float": (_suggest("suggest_float", low=-1.0, high=2.0), None),
         "float_log": (_suggest("suggest_float", low=1e-4, high=1.0, log=True), None),
@@ -63,16 +63,16 @@ NATIVE_FORMS: dict[str, dict[str, tuple[Form, EngineDistribution | None]]] = {
     "ray": {
         "uniform": (_call("uniform", -1.0, 2.0), None),
         "loguniform": (_call("loguniform", 1e-4, 1.0), None),
-        "quniform": (_call("quniform", 0.0, 10.0, 2.0), _cut(0.0, 10.0)),
-        "quniform_noise": (_call("quniform", 0.1, 0.6, 0.1), _cut(0.1, 0.6)),
-        "qloguniform": (_call("qloguniform", 1.0, 4.0, 0.5), _cut(1.0, 4.0, log=True)),
+        "quniform": (_call("quniform", 0.0, 10.0, 2.0), _half_end_bins(0.0, 10.0)),
+        "quniform_noise": (_call("quniform", 0.1, 0.6, 0.1), _half_end_bins(0.1, 0.6)),
+        "qloguniform": (_call("qloguniform", 1.0, 4.0, 0.5), _half_end_bins(1.0, 4.0, log=True)),
         "randint": (_call("randint", 1, 6), None),
-        "lograndint": (_call("lograndint", 1, 17), _FLOORED),
+        "lograndint": (_call("lograndint", 1, 17), _ROUNDED_DOWN),
         "qrandint": (_call("qrandint", 2, 8, 2), None),
         "qrandint_between": (_call("qrandint", 1, 10, 3), None),
         "qrandint_by_one": (_call("qrandint", 1, 6, 1), None),
-        "qlograndint": (_call("qlograndint", 2, 20, 4), _FLOORED),
-        "qlograndint_by_one": (_call("qlograndint", 1, 9, 1), _FLOORED),
+        "qlograndint": (_call("qlograndint", 2, 20, 4), _ROUNDED_DOWN),
+        "qlograndint_by_one": (_call("qlograndint", 1, 9, 1), _ROUNDED_DOWN),
         "randn": (_call("randn", 2.0, 3.0), None),
         "qrandn": (_call("qrandn", 1.0, 0.5, 0.25), None),
         "choice": (_call("choice", ["a", "a", "b", None]), None),
@@ -103,18 +103,21 @@ NATIVE_FORMS: dict[str, dict[str, tuple[Form, EngineDistribution | None]]] = {
         "inferred_int": ({"min": 1, "max": 5}, None),
         "inferred_float": ({"min": 0.5, "max": 5.0}, None),
         "uniform": (_wandb("uniform", min=-1.0, max=2.0), None),
-        "q_uniform": (_wandb("q_uniform", min=0, max=6, q=3), _cut(0, 6)),
-        "q_uniform_below": (_wandb("q_uniform", min=1, max=10, q=3), _ends(1, 10)),
-        "q_uniform_above": (_wandb("q_uniform", min=0, max=5, q=3), _ends(0, 5)),
-        "q_uniform_fractions": (_wandb("q_uniform", min=0.0, max=1.0, q=0.1), _cut(0.0, 1.0)),
-        "q_uniform_by_one": (_wandb("q_uniform", min=0.0, max=5.0), _cut(0.0, 5.0)),
-        "q_log_uniform_values": (_wandb("q_log_uniform_values", min=1, max=16, q=1), _cut(1, 16, log=True)),
+        "q_uniform": (_wandb("q_uniform", min=0, max=6, q=3), _half_end_bins(0, 6)),
+        "q_uniform_below": (_wandb("q_uniform", min=1, max=10, q=3), _partial_end_bins(1, 10)),
+        "q_uniform_above": (_wandb("q_uniform", min=0, max=5, q=3), _partial_end_bins(0, 5)),
+        "q_uniform_fractions": (_wandb("q_uniform", min=0.0, max=1.0, q=0.1), _half_end_bins(0.0, 1.0)),
+        "q_uniform_by_one": (_wandb("q_uniform", min=0.0, max=5.0), _half_end_bins(0.0, 5.0)),
+        "q_log_uniform_values": (_wandb("q_log_uniform_values", min=1, max=16, q=1), _half_end_bins(1, 16, log=True)),
         "q_log_uniform_values_between": (
             _wandb("q_log_uniform_values", min=1.5, max=8.0, q=1),
-            _ends(1.5, 8.0, log=True),
+            _partial_end_bins(1.5, 8.0, log=True),
         ),
         "q_log_uniform_values_by_four": (_wandb("q_log_uniform_values", min=2, max=22, q=4), None),
-        "q_log_uniform": (_wandb("q_log_uniform", min=0.0, max=3.0, q=1), _ends(1.0, math.exp(3.0), log=True)),
+        "q_log_uniform": (
+            _wandb("q_log_uniform", min=0.0, max=3.0, q=1),
+            _partial_end_bins(1.0, math.exp(3.0), log=True),
+        ),
         "log_uniform": (_wandb("log_uniform", min=-9.0, max=-2.0), None),
         "log_uniform_values": (_wandb("log_uniform_values", min=1e-4, max=1.0), None),
         "inv_log_uniform": (_wandb("inv_log_uniform", min=1.0, max=3.0), None),
@@ -129,20 +132,20 @@ NATIVE_FORMS: dict[str, dict[str, tuple[Form, EngineDistribution | None]]] = {
 }
 
 
-def read_parameters(column: str) -> Mapping[str, Parameter]:
-    """The parameters that hpcompat reads in a column's forms."""
-    forms = {name: dict(form) for name, (form, _) in NATIVE_FORMS[column].items()}
-    if column == "optuna":
-        space = from_optuna([{"name": name, **form} for name, form in forms.items()])
-    elif column == "sigopt":
-        space = from_sigopt([{"name": name, **form} for name, form in forms.items()])
-    elif column.startswith("wandb"):
-        space = from_wandb({"method": column.split()[1], "parameters": forms})
+def read_parameters(variant: str) -> Mapping[str, Parameter]:
+    """Return the parameters that hpcompat reads from the native specs of a variant."""
+    specs = {name: dict(spec) for name, (spec, _) in NATIVE_SPECS[variant].items()}
+    if variant == "optuna":
+        space = from_optuna([{"name": name, **spec} for name, spec in specs.items()])
+    elif variant == "sigopt":
+        space = from_sigopt([{"name": name, **spec} for name, spec in specs.items()])
+    elif variant.startswith("wandb"):
+        space = from_wandb({"method": variant.split()[1], "parameters": specs})
     else:
-        space = from_ray(forms, searcher="optuna" if column == "ray optuna" else None)
+        space = from_ray(specs, searcher="optuna" if variant == "ray optuna" else None)
     return {leaf.name: leaf.parameter for leaf in space.leaves}
 
 
-def engine_distribution_of(column: str, name: str) -> BinProbabilities | None:
-    law = NATIVE_FORMS[column][name][1]
-    return law.probabilities if law else None
+def engine_distribution_of(variant: str, name: str) -> BinProbabilities | None:
+    distribution = NATIVE_SPECS[variant][name][1]
+    return distribution.probabilities if distribution else None

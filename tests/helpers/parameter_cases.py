@@ -1,6 +1,6 @@
-"""One parameter or several for every cell of the capability table, so that each of its rules applies to one.
+"""Parameters for every cell of the capability table: each rule of the table applies to at least one of them.
 
-By shape, as the table's rows have it; each parameter has a name of its own.
+They are grouped by shape, like the rows of the table, and their names are unique.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ CASES_BY_SHAPE: dict[str, dict[str, Parameter]] = {
         "i_log_step_many": Int(2, 20_002, log=True, step=2),
     },
     "categorical": {
-        "c_texts": Categorical(["adamw", "sgd", "lion"]),
+        "c_strings": Categorical(["adamw", "sgd", "lion"]),
         "c_ints": Categorical([16, 32, 64, 128]),
         "c_mixed": Categorical([None, True, 0.5, 2]),
         "c_alike": Categorical([1, True, 1.0]),
-        "c_number_texts": Categorical(["16", "auto"]),
-        "c_literal_texts": Categorical(["16", "32"]),
+        "c_number_strings": Categorical(["16", "auto"]),
+        "c_literal_strings": Categorical(["16", "32"]),
         "c_tuples": Categorical([(1, 2), (3, 4), [1, 2]]),
         "c_data": Categorical([[1, 2], {"a": [None]}, "x"]),
         "c_long": Categorical(["x" * 80, "y" * 80]),
@@ -78,7 +78,7 @@ CASES_BY_SHAPE: dict[str, dict[str, Parameter]] = {
     "categorical ordered": {
         "o_uneven": Categorical([16, 32, 128], ordered=True),
         "o_even": Categorical([0.1, 0.2, 0.3, 0.4], ordered=True),
-        "o_texts": Categorical(["low", "mid", "high"], ordered=True),
+        "o_strings": Categorical(["low", "mid", "high"], ordered=True),
         "o_tuples": Categorical([(1,), (2,)], ordered=True),
         "o_evaluated": Categorical([EVALUATED, "x"], ordered=True),
         "o_single": Categorical([1], ordered=True),
@@ -126,10 +126,10 @@ ALL_CASES: dict[str, Parameter] = {
 
 
 def iter_cases() -> Iterator[tuple[str, str, Parameter]]:
-    """Shape, name and parameter of each."""
+    """Iterate over the shape, name and parameter of every case."""
     return ((shape, name, parameter) for shape, row in CASES_BY_SHAPE.items() for name, parameter in row.items())
 
 
 def find_rule(parameter: Parameter, variant: str) -> Rule:
-    """The rule of the capability table by which a parameter is written."""
+    """Return the rule of the capability table that a parameter is written by."""
     return best_rule(parameter, VARIANTS[variant].capabilities)

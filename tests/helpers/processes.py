@@ -1,4 +1,4 @@
-"""Searches in processes of their own, from the side of who watches, and may kill, them. See kill_target.py."""
+"""Searches in child processes that a test watches and may kill; `kill_target` is the child's side."""
 
 from __future__ import annotations
 
@@ -18,158 +18,159 @@ import psutil
 
 from hpcompat.backends.isolation import PREFIX
 from tests.helpers import small_disk
-from tests.helpers.kill_target import MARK_VARIABLE
+from tests.helpers.kill_target import SEARCH_ID_VARIABLE
 from tests.helpers.waiting import Deadline, wait_for
 
 
 @dataclass
 class KillPoint:
-    """When the nth event of a kind has come: there and then, or when `further` events have. `number`: the signal."""
+    """When to send the signal `signum`: `n_later_events` events after the nth occurrence of `event`."""
 
-    kind: str
+    event: str
     nth: int
-    further: int
-    number: int
+    n_later_events: int
+    signum: int
 
 
 @dataclass
 class ProcessOutcome:
-    """How a search has ended: its exit code, what its callback had told, and its result, if it came to one."""
+    """How a search has ended: its exit code, the trials its callback received, and its result, if there is one."""
 
     pid: int
-    mark: str
-    code: int = 0
-    told: list[dict[str, Any]] = field(default_factory=list)
+    search_id: str
+    exit_code: int = 0
+    callback_trials: list[dict[str, Any]] = field(default_factory=list)
     result: dict[str, Any] | None = None
 
-    def processes(self) -> list[str]:
-        """What it has started and still lives, by name."""
-        found = []
+    def running_processes(self) -> list[str]:
+        """Return the command lines of the processes that the search has started and that still run."""
+        command_lines = []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if f"{MARK_VARIABLE}={self.mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                    found.append((process / "cmdline").read_text().rstrip("\0"))
-        return found
+                if f"{SEARCH_ID_VARIABLE}={self.search_id}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                    command_lines.append((process / "cmdline").read_text().rstrip("\0"))
+        return command_lines
 
-    def private_directories(self) -> list[Path]:
-        """Those of its own that it has left."""
+    def remaining_temp_dirs(self) -> list[Path]:
+        """Return the temporary directories of the search that still exist."""
         owners = Path(tempfile.gettempdir()).glob(f"{PREFIX}*/owner.json")
         return [owner.parent for owner in owners if json.loads(owner.read_text())["pid"] == self.pid]
 
 
 class SearchProcesses:
-    """Searches in processes of their own, which see a small disk in `place`, where one can be mounted.
+    """Runs searches in child processes, which see a small disk at `disk` if the machine can mount one.
 
-    They are started by a process that has all imported. One with which something goes wrong is ended, with
-    the search that it has started, and the next search has another one.
+    A server process that has imported everything forks them. If anything goes wrong, the server process and its
+    search are killed, and the next search gets a new server process.
     """
 
     def __init__(self, root: Path) -> None:
-        self.place, self.notes = root / "disk", root / "notes"
-        self.place.mkdir()
-        self.notes.mkdir()
-        self.way = small_disk.find_mount_command(self.place)
-        print(f"a small disk: {'none, but a limit on files' if self.way is None else ' '.join(self.way)}")
-        self.ended: list[ProcessOutcome] = []
+        self.disk, self.exchange_dir = root / "disk", root / "exchange"
+        self.disk.mkdir()
+        self.exchange_dir.mkdir()
+        self.mount_command = small_disk.find_mount_command(self.disk)
+        how = "a limit on file sizes" if self.mount_command is None else " ".join(self.mount_command)
+        print(f"small disk: {how}")
+        self.outcomes: list[ProcessOutcome] = []
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """What starts them."""
+        """The server process; a new one if there is none or if it has exited."""
         if self._process is not None and self._process.poll() is not None:
             self._kill()
         if self._process is None:
             replies, write_end = os.pipe()
-            command = [*(self.way or ()), sys.executable, "-m", "tests.helpers.kill_target", str(write_end)]
-            command += [str(self.place)] if self.way else []
+            command = [*(self.mount_command or ()), sys.executable, "-m", "tests.helpers.kill_target", str(write_end)]
+            command += [str(self.disk)] if self.mount_command else []
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0, pass_fds=[write_end])
             os.close(write_end)
             self.replies = os.fdopen(replies, "rb", buffering=0)
-            self._reply("")
+            self._read_reply("")
         return self._process
 
-    def run(self, out: Path, moment: KillPoint | None, **order: Any) -> ProcessOutcome:
-        """Search, until that moment or the end."""
+    def run(self, out: Path, kill_point: KillPoint | None, **options: Any) -> ProcessOutcome:
+        """Search until the kill point or the end."""
         try:
-            return self._run(out, moment, uuid.uuid4().hex, **order)
-        except BaseException:  # a time-out of pytest's too
+            return self._run(out, kill_point, uuid.uuid4().hex, **options)
+        except BaseException:  # pytest's timeout included
             self._kill()
             raise
 
-    def _run(self, out: Path, moment: KillPoint | None, mark: str, **order: Any) -> ProcessOutcome:
-        pipe, result = str(self.notes / f"{mark}.pipe"), str(self.notes / f"{mark}.json")
+    def _run(self, out: Path, kill_point: KillPoint | None, search_id: str, **options: Any) -> ProcessOutcome:
+        pipe, result = str(self.exchange_dir / f"{search_id}.pipe"), str(self.exchange_dir / f"{search_id}.json")
         os.mkfifo(pipe)
-        events = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)  # whoever writes comes and goes
-        hold = (moment.kind, moment.nth) if moment and not moment.further else None
-        whole = {"pipe": pipe, "out": str(out), "result": result, "hold": hold, "mark": mark, **order}
-        self.process.stdin.write((json.dumps(whole) + "\n").encode())
-        leg = ProcessOutcome(self._reply(mark), mark)
-        buffered, ended = b"", False
-        while not ended:
-            ready = self._ready([events, self.replies], f"nothing happens in a search that waits for {moment}")
-            ended = events not in ready  # what the pipe holds comes before the end
-            if ended:
-                leg.code = self._reply(mark)
+        events = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)  # for writing too: no end of file when a writer closes it
+        pause_at = (kill_point.event, kill_point.nth) if kill_point and not kill_point.n_later_events else None
+        ids = {"pipe": pipe, "out": str(out), "result": result, "search_id": search_id}
+        self.process.stdin.write((json.dumps({**ids, "pause_at": pause_at, **options}) + "\n").encode())
+        outcome = ProcessOutcome(self._read_reply(search_id), search_id)
+        buffered, has_exited = b"", False
+        while not has_exited:
+            ready = self._wait_readable([events, self.replies], f"no event from a search that waits for {kill_point}")
+            has_exited = events not in ready  # read the pipe to its end before the exit code
+            if has_exited:
+                outcome.exit_code = self._read_reply(search_id)
                 continue
             *lines, buffered = (buffered + os.read(events, 1 << 16)).split(b"\n")
-            for kind, said in map(json.loads, lines):
-                if kind == "told":
-                    leg.told.append(said)
-                if moment and self._has_come(moment, kind):
-                    os.kill(leg.pid, moment.number)
-                    moment = None
+            for event, data in map(json.loads, lines):
+                if event == "callback":
+                    outcome.callback_trials.append(data)
+                if kill_point and self._is_reached(kill_point, event):
+                    os.kill(outcome.pid, kill_point.signum)
+                    kill_point = None
         os.close(events)
         if os.path.exists(result):
-            leg.result = json.loads(Path(result).read_text())
-        self.ended.append(leg)
-        return leg
+            outcome.result = json.loads(Path(result).read_text())
+        self.outcomes.append(outcome)
+        return outcome
 
     @property
-    def seen(self) -> Path:
-        """Where this process finds what they see in `place`."""
-        return Path(f"/proc/{self.process.pid}/root{self.place}")
+    def disk_from_outside(self) -> Path:
+        """The path by which this process can access the searches' `disk`."""
+        return Path(f"/proc/{self.process.pid}/root{self.disk}")
 
     def close(self) -> None:
-        """Have no more of them."""
+        """Stop the server process."""
         if self._process is not None:
-            self._process.stdin.close()  # which ends it
+            self._process.stdin.close()  # the server process exits at the end of its input
             try:
-                wait_for(lambda: self._process.poll() is not None, "the process that starts the searches does not end")
+                wait_for(lambda: self._process.poll() is not None, "the server process does not exit")
             finally:
                 self._kill()
 
     def _kill(self) -> None:
-        """End what starts them, and all that it has started."""
+        """Kill the server process and its descendants."""
         process, self._process = self._process, None
         if process is None:
             return
         if process.poll() is None:
-            for each in (*psutil.Process(process.pid).children(recursive=True), process):
+            for running in (*psutil.Process(process.pid).children(recursive=True), process):
                 with suppress(psutil.NoSuchProcess):
-                    each.kill()
+                    running.kill()
         process.wait()
         process.stdin.close()
         self.replies.close()
 
-    def _has_come(self, moment: KillPoint, kind: str) -> bool:
-        if moment.nth > 0:
-            moment.nth -= kind == moment.kind
+    def _is_reached(self, kill_point: KillPoint, event: str) -> bool:
+        if kill_point.nth > 0:
+            kill_point.nth -= event == kill_point.event
         else:
-            moment.further -= 1
-        return moment.nth == 0 and moment.further == 0
+            kill_point.n_later_events -= 1
+        return kill_point.nth == 0 and kill_point.n_later_events == 0
 
-    def _ready(self, files: list[Any], what: str) -> list[Any]:
-        """Those of the files that something is to be read from; `what`: what is wrong if there never is."""
+    def _wait_readable(self, files: list[Any], message: str) -> list[Any]:
+        """Return the readable files once there are any; fail with the message at the deadline."""
         deadline = Deadline()
         while not (ready := select.select(files, [], [], 1.0)[0]):
-            assert deadline.remaining_s > 0, what
+            assert deadline.remaining_s > 0, message
         return ready
 
-    def _reply(self, mark: str) -> int:
-        """What is said next about the order of that mark."""
-        self._ready([self.replies], "the process that starts the searches does not answer")
+    def _read_reply(self, search_id: str) -> int:
+        """Return the number in the next reply, which has to be about this search."""
+        self._wait_readable([self.replies], "the server process does not reply")
         line = self.replies.readline()
-        assert line, "the process that starts the searches is gone"
-        of, number = json.loads(line)
-        assert of == mark, "the process that starts the searches is out of step"
+        assert line, "the server process has exited"
+        replied_id, number = json.loads(line)
+        assert replied_id == search_id, "the server process is out of step"
         return number

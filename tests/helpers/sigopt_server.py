@@ -1,7 +1,7 @@
-"""A SigOpt server on the loopback interface: SigOpt's REST routes and rules, its decisions from SigOpt Lite.
+"""A fake SigOpt server on the loopback interface: SigOpt's REST routes and rules, with suggestions from SigOpt Lite.
 
-The real client speaks HTTP to it. `requests` tells what was asked; `issues` makes it fail. What it accepts, answers
-and adds is that of https://github.com/sigopt/sigopt-server at 9b96312 (February 2025), whose files the comments name.
+The real client sends HTTP requests to it. `requests` records them, and `faults` makes them fail. It validates and
+responds like https://github.com/sigopt/sigopt-server at 9b96312 (February 2025), whose files the comments name.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ from tests.helpers.sigopt_rules import experiment_issues, observation_issues, su
 
 TOKEN = "LOOPBACKTOKEN"
 SESSION_TOKEN = "LOOPBACKSESSION"
-"""The token of a user's login, which names no client (team)."""
+"""The token of a user session, which belongs to no client (team)."""
 CLIENT_ID = "7"
 MAX_PAGE_SIZE = 1000
-"""The most that one page holds (api/request.py)."""
+"""The largest page of a list (api/request.py)."""
 LITE_EXPERIMENT_KEYS = ("name", "metrics", "parameters", "conditionals", "observation_budget")
-ADDED = ("object", "default_value")
+SERVER_KEYS = ("object", "default_value")
+"""Keys that the server adds to an experiment and SigOpt Lite does not know."""
 Json = dict[str, Any]
 
 
 class RequestRefused(Exception):
-    """An answer that is no success."""
+    """A response with an error status."""
 
     def __init__(self, status: int | str, message: str) -> None:
         super().__init__(message)
@@ -44,14 +45,14 @@ class RequestRefused(Exception):
 
 @dataclass
 class InjectedFault:
-    """What befalls the next requests of that method and end of the path.
+    """Makes the next `times` requests with this method and path suffix fail.
 
-    `status` None: the connection is cut without an answer; "half": in the middle of it; "hang": there is
-    none until the server ends. `late`: the request is carried out all the same.
+    `status` is an HTTP status; None closes the connection before the response, "half" in the middle of it, and
+    "hang" sends no response until the server ends. `late` executes the request before it fails.
     """
 
     method: str
-    end: str
+    path_suffix: str
     status: int | str | None = 500
     times: int = 1
     late: bool = False
@@ -59,7 +60,7 @@ class InjectedFault:
 
 @dataclass
 class SigOptServer:
-    """The state of the server; everything is done under one lock."""
+    """The state of the server; one lock guards all of it."""
 
     url: str = ""
     projects: dict[str, Json] = field(default_factory=dict)
@@ -67,107 +68,109 @@ class SigOptServer:
     suggestions: dict[str, dict[str, Json]] = field(default_factory=dict)
     observations: dict[str, list[Json]] = field(default_factory=dict)
     requests: list[tuple[str, str, Json]] = field(default_factory=list)
-    issues: list[InjectedFault] = field(default_factory=list)
+    faults: list[InjectedFault] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
-    ended: threading.Event = field(default_factory=threading.Event)
+    closing: threading.Event = field(default_factory=threading.Event)
     last_id: int = 100
 
-    def asked(self, method: str, end: str) -> list[Json]:
-        """The bodies of the requests of that method and end of the path."""
-        return [body for verb, path, body in self.requests if verb == method and path.endswith(end)]
+    def request_bodies(self, method: str, path_suffix: str) -> list[Json]:
+        """Return the bodies of the requests with this method and path suffix."""
+        return [body for verb, path, body in self.requests if verb == method and path.endswith(path_suffix)]
 
-    def answer(self, method: str, path: str, query: Json, body: Json, client: str | None = CLIENT_ID) -> Json | None:
-        """What a request is answered with. Raises `Refused`.
+    def respond(self, method: str, path: str, query: Json, body: Json, client: str | None = CLIENT_ID) -> Json | None:
+        """Return the response to a request, or raise `RequestRefused`.
 
-        `client`: that of the token; None for a session's.
+        `client` is the client of the token; None for the token of a session.
         """
         with self.lock:
             self.requests.append((method, path, body))
             if client is None:
                 _refuse_session(method, path)
-            issue = next((each for each in self.issues if each.method == method and path.endswith(each.end)), None)
-            if issue is None:
-                return self._route(method, path)(query, body) if client else _token_of_session()
-            issue.times -= 1
-            if not issue.times:
-                self.issues.remove(issue)
-            if issue.late:
+            matching = (fault for fault in self.faults if fault.method == method and path.endswith(fault.path_suffix))
+            fault = next(matching, None)
+            if fault is None:
+                return self._route(method, path)(query, body) if client else _session_token()
+            fault.times -= 1
+            if not fault.times:
+                self.faults.remove(fault)
+            if fault.late:
                 self._route(method, path)(query, body)
-            raise RequestRefused(issue.status or 0, "something went wrong here")
+            raise RequestRefused(fault.status or 0, "something went wrong here")
 
     def _route(self, method: str, path: str) -> Callable[[Json, Json], Json | None]:
         for verb, pattern, handler in ROUTES:
-            found = re.fullmatch(pattern, path)
-            if verb == method and found:
-                return lambda query, body: handler(self, query, body, *found.groups())
+            match = re.fullmatch(pattern, path)
+            if verb == method and match:
+                return lambda query, body: handler(self, query, body, *match.groups())
         raise RequestRefused(404, f"Endpoint not found: /v1/{path}")
 
-    def new(self, kind: str, **body: Any) -> Json:
+    def create_object(self, object_type: str, **body: Any) -> Json:
         self.last_id += 1
-        return {"object": kind, "id": str(self.last_id), "created": int(time.time()), **body}
+        return {"object": object_type, "id": str(self.last_id), "created": int(time.time()), **body}
 
-    def experiment(self, name: str) -> Json:
+    def get_experiment(self, name: str) -> Json:
         if name not in self.experiments:
             raise RequestRefused(404, f"No experiment {name}")
-        every = self.observations[name]
-        return {**self.experiments[name], "progress": {"object": "progress", "observation_count": len(every)}}
+        count = len(self.observations[name])
+        return {**self.experiments[name], "progress": {"object": "progress", "observation_count": count}}
 
-    def lite(self, name: str, kind: str) -> Any:
-        """SigOpt Lite's experiment of the same parameters, with the observations made so far."""
+    def create_lite_experiment(self, name: str, experiment_type: str) -> Any:
+        """Create a SigOpt Lite experiment of this type with the same parameters and observations."""
         experiment = self.experiments[name]
         connection = lite_connection(len(self.suggestions[name]))
-        form = {key: _for_lite(experiment[key]) for key in LITE_EXPERIMENT_KEYS if experiment[key]}
-        form["metrics"] = [{**metric, "name": metric.get("name", UNNAMED)} for metric in form["metrics"]]
-        made = connection.experiments().create(type=kind, **form)
-        resource = connection.experiments(made.id)
-        for each in self.observations[name]:
-            told = {"failed": True} if each["failed"] else {"values": [_value(value) for value in each["values"]]}
-            resource.observations().create(assignments=each["assignments"], **told)
+        spec = {key: _to_lite(experiment[key]) for key in LITE_EXPERIMENT_KEYS if experiment[key]}
+        spec["metrics"] = [{**metric, "name": metric.get("name", UNNAMED)} for metric in spec["metrics"]]
+        created = connection.experiments().create(type=experiment_type, **spec)
+        resource = connection.experiments(created.id)
+        for observation in self.observations[name]:
+            values = [_to_lite_value(value) for value in observation["values"]]
+            outcome = {"failed": True} if observation["failed"] else {"values": values}
+            resource.observations().create(assignments=observation["assignments"], **outcome)
         return resource
 
 
-def _for_lite(told: Any) -> Any:
-    """What the server told of an experiment, without what it added and Lite does not know."""
-    if isinstance(told, list):
-        return [_for_lite(each) for each in told]
-    if not isinstance(told, Mapping):
-        return told
-    if told.get("object") == "categorical_value":
-        return told["name"]
-    # Lite takes a grid or bounds, where the server tells both
-    added = (*ADDED, "bounds") if told.get("grid") else ADDED
-    kept = {key: _for_lite(each) for key, each in told.items() if key not in added and each not in (None, {})}
-    if kept.get("type") == "int" and "bounds" in kept:  # Lite takes no 1.0 there
-        kept["bounds"] = {end: int(bound) for end, bound in kept["bounds"].items()}
-    return kept
+def _to_lite(spec: Any) -> Any:
+    """Convert a part of an experiment from the server's format to the one that SigOpt Lite accepts."""
+    if isinstance(spec, list):
+        return [_to_lite(entry) for entry in spec]
+    if not isinstance(spec, Mapping):
+        return spec
+    if spec.get("object") == "categorical_value":
+        return spec["name"]
+    # Lite accepts either a grid or bounds, and the server sends both
+    dropped = (*SERVER_KEYS, "bounds") if spec.get("grid") else SERVER_KEYS
+    result = {key: _to_lite(value) for key, value in spec.items() if key not in dropped and value not in (None, {})}
+    if result.get("type") == "int" and "bounds" in result:  # Lite rejects floats as the bounds of an int
+        result["bounds"] = {end: int(bound) for end, bound in result["bounds"].items()}
+    return result
 
 
 UNNAMED = "unnamed"
-"""What Lite, which needs a name, calls a metric that has none."""
+"""The name of an unnamed metric in Lite, which requires one."""
 
 
-def _value(value: Json) -> Json:
+def _to_lite_value(value: Json) -> Json:
     return {"name": value["name"] or UNNAMED, "value": value["value"]}
 
 
 def _require(issues: Iterator[str]) -> None:
-    if every := list(issues):
-        raise RequestRefused(400, "; ".join(every))
+    if messages := list(issues):
+        raise RequestRefused(400, "; ".join(messages))
 
 
-# -- the routes: (double, query, body, *parts of the path) -> answer -------------------------------------
+# -- the routes: (server, query, body, *parts of the path) -> response -----------------------------------
 
 
-def _token(double: SigOptServer, query: Json, body: Json) -> Json:
+def _token(server_state: SigOptServer, query: Json, body: Json) -> Json:
     return {"object": "token", "token": "****", "client": CLIENT_ID, "token_type": "client-api"}
 
 
-def _token_of_session() -> Json:
+def _session_token() -> Json:
     return {"object": "token", "token": "****", "client": None, "token_type": "user"}
 
 
 def _refuse_session(method: str, path: str) -> None:
-    """Of a token without a client (api/auth.py); what is of no client there is not asked for in these tests."""
+    """Refuse a request that needs a client, as the server does for a session's token (api/auth.py)."""
     if path.startswith("clients/None"):
         raise RequestRefused(404, f"Endpoint not found: /v1/{path}")
     if path != "tokens/self":
@@ -178,169 +181,179 @@ def _refuse_session(method: str, path: str) -> None:
         )
 
 
-def _create_project(double: SigOptServer, query: Json, body: Json) -> Json:
+def _create_project(server_state: SigOptServer, query: Json, body: Json) -> Json:
     if not re.fullmatch(r"[a-z0-9\-_.]{1,}", body["id"]):
         raise RequestRefused(400, f"invalid project id {body['id']!r}")
-    if body["id"] in double.projects:
-        raise RequestRefused(409, "there is such a project")
-    double.projects[body["id"]] = {"object": "project", "client": CLIENT_ID, **body}
-    return double.projects[body["id"]]
+    if body["id"] in server_state.projects:
+        raise RequestRefused(409, f"project {body['id']} exists already")
+    server_state.projects[body["id"]] = {"object": "project", "client": CLIENT_ID, **body}
+    return server_state.projects[body["id"]]
 
 
-def _fetch_project(double: SigOptServer, query: Json, body: Json, name: str) -> Json:
-    if name not in double.projects:
+def _fetch_project(server_state: SigOptServer, query: Json, body: Json, name: str) -> Json:
+    if name not in server_state.projects:
         raise RequestRefused(404, f"no project {name}")
-    return double.projects[name]
+    return server_state.projects[name]
 
 
-def _create_experiment(double: SigOptServer, query: Json, body: Json) -> Json:
-    _require(experiment_issues(body, double.projects))
+def _create_experiment(server_state: SigOptServer, query: Json, body: Json) -> Json:
+    _require(experiment_issues(body, server_state.projects))
     optional: Json = {"project": None, "observation_budget": None, "parallel_bandwidth": None, "conditionals": []}
-    experiment = double.new("experiment", client=CLIENT_ID, state="active", **{**optional, **body})
+    experiment = server_state.create_object("experiment", client=CLIENT_ID, state="active", **{**optional, **body})
     experiment["type"] = body.get("type") or "offline"
     experiment["metadata"] = _without_nulls(body.get("metadata"))
-    experiment["conditionals"] = [{"object": "conditional", **each} for each in body.get("conditionals") or ()]
+    experiment["conditionals"] = [{"object": "conditional", **entry} for entry in body.get("conditionals") or ()]
     # json/builder/experiment.py sorts the metrics, and experiment/model.py the parameters
-    experiment["metrics"] = sorted(map(_metric, body.get("metrics") or [{}]), key=lambda metric: metric["name"] or "")
-    experiment["parameters"] = sorted(map(_parameter, body["parameters"]), key=lambda parameter: parameter["name"])
-    double.experiments[experiment["id"]] = experiment
-    double.suggestions[experiment["id"]] = {}
-    double.observations[experiment["id"]] = []
-    return double.experiment(experiment["id"])
+    experiment["metrics"] = sorted(
+        map(_complete_metric, body.get("metrics") or [{}]), key=lambda metric: metric["name"] or ""
+    )
+    experiment["parameters"] = sorted(
+        map(_complete_parameter, body["parameters"]), key=lambda parameter: parameter["name"]
+    )
+    server_state.experiments[experiment["id"]] = experiment
+    server_state.suggestions[experiment["id"]] = {}
+    server_state.observations[experiment["id"]] = []
+    return server_state.get_experiment(experiment["id"])
 
 
-def _metric(given: Json | str) -> Json:
-    told: Json = {"name": given} if isinstance(given, str) else {**given, "name": given.get("name")}
+def _complete_metric(metric: Json | str) -> Json:
+    fields: Json = {"name": metric} if isinstance(metric, str) else {**metric, "name": metric.get("name")}
     defaults = {"object": "metric", "objective": "maximize", "strategy": "optimize", "threshold": None}
-    return {**defaults, **{key: value for key, value in told.items() if value is not None or key == "name"}}
+    return {**defaults, **{key: value for key, value in fields.items() if value is not None or key == "name"}}
 
 
 def _without_nulls(metadata: Json | None) -> Json | None:
     return metadata and {name: value for name, value in metadata.items() if value is not None}
 
 
-def _parameter(given: Json) -> Json:
-    """A parameter as the server tells of it (json/builder/parameter.py): completed, stripped and sorted."""
-    categories = [each["name"] if isinstance(each, Mapping) else each for each in given.get("categorical_values") or ()]
-    bounds, prior, grid = (given.get(key) for key in ("bounds", "prior", "grid"))
+def _complete_parameter(parameter: Json) -> Json:
+    """Return a parameter as the server sends it (json/builder/parameter.py): completed, stripped and sorted."""
+    values = parameter.get("categorical_values") or ()
+    categories = [value["name"] if isinstance(value, Mapping) else value for value in values]
+    bounds, prior, grid = (parameter.get(key) for key in ("bounds", "prior", "grid"))
     if grid:
         bounds = {"min": min(grid), "max": max(grid)}
-    told = {
+    completed = {
         "object": "parameter",
-        "name": given["name"].strip(),
-        "type": given["type"],
-        # floats, also those of an int: a protocol buffer holds them
+        "name": parameter["name"].strip(),
+        "type": parameter["type"],
+        # floats even for an int: the server stores the bounds in a protocol buffer of doubles
         "bounds": bounds and {"object": "bounds", "min": float(bounds["min"]), "max": float(bounds["max"])},
-        "transformation": "log" if given.get("transformation") == "log" else None,
-        "prior": prior and {"object": f"{prior['name']}_prior", **_prior(prior)},
+        "transformation": "log" if parameter.get("transformation") == "log" else None,
+        "prior": prior and {"object": f"{prior['name']}_prior", **_complete_prior(prior)},
         "categorical_values": [
             {"object": "categorical_value", "name": name.strip(), "enum_index": index}
             for index, name in enumerate(categories, 1)
         ]
         or None,
-        "conditions": {name: _listed(values) for name, values in (given.get("conditions") or {}).items()},
-        "default_value": given.get("default_value"),
+        "conditions": {name: _as_list(values) for name, values in (parameter.get("conditions") or {}).items()},
+        "default_value": parameter.get("default_value"),
     }
-    kind = int if given["type"] == "int" else float
-    return {**told, "grid": sorted(map(kind, grid))} if grid else told
+    to_number = int if parameter["type"] == "int" else float
+    return {**completed, "grid": sorted(map(to_number, grid))} if grid else completed
 
 
-def _prior(given: Json) -> Json:
-    keys = ("mean", "scale") if given["name"] == "normal" else ("shape_a", "shape_b")
-    return {"name": given["name"], **{key: float(given[key]) for key in keys}}
+def _complete_prior(prior: Json) -> Json:
+    keys = ("mean", "scale") if prior["name"] == "normal" else ("shape_a", "shape_b")
+    return {"name": prior["name"], **{key: float(prior[key]) for key in keys}}
 
 
-def _listed(values: Any) -> list[str]:
+def _as_list(values: Any) -> list[str]:
     return [values] if isinstance(values, str) else list(values)
 
 
-def _fetch_experiment(double: SigOptServer, query: Json, body: Json, name: str) -> Json:
-    return double.experiment(name)
+def _fetch_experiment(server_state: SigOptServer, query: Json, body: Json, name: str) -> Json:
+    return server_state.get_experiment(name)
 
 
-def _create_suggestion(double: SigOptServer, query: Json, body: Json, name: str) -> Json:
-    experiment = double.experiment(name)
-    kind = experiment["type"]
+def _create_suggestion(server_state: SigOptServer, query: Json, body: Json, name: str) -> Json:
+    experiment = server_state.get_experiment(name)
     _require(suggestion_issues(body, experiment))
     if "assignments" in body:
         assignments = body["assignments"]
     else:
         try:
-            assignments = dict(double.lite(name, kind).suggestions().create().assignments)
-        except SigOptException:  # a finite space is used up: the server repeats
-            assignments = dict(double.lite(name, "random").suggestions().create().assignments)
-    told = {"state": "open", "assignments": assignments, "metadata": _without_nulls(body.get("metadata"))}
-    suggestion = double.new("suggestion", experiment=name, **told)
-    double.suggestions[name][suggestion["id"]] = suggestion
+            lite_experiment = server_state.create_lite_experiment(name, experiment["type"])
+            assignments = dict(lite_experiment.suggestions().create().assignments)
+        except SigOptException:  # a finite space is exhausted: the server repeats assignments
+            lite_experiment = server_state.create_lite_experiment(name, "random")
+            assignments = dict(lite_experiment.suggestions().create().assignments)
+    fields = {"state": "open", "assignments": assignments, "metadata": _without_nulls(body.get("metadata"))}
+    suggestion = server_state.create_object("suggestion", experiment=name, **fields)
+    server_state.suggestions[name][suggestion["id"]] = suggestion
     return suggestion
 
 
-def _list_suggestions(double: SigOptServer, query: Json, body: Json, name: str) -> Json:
-    double.experiment(name)
-    every = [each for each in double.suggestions[name].values() if each["state"] != "deleted"]
+def _list_suggestions(server_state: SigOptServer, query: Json, body: Json, name: str) -> Json:
+    server_state.get_experiment(name)
+    suggestions = [entry for entry in server_state.suggestions[name].values() if entry["state"] != "deleted"]
     if "state" in query:
         _require(iter([] if query["state"] == "open" else [f"invalid state {query['state']}"]))
-        every = [each for each in every if each["state"] == "open"]
-    return _page(every, query)
+        suggestions = [entry for entry in suggestions if entry["state"] == "open"]
+    return _page(suggestions, query)
 
 
-def _delete_suggestion(double: SigOptServer, query: Json, body: Json, name: str, suggestion: str) -> Json:
-    double.experiment(name)
-    found = double.suggestions[name].get(suggestion)
-    if found is None or found["state"] == "deleted":
+def _delete_suggestion(server_state: SigOptServer, query: Json, body: Json, name: str, suggestion: str) -> Json:
+    server_state.get_experiment(name)
+    entry = server_state.suggestions[name].get(suggestion)
+    if entry is None or entry["state"] == "deleted":
         raise RequestRefused(404, f"No suggestion {suggestion} for experiment {name}")
-    found["state"] = "deleted"
+    entry["state"] = "deleted"
     return {}
 
 
-def _create_observation(double: SigOptServer, query: Json, body: Json, name: str) -> Json:
-    _require(observation_issues(body, double.experiment(name)))
+def _create_observation(server_state: SigOptServer, query: Json, body: Json, name: str) -> Json:
+    _require(observation_issues(body, server_state.get_experiment(name)))
     assignments = body.get("assignments")
     if body.get("suggestion") is not None:
-        suggestion = double.suggestions[name].get(str(body["suggestion"]))
-        if suggestion is None or suggestion["state"] == "deleted":  # a closed one may have several
+        suggestion = server_state.suggestions[name].get(str(body["suggestion"]))
+        if suggestion is None or suggestion["state"] == "deleted":  # a closed suggestion may have several observations
             raise RequestRefused(400, f"No suggestion: {body['suggestion']} for experiment: {name}")
         suggestion["state"] = "closed"
         assignments = suggestion["assignments"]
-    told = {"failed": False, "suggestion": None, **body, "assignments": assignments}
-    told["metadata"] = _without_nulls(body.get("metadata"))
-    values = {each.get("name"): each for each in body.get("values") or ()}
-    told["values"] = [  # in the order of the experiment's metrics
+    fields = {"failed": False, "suggestion": None, **body, "assignments": assignments}
+    fields["metadata"] = _without_nulls(body.get("metadata"))
+    values = {value.get("name"): value for value in body.get("values") or ()}
+    fields["values"] = [  # in the order of the experiment's metrics
         {"object": "metric_evaluation", "value_stddev": None, "name": None, **values[metric["name"]]}
-        for metric in (double.experiments[name]["metrics"] if values else ())
+        for metric in (server_state.experiments[name]["metrics"] if values else ())
     ]
-    observation = double.new("observation", experiment=name, **told)
-    double.observations[name].append(observation)
+    observation = server_state.create_object("observation", experiment=name, **fields)
+    server_state.observations[name].append(observation)
     return observation
 
 
-def _list_observations(double: SigOptServer, query: Json, body: Json, name: str) -> Json:
-    double.experiment(name)
-    return _page(double.observations[name], query)
+def _list_observations(server_state: SigOptServer, query: Json, body: Json, name: str) -> Json:
+    server_state.get_experiment(name)
+    return _page(server_state.observations[name], query)
 
 
-def _page(every: list[Json], query: Json) -> Json:
+def _page(entries: list[Json], query: Json) -> Json:
     limit = int(query.get("limit", MAX_PAGE_SIZE))
     if limit > MAX_PAGE_SIZE:
         raise RequestRefused(400, f"Exceeded maximum limit: {MAX_PAGE_SIZE}")
-    newest_first = every[::-1]
-    left = [each for each in newest_first if "before" not in query or int(each["id"]) < _marked(query["before"])]
-    before = _marker(left[limit - 1]["id"]) if len(left) > limit else None
+    newest_first = entries[::-1]
+    if "before" in query:
+        last_id = _decode_marker(query["before"])
+        remaining = [entry for entry in newest_first if int(entry["id"]) < last_id]
+    else:
+        remaining = newest_first
+    before = _encode_marker(remaining[limit - 1]["id"]) if len(remaining) > limit else None
     paging = {"before": before, "after": None}
-    return {"object": "pagination", "count": len(newest_first), "paging": paging, "data": left[:limit]}
+    return {"object": "pagination", "count": len(newest_first), "paging": paging, "data": remaining[:limit]}
 
 
-def _marker(name: str) -> str:
-    """A marker says nothing to a client (api/paging.py)."""
+def _encode_marker(name: str) -> str:
+    """Return the opaque marker of a page (api/paging.py)."""
     return base64.urlsafe_b64encode(name.encode()).decode().rstrip("=")
 
 
-def _marked(marker: str) -> int:
+def _decode_marker(marker: str) -> int:
     return int(base64.urlsafe_b64decode(marker + "=" * (-len(marker) % 4)))
 
 
-def _best_assignments(double: SigOptServer, query: Json, body: Json, name: str) -> Json:
-    return double.lite(name, "offline").best_assignments().fetch().to_json()  # type: ignore[no-any-return]
+def _best_assignments(server_state: SigOptServer, query: Json, body: Json, name: str) -> Json:
+    return server_state.create_lite_experiment(name, "offline").best_assignments().fetch().to_json()  # type: ignore[no-any-return]
 
 
 EXPERIMENT = r"experiments/(\w+)"
@@ -363,79 +376,79 @@ ROUTES: list[tuple[str, str, Callable[..., Json | None]]] = [
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request of the client's."""
+    """Handles one request."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else each body waits 40 ms for the client to acknowledge its headers
-    double: SigOptServer
+    disable_nagle_algorithm = True  # otherwise each body waits 40 ms for the client to acknowledge its headers
+    server_state: SigOptServer
 
     def _handle(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        text = self.rfile.read(length) or b"null"
+        content = self.rfile.read(length) or b"null"
         parts = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         try:
-            token = _token_in(self.headers.get("Authorization", ""))
+            token = _decode_token(self.headers.get("Authorization", ""))
             if token not in (TOKEN, SESSION_TOKEN):
                 raise RequestRefused(403, "This endpoint requires a valid API token.")
-            body = json.loads(text, object_pairs_hook=_without_nul) or {}
+            body = json.loads(content, object_pairs_hook=_reject_nul) or {}
             version, _, path = parts.path.lstrip("/").partition("/")
             if version != "v1":
-                raise RequestRefused(404, f"no version {version}")
+                raise RequestRefused(404, f"unknown version {version}")
             client = CLIENT_ID if token == TOKEN else None
-            status, answer = 200, self.double.answer(self.command, path, query, body, client)
+            status, response = 200, self.server_state.respond(self.command, path, query, body, client)
         except RequestRefused as refused:
-            status, answer = refused.status, {"message": str(refused)}
+            status, response = refused.status, {"message": str(refused)}
         except Exception as error:
-            status, answer = 500, {"message": f"the double is at issue: {error!r}"}
+            status, response = 500, {"message": f"the fake server failed: {error!r}"}
         if type(status) is int and status:
-            self._send(status, answer)
+            self._send(status, response)
             return
         self.close_connection = True
         if status == "half":
             self._send(200, {"id": "1"}, missing=1)
         elif status == "hang":
-            self.double.ended.wait()
+            self.server_state.closing.wait()
 
-    def _send(self, status: int, answer: Json | None, missing: int = 0) -> None:
-        text = b"" if answer is None else json.dumps(answer, allow_nan=False).encode()
-        self.send_response(204 if answer is None else status)
+    def _send(self, status: int, response: Json | None, missing: int = 0) -> None:
+        content = b"" if response is None else json.dumps(response, allow_nan=False).encode()
+        self.send_response(204 if response is None else status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(text[: len(text) - missing])
+        self.wfile.write(content[: len(content) - missing])
 
     do_GET = do_POST = do_DELETE = _handle
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Keep the screen clear."""
+        """Print nothing."""
 
 
-def _token_in(header: str) -> str:
+def _decode_token(header: str) -> str:
     return base64.b64decode(header.removeprefix("Basic ")).decode().rstrip(":")
 
 
-def _without_nul(pairs: list[tuple[str, Any]]) -> Json:
-    """Of each object in a body: PostgreSQL takes no text with a NUL in it (api/request.py)."""
-    if any("\0" in text for pair in pairs for text in pair if isinstance(text, str)):
+def _reject_nul(pairs: list[tuple[str, Any]]) -> Json:
+    """Reject NUL characters, which PostgreSQL cannot store (api/request.py)."""
+    if any("\0" in string for pair in pairs for string in pair if isinstance(string, str)):
         raise RequestRefused(400, "Malformed json in request body")
     return dict(pairs)
 
 
 @contextmanager
 def serve() -> Iterator[SigOptServer]:
-    """A server for as long as the block lasts."""
-    double = SigOptServer()
-    handler = type("Handler", (Handler,), {"double": double})
+    """Run a server until the end of the block."""
+    server_state = SigOptServer()
+    handler = type("Handler", (Handler,), {"server_state": server_state})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         server.block_on_close = False
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
-        double.url = f"http://127.0.0.1:{server.server_address[1]}"
+        server_state.url = f"http://127.0.0.1:{server.server_address[1]}"
         try:
-            yield double
+            yield server_state
         finally:
-            double.ended.set()
+            server_state.closing.set()
             server.shutdown()
             thread.join()

@@ -1,4 +1,4 @@
-"""Spaces and objectives that the tests of the SigOpt backend share."""
+"""Search spaces and objectives for the tests of the SigOpt backend."""
 
 from __future__ import annotations
 
@@ -54,5 +54,5 @@ def trial_rows(result: hp.SearchResult) -> list[Any]:
 
 def with_types(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: with_types(each) for name, each in value.items()}
+        return {name: with_types(entry) for name, entry in value.items()}
     return type(value), value

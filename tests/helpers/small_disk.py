@@ -1,7 +1,6 @@
-"""A disk of a few pages, in a process that has its own view of what is mounted: it goes with the process.
+"""A disk of 2 MiB, mounted in the mount namespace of one process, so that it disappears with the process.
 
-Where nothing can be mounted, a limit on the size of files stands in for it, and lesser rights for a disk
-that is read only.
+On a machine that cannot mount, a limit on file sizes replaces the full disk, and file permissions the read-only one.
 """
 
 from __future__ import annotations
@@ -14,59 +13,59 @@ from pathlib import Path
 SIZE_BYTES = 2 << 20
 _MOUNT = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs"]
 _UNSHARE_COMMANDS = (["unshare", "--mount"], ["unshare", "--map-root-user", "--mount"])
-_mounted: list[str] = []
+_mount_points: list[str] = []
 
 
-def find_mount_command(somewhere: Path) -> list[str] | None:
-    """The command that starts a process which can mount; None if there is none."""
+def find_mount_command(directory: Path) -> list[str] | None:
+    """Return a command prefix that lets a process mount the disk; None if the machine cannot mount."""
     for command in _UNSHARE_COMMANDS:
         try:
-            if subprocess.run([*command, *_MOUNT, str(somewhere)], stderr=subprocess.DEVNULL).returncode == 0:
+            if subprocess.run([*command, *_MOUNT, str(directory)], stderr=subprocess.DEVNULL).returncode == 0:
                 return command
         except OSError:
             continue
     return None
 
 
-def mount(*places: str) -> None:
-    """Mount a small disk there."""
-    for place in places:
-        subprocess.run([*_MOUNT, place], check=True)
-        _mounted.append(place)
+def mount(*directories: str) -> None:
+    """Mount a small disk on each directory."""
+    for directory in directories:
+        subprocess.run([*_MOUNT, directory], check=True)
+        _mount_points.append(directory)
 
 
-def fill(place: str, room: int) -> None:
-    """Leave room for so many bytes, in whole pages."""
-    if not _mounted:
-        largest = max(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest + room, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+def fill(directory: str, free_bytes: int) -> None:
+    """Fill the disk until it has this many free bytes, in whole pages."""
+    if not _mount_points:
+        largest = max(path.stat().st_size for path in Path(directory).rglob("*") if path.is_file())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest + free_bytes, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
         return
     with open(_filler_file(), "wb", buffering=0) as file:
-        free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
-        file.write(bytes(max(0, free - room)))
+        available = os.statvfs(directory).f_bavail * os.statvfs(directory).f_frsize
+        file.write(bytes(max(0, available - free_bytes)))
 
 
-def empty(place: str) -> None:
-    """Take away what fills it."""
-    if _mounted:
+def remove_filler(directory: str) -> None:
+    """Undo `fill`."""
+    if _mount_points:
         _filler_file().unlink(missing_ok=True)
 
 
 def _filler_file() -> Path:
-    return Path(_mounted[0], "filler")
+    return Path(_mount_points[0], "filler")
 
 
-def protect(place: str) -> None:
-    """Let nothing be written there by this process any more."""
-    if _mounted:
-        subprocess.run(["mount", "-o", "remount,ro", _mounted[0]], check=True)
+def make_read_only(directory: str) -> None:
+    """Make the disk read-only for this process."""
+    if _mount_points:
+        subprocess.run(["mount", "-o", "remount,ro", _mount_points[0]], check=True)
         return
-    os.chmod(place, 0o555)
+    os.chmod(directory, 0o555)
     if os.geteuid() == 0:
         os.setuid(65534)
 
 
-def release(place: str) -> None:
-    """Let it be written to again."""
-    if _mounted:
-        subprocess.run(["mount", "-o", "remount,rw", _mounted[0]], check=True)
+def make_writable(directory: str) -> None:
+    """Undo `make_read_only`."""
+    if _mount_points:
+        subprocess.run(["mount", "-o", "remount,rw", _mount_points[0]], check=True)

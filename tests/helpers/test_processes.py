@@ -1,4 +1,4 @@
-"""The process that starts searches for the tests: with whatever goes wrong in one test, the next one has another."""
+"""The server process that forks the searches of the tests is replaced after any failure."""
 
 from __future__ import annotations
 
@@ -12,49 +12,49 @@ import pytest
 import tests.helpers.processes as module
 from tests.helpers.processes import KillPoint, SearchProcesses
 
-ORDER = {"backend": "optuna", "n_trials": 1, "seed": 0}
+OPTIONS = {"backend": "optuna", "n_trials": 1, "seed": 0}
 
 
-def killed_processes():
-    """The pids of the processes below this one that run searches to be killed."""
+def list_server_pids():
+    """Return the pids of the descendants of this process that are server processes or their searches."""
     return {
-        each.pid
-        for each in psutil.Process().children(recursive=True)
-        if "tests.helpers.kill_target" in str(each.cmdline())
+        process.pid
+        for process in psutil.Process().children(recursive=True)
+        if "tests.helpers.kill_target" in str(process.cmdline())
     }
 
 
 @pytest.fixture
-def own(tmp_path):
-    own = SearchProcesses(tmp_path)
-    yield own
-    own.close()
+def processes(tmp_path):
+    processes = SearchProcesses(tmp_path)
+    yield processes
+    processes.close()
 
 
 class TestSearchProcesses:
-    def test_process_of_hanging_search_is_killed_and_replaced(self, own, tmp_path, monkeypatch):
-        before, others = own.process.pid, killed_processes() - {own.process.pid}
+    def test_process_of_hanging_search_is_killed_and_replaced(self, processes, tmp_path, monkeypatch):
+        pid, others = processes.process.pid, list_server_pids() - {processes.process.pid}
         with (
-            monkeypatch.context() as impatient,
-            pytest.raises(AssertionError, match=r"nothing happens|does not answer"),
+            monkeypatch.context() as patch,
+            pytest.raises(AssertionError, match=r"no event|does not reply"),
         ):
-            impatient.setattr(module, "Deadline", lambda: SimpleNamespace(remaining_s=0))
-            own.run(tmp_path / "hangs", KillPoint("begun", 1, 0, 0), **ORDER)  # it waits to be killed, and is not
-        assert not psutil.pid_exists(before)
-        assert killed_processes() <= others
-        assert len(own.run(tmp_path / "out", None, **ORDER).result["trials"]) == 1
-        assert own.process.pid != before
+            patch.setattr(module, "Deadline", lambda: SimpleNamespace(remaining_s=0))
+            processes.run(tmp_path / "hangs", KillPoint("trial_start", 1, 0, 0), **OPTIONS)  # signal 0 does not end it
+        assert not psutil.pid_exists(pid)
+        assert list_server_pids() <= others
+        assert len(processes.run(tmp_path / "out", None, **OPTIONS).result["trials"]) == 1
+        assert processes.process.pid != pid
 
-    def test_process_that_dies_is_replaced(self, own, tmp_path):
-        os.kill(own.process.pid, signal.SIGKILL)
-        own.process.wait()
-        assert len(own.run(tmp_path / "out", None, **ORDER).result["trials"]) == 1
+    def test_process_that_dies_is_replaced(self, processes, tmp_path):
+        os.kill(processes.process.pid, signal.SIGKILL)
+        processes.process.wait()
+        assert len(processes.run(tmp_path / "out", None, **OPTIONS).result["trials"]) == 1
 
-    def test_process_out_of_step_is_detected_and_replaced(self, own, tmp_path, monkeypatch):
-        before = own.process.pid
-        with monkeypatch.context() as other, pytest.raises(AssertionError, match="out of step"):
-            other.setattr(module.uuid, "uuid4", lambda: SimpleNamespace(hex="mine"))
-            other.setattr(module.json, "dumps", lambda order: '{"mark": "of another"}')
-            own.run(tmp_path / "out", None, **ORDER)
-        assert not psutil.pid_exists(before)
-        assert len(own.run(tmp_path / "more", None, **ORDER).result["trials"]) == 1
+    def test_process_out_of_step_is_detected_and_replaced(self, processes, tmp_path, monkeypatch):
+        pid = processes.process.pid
+        with monkeypatch.context() as patch, pytest.raises(AssertionError, match="out of step"):
+            patch.setattr(module.uuid, "uuid4", lambda: SimpleNamespace(hex="this search"))
+            patch.setattr(module.json, "dumps", lambda request: '{"search_id": "another search"}')
+            processes.run(tmp_path / "out", None, **OPTIONS)
+        assert not psutil.pid_exists(pid)
+        assert len(processes.run(tmp_path / "more", None, **OPTIONS).result["trials"]) == 1

@@ -1,4 +1,4 @@
-"""A real Trainer's parts, as small as they can be: handwritten digits, networks of a few hundred weights."""
+"""The parts of a small, real Trainer: handwritten digits, and networks with a few hundred weights."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from transformers import BertConfig, BertForSequenceClassification, Trainer, Tra
 import hpcompat as hp
 from hpcompat.trials.journal import JOURNAL_FILE
 
-torch.set_num_threads(1)  # tiny matrices: threads would only wait for each other
+torch.set_num_threads(1)  # more threads slow tiny matrices down
 IMAGES, LABELS = load_digits(return_X_y=True)
 
 
 class Digits(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """Digits first … last: pixels between 0 and 1, or their 17 grey values as tokens."""
+    """The digits from index `first` to `last`, as pixels between 0 and 1, or as tokens for their 17 grey values."""
 
     def __init__(self, first: int, last: int, tokens: bool = False) -> None:
         self.name = "input_ids" if tokens else "pixels"
@@ -36,7 +36,7 @@ class Digits(torch.utils.data.Dataset):  # type: ignore[type-arg]
 
 
 class Net(torch.nn.Module):
-    """Two layers over the pixels."""
+    """A network of two layers that reads pixels."""
 
     def __init__(self, width: int = 8) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Net(torch.nn.Module):
 
 
 def create_bert() -> BertForSequenceClassification:
-    """A BERT with one layer, dropout and all, that reads grey values as tokens."""
+    """Return a BERT with one layer, dropout included, that reads grey values as tokens."""
     config = BertConfig(
         vocab_size=17,
         hidden_size=8,
@@ -67,11 +67,11 @@ def create_trainer(
     model_init: Any = Net,
     *,
     tokens: bool = False,
-    kind: type[Trainer] = Trainer,
+    trainer_class: type[Trainer] = Trainer,
     trainer: dict[str, Any] | None = None,
     **arguments: Any,
 ) -> Trainer:
-    """A Trainer over 64 digits, evaluated on 64 others after every epoch; keywords are TrainingArguments'."""
+    """Create a Trainer on 64 digits, evaluated on 64 others after every epoch; keywords go to TrainingArguments."""
     defaults: dict[str, Any] = {
         "eval_strategy": "epoch",
         "save_strategy": "no",
@@ -83,7 +83,7 @@ def create_trainer(
         "per_device_train_batch_size": 16,
         "per_device_eval_batch_size": 64,
     }
-    return kind(
+    return trainer_class(
         **{
             "args": TrainingArguments(output_dir, **{**defaults, **arguments}),
             "model_init": (lambda: model_init()) if isinstance(model_init, type) else model_init,
@@ -95,42 +95,39 @@ def create_trainer(
 
 
 class ExpectedArguments(TrainerCallback):
-    """Has every training of a search begin with the arguments that `expected` makes of the trial's params.
-
-    They are compared with their types.
-    """
+    """Assert that every training starts with the arguments that `expected` returns for the params, types included."""
 
     def __init__(self, expected: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         self.expected = expected
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         expected = self.expected(state.trial_params)
-        found = {name: getattr(args, name) for name in expected}
-        assert repr(found) == repr(expected), f"{found} instead of {expected}"
+        actual = {name: getattr(args, name) for name in expected}
+        assert repr(actual) == repr(expected), f"expected {expected}, got {actual}"
 
 
 def compute_accuracy(prediction: Any) -> dict[str, float]:
-    """The share of digits that are recognised."""
+    """Return the fraction of digits that are predicted correctly."""
     return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
 def constant_space(**params: Any) -> hp.SearchSpace:
-    """A space of a single configuration."""
+    """Return a space with a single configuration."""
     return hp.SearchSpace({name: hp.Constant(value) for name, value in params.items()})
 
 
 @dataclass
 class OutputDirs:
-    """Directories for Trainers under `root`, a new one at each call: out, out-2, out-3."""
+    """Returns a new path under `root` at each call: out, out-2, out-3."""
 
     root: Path
-    made: int = 0
+    n_paths: int = 0
 
     def __call__(self) -> str:
-        self.made += 1
-        return str(self.root / (f"out-{self.made}" if self.made > 1 else "out"))
+        self.n_paths += 1
+        return str(self.root / (f"out-{self.n_paths}" if self.n_paths > 1 else "out"))
 
 
 def list_remaining(directory: str) -> list[str]:
-    """What a search has put into its output_dir beside the journal, and what goes when it ends."""
+    """List the files of an output_dir, without the journal and the temporary files of a running search."""
     return sorted(name for name in os.listdir(directory) if name != JOURNAL_FILE and not name.startswith(".hpcompat-"))

@@ -1,4 +1,4 @@
-"""How long to wait for what has to come: as long as the machine may need for it, however busy it is."""
+"""Deadlines that grow with the load of the machine."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from collections.abc import Callable
 from typing import Any
 
 MAX_WAIT_S = 300.0
-"""Far above what anything here takes on a machine that does nothing else."""
+"""Far longer than any test needs on an idle machine."""
 
 
 def load_factor() -> float:
-    """How many processes want each core of the machine, on average, now or lately: as many times slower all is."""
+    """Estimate how many times slower a process runs than on an idle machine: the load average per core, at least 1."""
     return max(1.0, max(os.getloadavg()) / (os.cpu_count() or 1)) if hasattr(os, "getloadavg") else 1.0
 
 
 class Deadline:
-    """So many seconds of a machine that does nothing else."""
+    """A time limit in seconds of an idle machine."""
 
     def __init__(self, seconds: float = MAX_WAIT_S) -> None:
         self.seconds = seconds
-        self.since = time.monotonic()
+        self.start = time.monotonic()
 
     @property
     def remaining_s(self) -> float:
-        """How many seconds of this machine, as busy as it is."""
-        return self.seconds * load_factor() - (time.monotonic() - self.since)
+        """The seconds left, extended by the current load of the machine."""
+        return self.seconds * load_factor() - (time.monotonic() - self.start)
 
 
-def wait_for(holds: Callable[[], Any], what: str) -> None:
-    """Wait until it holds; `what`: what is wrong if it never does."""
+def wait_for(condition: Callable[[], Any], message: str) -> None:
+    """Wait until the condition holds; fail with the message at the deadline."""
     deadline = Deadline()
-    while not holds():
-        assert deadline.remaining_s > 0, what
+    while not condition():
+        assert deadline.remaining_s > 0, message
         time.sleep(0.05)
 
 
 def wait_for_output(process: subprocess.Popen[str]) -> str:
-    """What a process has written, once it has ended."""
+    """Return the standard output of a process once it has exited."""
     deadline = Deadline()
     while True:
         try:
             return process.communicate(timeout=1)[0]
-        except subprocess.TimeoutExpired as late:  # what was read till then is kept for the next call
-            assert deadline.remaining_s > 0, late.output
+        except subprocess.TimeoutExpired as timeout:  # the next call continues with the output read so far
+            assert deadline.remaining_s > 0, timeout.output

@@ -1,11 +1,11 @@
-"""A W&B server on this machine: the routes that the real client and agent use, the decisions by the real engine.
+"""A fake W&B server: the routes that the real client and agent use, with the decisions of the real sweeps engine.
 
     python -m tests.helpers.wandb_server SEED     prints its URL, and serves until its standard input is closed
 
-GraphQL operations are answered by name. What the server knows is at GET /double. POST /double
-{"refuse": true} makes it refuse the key from then on; {"issues": [[operation, how, times, late], …]} lets it
-fail the next times it is asked for that ("FileStream" is one too): with that status, or "cut", "half" (the
-connection ends before the answer, or within it), or "hang". If `late` it does what it was asked first.
+GraphQL operations are dispatched by name. GET /state returns the state of the server, and POST /state updates it:
+{"refuse": true} makes it refuse every API key; {"faults": [[operation, how, times, late], …]} makes the next `times`
+requests of an operation fail ("FileStream" is an operation too). `how` is an HTTP status, "cut" or "half" (the
+connection is closed before or in the middle of the response), or "hang". `late` executes the request before it fails.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ import yaml
 ENTITY = "ada"
 NAME = re.compile(r"\b(?:query|mutation)\s+(\w+)")
 LOCK = threading.RLock()
-GROUP = ".wbnest[599c28ca25da]."  # how the engine joins the names of a group's parameters
+GROUP_SEPARATOR = ".wbnest[599c28ca25da]."  # the engine joins the names of nested parameters with it
 
 
 @dataclass
 class WandbRun:
-    """What the server keeps of a run."""
+    """The state of a run."""
 
     name: str
     sweep: str | None = None
@@ -44,16 +44,16 @@ class WandbRun:
     state: str = "pending"
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
-    told_to_stop: bool = False
+    has_stop_command: bool = False
     inits: int = 0
 
     @property
-    def seen(self) -> sweeps.SweepRun:
-        """The run as the engine sees it."""
+    def sweep_run(self) -> sweeps.SweepRun:
+        """The run as an argument of the sweeps engine."""
         return sweeps.SweepRun(
             name=self.name,
             state="running" if self.state == "pending" else self.state,
-            config=flat(self.args),
+            config=flatten_args(self.args),
             summaryMetrics=self.summary,
             sampledHistory=self.history,
         )
@@ -61,73 +61,72 @@ class WandbRun:
 
 @dataclass
 class Store:
-    """Everything the server knows."""
+    """The state of the server."""
 
     sweeps: dict[str, dict[str, Any]] = field(default_factory=dict)
     runs: dict[str, WandbRun] = field(default_factory=dict)
     agents: dict[str, str] = field(default_factory=dict)
     refuse: bool = False
-    issues: list[list[Any]] = field(default_factory=list)
+    faults: list[list[Any]] = field(default_factory=list)
     operations: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
 
-    def of(self, sweep: str | None) -> list[WandbRun]:
+    def runs_of(self, sweep: str | None) -> list[WandbRun]:
         return [run for run in self.runs.values() if run.sweep == sweep]
 
 
 STORE = Store()
-NUMBERS = itertools.count(1)
+RUN_NUMBERS = itertools.count(1)
 
 
-def flat(args: dict[str, Any]) -> dict[str, Any]:
-    """The values of a run by the names that the engine gives to nested parameters."""
-    found: dict[str, Any] = {}
+def flatten_args(args: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a run by the names that the sweeps engine gives to nested parameters."""
+    flat: dict[str, Any] = {}
 
     def walk(prefix: str, parameters: dict[str, Any], values: dict[str, Any]) -> None:
         for name, parameter in parameters.items():
             if "parameters" in parameter:
-                walk(f"{prefix}{name}{GROUP}", parameter["parameters"], values[name])
+                walk(f"{prefix}{name}{GROUP_SEPARATOR}", parameter["parameters"], values[name])
             else:
-                found[prefix + name] = {"value": values[name]}
+                flat[prefix + name] = {"value": values[name]}
 
     walk("", args["parameters"], args["values"]) if args else None
-    return found
+    return flat
 
 
-def plain(value: Any) -> Any:
-    """Numpy's numbers as JSON's."""
+def to_json_number(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
 # -- operations -------------------------------------------------------------------------------------
 
-Answer = dict[str, Any]
+Json = dict[str, Any]
 
 
-def viewer(variables: Answer) -> Answer:
+def viewer(variables: Json) -> Json:
     user = {"id": "1", "name": "Ada", "username": ENTITY, "entity": ENTITY, "email": "ada@example.org"}
     return {"viewer": {**user, "flags": "{}", "admin": False, "teams": {"edges": []}, "apiKeys": {"edges": []}}}
 
 
-def project(variables: Answer) -> Answer:
+def project(variables: Json) -> Json:
     return {"id": "p", "name": variables.get("projectName") or "uncategorized", "entity": {"id": "e", "name": ENTITY}}
 
 
-def upsert_sweep(variables: Answer) -> Answer:
+def upsert_sweep(variables: Json) -> Json:
     config = yaml.safe_load(variables["config"])
-    known_to_the_engine = {key: entry for key, entry in config.items() if key != "run_cap"}
-    issues = sweeps.schema_violations_from_proposed_config(known_to_the_engine)
-    name = variables["id"] or f"sweep{len(STORE.sweeps)}"  # the id of one is to update it
-    STORE.sweeps[name] = {"config": config, "text": variables["config"], "issues": issues}
+    engine_config = {key: entry for key, entry in config.items() if key != "run_cap"}
+    issues = sweeps.schema_violations_from_proposed_config(engine_config)
+    name = variables["id"] or f"sweep{len(STORE.sweeps)}"  # with an id, the sweep is updated
+    STORE.sweeps[name] = {"config": config, "yaml": variables["config"], "issues": issues}
     return {"upsertSweep": {"sweep": {"name": name, "project": project(variables)}, "configValidationWarnings": issues}}
 
 
-def get_sweep(variables: Answer) -> Answer:
+def get_sweep(variables: Json) -> Json:
     sweep = STORE.sweeps.get(variables["name"])
     if sweep is None:
         return {"project": {"sweep": None}}
-    found = {
+    fields = {
         "__typename": "Sweep",
         "id": variables["name"],
         "name": variables["name"],
@@ -136,29 +135,29 @@ def get_sweep(variables: Answer) -> Answer:
         "state": "RUNNING",
         "description": None,
         "bestLoss": None,
-        "config": sweep["text"],
+        "config": sweep["yaml"],
         "createdAt": "2026-01-01T00:00:00Z",
         "updatedAt": "2026-01-01T00:00:00Z",
-        "runCount": len(STORE.of(variables["name"])),
+        "runCount": len(STORE.runs_of(variables["name"])),
         "runCountExpected": None,
     }
-    return {"project": {"sweep": found}}
+    return {"project": {"sweep": fields}}
 
 
-def get_runs(variables: Answer) -> Answer:
+def get_runs(variables: Json) -> Json:
     filters = json.loads(variables["filters"])
     sweep = filters["$and"][0]["sweep"]
-    edges = [{"node": node(run), "cursor": run.name} for run in STORE.of(sweep)]
+    edges = [{"node": node(run), "cursor": run.name} for run in STORE.runs_of(sweep)]
     page = {"endCursor": None, "hasNextPage": False}
-    found = {"edges": edges, "pageInfo": page}
-    return {"project": {"internalId": "1", "runCount": len(edges), "readOnly": False, "runs": found}}
+    runs = {"edges": edges, "pageInfo": page}
+    return {"project": {"internalId": "1", "runCount": len(edges), "readOnly": False, "runs": runs}}
 
 
-def get_run(variables: Answer) -> Answer:
+def get_run(variables: Json) -> Json:
     return {"project": {"internalId": "1", "run": node(STORE.runs[variables["name"]])}}
 
 
-def node(run: WandbRun) -> Answer:
+def node(run: WandbRun) -> Json:
     return {
         "id": run.name,
         "tags": [],
@@ -184,44 +183,44 @@ def node(run: WandbRun) -> Answer:
     }
 
 
-def create_agent(variables: Answer) -> Answer:
+def create_agent(variables: Json) -> Json:
     agent = f"agent{len(STORE.agents)}"
     STORE.agents[agent] = variables["sweep"]
     return {"createAgent": {"agent": {"id": agent}}}
 
 
-def heartbeat(variables: Answer) -> Answer:
+def heartbeat(variables: Json) -> Json:
     agent = variables["id"]
-    command = to_do(STORE.agents[agent], agent, json.loads(variables["runState"]))
+    command = next_command(STORE.agents[agent], agent, json.loads(variables["runState"]))
     commands = json.dumps([command] if command else [])
     return {"agentHeartbeat": {"agent": {"id": agent}, "commands": commands}}
 
 
-def to_do(name: str, agent: str, busy: Answer) -> Answer | None:
-    """What the agent is to do next: stop a run, begin one, leave, or nothing new."""
-    config, runs = STORE.sweeps[name]["config"], STORE.of(name)
-    if busy:
-        stopped = sweeps.stop_runs(config, [run.seen for run in runs]) if "early_terminate" in config else []
-        for each in stopped:
-            run = STORE.runs[each.name]
-            if each.name in busy and not run.told_to_stop:
-                run.told_to_stop = True
-                return {"type": "stop", "run_id": each.name}
+def next_command(name: str, agent: str, running: Json) -> Json | None:
+    """Return the next command for an agent: stop a run, start one, or exit; None for no command."""
+    config, runs = STORE.sweeps[name]["config"], STORE.runs_of(name)
+    if running:
+        stopped = sweeps.stop_runs(config, [run.sweep_run for run in runs]) if "early_terminate" in config else []
+        for sweep_run in stopped:
+            run = STORE.runs[sweep_run.name]
+            if run.name in running and not run.has_stop_command:
+                run.has_stop_command = True
+                return {"type": "stop", "run_id": run.name}
         return None
     if len(runs) >= config.get("run_cap", float("inf")):
         return {"type": "exit"}
-    chosen = sweeps.next_run(config, [run.seen for run in runs])
+    chosen = sweeps.next_run(config, [run.sweep_run for run in runs])
     if chosen is None:
         return {"type": "exit"}
-    args = json.loads(json.dumps(chosen.config, default=plain))
+    args = json.loads(json.dumps(chosen.config, default=to_json_number))
     values = {key: entry["value"] for key, entry in args.items()}
-    run = WandbRun(f"run{next(NUMBERS)}", name, agent=agent)
+    run = WandbRun(f"run{next(RUN_NUMBERS)}", name, agent=agent)
     run.args = {"parameters": config["parameters"], "values": values}
     STORE.runs[run.name] = run
     return {"type": "run", "run_id": run.name, "args": args}
 
 
-def upsert_bucket(variables: Answer) -> Answer:
+def upsert_bucket(variables: Json) -> Json:
     name = variables["name"]
     run = STORE.runs.setdefault(name, WandbRun(name, variables.get("sweep")))
     run.inits += run.state != "running"
@@ -241,18 +240,18 @@ def upsert_bucket(variables: Answer) -> Answer:
     return {"upsertBucket": {"bucket": bucket, "inserted": True}}
 
 
-def create_run_files(variables: Answer) -> Answer:
+def create_run_files(variables: Json) -> Json:
     files = [{"name": name, "uploadUrl": f"{URL[0]}/upload/{name}"} for name in variables["files"]]
     return {"createRunFiles": {"runID": variables["run"], "uploadHeaders": [], "files": files}}
 
 
-OPERATIONS: dict[str, Callable[[Answer], Answer]] = {
+OPERATIONS: dict[str, Callable[[Json], Json]] = {
     "Viewer": viewer,
     "GetViewer": viewer,
     "GetDefaultEntity": viewer,
     "UpsertSweep": upsert_sweep,
     "GetSweep": get_sweep,
-    "GetSweepLegacy": get_sweep,  # the client tries it where the other one fails
+    "GetSweepLegacy": get_sweep,  # the client falls back to it
     "Runs": get_runs,
     "Run": get_run,
     "CreateAgent": create_agent,
@@ -266,8 +265,8 @@ OPERATIONS: dict[str, Callable[[Answer], Answer]] = {
 URL = [""]
 
 
-def file_stream(name: str, body: Answer) -> Answer:
-    """The history and summary of a run, as they come in."""
+def file_stream(name: str, body: Json) -> Json:
+    """Receive a part of the history or summary of a run."""
     run = STORE.runs[name]
     files = body.get("files") or {}
     for file, chunk in files.items():
@@ -282,50 +281,50 @@ def file_stream(name: str, body: Answer) -> Answer:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """HTTP around it."""
+    """Handles HTTP requests."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else each body waits 40 ms for the client to acknowledge its headers
+    disable_nagle_algorithm = True  # otherwise each body waits 40 ms for the client to acknowledge its headers
 
     def do_POST(self) -> None:
-        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        body = json.loads(sent or b"null")  # telemetry has no body
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = json.loads(content or b"null")  # telemetry has no body
         with LOCK:
-            status, answer = self.routed(body)
+            status, response = self.dispatch(body)
         if status in ("cut", "half", "hang"):
             self.close_connection = True
             if status == "half":
-                self.answer(answer, missing=1)
+                self.send(response, missing=1)
             elif status == "hang":
                 threading.Event().wait()
         else:
-            self.answer(answer, status)
+            self.send(response, status)
 
-    def routed(self, body: Any) -> tuple[Any, Any]:
-        """The status, and the answer."""
-        if self.path == "/double":
+    def dispatch(self, body: Any) -> tuple[Any, Any]:
+        """Return the status and the body of the response."""
+        if self.path == "/state":
             STORE.__dict__.update(body)
             return 200, {}
         if STORE.refuse:
             return 401, {"errors": [{"message": "invalid credentials"}]}
         if self.path == "/graphql":
-            return self.faulty(NAME.search(body["query"])[1], lambda: self.graphql(body))
+            return self.inject_fault(NAME.search(body["query"])[1], lambda: self.graphql(body))
         if self.path.endswith("/file_stream"):
-            return self.faulty("FileStream", lambda: file_stream(self.path.split("/")[-2], body))
+            return self.inject_fault("FileStream", lambda: file_stream(self.path.split("/")[-2], body))
         return 404, {}
 
-    def faulty(self, name: str, carried_out: Callable[[], Answer]) -> tuple[Any, Answer]:
-        issue = next((each for each in STORE.issues if each[0] == name), None)
-        if issue is None:
-            return 200, carried_out()
-        issue[2] -= 1
-        if not issue[2]:
-            STORE.issues.remove(issue)
-        if issue[3]:
-            carried_out()
-        return issue[1], {"errors": [{"message": "something went wrong here"}]}
+    def inject_fault(self, name: str, execute: Callable[[], Json]) -> tuple[Any, Json]:
+        fault = next((fault for fault in STORE.faults if fault[0] == name), None)
+        if fault is None:
+            return 200, execute()
+        fault[2] -= 1
+        if not fault[2]:
+            STORE.faults.remove(fault)
+        if fault[3]:
+            execute()
+        return fault[1], {"errors": [{"message": "something went wrong here"}]}
 
-    def graphql(self, request: Answer) -> Answer:
+    def graphql(self, request: Json) -> Json:
         name = NAME.search(request["query"])[1]
         STORE.keys.add(self.headers.get("Authorization", ""))
         STORE.operations.append(name)
@@ -336,26 +335,26 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.answer({})
+        self.send({})
 
     def do_GET(self) -> None:
         with LOCK:
-            self.answer({**asdict(STORE), "keys": sorted(STORE.keys)} if self.path == "/double" else {})
+            self.send({**asdict(STORE), "keys": sorted(STORE.keys)} if self.path == "/state" else {})
 
-    def answer(self, body: Any, status: int = 200, missing: int = 0) -> None:
-        text = json.dumps(body).encode()
+    def send(self, body: Any, status: int = 200, missing: int = 0) -> None:
+        content = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(text[: len(text) - missing])
+        self.wfile.write(content[: len(content) - missing])
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 class Server(ThreadingHTTPServer):
-    """A server that clients may leave without a word."""
+    """A server that ignores connections closed by clients."""
 
     daemon_threads = True
 

@@ -1,10 +1,10 @@
-"""The fixtures of the tests over Trainers."""
+"""Fixtures for tests with a Trainer."""
 
 from __future__ import annotations
 
 import gc
 
-from tests.helpers.fixtures import _seeded, make_trainer, run_hpcompat, run_transformers  # noqa: F401
+from tests.helpers.fixtures import _set_seed, make_trainer, run_hpcompat, run_transformers  # noqa: F401
 
-# what is imported stays: transformers collects garbage three times a trial, and need not look at it
+# transformers collects garbage three times per trial: exclude the imported modules
 gc.freeze()

@@ -1,4 +1,4 @@
-"""A search over a function: what it may return, how it may fail, and how it talks to the engine."""
+"""Searches over a function: returned values, failures, pruning, and functions that create Trainers."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ def parabola(trial):
     return (trial["x"] - 1) ** 2
 
 
-def boom(kind):
-    raise kind
+def fail(error):
+    raise error
 
 
 class TestFailedTrial:
     @pytest.mark.parametrize(
-        ("issue", "cause"),
+        ("call", "cause"),
         [
-            (lambda: boom(RuntimeError("CUDA error")), "RuntimeError: CUDA error"),
-            (lambda: boom(MemoryError()), "MemoryError"),
+            (lambda: fail(RuntimeError("CUDA error")), "RuntimeError: CUDA error"),
+            (lambda: fail(MemoryError()), "MemoryError"),
             (lambda: bytearray(2**62), "MemoryError"),
             (lambda: math.nan, "ValueError: the objective is nan"),
             (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
             (
-                lambda: boom(hp.SearchError("an inner search failed")),
+                lambda: fail(hp.SearchError("an inner search failed")),
                 "hpcompat.errors.SearchError: an inner search failed",
             ),
         ],
     )
-    def test_failed_trial_has_its_cause_and_the_search_continues(self, run_hpcompat, issue, cause):
-        result = run_hpcompat(lambda trial: issue() if trial.number in (1, 3) else parabola(trial), X, n_trials=5)
+    def test_failed_trial_has_its_cause_and_the_search_continues(self, run_hpcompat, call, cause):
+        result = run_hpcompat(lambda trial: call() if trial.number in (1, 3) else parabola(trial), X, n_trials=5)
         states = ["COMPLETE", "FAILED", "COMPLETE", "FAILED", "COMPLETE"]
         assert [trial.state for trial in result.trials] == states
         failed = result.trials[1]
@@ -54,25 +54,25 @@ class TestFailedTrial:
         assert "1: " in str(result) or "FAILED" in str(result)
 
     def test_failed_trial_has_its_traceback(self, run_hpcompat):
-        result = run_hpcompat(lambda trial: boom(OSError("x")) if trial.number else 1.0, X, n_trials=2)
-        assert "in boom" in result.trials[1].error
+        result = run_hpcompat(lambda trial: fail(OSError("x")) if trial.number else 1.0, X, n_trials=2)
+        assert "in fail" in result.trials[1].error
         assert result.trials[0].error is None
 
-    def test_failed_trial_keeps_nothing_alive(self, run_hpcompat):
+    def test_failed_trial_holds_no_reference_to_its_frame(self, run_hpcompat):
         class Large:
             pass
 
-        kept = []
+        references = []
 
-        def fail(trial):
+        def fail_after_first(trial):
             large = Large()
-            kept.append(weakref.ref(large))
+            references.append(weakref.ref(large))
             if trial.number:
-                raise ValueError("with the frame in its traceback")
+                raise ValueError("its traceback refers to this frame")
             return 1.0
 
-        run_hpcompat(fail, X, n_trials=3, callbacks=[lambda trial: gc.collect() and None])
-        assert [reference() for reference in kept] == [None] * 3
+        run_hpcompat(fail_after_first, X, n_trials=3, callbacks=[lambda trial: gc.collect() and None])
+        assert [reference() for reference in references] == [None] * 3
 
 
 def learning_curve(trial):
@@ -105,10 +105,10 @@ class TestPruner:
         assert [dict(t.intermediate_values) for t in result.trials] == [t.intermediate_values for t in study.trials]
 
     @pytest.mark.parametrize("pruner", ["median", "hyperband", "asha"])
-    def test_pruner_by_name_prunes_the_same_twice(self, run_hpcompat, pruner):
-        one, other = (run_hpcompat(learning_curve, X, n_trials=25, pruner=pruner).trials for _ in range(2))
-        assert [trial.state for trial in one] == [trial.state for trial in other]
-        assert "PRUNED" in {trial.state for trial in one}
+    def test_pruner_by_name_is_deterministic(self, run_hpcompat, pruner):
+        first, second = (run_hpcompat(learning_curve, X, n_trials=25, pruner=pruner).trials for _ in range(2))
+        assert [trial.state for trial in first] == [trial.state for trial in second]
+        assert "PRUNED" in {trial.state for trial in first}
 
     def test_no_pruner_prunes_nothing(self, run_hpcompat):
         assert {trial.state for trial in run_hpcompat(learning_curve, X, n_trials=25).trials} == {"COMPLETE"}
@@ -161,7 +161,7 @@ class TestReturnedValue:
             (np.ones((2, 2)), "TypeError: expected a number as the objective"),
         ],
     )
-    def test_anything_else_fails_the_trial(self, run_hpcompat, returned, cause):
+    def test_other_value_fails_the_trial(self, run_hpcompat, returned, cause):
         with pytest.raises(hp.SearchError, match="all 2 trials failed") as failure:
             run_hpcompat(lambda trial: returned, X, n_trials=2)
         assert failure.value.issues[0].message.startswith(cause)
@@ -184,36 +184,36 @@ class TestReturnedValue:
 class TestSearch:
     @pytest.mark.parametrize("after", [1, 3])
     def test_ctrl_c_returns_the_finished_trials(self, run_hpcompat, after):
-        def interrupted(trial):
+        def interrupt(trial):
             if trial.number == after:
                 signal.raise_signal(signal.SIGINT)
             return parabola(trial)
 
-        result = run_hpcompat(interrupted, X, n_trials=9)
+        result = run_hpcompat(interrupt, X, n_trials=9)
         assert result.interrupted
         assert len(result.trials) == after
         assert "interrupted" in repr(result)
         assert result.best.value == min(trial.value for trial in result.trials)
 
     def test_different_seeds_give_different_trials(self, run_hpcompat):
-        drawn = [run_hpcompat(parabola, X, n_trials=3, seed=seed).trials for seed in (1, 2, -1, 2**40)]
-        assert len({trial.value for trials in drawn for trial in trials}) == 12
+        searches = [run_hpcompat(parabola, X, n_trials=3, seed=seed).trials for seed in (1, 2, -1, 2**40)]
+        assert len({trial.value for trials in searches for trial in trials}) == 12
 
     @pytest.mark.parametrize(
-        ("answer", "trials"), [(True, 1), (np.True_, 1), (torch.tensor(True), 1), (1, 3), (None, 3)]
+        ("returned", "n_trials"), [(True, 1), (np.True_, 1), (torch.tensor(True), 1), (1, 3), (None, 3)]
     )
-    def test_callback_that_returns_true_ends_the_search(self, run_hpcompat, answer, trials):
-        result = run_hpcompat(parabola, X, n_trials=np.int64(3), callbacks=[lambda trial: answer])
-        assert len(result.trials) == trials
+    def test_callback_that_returns_true_ends_the_search(self, run_hpcompat, returned, n_trials):
+        result = run_hpcompat(parabola, X, n_trials=np.int64(3), callbacks=[lambda trial: returned])
+        assert len(result.trials) == n_trials
 
 
-class TestFunctionThatMakesTrainers:
+class TestFunctionThatCreatesTrainers:
     def test_trials_equal_those_of_model_init(self, make_trainer, run_hpcompat, tmp_path):
         args = hp.with_params(make_trainer(save_strategy="epoch").args, {"seed": 3})
-        models, alive = [], []
+        models, alive_counts = [], []
 
-        def make(trial):
-            alive.append(sum(model() is not None for model in models))
+        def create(trial):
+            alive_counts.append(sum(model() is not None for model in models))
             trainer = make_trainer(trainer={"args": hp.with_params(args, trial)})
             models.append(weakref.ref(trainer.model))
             return trainer
@@ -222,23 +222,23 @@ class TestFunctionThatMakesTrainers:
             "learning_rate": hp.Float(1e-3, 1e-1, log=True),
             "per_device_train_batch_size": hp.Categorical([8, 16]),
         }
-        result = run_hpcompat(make, space, n_trials=4, keep="all")
+        result = run_hpcompat(create, space, n_trials=4, keep="all")
 
-        by_model_init = run_hpcompat(make_trainer(seed=3), space, n_trials=4)
-        assert [trial.value for trial in result.trials] == [trial.value for trial in by_model_init.trials]
-        assert alive == [0] * 4
+        expected = run_hpcompat(make_trainer(seed=3), space, n_trials=4)
+        assert [trial.value for trial in result.trials] == [trial.value for trial in expected.trials]
+        assert alive_counts == [0] * 4
         assert list_remaining(args.output_dir) == [f"run-{number}" for number in range(4)]
         assert all(os.path.dirname(trial.checkpoint) == trial.directory for trial in result.trials)
         assert args.output_dir == str(tmp_path / "out")
 
     def test_trainers_without_model_init_are_pruned(self, make_trainer, run_hpcompat):
-        def make(trial):
+        def create(trial):
             torch.manual_seed(0)
             arguments = make_trainer(num_train_epochs=3).args
             model = {"model_init": None, "model": Net(trial["width"])}
             return make_trainer(trainer={"args": hp.with_params(arguments, {"learning_rate": trial["lr"]}), **model})
 
         space = {"lr": hp.Float(1e-4, 1e-1, log=True), "width": hp.Int(2, 8)}
-        result = run_hpcompat(make, space, n_trials=10, pruner=optuna.pruners.MedianPruner(n_startup_trials=2))
+        result = run_hpcompat(create, space, n_trials=10, pruner=optuna.pruners.MedianPruner(n_startup_trials=2))
         assert {trial.state for trial in result.trials} == {"COMPLETE", "PRUNED"}
         assert all(len(trial.intermediate_values) == 3 for trial in result.trials if trial.state == "COMPLETE")

@@ -1,4 +1,4 @@
-"""Which metric is the objective: decided before the first trial, or told with nothing of the training lost."""
+"""The choice of the objective among several metrics; a search with an ambiguous objective keeps its training."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
 X = {"x": hp.Float(0.0, 4.0)}
 
 
-class LikeTRL(Trainer):
-    """Notes other figures beside the loss of an evaluation, as TRL's SFTTrainer does."""
+class LoggingTrainer(Trainer):
+    """Logs other metrics besides the evaluation loss, like TRL's SFTTrainer."""
 
     def log(self, logs, *args, **kwargs):
         if "eval_loss" in logs:
@@ -24,8 +24,8 @@ class LikeTRL(Trainer):
         super().log(logs, *args, **kwargs)
 
 
-class Counts(TrainerCallback):
-    """Counts the trainings, and the evaluations outside of one."""
+class RecordTrainings(TrainerCallback):
+    """Records the max_steps of every training."""
 
     def __init__(self):
         self.trainings = []
@@ -40,24 +40,27 @@ def two_metrics(prediction):
 
 class TestDefaultObjective:
     def test_trainer_without_compute_metrics_uses_the_loss(self, make_trainer, run_hpcompat):
-        result = run_hpcompat(make_trainer(kind=LikeTRL), LR, n_trials=2)
+        result = run_hpcompat(make_trainer(trainer_class=LoggingTrainer), LR, n_trials=2)
         assert [trial.value for trial in result.trials] == [trial.metrics["eval_loss"] for trial in result.trials]
         assert result.best.metrics["eval_entropy"] == 1.5
 
     def test_trainer_of_a_function_uses_the_loss(self, make_trainer, run_hpcompat, tmp_path):
-        def make(trial):
+        def create(trial):
             args = make_trainer(output_dir=str(tmp_path / "out")).args
             model = {"model_init": None, "model": Net()}
-            return make_trainer(kind=LikeTRL, trainer={"args": hp.with_params(args, trial), **model})
+            return make_trainer(trainer_class=LoggingTrainer, trainer={"args": hp.with_params(args, trial), **model})
 
-        result = run_hpcompat(make, LR, n_trials=1)
+        result = run_hpcompat(create, LR, n_trials=1)
         assert result.best.value == result.best.metrics["eval_loss"]
 
     @pytest.mark.parametrize("name", ["eval_entropy", "entropy"])
-    def test_other_logged_figure_can_be_named(self, make_trainer, run_hpcompat, name):
-        assert run_hpcompat(make_trainer(kind=LikeTRL), LR, n_trials=1, compute_objective=name).best.value == 1.5
+    def test_other_logged_metric_can_be_named(self, make_trainer, run_hpcompat, name):
+        assert (
+            run_hpcompat(make_trainer(trainer_class=LoggingTrainer), LR, n_trials=1, compute_objective=name).best.value
+            == 1.5
+        )
 
-    def test_several_evaluation_sets_need_a_choice(self, make_trainer, run_hpcompat):
+    def test_several_evaluation_sets_need_a_named_metric(self, make_trainer, run_hpcompat):
         trainer = make_trainer()
         trainer.eval_dataset = {"a": trainer.eval_dataset, "b": trainer.eval_dataset}
         with pytest.raises(hp.SearchError, match=r"one of eval_a_loss, eval_b_loss, got none \(pass 'eval_a_loss'"):
@@ -65,22 +68,22 @@ class TestDefaultObjective:
         result = run_hpcompat(trainer, LR, n_trials=1, compute_objective="eval_b_loss")
         assert result.best.value == result.best.metrics["eval_b_loss"]
 
-    def test_name_that_the_trainer_cannot_have_raises(self, make_trainer, run_hpcompat):
+    def test_name_of_unknown_metric_raises(self, make_trainer, run_hpcompat):
         with pytest.raises(hp.SearchError, match="compute_objective: 'f1' is not among the metrics of this Trainer"):
             run_hpcompat(make_trainer(), LR, compute_objective="f1")
         with pytest.raises(hp.SearchError, match="metric_for_best_model: 'f1' is not among the metrics"):
             run_hpcompat(make_trainer(metric_for_best_model="f1"), LR, direction="maximize")
 
-    def test_no_extra_evaluation_is_made(self, make_trainer, run_hpcompat):
-        evaluated = []
+    def test_no_extra_evaluation_is_run(self, make_trainer, run_hpcompat):
+        is_in_training = []
 
-        class Watched(Trainer):
+        class RecordingTrainer(Trainer):
             def evaluation_loop(self, *args, **kwargs):
-                evaluated.append(self.is_in_train)
+                is_in_training.append(self.is_in_train)
                 return super().evaluation_loop(*args, **kwargs)
 
-        run_hpcompat(make_trainer(kind=Watched), LR, n_trials=2)
-        assert evaluated == [True, True]
+        run_hpcompat(make_trainer(trainer_class=RecordingTrainer), LR, n_trials=2)
+        assert is_in_training == [True, True]
 
 
 class TestNamedObjective:
@@ -101,15 +104,15 @@ class TestNamedObjective:
 
 class TestAmbiguousObjective:
     def test_resume_scores_the_trained_trial(self, make_trainer, run_hpcompat):
-        counts = Counts()
-        more = {"save_strategy": "epoch", "num_train_epochs": 2, "output_dir": make_trainer().args.output_dir}
+        callback = RecordTrainings()
+        options = {"save_strategy": "epoch", "num_train_epochs": 2, "output_dir": make_trainer().args.output_dir}
 
         def trainer():
-            return make_trainer(trainer={"compute_metrics": two_metrics, "callbacks": [counts]}, **more)
+            return make_trainer(trainer={"compute_metrics": two_metrics, "callbacks": [callback]}, **options)
 
         with pytest.raises(hp.SearchError, match="which metric is the objective") as refusal:
             run_hpcompat(trainer(), LR, n_trials=3)
-        assert len(counts.trainings) == 1
+        assert len(callback.trainings) == 1
         assert {issue.path for issue in refusal.value.issues} == {"eval_loss", "eval_accuracy", "eval_mae", ""}
         assert 'compute_objective="eval_loss"' in str(refusal.value)
         assert "resume=True" in str(refusal.value)
@@ -120,10 +123,10 @@ class TestAmbiguousObjective:
 
         with pytest.raises(hp.SearchError, match="which metric is the objective"):
             run_hpcompat(trainer(), LR, n_trials=3, resume=True)
-        assert len(counts.trainings) == 1
+        assert len(callback.trainings) == 1
 
         result = run_hpcompat(trainer(), LR, n_trials=3, resume=True, compute_objective="eval_loss", keep="all")
-        assert len(counts.trainings) == 3
+        assert len(callback.trainings) == 3
         assert [trial.state for trial in result.trials] == ["COMPLETE"] * 3
         assert result.trials[0].value == trained.metrics["eval_loss"]
         assert result.trials[0].params == trained.params
@@ -161,8 +164,8 @@ class TestAmbiguousObjective:
             history=refusal.value.trials,
             compute_objective="a",
         )
-        replayed, own = result.native.trials
-        assert replayed.value == replayed.params["x"] != own.params["x"]
+        from_history, new = result.native.trials
+        assert from_history.value == from_history.params["x"] != new.params["x"]
 
     def test_resume_after_a_wrong_name_trains_nothing_again(self, run_hpcompat, tmp_path):
         out = {"output_dir": str(tmp_path / "out"), "n_trials": 1}
@@ -200,38 +203,38 @@ class TestTrialMetrics:
     def test_resume_keeps_the_metrics(self, make_trainer, run_hpcompat):
         out = {"output_dir": make_trainer().args.output_dir}
         first = run_hpcompat(make_trainer(**out), LR, n_trials=1)
-        again = run_hpcompat(make_trainer(**out), LR, n_trials=1, resume=True)
-        assert again.trials[0].metrics == first.trials[0].metrics
+        resumed = run_hpcompat(make_trainer(**out), LR, n_trials=1, resume=True)
+        assert resumed.trials[0].metrics == first.trials[0].metrics
         assert "eval_loss" in first.trials[0].metrics
 
 
 class TestChangedObjective:
-    """A search that goes on, or starts from earlier trials, compares their values with its own."""
+    """A resumed search, or one with a history, checks that the earlier values are of the same objective."""
 
     @pytest.fixture
-    def measured(self, run_hpcompat, tmp_path):
+    def search(self, run_hpcompat, tmp_path):
         def run(**options):
             return run_hpcompat(lambda trial: {"loss": trial["x"], "f1": -trial["x"]}, X, n_trials=2, **options)
 
         return run
 
-    def test_resume_with_another_metric_raises(self, measured, tmp_path):
+    def test_resume_with_another_metric_raises(self, search, tmp_path):
         out = str(tmp_path / "out")
-        first = measured(compute_objective="loss", output_dir=out)
-        assert measured(compute_objective="loss", output_dir=out, resume=True).trials == first.trials
+        first = search(compute_objective="loss", output_dir=out)
+        assert search(compute_objective="loss", output_dir=out, resume=True).trials == first.trials
         for other in ("f1", lambda metrics: 100 * metrics["loss"]):
             with pytest.raises(hp.SearchError, match=r"journal: trial 0: its value is .*compute_objective"):
-                measured(compute_objective=other, output_dir=out, resume=True)
+                search(compute_objective=other, output_dir=out, resume=True)
 
-    def test_history_of_another_metric_raises(self, measured):
-        history = measured(compute_objective="loss")
+    def test_history_of_another_metric_raises(self, search):
+        history = search(compute_objective="loss")
         with pytest.raises(hp.SearchError, match=r"history: trial 0: its value is "):
-            measured(compute_objective="f1", history=history)
+            search(compute_objective="f1", history=history)
 
-    def test_history_of_another_direction_raises(self, measured):
-        history = measured(compute_objective="loss")
+    def test_history_of_another_direction_raises(self, search):
+        history = search(compute_objective="loss")
         with pytest.raises(hp.SearchError, match=r"history: .* got one with \['minimize'\]"):
-            measured(compute_objective="loss", direction="maximize", history=history)
+            search(compute_objective="loss", direction="maximize", history=history)
 
     def test_metrics_that_are_not_numbers_are_ignored(self, run_hpcompat):
         def function(trial):
@@ -241,14 +244,14 @@ class TestChangedObjective:
         assert run_hpcompat(function, X, n_trials=2).best.metrics.keys() == {"f1"}
 
     def test_pruner_ignores_a_metric_that_is_not_a_number(self, make_trainer, run_hpcompat):
-        def named(prediction):
+        def compute_metrics(prediction):
             return {"f1": 0.5, "name": "a"}
 
-        trainer = make_trainer(trainer={"compute_metrics": named})
+        trainer = make_trainer(trainer={"compute_metrics": compute_metrics})
         pruner = optuna.pruners.ThresholdPruner(upper=0.1)
         result = run_hpcompat(trainer, LR, n_trials=2, direction="maximize", pruner=pruner)
         assert [trial.state for trial in result.trials] == ["PRUNED", "PRUNED"]
 
-    def test_compute_objective_of_a_number_fails_the_trials(self, run_hpcompat):
+    def test_compute_objective_for_a_number_fails_the_trials(self, run_hpcompat):
         with pytest.raises(hp.SearchError, match="expected a dict of metrics for compute_objective, got"):
             run_hpcompat(lambda trial: trial["x"], X, n_trials=2, compute_objective=lambda metrics: 1.0)

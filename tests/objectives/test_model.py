@@ -1,4 +1,4 @@
-"""What a trial leaves: collections go through what the trials have made and no more, and memory goes back."""
+"""Garbage collection during a search skips older objects, and the memory of a trial's model is released."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tests.helpers.trainers import Net, constant_space
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_frozen():
+def unfreeze_gc():
     gc.unfreeze()
     yield
     gc.unfreeze()
-    gc.freeze()  # as conftest.py has it
+    gc.freeze()  # as in conftest.py
 
 
-class Counting:
-    """A model_init that notes how many objects are left out of garbage collections when it is called."""
+class RecordFreezeCount:
+    """A model_init that records how many objects are excluded from garbage collection at each call."""
 
     def __init__(self) -> None:
         self.counts: list[int] = []
@@ -36,8 +36,8 @@ class Counting:
 
 class TestFrozenGc:
     @pytest.mark.parametrize("fails", [False, True])
-    def test_objects_of_before_the_search_are_frozen_while_it_runs(self, make_trainer, run_hpcompat, fails):
-        model_init = Counting()
+    def test_older_objects_are_frozen_during_the_search(self, make_trainer, run_hpcompat, fails):
+        model_init = RecordFreezeCount()
         trainer = make_trainer(model_init)
         model_init.fails = fails
         if fails:
@@ -50,21 +50,21 @@ class TestFrozenGc:
         assert built == gc.get_freeze_count() == 0
         assert min(first, second) > 10_000
 
-    def test_objects_that_the_user_has_frozen_stay_frozen(self, make_trainer, run_hpcompat):
-        model_init = Counting()
+    def test_objects_frozen_by_the_user_stay_frozen(self, make_trainer, run_hpcompat):
+        model_init = RecordFreezeCount()
         trainer = make_trainer(model_init)
         gc.freeze()
         before = gc.get_freeze_count()
 
         run_hpcompat(trainer, constant_space(learning_rate=1e-3), n_trials=1)
 
-        # those that have no use any more go, frozen or not
+        # unreferenced objects are freed, frozen or not
         assert 0.9 * before < model_init.counts[1] <= before
         assert 0.9 * before < gc.get_freeze_count() <= before
 
 
-class Deep(Net):
-    """A Net with thirty layers of two megabytes, which its loss goes through as well."""
+class DeepNet(Net):
+    """A Net with thirty more layers of two megabytes each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,23 +72,25 @@ class Deep(Net):
 
     def forward(self, pixels: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         outcome = super().forward(pixels, labels)
-        through = torch.ones(1, 768)
+        hidden = torch.ones(1, 768)
         for layer in self.layers:
-            through = torch.tanh(layer(through))
-        return {**outcome, "loss": outcome["loss"] + through.mean()}
+            hidden = torch.tanh(layer(hidden))
+        return {**outcome, "loss": outcome["loss"] + hidden.mean()}
 
 
 class TestReleaseMemory:
-    def test_memory_of_a_model_goes_back_to_the_system(self, make_trainer, run_hpcompat):
-        """For what lies free but in pieces is of no use to the next model."""
+    def test_memory_of_a_model_is_returned_to_the_system(self, make_trainer, run_hpcompat):
+        """Fragmented free memory would not be usable for the next model."""
         resident = []
 
         def model_init():
             resident.append(psutil.Process().memory_info().rss)
-            return Deep()
+            return DeepNet()
 
         trainer = make_trainer(model_init)
         size = sum(weight.nbytes for weight in trainer.model.parameters())
         resident.clear()
         run_hpcompat(trainer, {}, n_trials=3)
-        assert max(resident[1:]) - resident[0] < size / 2  # of four, with gradients and Adam's moments
+        assert (
+            max(resident[1:]) - resident[0] < size / 2
+        )  # a trial needs 4 * size: weights, gradients and the two moments of Adam

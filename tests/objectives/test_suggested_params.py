@@ -1,4 +1,4 @@
-"""hp_space functions that transformers' own search runs, and objectives: what no one search space can say."""
+"""hp_space functions that transformers accepts but that a search space cannot represent, and Optuna objectives."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.helpers.trainers import Digits, Net
 HpSpace = Callable[[Any], dict[str, Any]]
 
 
-def a_range_by_optimizer_under_one_name(trial):
+def range_depends_on_optimizer(trial):
     optim = trial.suggest_categorical("optim", ["sgd", "adamw_torch"])
     low, high = (1e-2, 1e-1) if optim == "sgd" else (1e-5, 1e-3)
     return {"optim": optim, "learning_rate": trial.suggest_float("learning_rate", low, high, log=True)}
 
 
-def accumulation_for_one_batch_size(trial):
+def accumulation_computed_from_batch_size(trial):
     batch = trial.suggest_categorical("per_device_train_batch_size", [4, 8, 16])
     return {"per_device_train_batch_size": batch, "gradient_accumulation_steps": 32 // batch}
 
@@ -32,39 +32,39 @@ def power_of_two(trial):
     return {"per_device_train_batch_size": 2**exponent, "learning_rate": 10 ** trial.suggest_float("lr", -4, -2)}
 
 
-def a_draw_or_a_constant(trial):
+def draw_or_constant(trial):
     decays = trial.suggest_categorical("decays", [True, False])
     return {"weight_decay": trial.suggest_float("weight_decay", 1e-3, 0.1) if decays else 0.0}
 
 
-def a_range_that_starts_at_a_draw(trial):
+def bound_is_a_draw(trial):
     warmup = trial.suggest_int("warmup", 0, 2)
     return {"warmup_steps": warmup, "max_steps": trial.suggest_int("max_steps", warmup + 1, 4)}
 
 
-def names_for_each_under_one_key(trial):
+def name_depends_on_optimizer(trial):
     optim = trial.suggest_categorical("optim", ["sgd", "adamw_torch"])
     return {"optim": optim, "learning_rate": trial.suggest_float(f"lr_{optim}", 1e-4, 1e-2)}
 
 
-def for_the_model_too(trial):
+def draw_for_model_and_arguments(trial):
     heads = trial.suggest_int("heads", 1, 3)
     return {"width": 4 * heads, "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2) / heads}
 
 
 HP_SPACES = [
-    a_range_by_optimizer_under_one_name,
-    accumulation_for_one_batch_size,
+    range_depends_on_optimizer,
+    accumulation_computed_from_batch_size,
     power_of_two,
-    a_draw_or_a_constant,
-    a_range_that_starts_at_a_draw,
-    names_for_each_under_one_key,
-    for_the_model_too,
+    draw_or_constant,
+    bound_is_a_draw,
+    name_depends_on_optimizer,
+    draw_for_model_and_arguments,
 ]
 
 
-def lines_to_copy(hp_space: HpSpace) -> str:
-    """The code in the message that refuses a function."""
+def extract_code(hp_space: HpSpace) -> str:
+    """Return the code in the error message for a function."""
     with pytest.raises(hp.TranslationError) as refusal:
         hp.as_space(hp_space)
     message = str(refusal.value)
@@ -72,8 +72,8 @@ def lines_to_copy(hp_space: HpSpace) -> str:
     return textwrap.dedent("    def make_trainer" + message.partition("    def make_trainer")[2])
 
 
-class Given:
-    """The trial of some params, as Optuna's FixedTrial is one."""
+class FixedTrial:
+    """A trial with fixed params, like Optuna's FixedTrial."""
 
     def __init__(self, params: Any) -> None:
         self.params = params
@@ -87,48 +87,48 @@ class Given:
 class TestHpSpace:
     @pytest.mark.parametrize("hp_space", HP_SPACES, ids=lambda function: function.__name__)
     def test_code_in_the_error_message_searches_a_trainer(self, make_trainer, hp_space):
-        built, drawn = [], []
+        widths, returned = [], []
 
         def model_init(trial=None):
-            built.append(trial["width"] if trial is not None and "width" in trial else 8)
-            return Net(built[-1])
+            widths.append(trial["width"] if trial is not None and "width" in trial else 8)
+            return Net(widths[-1])
 
-        class Watched(Trainer):
+        class RecordingTrainer(Trainer):
             def train(self, *args, **kwargs):
-                trained.append(self.args)
+                arguments.append(self.args)
                 return super().train(*args, **kwargs)
 
-        def recorded(trial):
-            drawn.append(hp_space(trial))
-            return drawn[-1]
+        def record(trial):
+            returned.append(hp_space(trial))
+            return returned[-1]
 
-        trained: list[Any] = []
-        source = lines_to_copy(hp_space).replace(
+        arguments: list[Any] = []
+        source = extract_code(hp_space).replace(
             'backend="optuna"', 'backend="optuna", n_trials=3, seed=0, progress=False'
         )
-        caller = {
+        names = {
             "hp": hp,
-            "Trainer": Watched,
+            "Trainer": RecordingTrainer,
             "args": make_trainer().args,
             "model_init": model_init,
             "train_dataset": Digits(0, 64),
             "eval_dataset": Digits(64, 128),
-            hp_space.__name__: recorded,
+            hp_space.__name__: record,
         }
-        exec(source, caller)
-        result = caller["result"]
+        exec(source, names)
+        result = names["result"]
         assert [trial.cause for trial in result.trials] == [None] * 3
         assert all(trial.values for trial in result.trials)
-        fields = [{name: value for name, value in params.items() if name != "width"} for params in drawn]
+        fields = [{name: value for name, value in params.items() if name != "width"} for params in returned]
         assert [
-            {name: getattr(args, name) for name in params} for args, params in zip(trained, fields, strict=True)
+            {name: getattr(args, name) for name in params} for args, params in zip(arguments, fields, strict=True)
         ] == fields
-        if "width" in drawn[0]:
-            assert {params["width"] for params in drawn} <= set(built)
-        # what was suggested is the trial's params: the function makes of them what was trained
-        assert [hp_space(Given(trial.params)) for trial in result.trials] == drawn
+        if "width" in returned[0]:
+            assert {params["width"] for params in returned} <= set(widths)
+        # the params of a trial are its suggestions, from which the function computes the arguments
+        assert [hp_space(FixedTrial(trial.params)) for trial in result.trials] == returned
 
-    def test_hyperparameter_search_takes_a_function_that_makes_trainers(self, make_trainer):
+    def test_hyperparameter_search_accepts_a_function_that_creates_trainers(self, make_trainer):
         args = make_trainer().args
 
         def new_trainer(trial):
@@ -140,16 +140,16 @@ class TestHpSpace:
         assert best.objective == min(trial.value for trial in best.run_summary.trials)
 
     @pytest.mark.parametrize("backend", ["wandb", "sigopt"])
-    def test_empty_space_on_another_backend_than_optuna_raises(self, run_hpcompat, backend):
-        def suggests(trial):
-            raise AssertionError("a trial began")
+    def test_empty_space_on_other_backend_than_optuna_raises(self, run_hpcompat, backend):
+        def fail_if_called(trial):
+            raise AssertionError("a trial was started")
 
         with pytest.raises(hp.HpcompatError, match="needs backend='optuna'"):
-            run_hpcompat(suggests, {}, backend=backend, n_trials=2)
+            run_hpcompat(fail_if_called, {}, backend=backend, n_trials=2)
 
 
 class TestOptunaObjective:
-    """Optuna objectives, which are no hp_space: they are searched as they are."""
+    """An Optuna objective has no search space, so it is searched with an empty space."""
 
     @staticmethod
     def number(trial):
@@ -197,7 +197,7 @@ class TestOptunaObjective:
         assert all(trial.params for trial in second.trials)
 
     def test_function_that_returns_none_is_a_space(self):
-        def suggests(trial):
+        def suggest(trial):
             self.number(trial)
 
-        assert set(hp.as_space(suggests)) == {"classifier", "svc_c", "rf_max_depth"}
+        assert set(hp.as_space(suggest)) == {"classifier", "svc_c", "rf_max_depth"}

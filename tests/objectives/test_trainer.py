@@ -1,4 +1,4 @@
-"""After a search the Trainer is as it was given, and every trial starts from there."""
+"""A search restores the Trainer afterwards, and every trial starts from its original state."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tests.helpers.trainers import Net, compute_accuracy, constant_space, create
 LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
 
 
-def weights(model):
+def copy_weights(model):
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-def same_weights(one, other):
+def are_equal_weights(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-class Collecting(TrainerCallback):
-    """A user's own: what it collects in containers is the user's."""
+class CollectEpochs(TrainerCallback):
+    """A user's callback that collects values in lists, which a search does not reset."""
 
     def __init__(self) -> None:
         self.epochs = []
@@ -57,14 +57,14 @@ class TestTrainerRestored:
         assert trainer.callback_handler.callbacks == callbacks
         assert trainer.model is trainer.callback_handler.model is model
 
-    def test_model_without_references_is_made_again(self, make_trainer, run_hpcompat):
+    def test_model_without_references_is_created_again(self, make_trainer, run_hpcompat):
         trainer = make_trainer()
-        before, loss = weights(trainer.model), trainer.evaluate()["eval_loss"]
+        before, loss = copy_weights(trainer.model), trainer.evaluate()["eval_loss"]
         run_hpcompat(trainer, LR | {"seed": hp.Int(1, 9)}, n_trials=2)
-        assert same_weights(weights(trainer.model), before)
+        assert are_equal_weights(copy_weights(trainer.model), before)
         assert trainer.evaluate()["eval_loss"] == loss
 
-    def test_model_made_again_has_the_config_of_before(self, make_trainer, run_hpcompat):
+    def test_created_model_has_the_original_config(self, make_trainer, run_hpcompat):
         trainer = make_trainer(create_bert, tokens=True)
         config = trainer.model.config.to_dict()
         run_hpcompat(trainer, LR, n_trials=1)
@@ -73,13 +73,13 @@ class TestTrainerRestored:
     def test_trained_model_keeps_its_weights(self, make_trainer, run_hpcompat, tmp_path):
         trainer = make_trainer(learning_rate=0.01)
         trainer.train()
-        before, loss = weights(trainer.model), trainer.evaluate()["eval_loss"]
+        before, loss = copy_weights(trainer.model), trainer.evaluate()["eval_loss"]
         history, step = list(trainer.state.log_history), trainer.state.global_step
         files = {path for path in tmp_path.rglob("*")}
 
         run_hpcompat(trainer, LR, n_trials=2)
 
-        assert same_weights(weights(trainer.model), before)
+        assert are_equal_weights(copy_weights(trainer.model), before)
         assert trainer.evaluate()["eval_loss"] == loss
         assert trainer.state.log_history[: len(history)] == history
         assert trainer.state.global_step == step
@@ -147,8 +147,8 @@ class TestTrainerRestored:
         assert trainer.model is None
 
 
-class TwoSets(Trainer):
-    """Adds to the metrics what only it knows."""
+class TotalLossTrainer(Trainer):
+    """Adds the total of all losses to the metrics."""
 
     def evaluate(self, *args, **kwargs):
         metrics = super().evaluate(*args, **kwargs)
@@ -159,7 +159,7 @@ class TwoSets(Trainer):
 
 
 class OutOfMemory(Net):
-    """Holds no batch of more than six digits in training."""
+    """Raises an out-of-memory error for training batches of more than six digits."""
 
     batches: ClassVar[list[int]] = []
 
@@ -167,12 +167,12 @@ class OutOfMemory(Net):
         if self.training:
             self.batches.append(len(pixels))
             if len(pixels) > 6:
-                raise RuntimeError("CUDA out of memory. Tried to allocate more than there is.")
+                raise RuntimeError("CUDA out of memory. Tried to allocate more than is available.")
         return super().forward(pixels, labels)
 
 
 class TestTrialState:
-    def test_early_stopping_starts_afresh_in_each_trial(self, make_trainer, run_hpcompat):
+    def test_early_stopping_is_reset_in_each_trial(self, make_trainer, run_hpcompat):
         stopping = EarlyStoppingCallback(early_stopping_patience=2)
         trainer = make_trainer(
             num_train_epochs=8,
@@ -187,8 +187,8 @@ class TestTrialState:
         assert len({tuple(trial.intermediate_values.items()) for trial in trials}) == 1
         assert stopping.early_stopping_patience_counter == 0
 
-    def test_users_callback_collects_over_the_search_and_knows_the_trial(self, make_trainer, run_hpcompat):
-        collecting = Collecting()
+    def test_callback_of_user_collects_over_all_trials_and_gets_trial_info(self, make_trainer, run_hpcompat):
+        collecting = CollectEpochs()
         result = run_hpcompat(make_trainer(trainer={"callbacks": [collecting]}), LR, n_trials=3)
         assert collecting.epochs == [1.0, 1.0, 1.0]
         assert collecting.trials == [(trial.run_id, trial.params) for trial in result.trials]
@@ -214,18 +214,20 @@ class TestTrialState:
     def test_each_trial_has_its_own_batch_size_and_model(self, make_trainer, run_hpcompat):
         steps, widths = [], []
 
-        class Steps(TrainerCallback):
+        class RecordSteps(TrainerCallback):
             def on_train_end(self, args, state, control, model, **kwargs):
                 steps.append(state.global_step)
                 widths.append(model.hidden.out_features)
 
-        trainer = make_trainer(lambda trial: Net(trial["width"] if trial else 4), trainer={"callbacks": [Steps()]})
+        trainer = make_trainer(
+            lambda trial: Net(trial["width"] if trial else 4), trainer={"callbacks": [RecordSteps()]}
+        )
         space = {"per_device_train_batch_size": hp.Categorical([8, 16]), "width": hp.Categorical([5, 6])}
         run_hpcompat(trainer, space, sampler="grid", seed=None)
         assert steps == [8, 8, 4, 4]
         assert widths == [5, 6, 5, 6]
 
-    def test_batch_size_that_was_found_does_not_reach_the_next_trial(self, make_trainer, run_hpcompat):
+    def test_batch_size_found_automatically_is_reset_in_next_trial(self, make_trainer, run_hpcompat):
         OutOfMemory.batches.clear()
         trainer = make_trainer(OutOfMemory, auto_find_batch_size=True)
         space = {"per_device_train_batch_size": hp.Categorical([8, 4])}
@@ -236,35 +238,40 @@ class TestTrialState:
 
 
 class TestEvaluations:
-    def test_objective_sees_the_metrics_that_evaluate_returns(self, make_trainer, run_hpcompat, run_transformers):
+    def test_objective_gets_the_metrics_that_evaluate_returns(self, make_trainer, run_hpcompat, run_transformers):
         from tests.helpers.trainers import Digits
 
-        def trainer(kind):
+        def create(trainer_class):
             sets = {"one": Digits(64, 96), "two": Digits(96, 128)}
-            return make_trainer(kind=kind, num_train_epochs=2, trainer={"eval_dataset": sets})
+            return make_trainer(trainer_class=trainer_class, num_train_epochs=2, trainer={"eval_dataset": sets})
 
         def total(metrics):
             return metrics["eval_one_loss"] + metrics["eval_two_loss"]
 
-        their = run_transformers(trainer(Trainer), lambda trial: {}, n_trials=1, compute_objective=total)
-        our = run_hpcompat(trainer(Trainer), {}, n_trials=1, compute_objective=total)
-        own = run_hpcompat(trainer(TwoSets), {}, n_trials=1, compute_objective=lambda metrics: metrics["eval_total"])
-        assert our.best.value == own.best.value == their.best_value
-        assert our.best.intermediate_values == own.best.intermediate_values == their.trials[0].intermediate_values
+        expected = run_transformers(create(Trainer), lambda trial: {}, n_trials=1, compute_objective=total)
+        hpcompat_trials = [
+            run_hpcompat(create(Trainer), {}, n_trials=1, compute_objective=total).best,
+            run_hpcompat(
+                create(TotalLossTrainer), {}, n_trials=1, compute_objective=lambda metrics: metrics["eval_total"]
+            ).best,
+        ]
+        for best in hpcompat_trials:
+            assert best.value == expected.best_value
+            assert best.intermediate_values == expected.trials[0].intermediate_values
 
     def test_evaluation_on_other_data_is_not_the_objective(self, make_trainer, run_hpcompat):
-        class OnTrainingData(TrainerCallback):
+        class EvaluateOnTrainingData(TrainerCallback):
             trainer: Trainer
 
             def on_epoch_end(self, args, state, control, **kwargs):
                 self.trainer.evaluate(self.trainer.train_dataset, metric_key_prefix="train")
                 self.trainer.evaluate(eval_dataset=self.trainer.train_dataset)
 
-        callback = OnTrainingData()
-        watched = make_trainer(trainer={"callbacks": [callback]})
-        callback.trainer = watched
+        callback = EvaluateOnTrainingData()
+        trainer = make_trainer(trainer={"callbacks": [callback]})
+        callback.trainer = trainer
         assert (
-            run_hpcompat(watched, {}, n_trials=1).best.value == run_hpcompat(make_trainer(), {}, n_trials=1).best.value
+            run_hpcompat(trainer, {}, n_trials=1).best.value == run_hpcompat(make_trainer(), {}, n_trials=1).best.value
         )
 
     def test_training_without_evaluation_is_evaluated_at_the_end(self, make_trainer, run_hpcompat, run_transformers):

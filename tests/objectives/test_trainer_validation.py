@@ -1,4 +1,4 @@
-"""What would make a search over a Trainer fail is found before the first trial."""
+"""Errors that would make a search over a Trainer fail are raised before the first trial."""
 
 from __future__ import annotations
 

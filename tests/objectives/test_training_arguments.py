@@ -1,4 +1,4 @@
-"""Params take the declared type of their field, in a copy of the TrainingArguments."""
+"""Params are converted to the declared type of their field, in a copy of the TrainingArguments."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TestCoerce:
             ({"a": 1}, dict | str | None, {"a": 1}),
         ],
     )
-    def test_value_takes_the_declared_type(self, value, hint, expected):
+    def test_value_is_converted_to_the_declared_type(self, value, hint, expected):
         assert (type(coerce(value, hint)), coerce(value, hint)) == (type(expected), expected)
 
     @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ class TestCoerce:
         with pytest.raises(ValueError, match=r"expected (int|float|bool|str), got "):
             coerce(value, hint, default=0)
 
-    def test_string_that_is_not_in_the_enum_raises(self):
+    def test_string_outside_of_the_enum_raises(self):
         class Colour(enum.Enum):
             RED = "red"
 
@@ -60,7 +60,7 @@ class TestCoerce:
 
 
 class TestApplyParams:
-    def test_attributes_that_are_not_fields_are_carried_over(self, make_trainer):
+    def test_attributes_that_are_not_fields_are_copied(self, make_trainer):
         args = make_trainer().args
         args.note = "mine"
         copied = apply_params(args, {"learning_rate": 1})

@@ -1,6 +1,6 @@
-"""The issues of transformers' own search: shown where they still are, and each impossible here.
+"""Bugs of transformers' own search, each shown there and shown to be absent in hpcompat.
 
-An assertion about `run_transformers` that fails is good news: transformers has mended it, and the test can say so.
+If an assertion about `run_transformers` fails, transformers has fixed the bug, and the assertion can be removed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from hpcompat.trials.journal import JOURNAL_FILE
 from tests.helpers.trainers import Net, constant_space, create_bert
 
 
-class Seen(TrainerCallback):
-    """The arguments that each training began with."""
+class RecordArguments(TrainerCallback):
+    """Records the arguments at the start of each training."""
 
     def __init__(self) -> None:
         self.args = []
@@ -29,11 +29,11 @@ class Seen(TrainerCallback):
         self.args.append(args.to_dict())
 
     def __getitem__(self, name):
-        return [each[name] for each in self.args]
+        return [arguments[name] for arguments in self.args]
 
 
-def fresh(trainer) -> float:
-    """What a Trainer made for one configuration gives."""
+def train_and_evaluate(trainer) -> float:
+    """Train a new Trainer; returns the last evaluation loss."""
     trainer.train()
     return [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry][-1]
 
@@ -42,8 +42,8 @@ def loss(metrics):
     return metrics["eval_loss"]
 
 
-class Cyclic(Net):
-    """Refers to itself, so that only a garbage collection ends it."""
+class CyclicNet(Net):
+    """Refers to itself, so that only a garbage collection frees it."""
 
     def __init__(self):
         super().__init__()
@@ -56,16 +56,16 @@ class PruneAll(optuna.pruners.BasePruner):
 
 
 class TestTransformersIssues:
-    def test_1_model_is_initialised_with_the_seed_of_its_trial(self, make_trainer, run_transformers, run_hpcompat):
-        right = [fresh(make_trainer(seed=seed)) for seed in (1, 2)]
+    def test_1_model_is_initialized_with_the_seed_of_its_trial(self, make_trainer, run_transformers, run_hpcompat):
+        expected = [train_and_evaluate(make_trainer(seed=seed)) for seed in (1, 2)]
 
-        their = run_transformers(make_trainer(), lambda trial: {"seed": trial.number + 1}, n_trials=2)
-        assert their.trials[1].value != right[1]
+        transformers_result = run_transformers(make_trainer(), lambda trial: {"seed": trial.number + 1}, n_trials=2)
+        assert transformers_result.trials[1].value != expected[1]
 
-        our = run_hpcompat(make_trainer(), {"seed": hp.Categorical([1, 2])}, sampler="grid", seed=None)
-        assert [trial.value for trial in our.trials] == right
+        hpcompat_result = run_hpcompat(make_trainer(), {"seed": hp.Categorical([1, 2])}, sampler="grid", seed=None)
+        assert [trial.value for trial in hpcompat_result.trials] == expected
 
-    def test_2_values_have_the_type_that_the_field_declares(self, make_trainer, run_transformers, run_hpcompat):
+    def test_2_values_have_the_declared_type_of_the_field(self, make_trainer, run_transformers, run_hpcompat):
         params = {
             "warmup_steps": 0.2,
             "save_steps": 0.25,
@@ -73,86 +73,86 @@ class TestTransformersIssues:
             "dataloader_drop_last": "False",
         }
 
-        seen = Seen()
-        run_transformers(make_trainer(trainer={"callbacks": [seen]}), lambda trial: params, n_trials=1)
-        assert [seen[name][0] for name in params] == [0, 0, 0, True]
+        recorded = RecordArguments()
+        run_transformers(make_trainer(trainer={"callbacks": [recorded]}), lambda trial: params, n_trials=1)
+        assert [recorded[name][0] for name in params] == [0, 0, 0, True]
 
-        seen = Seen()
-        run_hpcompat(make_trainer(trainer={"callbacks": [seen]}), constant_space(**params), n_trials=1)
-        assert [seen[name][0] for name in params] == [0.2, 0.25, 0.7, False]
+        recorded = RecordArguments()
+        run_hpcompat(make_trainer(trainer={"callbacks": [recorded]}), constant_space(**params), n_trials=1)
+        assert [recorded[name][0] for name in params] == [0.2, 0.25, 0.7, False]
 
     def test_3_params_of_a_trial_do_not_reach_the_next(self, make_trainer, run_transformers, run_hpcompat):
-        seen = Seen()
-        trainer = make_trainer(trainer={"callbacks": [seen]})
+        recorded = RecordArguments()
+        trainer = make_trainer(trainer={"callbacks": [recorded]})
         run_transformers(trainer, lambda trial: {"weight_decay": 0.1} if trial.number == 0 else {}, n_trials=2)
-        assert seen["weight_decay"] == [0.1, 0.1]
+        assert recorded["weight_decay"] == [0.1, 0.1]
         assert trainer.args.weight_decay == 0.1
 
-        seen = Seen()
-        trainer = make_trainer(trainer={"callbacks": [seen]})
+        recorded = RecordArguments()
+        trainer = make_trainer(trainer={"callbacks": [recorded]})
         space = {
             "optim": hp.Categorical(["adamw_torch", "adafactor"]),
             "weight_decay": hp.Constant(0.1, when={"optim": "adamw_torch"}),
         }
         run_hpcompat(trainer, space, sampler="grid", seed=None)
-        assert seen["weight_decay"] == [0.1, 0.0]
+        assert recorded["weight_decay"] == [0.1, 0.0]
         assert trainer.args.weight_decay == 0.0
 
     @pytest.mark.parametrize(
         "params", [{"label_smoothing_factor": 0.5}, {"neftune_noise_alpha": 5.0}, {"bf16": True}], ids=str
     )
-    def test_4_arguments_that_the_constructor_reads_take_effect(
+    def test_4_arguments_read_by_the_constructor_take_effect(
         self, make_trainer, run_transformers, run_hpcompat, params
     ):
-        def trainer(**arguments):
+        def create(**arguments):
             return make_trainer(create_bert, tokens=True, learning_rate=0.01, **arguments)
 
-        without, right = fresh(trainer()), fresh(trainer(**params))
-        assert without != right
+        without, expected = train_and_evaluate(create()), train_and_evaluate(create(**params))
+        assert without != expected
 
-        assert run_transformers(trainer(), lambda trial: params, n_trials=1).best_value == without
-        assert run_hpcompat(trainer(), constant_space(**params), n_trials=1).best.value == right
+        assert run_transformers(create(), lambda trial: params, n_trials=1).best_value == without
+        assert run_hpcompat(create(), constant_space(**params), n_trials=1).best.value == expected
 
     def test_5_objective_is_that_of_the_best_checkpoint(self, make_trainer, run_transformers, run_hpcompat):
         def trainer():
-            kept = {"save_strategy": "epoch", "load_best_model_at_end": True, "save_total_limit": 1}
-            return make_trainer(num_train_epochs=5, learning_rate=0.5, lr_scheduler_type="constant", **kept)
+            saving = {"save_strategy": "epoch", "load_best_model_at_end": True, "save_total_limit": 1}
+            return make_trainer(num_train_epochs=5, learning_rate=0.5, lr_scheduler_type="constant", **saving)
 
-        their = run_transformers(trainer(), lambda trial: {}, n_trials=1).trials[0]
-        evaluations = list(their.intermediate_values.values())
-        assert their.value == evaluations[-1] > min(evaluations)
+        transformers_result = run_transformers(trainer(), lambda trial: {}, n_trials=1).trials[0]
+        evaluations = list(transformers_result.intermediate_values.values())
+        assert transformers_result.value == evaluations[-1] > min(evaluations)
 
-        our = run_hpcompat(trainer(), {}, n_trials=1).best
-        assert list(our.intermediate_values.values()) == evaluations
-        assert our.value == min(evaluations)
-        best_step = min(our.intermediate_values, key=our.intermediate_values.get)
-        assert os.path.basename(our.checkpoint) == f"checkpoint-{best_step}"
+        hpcompat_result = run_hpcompat(trainer(), {}, n_trials=1).best
+        assert list(hpcompat_result.intermediate_values.values()) == evaluations
+        assert hpcompat_result.value == min(evaluations)
+        best_step = min(hpcompat_result.intermediate_values, key=hpcompat_result.intermediate_values.get)
+        assert os.path.basename(hpcompat_result.checkpoint) == f"checkpoint-{best_step}"
 
-    @pytest.mark.parametrize("kind", [Net, Cyclic])
-    def test_6_no_model_outlives_its_trial(self, make_trainer, run_transformers, run_hpcompat, kind):
-        models, alive = [], []
+    @pytest.mark.parametrize("model_class", [Net, CyclicNet])
+    def test_6_no_model_outlives_its_trial(self, make_trainer, run_transformers, run_hpcompat, model_class):
+        models, alive_counts = [], []
 
         def model_init():
-            alive.append(sum(model() is not None for model in models))
-            model = kind()
+            alive_counts.append(sum(model() is not None for model in models))
+            model = model_class()
             models.append(weakref.ref(model))
             return model
 
         trainer = make_trainer(model_init)
         run_transformers(trainer, lambda trial: {}, n_trials=4)
-        assert max(alive) >= 1
+        assert max(alive_counts) >= 1
 
         models.clear()
         trainer = make_trainer(model_init)
-        alive.clear()
+        alive_counts.clear()
         run_hpcompat(trainer, {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}, n_trials=10)
-        assert alive == [0] * 11  # ten trials, and the Trainer's own model after them
+        assert alive_counts == [0] * 11  # ten trials, and the model of the restored Trainer
 
-    def test_6_fifty_trials_need_the_memory_of_one(self, make_trainer, run_hpcompat):
-        models, alive, resident = [], [], []
+    def test_6_fifty_trials_use_the_memory_of_one(self, make_trainer, run_hpcompat):
+        models, alive_counts, resident = [], [], []
 
         def model_init():
-            alive.append(sum(model() is not None for model in models))
+            alive_counts.append(sum(model() is not None for model in models))
             model = Net(14_000)
             models.append(weakref.ref(model))
             return model
@@ -162,10 +162,10 @@ class TestTransformersIssues:
 
         trainer = make_trainer(model_init)
         size = sum(weight.nbytes for weight in trainer.model.parameters())
-        alive.clear()
+        alive_counts.clear()
         run_hpcompat(trainer, {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}, n_trials=50, callbacks=[measure])
-        assert alive == [0] * 51
-        # a model that each trial left behind would be 45 of them, and with its optimizer three times as much
+        assert alive_counts == [0] * 51
+        # a leaked model per trial would need 45 * size, and three times as much with its optimizer
         assert max(resident[5:]) - resident[4] < 8 * size
 
     def test_7_trainer_can_be_used_afterwards(self, make_trainer, run_transformers, run_hpcompat):
@@ -205,12 +205,14 @@ class TestTransformersIssues:
         directories = set()
         for _ in range(2):
             result = run_hpcompat(make_trainer(**out), {}, n_trials=2, keep="all")
-            os.remove(os.path.join(trainer.args.output_dir, JOURNAL_FILE))  # which would not let a second search begin
+            os.remove(
+                os.path.join(trainer.args.output_dir, JOURNAL_FILE)
+            )  # an existing journal prevents a second search
             assert not any("of-the-first-search" in os.listdir(trial.checkpoint) for trial in result.trials)
             directories |= {trial.directory for trial in result.trials}
         assert len(directories) == 4
 
-    def test_10_metrics_are_never_added_up(self, make_trainer, run_transformers, run_hpcompat):
+    def test_10_metrics_are_not_summed(self, make_trainer, run_transformers, run_hpcompat):
         def trainer():
             return make_trainer(trainer={"compute_metrics": lambda prediction: {"accuracy": 0.5, "mae": 100.0}})
 
@@ -222,15 +224,15 @@ class TestTransformersIssues:
         assert run_hpcompat(trainer(), {}, n_trials=1, compute_objective=loss).best.value < 100
 
     def test_10_run_times_are_not_metrics(self, make_trainer, run_transformers, run_hpcompat):
-        right = fresh(make_trainer())
+        expected = train_and_evaluate(make_trainer())
 
         trainer = make_trainer()
-        trainer.evaluate()  # which leaves a model_preparation_time behind
-        assert run_transformers(trainer, lambda trial: {}, n_trials=1).best_value != right
+        trainer.evaluate()  # it leaves a model_preparation_time in the metrics
+        assert run_transformers(trainer, lambda trial: {}, n_trials=1).best_value != expected
 
         trainer = make_trainer()
         trainer.evaluate()
-        assert run_hpcompat(trainer, {}, n_trials=1).best.value == right
+        assert run_hpcompat(trainer, {}, n_trials=1).best.value == expected
 
     def test_11_all_trials_failed_shows_the_causes(self, make_trainer, run_transformers, run_hpcompat):
         calls = []
@@ -258,12 +260,12 @@ class TestTransformersIssues:
         def nan_at(epoch):
             return lambda metrics: float("nan") if metrics["epoch"] == epoch else metrics["eval_loss"]
 
-        their = run_transformers(
+        transformers_result = run_transformers(
             make_trainer(num_train_epochs=2), lambda trial: {}, n_trials=1, compute_objective=nan_at(1)
         )
-        our = run_hpcompat(make_trainer(num_train_epochs=2), {}, n_trials=1, compute_objective=nan_at(1))
-        assert our.best.value == their.best_value
-        assert str(our.best.intermediate_values) == str(their.trials[0].intermediate_values)
+        hpcompat_result = run_hpcompat(make_trainer(num_train_epochs=2), {}, n_trials=1, compute_objective=nan_at(1))
+        assert hpcompat_result.best.value == transformers_result.best_value
+        assert str(hpcompat_result.best.intermediate_values) == str(transformers_result.trials[0].intermediate_values)
 
         with pytest.raises(ValueError, match="No trials are completed yet"):
             run_transformers(
@@ -285,21 +287,21 @@ class TestTransformersIssues:
         assert [trial.value for trial in study.trials] == [trial.value for trial in result.trials]
 
     def test_12_unknown_name_raises_before_the_first_trial(self, make_trainer, run_transformers, run_hpcompat, caplog):
-        made = []
+        calls = []
 
         def model_init():
-            made.append(1)
+            calls.append(1)
             return Net()
 
-        logging.getLogger("transformers").propagate, before = True, logging.getLogger("transformers").propagate
+        logging.getLogger("transformers").propagate, original = True, logging.getLogger("transformers").propagate
         try:
             run_transformers(make_trainer(model_init), lambda trial: {"learning_rat": 0.1}, n_trials=1)
         finally:
-            logging.getLogger("transformers").propagate = before
+            logging.getLogger("transformers").propagate = original
         assert "no corresponding field" in caplog.text
 
         trainer = make_trainer(model_init)
-        made.clear()
+        calls.clear()
         with pytest.raises(hp.SearchError, match="did you mean 'learning_rate'"):
             run_hpcompat(trainer, {"learning_rat": hp.Float(0.1, 1.0)}, n_trials=1)
-        assert not made
+        assert not calls

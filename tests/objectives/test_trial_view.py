@@ -1,4 +1,4 @@
-"""The trial that user code sees answers to the habits of every dialect."""
+"""The trial that user code receives supports the API of every dialect."""
 
 from __future__ import annotations
 
@@ -32,28 +32,31 @@ def trial():
     return TrialView(Suggestion(7, PARAMS), SPACE)
 
 
-def optunas(trial):
+def suggest_params(trial):
     return trial.suggest_float("lr", 0.0, 1.0, log=False), trial.suggest_categorical("optim", ["adamw", "sgd"])
 
 
 class TestUserAttrsAndConstraints:
-    def test_each_goes_to_the_engine_once_as_it_is_kept(self):
-        heard = []
-        tell = {"set_user_attr": lambda *note: heard.append(note), "set_constraint": lambda *note: heard.append(note)}
-        trial = TrialView(Suggestion(0, {}, **tell))
-        mine = [1, {"a": (2,)}]
-        trial.set_user_attr("list", mine)
+    def test_values_are_copied_and_sent_to_the_engine_once(self):
+        calls = []
+        setters = {
+            "set_user_attr": lambda *args: calls.append(args),
+            "set_constraint": lambda *args: calls.append(args),
+        }
+        trial = TrialView(Suggestion(0, {}, **setters))
+        value = [1, {"a": (2,)}]
+        trial.set_user_attr("list", value)
         trial.set_constraint("room", True)
-        mine.append(2)
+        value.append(2)
         trial.user_attrs["list"].append(3)
         trial.constraints["room"] = 9.0
         with pytest.warns(UserWarning, match=r"constraint 'room': it is 1.0 already, and -1.0 is ignored"):
             trial.set_constraint("room", -1)
-        assert heard == [("list", [1, {"a": [2]}]), ("room", 1.0)]
+        assert calls == [("list", [1, {"a": [2]}]), ("room", 1.0)]
         assert (trial.user_attrs, trial.constraints) == ({"list": [1, {"a": [2]}]}, {"room": 1.0})
 
     @pytest.mark.parametrize(
-        ("value", "kept"),
+        ("value", "stored"),
         [
             (np.float32(0.5), 0.5),
             (np.int64(3), 3),
@@ -65,10 +68,10 @@ class TestUserAttrsAndConstraints:
             ({"a": {"b": (1, [None])}}, {"a": {"b": [1, [None]]}}),
         ],
     )
-    def test_attribute_is_kept_as_json_holds_it(self, trial, value, kept):
+    def test_attribute_is_stored_as_json_value(self, trial, value, stored):
         trial.set_user_attr("a", value)
-        assert trial.user_attrs == {"a": kept}
-        assert type(trial.user_attrs["a"]) is type(kept)
+        assert trial.user_attrs == {"a": stored}
+        assert type(trial.user_attrs["a"]) is type(stored)
 
     @pytest.mark.parametrize(
         "value", [{1, 2}, b"x", np.ones(2), {"a": {2: 3}}, {None: 1}, [object()], [10**5000], lambda: 1, 1j]
@@ -79,16 +82,16 @@ class TestUserAttrsAndConstraints:
         assert trial.user_attrs == {}
 
     def test_value_that_contains_itself_raises(self, trial):
-        around: list[object] = []
-        around.append(around)
+        recursive: list[object] = []
+        recursive.append(recursive)
         with pytest.raises(TypeError, match="user attribute 'a'"):
-            trial.set_user_attr("a", around)
+            trial.set_user_attr("a", recursive)
 
     @pytest.mark.parametrize("key", [1, None, "\ud800", ("a",)])
     def test_name_that_is_not_a_string_raises(self, trial, key):
-        for note in (trial.set_user_attr, trial.set_constraint):
+        for setter in (trial.set_user_attr, trial.set_constraint):
             with pytest.raises(TypeError, match="expected a name that is a string"):
-                note(key, 1)
+                setter(key, 1)
 
 
 class TestPruneRequested:
@@ -97,11 +100,11 @@ class TestPruneRequested:
         answers = iter([True, False, False])
         return TrialView(Suggestion(0, {}, should_prune=lambda: next(answers)))
 
-    def test_it_stays_true_until_the_next_report(self, trial):
+    def test_prune_request_holds_until_next_report(self, trial):
         trial.report(1.0, 1)
         assert trial.should_prune() and not trial.should_prune()
         assert trial.prune_requested
-        trial.report(2.0, 1)  # of a step that was reported: nothing new
+        trial.report(2.0, 1)  # a repeated step is ignored
         assert trial.prune_requested
         trial.report(2.0, 2)
         assert not trial.prune_requested
@@ -124,28 +127,28 @@ class TestPruneRequested:
 
 class TestReports:
     def test_first_report_of_a_step_goes_to_the_pruner(self):
-        heard = []
-        trial = TrialView(Suggestion(0, {}, lambda value, step: heard.append((value, step)), lambda: len(heard) > 1))
+        calls = []
+        trial = TrialView(Suggestion(0, {}, lambda value, step: calls.append((value, step)), lambda: len(calls) > 1))
         trial.report(1, step=1)
         assert not trial.should_prune()
         trial.report(2.0, 2)
         trial.report(3.0, 2)
         assert trial.should_prune()
-        assert heard == [(1.0, 1), (2.0, 2)]
+        assert calls == [(1.0, 1), (2.0, 2)]
         assert trial.intermediate_values == {1: 1.0, 2: 2.0}
 
     def test_several_objectives_raise(self):
         trial = TrialView(Suggestion(0, {}), n_objectives=2)
-        for ask in (trial.should_prune, lambda: trial.report(1.0, 1)):
+        for call in (trial.should_prune, lambda: trial.report(1.0, 1)):
             with pytest.raises(NotImplementedError, match="this search has 2"):
-                ask()
+                call()
 
 
 class TestParams:
     @pytest.mark.parametrize(
-        "habit",
+        "access",
         [
-            optunas,
+            suggest_params,
             lambda trial: (trial.suggest_uniform("lr", 0, 1), trial.params["optim"]),
             lambda trial: (trial["lr"], trial.get("optim")),
             lambda trial: (trial.assignments["lr"], trial.assignments.get("optim")),
@@ -154,8 +157,8 @@ class TestParams:
         ],
         ids=["optuna", "older optuna", "ray", "sigopt", "keywords", "dict"],
     )
-    def test_every_dialects_access_gives_the_params(self, trial, habit):
-        assert habit(trial) == (0.5, "adamw")
+    def test_access_of_every_dialect_gives_the_params(self, trial, access):
+        assert access(trial) == (0.5, "adamw")
 
     def test_mapping_has_the_active_params(self, trial):
         assert trial == PARAMS
@@ -190,7 +193,7 @@ class TestParams:
         assert copy.copy(trial) == copy.deepcopy(trial) == pickle.loads(pickle.dumps(trial)) == PARAMS
 
     def test_suggestion_of_another_type_raises(self, trial):
-        assert trial.suggest_float("model.layers", 1, 4) == 2  # an int is a float, too
+        assert trial.suggest_float("model.layers", 1, 4) == 2  # an int is a valid float
         with pytest.raises(hp.ParamsError, match=r"suggest_int\('lr', …\): expected int, got 0.5 from the space"):
             trial.suggest_int("lr", 10, 20)
         with pytest.raises(hp.ParamsError, match="expected float, got 'adamw' from the space"):

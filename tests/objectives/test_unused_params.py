@@ -1,4 +1,4 @@
-"""A searched param that nothing reads: refused before the first trial where that is sure, else named at the end."""
+"""A param that nothing reads raises before the first trial if that is certain; otherwise a warning names it later."""
 
 from __future__ import annotations
 
@@ -66,24 +66,27 @@ class TestUnusedFields:
         result = run_hpcompat(make_trainer(trainer=trainer, **arguments), space, n_trials=1)
         assert result.unread == ()
 
-    def test_field_that_the_users_classes_mention_is_searched(self, make_trainer, run_hpcompat):
-        class Own(Trainer):
+    def test_field_that_classes_of_the_user_mention_is_searched(self, make_trainer, run_hpcompat):
+        class CustomTrainer(Trainer):
             def create_optimizer(self, model=None):
                 self.optimizer = torch.optim.SGD(self.model.parameters(), lr=self.args.learning_rate)
                 return self.optimizer
 
-        class Sets(TrainerCallback):
+        class SetLearningRate(TrainerCallback):
             def on_train_begin(self, args, state, control, optimizer, **kwargs):
                 optimizer.param_groups[0]["lr"] = args.learning_rate
 
-        for searched in (make_trainer(kind=Own, trainer=SGD), make_trainer(trainer={**SGD, "callbacks": [Sets()]})):
+        for searched in (
+            make_trainer(trainer_class=CustomTrainer, trainer=SGD),
+            make_trainer(trainer={**SGD, "callbacks": [SetLearningRate()]}),
+        ):
             assert run_hpcompat(searched, LR, n_trials=1).unread == ()
 
     def test_field_that_model_init_reads_is_searched(self, make_trainer, run_hpcompat):
-        def reads(trial):
+        def model_init(trial):
             return Net(4 if trial is None or trial["learning_rate"] > 1e-3 else 8)
 
-        assert run_hpcompat(make_trainer(reads, trainer=SGD), LR, n_trials=1).unread == ()
+        assert run_hpcompat(make_trainer(model_init, trainer=SGD), LR, n_trials=1).unread == ()
         with pytest.warns(UserWarning, match="no trial has read 'learning_rate'"):
             assert run_hpcompat(make_trainer(lambda trial: Net(), trainer=SGD), LR, n_trials=1).unread == (
                 "learning_rate",
@@ -122,7 +125,7 @@ class TestUnreadParams:
     def test_param_that_one_trial_reads_is_read(self, run_hpcompat):
         def function(trial):
             if trial.number == 2:
-                raise ValueError("before anything is read")
+                raise ValueError("before a param is read")
             return trial["x"] + (trial["y"] if trial.number == 1 else 0) + trial.get("z", 0)
 
         space = {"x": hp.Categorical([1, 2]), "y": hp.Int(1, 9), "z": hp.Int(1, 2, when={"x": 2})}

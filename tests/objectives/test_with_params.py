@@ -1,4 +1,4 @@
-"""Params reach the arguments, the dicts inside them, and model_init; for the final training too."""
+"""`with_params` sets the arguments, the dicts inside them and the params of model_init, as in a trial."""
 
 from __future__ import annotations
 
@@ -52,22 +52,22 @@ class TestWithParams:
             hp.with_params(args, {"warmup_steps": -1})
 
     def test_dotted_names_and_groups_reach_dict_fields(self, make_trainer, run_hpcompat, tmp_path):
-        seen = []
+        schedulers = []
 
-        class Scheduler(TrainerCallback):
+        class RecordScheduler(TrainerCallback):
             def on_train_begin(self, args, state, control, **kwargs):
-                seen.append((args.lr_scheduler_type.value, args.lr_scheduler_kwargs))
+                schedulers.append((args.lr_scheduler_type.value, args.lr_scheduler_kwargs))
 
-        given = {"lr_scheduler_type": "cosine_with_restarts", "lr_scheduler_kwargs": {"num_cycles": 1}}
-        trainer = make_trainer(trainer={"callbacks": [Scheduler()]}, **given)
+        arguments = {"lr_scheduler_type": "cosine_with_restarts", "lr_scheduler_kwargs": {"num_cycles": 1}}
+        trainer = make_trainer(trainer={"callbacks": [RecordScheduler()]}, **arguments)
         run_hpcompat(trainer, constant_space(**{"lr_scheduler_kwargs.num_cycles": 3}), n_trials=1)
         run_hpcompat(
             trainer, {"lr_scheduler_kwargs": {"num_cycles": hp.Constant(2)}}, n_trials=1, output_dir=str(tmp_path / "2")
         )
-        assert seen == [("cosine_with_restarts", {"num_cycles": 3}), ("cosine_with_restarts", {"num_cycles": 2})]
+        assert schedulers == [("cosine_with_restarts", {"num_cycles": 3}), ("cosine_with_restarts", {"num_cycles": 2})]
         assert trainer.args.lr_scheduler_kwargs == {"num_cycles": 1}
 
-    def test_each_training_has_a_trial_of_its_own(self, make_trainer):
+    def test_each_training_has_its_own_trial(self, make_trainer):
         def model_init(trial):
             assert trial is None or trial.constraints == {}
             if trial is not None:
@@ -76,4 +76,4 @@ class TestWithParams:
 
         trainer = hp.with_params(make_trainer(model_init), {"width": 2})
         trainer.train()
-        trainer.train()  # a warning, of a constraint that is set already, would be an error
+        trainer.train()  # a trial that is used twice would warn about its constraint

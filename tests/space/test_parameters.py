@@ -1,4 +1,4 @@
-"""What the kinds promise: exact ends, decimal grids, a quantile and a cdf that fit, issues with a way out."""
+"""Parameters: exact bounds, decimal grids, consistent quantiles and cdf, and issues with hints."""
 
 import copy
 import math
@@ -17,30 +17,30 @@ from hypothesis import strategies as st
 from hpcompat import Categorical, Constant, Float, Int, Normal, ParamsError, SearchSpace, SpaceError
 from hpcompat.testing import parameters
 
-units = st.floats(0.0, 1.0)
+unit_floats = st.floats(0.0, 1.0)
 
 
-class Kind(Enum):
+class Choice(Enum):
     ONE = "one"
 
 
 class TestQuantile:
-    @given(parameters(), units)
+    @given(parameters(), unit_floats)
     def test_unit_float_gives_value_of_parameter(self, parameter: Any, u: float) -> None:
         assert parameter.contains(parameter.quantile(u))
 
-    @given(parameters(), units)
+    @given(parameters(), unit_floats)
     def test_to_unit_inverts_quantile(self, parameter: Any, u: float) -> None:
         value = parameter.quantile(u)
-        back = parameter.quantile(parameter.to_unit(value))
+        read_back = parameter.quantile(parameter.to_unit(value))
         if parameter.support is not None:
-            assert back == value and type(back) is type(value)
+            assert read_back == value and type(read_back) is type(value)
         else:
             width = abs(parameter.quantile(0.75) - parameter.quantile(0.25))
-            assert math.isclose(back, value, rel_tol=1e-9, abs_tol=1e-9 * width)
+            assert math.isclose(read_back, value, rel_tol=1e-9, abs_tol=1e-9 * width)
 
-    @given(parameters(), units, units)
-    def test_larger_unit_float_gives_no_smaller_value(self, parameter: Any, u: float, v: float) -> None:
+    @given(parameters(), unit_floats, unit_floats)
+    def test_quantile_is_monotonic(self, parameter: Any, u: float, v: float) -> None:
         if parameter.kind in ("float", "int", "normal"):
             low, high = sorted((u, v))
             assert parameter.quantile(low) <= parameter.quantile(high)
@@ -54,19 +54,19 @@ class TestSupport:
     def test_step_gives_decimal_grid(self) -> None:
         assert list(Float(0.1, 0.7, step=0.1).support) == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]  # type: ignore[arg-type]
         assert list(Float(-1e-5, 1e-5, step=5e-6).support) == [-1e-5, -5e-6, 0.0, 5e-6, 1e-5]  # type: ignore[arg-type]
-        assert Float(0, 1e12, step=1e-3).quantile(0.5) == 5e11  # a grid of 1e15 values costs nothing
+        assert Float(0, 1e12, step=1e-3).quantile(0.5) == 5e11  # a grid of 1e15 values is not enumerated
 
 
 class TestCdf:
-    @given(parameters(), units)
-    def test_value_gives_share_of_draws_at_or_below(self, parameter: Any, u: float) -> None:
-        # quantile(u) is the first value whose cdf reaches u, as near as floats lie there
+    @given(parameters(), unit_floats)
+    def test_cdf_of_quantile_reaches_its_argument(self, parameter: Any, u: float) -> None:
+        # quantile(u) is the first value whose cdf reaches u, up to the spacing of floats
         value = parameter.quantile(u)
         above = value if parameter.support is not None else value + 4 * math.ulp(value)
         assert parameter.cdf(above) >= u - 1e-3
 
     @pytest.mark.parametrize(
-        ("parameter", "masses"),
+        ("parameter", "probabilities"),
         [
             (Int(1, 4), {1: 0.25, 2: 0.25, 3: 0.25, 4: 0.25}),
             (Int(1, 3, log=True), {v: math.log((v + 0.5) / (v - 0.5)) / math.log(7) for v in (1, 2, 3)}),
@@ -79,15 +79,17 @@ class TestCdf:
         ],
         ids=repr,
     )
-    def test_discrete_kind_has_stated_probabilities(self, parameter: Any, masses: dict[Any, float]) -> None:
+    def test_discrete_parameter_has_expected_probabilities(
+        self, parameter: Any, probabilities: dict[Any, float]
+    ) -> None:
         rng = random.Random(0)
-        drawn = Counter(parameter.quantile(rng.random()) for _ in range(20_000))
-        total = sum(masses.values())
-        for value, mass in masses.items():
-            assert drawn[value] / 20_000 == pytest.approx(mass / total, abs=0.012)
-        assert drawn.keys() == masses.keys()
+        counts = Counter(parameter.quantile(rng.random()) for _ in range(20_000))
+        total = sum(probabilities.values())
+        for value, probability in probabilities.items():
+            assert counts[value] / 20_000 == pytest.approx(probability / total, abs=0.012)
+        assert counts.keys() == probabilities.keys()
 
-    def test_tail_keeps_digits(self) -> None:
+    def test_tails_have_equal_precision(self) -> None:
         upper, lower = Normal(0, 1, low=6, high=7), Normal(0, 1, low=-7, high=-6)
         assert 6 < upper.quantile(0.5) < 6.2
         for u in (0.1, 0.5, 0.9):
@@ -95,7 +97,7 @@ class TestCdf:
 
 
 class TestWeights:
-    def test_equal_weights_are_none_and_others_normalized(self) -> None:
+    def test_equal_weights_are_dropped_and_others_normalized(self) -> None:
         assert Categorical("ab", weights=[1, 1]).issues
         assert Categorical(["a", "b"], weights=[5, 5]).weights is None
         weighted = Categorical(["a", "b", "c"], weights=[1, 2, 4])
@@ -149,7 +151,7 @@ class TestIssues:
             (Normal(1e9, 1e-9), "lost beside", "Constant"),
             (Categorical({"adamw": 3, "sgd": 1}), "whose values would be lost", "weights"),
             (Categorical([Path("a")]), "Path is not a JSON value", "str(…)"),
-            (Categorical([Kind.ONE]), "Kind is not a JSON value", ".value"),
+            (Categorical([Choice.ONE]), "Choice is not a JSON value", ".value"),
             (Int(True, 5), "low is True, which is not an int", "give an int"),
         ],
     )
@@ -171,8 +173,8 @@ class TestIssues:
 class TestParameter:
     @given(parameters())
     def test_copy_pickle_and_repr_are_equal(self, parameter: Any) -> None:
-        for twin in (copy.deepcopy(parameter), pickle.loads(pickle.dumps(parameter)), eval(repr(parameter))):
-            assert twin == parameter and hash(twin) == hash(parameter) and not twin.issues
+        for other in (copy.deepcopy(parameter), pickle.loads(pickle.dumps(parameter)), eval(repr(parameter))):
+            assert other == parameter and hash(other) == hash(parameter) and not other.issues
 
     def test_equality_compares_type_and_value(self) -> None:
         assert Categorical([1, "a"]) != Categorical([True, "a"]) != Categorical([1.0, "a"])
@@ -182,7 +184,7 @@ class TestParameter:
         assert Float(0, 1) == Float(0.0, 1.0)
         assert Int(1, 2, when={"a": [1, 2]}) == Int(1, 2, when={"a": [2, 1]})
 
-    def test_returned_value_may_be_changed(self) -> None:
+    def test_changes_to_returned_values_have_no_effect(self) -> None:
         choices = [["a"], ["b"]]
         parameter = Categorical(choices)
         parameter.quantile(0.0).append("changed")
@@ -201,18 +203,18 @@ class TestParameter:
                 parameter.to_unit(value)
 
 
-class TestGivenValues:
-    def test_changed_list_leaves_constant_unchanged(self) -> None:
-        mine = [0]
-        space = SearchSpace({"c": Constant(mine)})
-        mine.append(1)
+class TestMutableArguments:
+    def test_change_to_list_does_not_change_constant(self) -> None:
+        values = [0]
+        space = SearchSpace({"c": Constant(values)})
+        values.append(1)
         assert space.sample(0) == {"c": [0]}
         assert space == SearchSpace({"c": Constant([0])})
 
-    def test_changed_list_leaves_conditions_unchanged(self) -> None:
-        mine = [0]
-        space = SearchSpace({"p": Categorical([[0], [1]]), "x": Float(0, 1, when={"p": [mine]})})
-        mine.append(1)
+    def test_change_to_list_does_not_change_conditions(self) -> None:
+        values = [0]
+        space = SearchSpace({"p": Categorical([[0], [1]]), "x": Float(0, 1, when={"p": [values]})})
+        values.append(1)
         assert SearchSpace.from_dict(space.to_dict()) == space
 
     def test_arguments_returns_copies(self) -> None:
@@ -225,7 +227,7 @@ class TestGivenValues:
         assert Normal(0.0, 5.0, step=step) == Normal(0.0, 5.0, step=int(step))
 
     @pytest.mark.parametrize("when", [np.array([1, 2]), np.int64(1), [1, 2], "a"])
-    def test_invalid_condition_is_an_issue_of_the_space(self, when: Any) -> None:
+    def test_invalid_condition_raises_in_the_space(self, when: Any) -> None:
         with pytest.raises(SpaceError, match=r"x: when is .*write when="):
             SearchSpace({"x": Float(0, 1, when=when)})
 

@@ -1,4 +1,4 @@
-"""Arguments that are canonical and valid already are seen to be so at once; the result is that of the whole check."""
+"""The fast path of validation, for arguments that are valid and canonical, gives the result of the full validation."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ FLAGS = st.sampled_from([False, True])
 
 
 class Index:
-    """An int that is not an `int`."""
+    """An integer that is not an instance of int."""
 
     def __init__(self, value: int) -> None:
         self.value = value

@@ -1,4 +1,4 @@
-"""What a space promises: conditions, groups, sampling, size, merging, pinning, JSON, errors all at once."""
+"""Search spaces: conditions, groups, sampling, size, merging, fixed parameters, JSON, and errors in one report."""
 
 import itertools
 import json
@@ -55,7 +55,7 @@ class TestConditions:
         assert all(("momentum" in params) == (params["optim"] == "sgd") for params in samples)
         assert {params["optim"] for params in samples} == {"adamw", "sgd"}
 
-    def test_list_means_several_values(self) -> None:
+    def test_tuple_in_condition_is_one_value(self) -> None:
         pair = Categorical([(1, 2), (3, 4)])
         space = SearchSpace({"pair": pair, "x": Int(1, 2, when={"pair": (1, 2)})})
         assert space.contains({"pair": (3, 4)}) and not space.contains({"pair": (1, 2)})
@@ -65,20 +65,20 @@ class TestConditions:
         assert space.contains({"optim": "adamw"})
         assert space.contains({"optim": "sgd", "sgd": {"momentum": 0.5}})
 
-    def test_cycle_of_conditions_is_an_issue(self) -> None:
+    def test_cycle_of_conditions_raises(self) -> None:
         with pytest.raises(SpaceError, match="cycle"):
             SearchSpace({"a": Int(1, 2, when={"b": 1}), "b": Int(1, 2, when={"a": 1})})
 
 
 class TestFix:
     @given(spaces(), st.data())
-    def test_pinned_configuration_is_the_only_one_left(self, space: SearchSpace, data: Any) -> None:
+    def test_space_with_all_parameters_fixed_has_one_configuration(self, space: SearchSpace, data: Any) -> None:
         params = data.draw(params_in(space))
-        pinned = space.fix(space.flatten(params))
-        assert pinned.size == 1
-        assert pinned.sample(0) == params
+        fixed = space.fix(space.flatten(params))
+        assert fixed.size == 1
+        assert fixed.sample(0) == params
 
-    def test_pinned_parent_removes_its_conditions(self) -> None:
+    def test_fixed_parent_removes_its_conditions(self) -> None:
         space = SearchSpace(
             {"optim": OPTIM, "m": Float(0, 1, when={"optim": "sgd"}), "b": Float(0, 1, when={"optim": "adamw"})}
         )
@@ -111,7 +111,7 @@ class TestFromDict:
             {"hpcompat": 1, "space": {"x": {"kind": "int", "low": 1, "high": 2, "when": "y"}}},
         ],
     )  # fmt: skip
-    def test_json_of_something_else_is_rejected(self, data: Any) -> None:
+    def test_invalid_json_is_rejected(self, data: Any) -> None:
         with pytest.raises(SpaceError):
             SearchSpace.from_dict(data)
 
@@ -121,7 +121,7 @@ class TestFromDict:
 
 
 class TestSearchSpace:
-    def test_merged_space_takes_the_right_hand_side(self) -> None:
+    def test_merge_prefers_the_right_hand_side(self) -> None:
         space = SearchSpace({"lr": Float(0, 1)})
         space |= {"momentum": Float(0, 1, when={"optim": "sgd"}), "optim": OPTIM}
         assert list(space) == ["lr", "momentum", "optim"]
@@ -155,21 +155,21 @@ class TestIssues:
                     "empty": {},
                 }
             )
-        found = {issue.path: str(issue) for issue in caught.value.issues}
-        assert found.keys() == {
+        issues = {issue.path: str(issue) for issue in caught.value.issues}
+        assert issues.keys() == {
             "lr", "batch", "epochs", "model.layers", "model.width", "hot", "nesterov", "pair", "set", "", "empty"
         }  # fmt: skip
-        assert "Categorical([16, 32])" in found["batch"] and "Constant(3)" in found["epochs"]
-        assert "did you mean 'optim'" in found["model.width"]
-        assert "'lion', which 'optim' never is" in found["nesterov"]
-        assert 'write when={"parent": value}' in found["pair"] and "several values are a list" in found["set"]
-        assert all(line in str(caught.value) for line in found.values())
+        assert "Categorical([16, 32])" in issues["batch"] and "Constant(3)" in issues["epochs"]
+        assert "did you mean 'optim'" in issues["model.width"]
+        assert "'lion', which 'optim' never is" in issues["nesterov"]
+        assert 'write when={"parent": value}' in issues["pair"] and "several values are a list" in issues["set"]
+        assert all(line in str(caught.value) for line in issues.values())
 
-    def test_dotted_name_of_grouped_parameter_is_an_issue(self) -> None:
+    def test_dotted_name_of_grouped_parameter_raises(self) -> None:
         with pytest.raises(SpaceError, match=r"a\.b: is there twice"):
             SearchSpace({"a.b": Int(1, 2), "a": {"b": Int(1, 2)}})
 
-    def test_endless_nesting_is_rejected_and_large_space_is_not(self) -> None:
+    def test_deep_nesting_is_rejected_and_large_space_is_not(self) -> None:
         wide = SearchSpace({f"p{i}": Int(1, 9, when={"p0": 3}) if i else Int(1, 9) for i in range(1_000)})
         assert len(wide.sample(0)) in (1, 1_000) and wide.contains(wide.sample(1))
         assert wide.size == 8 + 9**999
@@ -199,20 +199,20 @@ class TestSize:
     @settings(max_examples=300)
     @given(spaces().filter(lambda space: space.size < 200))
     def test_size_counts_the_configurations(self, space: SearchSpace) -> None:
-        found: set[str] = set()
+        configurations: set[str] = set()
 
         def explore(leaves: Any, flat: dict[str, Any]) -> None:
             if not leaves:
-                found.add(repr(sorted(flat.items(), key=lambda item: item[0])))
+                configurations.add(repr(sorted(flat.items(), key=lambda item: item[0])))
                 return
             leaf, *rest = leaves
             for value in leaf.parameter.support if leaf.active(flat) else [None]:
                 explore(rest, {**flat, leaf.name: value} if leaf.active(flat) else flat)
 
         explore(list(space.leaves), {})
-        assert space.size == len(found)
+        assert space.size == len(configurations)
 
-    def test_entangled_conditions_are_counted_or_rejected(self) -> None:
+    def test_size_of_space_with_many_conditions_is_exact(self) -> None:
         switches = {f"s{i}": Categorical([0, 1]) for i in range(12)}
         children = {f"c{i}": Int(1, 3, when={f"s{i}": 1}) for i in range(12)}
         assert SearchSpace({**switches, **children}).size == 4**12

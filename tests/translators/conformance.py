@@ -1,4 +1,4 @@
-"""What every dialect keeps to: inherit from `DialectConformance`, name a variant, and run the class with pytest.
+"""The conformance tests of a dialect: inherit from `DialectConformance`, name a variant, and run the class with pytest.
 
 class TestKatib(DialectConformance):
     name = "katib"
@@ -18,9 +18,9 @@ from hpcompat.testing import params_in, spaces
 from hpcompat.translators import Translation, translate
 from hpcompat.translators import levels as levels_of
 from hpcompat.translators.dialect import DIALECTS, get_variants
-from tests.translators.equivalence import close, same_distribution
+from tests.translators.equivalence import are_close, have_same_distributions
 
-patient = settings(
+slow_examples = settings(
     suppress_health_check=[
         *(HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large),
         HealthCheck.differing_executors,  # each test runs for several classes
@@ -29,7 +29,7 @@ patient = settings(
 
 
 def is_searchable(space: hp.SearchSpace) -> bool:
-    """Return whether anything varies: some systems refuse a space in which nothing does."""
+    """Return whether some parameter has several values: some systems refuse a space without one."""
     return any(leaf.parameter.size > 1 for leaf in space.leaves)
 
 
@@ -37,8 +37,8 @@ class DialectConformance:
     """The tests of one variant of a dialect.
 
     Attributes:
-        name: The name of the variant, of which the first word is the dialect's.
-        stores_json: Whether the system stores values as JSON, and not as Python objects.
+        name: The name of the variant; its first word is the name of the dialect.
+        stores_json: Whether the system stores values as JSON instead of Python objects.
     """
 
     name: ClassVar[str]
@@ -62,45 +62,45 @@ class DialectConformance:
         return translate(space, self.dialect, encode=encode, **self.options)
 
     def read(self, spec: Any) -> hp.SearchSpace:
-        """Read a spec as what the variant draws from it."""
+        """Read the space that the variant draws from a spec."""
         return DIALECTS[self.dialect].read(spec)
 
-    @patient
+    @slow_examples
     @given(data=st.data())
     def test_native_space_reads_back_equal(self, data: Any) -> None:
         space = self.draw(data, "native")
         assert self.read(self.write(space).spec) == space
 
-    @patient
+    @slow_examples
     @given(data=st.data())
     def test_equivalent_space_reads_back_with_its_distributions(self, data: Any) -> None:
         space = self.draw(data, "native", "equivalent")
-        assert same_distribution(self.read(self.write(space).spec), space)
+        assert have_same_distributions(self.read(self.write(space).spec), space)
 
-    @patient
+    @slow_examples
     @given(data=st.data())
-    def test_encoded_params_decode_to_themselves(self, data: Any) -> None:
+    def test_encoded_params_decode_to_equal_params(self, data: Any) -> None:
         space = self.draw(data)
         params = data.draw(params_in(space))
         translation = self.write(space, encode=True)
-        raw = translation.encode(params)
-        before = copy.deepcopy((space.to_dict(), params, translation.spec, raw))
-        assert close(translation.decode(raw), params, space)
+        native_params = translation.encode(params)
+        before = copy.deepcopy((space.to_dict(), params, translation.spec, native_params))
+        assert are_close(translation.decode(native_params), params, space)
         self.read(translation.spec)
-        assert (space.to_dict(), params, translation.spec, raw) == before  # no input is changed
+        assert (space.to_dict(), params, translation.spec, native_params) == before  # the inputs are not modified
         if self.stores_json:
-            assert close(translation.decode(json.loads(json.dumps(raw))), params, space)
+            assert are_close(translation.decode(json.loads(json.dumps(native_params))), params, space)
 
-    @patient
+    @slow_examples
     @given(data=st.data())
     def test_spec_is_json_that_the_dialect_accepts(self, data: Any) -> None:
         spec = self.write(self.draw(data), encode=True).spec
         assert json.loads(json.dumps(spec)) == spec
         assert DIALECTS[self.dialect].accepts(spec)
 
-    @patient
+    @slow_examples
     @given(space=spaces())
-    def test_space_without_exact_form_is_refused_by_name(self, space: hp.SearchSpace) -> None:
+    def test_space_without_exact_form_raises_with_parameter_names(self, space: hp.SearchSpace) -> None:
         levels = levels_of(space, self.dialect, **self.options)
         inexact = {level.name for level in levels if level.level in ("encoded", "refused")}
         try:
@@ -113,5 +113,5 @@ class DialectConformance:
         try:
             self.write(space, encode=True)
         except hp.TranslationError:
-            # a distribution under an exhaustive method, or nothing to search
+            # a grid of infinitely many values, or a space with a single configuration
             assert not is_searchable(space) or any(level.level == "refused" for level in levels)

@@ -1,4 +1,4 @@
-"""When two parameters have the same distribution, and two params are close enough."""
+"""Equality of distributions, and approximate equality of params."""
 
 import math
 from itertools import pairwise
@@ -10,7 +10,7 @@ from hpcompat.space.values import strict_equal, strict_key
 
 
 def distribution_of(parameter: Parameter) -> Any:
-    """Equal for parameters that draw the same values, types included, with the same probabilities."""
+    """Return a key that is equal for parameters with the same values, types included, and the same probabilities."""
     if parameter.support is None:
         probes = [parameter.quantile(u / 16) for u in range(17)]
         return "continuous", tuple(probes)
@@ -23,10 +23,10 @@ def distribution_of(parameter: Parameter) -> Any:
     return "discrete", frozenset(zip(map(strict_key, values), shares, strict=True))
 
 
-def same_distribution(one: SearchSpace, other: SearchSpace) -> bool:
-    """The same names, by dotted path, with the same distributions under the same conditions."""
+def have_same_distributions(one: SearchSpace, other: SearchSpace) -> bool:
+    """Return whether two spaces have the same dotted names, with the same distributions and conditions."""
 
-    def distributions(space: SearchSpace) -> Any:
+    def distributions_of(space: SearchSpace) -> Any:
         return {
             leaf.name: (
                 distribution_of(leaf.parameter),
@@ -35,11 +35,14 @@ def same_distribution(one: SearchSpace, other: SearchSpace) -> bool:
             for leaf in space.leaves
         }
 
-    return distributions(one) == distributions(other)
+    return distributions_of(one) == distributions_of(other)
 
 
-def close(one: Any, other: Any, space: SearchSpace) -> bool:
-    """Equal, types included; encoded continuous values within 1e-9 of their size or the distribution's width."""
+def are_close(one: Any, other: Any, space: SearchSpace) -> bool:
+    """Return whether two params are equal, types included; continuous values may differ by a relative error of 1e-9.
+
+    The error of a continuous value is relative to its size or to the interquartile range of its distribution.
+    """
     one, other = space.flatten(one), space.flatten(other)
     if one.keys() != other.keys():
         return False

@@ -1,4 +1,4 @@
-"""A seeded source of things that are nearly, or not at all, a search space of some dialect."""
+"""Random data that is invalid or almost valid as a search space of some dialect."""
 
 import json
 import math
@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-WORDS = [
+KEYWORDS = [
     "name",
     "type",
     "bounds",
@@ -71,7 +71,7 @@ WORDS = [
     "lr",
     "double",
 ]
-ODD = [
+ODD_VALUES = [
     None,
     True,
     False,
@@ -91,48 +91,50 @@ ODD = [
 ]
 
 
-def thing(rng: random.Random, depth: int = 0) -> Any:
-    """Arbitrary data, of the words that spaces are made of."""
+def random_data(rng: random.Random, depth: int = 0) -> Any:
+    """Return random nested data that contains the keywords of the dialects."""
     roll = rng.random()
     if depth > 4 or roll < 0.3:
-        return rng.choice([*ODD, rng.randint(-9, 99), rng.uniform(-9, 9), rng.choice(WORDS), "1e-5", "", "é\n", "0x10"])
+        return rng.choice(
+            [*ODD_VALUES, rng.randint(-9, 99), rng.uniform(-9, 9), rng.choice(KEYWORDS), "1e-5", "", "é\n", "0x10"]
+        )
     if roll < 0.7:
-        return {key(rng): thing(rng, depth + 1) for _ in range(rng.randint(0, 4))}
-    return [thing(rng, depth + 1) for _ in range(rng.randint(0, 4))]
+        return {random_key(rng): random_data(rng, depth + 1) for _ in range(rng.randint(0, 4))}
+    return [random_data(rng, depth + 1) for _ in range(rng.randint(0, 4))]
 
 
-def key(rng: random.Random) -> Any:
-    return rng.choice(WORDS) if rng.random() < 0.95 else rng.choice([None, 1, 1.5, True, (1, 2), "", "\x00"])
+def random_key(rng: random.Random) -> Any:
+    return rng.choice(KEYWORDS) if rng.random() < 0.95 else rng.choice([None, 1, 1.5, True, (1, 2), "", "\x00"])
 
 
-def spoiled(rng: random.Random, form: Any) -> Any:
-    """A form of a real space with one place in it changed, dropped or doubled."""
-    form = json.loads(json.dumps(form))
-    places = list(_places(form))
-    place, index = rng.choice(places)
+def mutate(rng: random.Random, spec: Any) -> Any:
+    """Return the spec of a valid space with one entry changed, removed or duplicated."""
+    spec = json.loads(json.dumps(spec))
+    entries = list(_iter_entries(spec))
+    parent, index = rng.choice(entries)
     roll = rng.random()
     if roll < 0.6:
-        place[index] = thing(rng, 3)
+        parent[index] = random_data(rng, 3)
     elif roll < 0.8:
-        del place[index]
-    elif isinstance(place, dict):
-        place[key(rng)] = place.pop(index)
+        del parent[index]
+    elif isinstance(parent, dict):
+        parent[random_key(rng)] = parent.pop(index)
     else:
-        place.append(place[index])
-    return form
+        parent.append(parent[index])
+    return spec
 
 
-def _places(node: Any) -> Iterator[tuple[Any, Any]]:
+def _iter_entries(node: Any) -> Iterator[tuple[Any, Any]]:
     for index in list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
         yield node, index
-        yield from _places(node[index])
+        yield from _iter_entries(node[index])
 
 
-def document(rng: random.Random, form: Any) -> str:
-    """YAML or JSON text, cut, doubled, or with odd characters in it."""
-    text = json.dumps(form, skipkeys=True)
+def random_document(rng: random.Random, data: Any) -> str:
+    """Return a JSON text of the data with random cuts and inserted YAML syntax."""
+    text = json.dumps(data, skipkeys=True)
     for _ in range(rng.randint(0, 3)):
-        place = rng.randrange(len(text) + 1)
+        position = rng.randrange(len(text) + 1)
         noise = rng.choice(
             [
                 "{",
@@ -149,5 +151,5 @@ def document(rng: random.Random, form: Any) -> str:
                 "1e400",
             ]
         )
-        text = text[:place] + noise + text[place + rng.randint(0, 3) :]
+        text = text[:position] + noise + text[position + rng.randint(0, 3) :]
     return text

@@ -1,4 +1,4 @@
-"""A dialect in a package of its own: Katib's list of parameters, in one file."""
+"""A dialect as another package would define it, in one file: the list of parameters of Katib."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class KatibDialect(Dialect):
         ]
 
     def accepts(self, source: Any) -> bool:
-        """Return whether this is a list of parameters with a parameterType each."""
+        """Return whether this is a list of dicts that all have a parameterType."""
         return isinstance(source, list) and all(
             isinstance(entry, dict) and "parameterType" in entry for entry in source
         )
@@ -66,19 +66,19 @@ _TYPES = {"double": "double", "int": "int", "discrete": "discrete", "categorical
 _PROXY_TYPES = {"float": "double", "int": "int", "categorical": "categorical"}
 
 
-def _write(kind: str, p: Any) -> dict[str, Any]:
-    if kind in ("discrete", "categorical"):
-        return {"parameterType": kind, "feasibleSpace": {"list": list(p.support)}}
-    return {"parameterType": kind, "feasibleSpace": {"min": p.low, "max": p.high}}
+def _write(parameter_type: str, p: Any) -> dict[str, Any]:
+    if parameter_type in ("discrete", "categorical"):
+        return {"parameterType": parameter_type, "feasibleSpace": {"list": list(p.support)}}
+    return {"parameterType": parameter_type, "feasibleSpace": {"min": p.low, "max": p.high}}
 
 
 def _read(entry: dict[str, Any]) -> Any:
-    kind, values = entry["parameterType"], entry.get("feasibleSpace", {})
-    if kind not in _TYPES:
-        reject(f"unknown parameterType {kind!r}", f"one of {', '.join(_TYPES)}")
+    parameter_type, values = entry["parameterType"], entry.get("feasibleSpace", {})
+    if parameter_type not in _TYPES:
+        reject(f"unknown parameterType {parameter_type!r}", f"one of {', '.join(_TYPES)}")
     if "list" in values:
         return make_categorical(values["list"])
-    return make_range(values.get("min"), values.get("max"), whole=kind == "int")
+    return make_range(values.get("min"), values.get("max"), whole=parameter_type == "int")
 
 
 KATIB = KatibDialect()

@@ -1,4 +1,4 @@
-"""`as_space` tells whose a search space is by structure and types, whatever its names are."""
+"""`as_space` detects the dialect of a search space by structure and types, not by the names of parameters."""
 
 import json
 from typing import Any
@@ -21,38 +21,41 @@ READERS: dict[str, Any] = {
     "sigopt": hp.from_sigopt,
     "wandb": hp.from_wandb,
 }
-HOSTILE = [
+KEYWORDS = [
     "eval", "grid_search", "call", "args", "kwargs", "value", "values", "parameters", "distribution", "min", "max",
     "mu", "sigma", "q", "name", "type", "bounds", "grid", "method", "metric", "hpcompat", "space", "kind", "when",
     "conditionals", "suggest_float", "uniform", "trials", "distributions", "probabilities", "low", "high",
 ]  # fmt: skip
-"""The keys of the dialects' own forms, as names of parameters and of groups."""
-patient = settings(
-    max_examples=settings.default.max_examples // 4,  # each is written, and read twice in up to three forms
+"""Keys with a meaning in some dialect, used as the names of parameters and groups."""
+fewer_examples = settings(
+    max_examples=settings.default.max_examples // 4,  # an example is translated once and read up to six times
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
-hostile_names = st.sampled_from(HOSTILE)
-sound_parameters = st.one_of(*PARAMETERS_BY_SHAPE.values()).filter(lambda parameter: not parameter.issues)
+keyword_names = st.sampled_from(KEYWORDS)
+valid_parameters = st.one_of(*PARAMETERS_BY_SHAPE.values()).filter(lambda parameter: not parameter.issues)
 groups = st.recursive(
-    st.dictionaries(hostile_names, sound_parameters, min_size=1, max_size=4),
-    lambda inner: st.dictionaries(hostile_names, st.one_of(sound_parameters, inner), min_size=1, max_size=4),
+    st.dictionaries(keyword_names, valid_parameters, min_size=1, max_size=4),
+    lambda inner: st.dictionaries(keyword_names, st.one_of(valid_parameters, inner), min_size=1, max_size=4),
     max_leaves=6,
 )
 
 
 @st.composite
-def hostile_spaces(draw: Any) -> SearchSpace:
+def spaces_with_keyword_names(draw: Any) -> SearchSpace:
     return SearchSpace(draw(groups))
 
 
-def varies(space: SearchSpace) -> bool:
+def has_varying_parameter(space: SearchSpace) -> bool:
     return any(leaf.parameter.size > 1 for leaf in space.leaves)
 
 
-class TestUnusualNames:
+class TestKeywordNames:
     @pytest.mark.parametrize("dialect", READERS)
-    @patient
-    @given(space=hostile_spaces().filter(varies) | spaces(conditions=False).filter(varies))
+    @fewer_examples
+    @given(
+        space=spaces_with_keyword_names().filter(has_varying_parameter)
+        | spaces(conditions=False).filter(has_varying_parameter)
+    )
     @example(space=SearchSpace({"eval": Constant(True), "lr": Float(0.1, 1.0)}))
     @example(
         space=SearchSpace({"call": {"call": Categorical(["uniform"]), "args": Categorical([[0, 1]])}, "x": Int(1, 2)})
@@ -66,31 +69,31 @@ class TestUnusualNames:
             {"g": {"distribution": Constant("uniform"), "min": Constant(0), "max": Constant(1)}, "x": Int(1, 2)}
         )
     )
-    def test_form_is_read_by_its_own_dialect(self, dialect: str, space: SearchSpace) -> None:
-        form = translate(space, dialect, encode=True).spec
-        forms = [form, json.loads(json.dumps(form))]
+    def test_spec_is_read_by_its_dialect(self, dialect: str, space: SearchSpace) -> None:
+        spec = translate(space, dialect, encode=True).spec
+        sources = [spec, json.loads(json.dumps(spec))]
         if dialect == "ray":
-            forms.append(build_domains(form))
+            sources.append(build_domains(spec))
         if dialect == "wandb":
-            forms.append(form["parameters"])
-        for given_form in forms:
+            sources.append(spec["parameters"])
+        for source in sources:
             try:
-                expected = READERS[dialect](given_form)
-            except hp.TranslationError:  # Ray's config may hold a dict with keys that are not names
-                assert dialect == "ray" and given_form is not form
+                expected = READERS[dialect](source)
+            except hp.TranslationError:  # a config of Ray may contain a dict whose keys are not valid names
+                assert dialect == "ray" and source is not spec
                 with pytest.raises(hp.HpcompatError):
-                    hp.as_space(given_form)
+                    hp.as_space(source)
                 continue
             try:
-                assert hp.as_space(given_form) == expected
+                assert hp.as_space(source) == expected
             except hp.TranslationError as error:
-                # a dict that stands for a value of W&B's as well as for a group of Ray's
+                # a dict that is both a value in W&B and a group in Ray
                 assert "from_ray and from_wandb accept" in str(error)
-                assert isinstance(hp.from_ray(given_form), SearchSpace)
-                assert isinstance(hp.from_wandb(given_form), SearchSpace)
+                assert isinstance(hp.from_ray(source), SearchSpace)
+                assert isinstance(hp.from_wandb(source), SearchSpace)
 
-    @patient
-    @given(space=hostile_spaces())
+    @fewer_examples
+    @given(space=spaces_with_keyword_names())
     def test_canonical_space_is_returned_unchanged(self, space: SearchSpace) -> None:
         def as_dicts(group: Any) -> Any:
             return {name: as_dicts(entry) if isinstance(entry, SearchSpace) else entry for name, entry in group.items()}
@@ -107,7 +110,7 @@ class TestDialectDetection:
     @pytest.mark.parametrize(
         ("source", "space"),
         [
-            # sweeps with parameters and groups that are called like the keys of Ray's forms
+            # W&B sweeps whose parameters and groups are named like keys of Ray
             ({"method": "random", "parameters": {"lr": {"min": 0.1, "max": 1.0}, "eval": {"value": True}}},
              {"lr": LR, "eval": Constant(True)}),
             ({"parameters": {"lr": SWEEP, "grid_search": {"values": [1, 2]}}},
@@ -119,7 +122,7 @@ class TestDialectDetection:
             ({"parameters": {"x": {"value": {"eval": True}}, "y": SWEEP}}, {"x": Constant({"eval": True}), "y": LR}),
             ({"eval": SWEEP}, {"eval": LR}),
             ({"parameters": {"value": 1}}, {"parameters": Constant(1)}),
-            # Ray's, with names that W&B and SigOpt have for something else
+            # configs of Ray whose names are keys of W&B and SigOpt
             ({"parameters": {"lr": tune.uniform(0.1, 1.0)}}, {"parameters": {"lr": LR}}),
             ({"parameters": {"lr": {"call": "uniform", "args": [0.1, 1.0]}}}, {"parameters": {"lr": LR}}),
             ({"parameters": [1, 2], "lr": tune.uniform(0.1, 1.0)}, {"parameters": Constant([1, 2]), "lr": LR}),
@@ -134,12 +137,12 @@ class TestDialectDetection:
             ({"x": tune.grid_search(range(2))}, {"x": Categorical([0, 1])}),
             ({"n": 3, "data": {"min": 0, "max": 9}, "x": {"grid_search": [1, 2]}},
              {"n": Constant(3), "data": {"min": Constant(0), "max": Constant(9)}, "x": Categorical([1, 2])}),
-            # SigOpt's and Optuna's lists
+            # lists of SigOpt and Optuna
             ([{**DOUBLE, "name": "call"}], {"call": LR}),
             ({"name": "call", "parameters": [DOUBLE], "observation_budget": 9}, {"lr": LR}),
             ([{"name": "type", "call": "suggest_float", "args": [0.1, 1.0]}], {"type": LR}),
             ({"distribution": optuna.distributions.FloatDistribution(0.1, 1.0)}, {"distribution": LR}),
-            # ours
+            # hpcompat's parameters
             ({"parameters": {"grid_search": LR}}, {"parameters": {"grid_search": LR}}),
         ],
     )  # fmt: skip
@@ -196,17 +199,17 @@ class TestDialectDetection:
         with pytest.raises(hp.TranslationError, match=r"lr: |n: "):
             hp.as_space(source)
 
-    @pytest.mark.parametrize("cycle", ["ray", "wandb", "sigopt", "optuna", "ours"])
-    def test_recursive_source_is_rejected_at_once(self, cycle: str) -> None:
+    @pytest.mark.parametrize("cycle", ["ray", "wandb", "sigopt", "optuna", "hpcompat"])
+    def test_recursive_source_is_rejected(self, cycle: str) -> None:
         inner: dict[str, Any] = {}
         inner["a"], inner["b"] = {"parameters": inner, "x": inner}, {"parameters": inner, "x": inner}
-        drawn = {"ray": tune.uniform(0, 1), "wandb": SWEEP, "sigopt": [DOUBLE], "ours": LR}.get(cycle)
+        parameter = {"ray": tune.uniform(0, 1), "wandb": SWEEP, "sigopt": [DOUBLE], "hpcompat": LR}.get(cycle)
         sources = {
-            "ray": inner | {"x": drawn, "y": inner},
-            "wandb": {"parameters": inner | {"x": drawn}},
-            "sigopt": {"parameters": drawn, "metadata": inner},
+            "ray": inner | {"x": parameter, "y": inner},
+            "wandb": {"parameters": inner | {"x": parameter}},
+            "sigopt": {"parameters": parameter, "metadata": inner},
             "optuna": [{"name": "x", "call": "suggest_categorical", "args": [inner]}],
-            "ours": inner | {"x": drawn},
+            "hpcompat": inner | {"x": parameter},
         }
         if cycle == "sigopt":
             assert hp.as_space(sources[cycle]) == SearchSpace({"lr": LR})

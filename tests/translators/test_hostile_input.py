@@ -1,4 +1,4 @@
-"""Whatever a reader is fed, it reads a space or raises an HpcompatError: nothing else, and at once."""
+"""For any input, a reader returns a space or raises an HpcompatError, without delay."""
 
 import os
 import random
@@ -31,21 +31,21 @@ SPACE = hp.SearchSpace(
         "seed": hp.Constant(1),
     }
 )
-FORMS = {dialect: translate(SPACE, dialect, encode=True).spec for dialect in ("optuna", "ray", "sigopt", "wandb")}
-FORMS |= {"any": FORMS["wandb"], "json": SPACE.to_dict()}
+SPECS = {dialect: translate(SPACE, dialect, encode=True).spec for dialect in ("optuna", "ray", "sigopt", "wandb")}
+SPECS |= {"any": SPECS["wandb"], "json": SPACE.to_dict()}
 
 
 class TestCode:
     def test_code_in_input_is_never_evaluated(self, tmp_path: Any) -> None:
-        trap = tmp_path / "evaluated"
-        code = f"open({str(trap)!r}, 'w').close()"
-        for thing in (
+        created = tmp_path / "evaluated"
+        code = f"open({str(created)!r}, 'w').close()"
+        for source in (
             {"x": {"eval": code}},
             {"x": {"call": "choice", "args": [[{"eval": code}]]}},
             {"x": {"y": [{"eval": code}]}},
         ):
             try:
-                space = hp.from_ray(thing) | {"y": hp.Int(1, 2)}
+                space = hp.from_ray(source) | {"y": hp.Int(1, 2)}
             except hp.TranslationError:
                 continue
             for dialect in ("optuna", "sigopt", "wandb", "ray"):
@@ -53,47 +53,47 @@ class TestCode:
             hp.translators.ray.build_domains(translate(space, "ray", encode=True).spec)
         with pytest.raises(hp.TranslationError):
             hp.from_wandb(f"parameters: {{x: {{value: !!python/object/apply:builtins.exec [{code!r}]}}}}")
-        assert not trap.exists()
+        assert not created.exists()
 
     def test_choice_that_ray_would_evaluate_is_written_as_label(self, tmp_path: Any) -> None:
         from ray.tune.search.variant_generator import generate_variants
 
-        trap = tmp_path / "evaluated"
-        code = f"open({str(trap)!r}, 'w').close()"
+        created = tmp_path / "evaluated"
+        code = f"open({str(created)!r}, 'w').close()"
         space = hp.SearchSpace(
             {"x": hp.Categorical([{"eval": code}, {"grid_search": [1]}]), "y": hp.Constant({"eval": code})}
         )
         translation = translate(space, "ray", encode=True)
         [(_, config)] = list(generate_variants(hp.translators.ray.build_domains(translation.spec)))
         assert space.contains(translation.decode(config))
-        assert not trap.exists()
+        assert not created.exists()
 
 
 class TestReaders:
     @pytest.mark.parametrize("dialect", READERS)
-    def test_hostile_input_raises_hpcompat_errors_alone(self, dialect: str) -> None:
+    def test_hostile_input_raises_only_hpcompat_errors(self, dialect: str) -> None:
         rng = random.Random(f"hostile {dialect}")
-        read = 0
+        n_read = 0
         for number in range(EXAMPLES):
-            make = (hostile.thing, lambda rng: hostile.spoiled(rng, FORMS[dialect]))[number % 2]
+            make = (hostile.random_data, lambda rng: hostile.mutate(rng, SPECS[dialect]))[number % 2]
             data = make(rng)
             if dialect in ("wandb", "any") and number % 3 == 0:
-                data = hostile.document(rng, data)
+                data = hostile.random_document(rng, data)
             try:
                 space = READERS[dialect](data)
             except hp.HpcompatError as error:
                 assert error.issues and all(issue.message for issue in error.issues), data
             else:
-                read += 1
+                n_read += 1
                 assert space.contains(space.sample(0)), data
-        assert read > EXAMPLES / 100  # some of it is read: the generator does not just make rubbish
+        assert n_read > EXAMPLES / 100  # otherwise the generator makes too few valid inputs
 
-    def test_condition_without_name_or_values_is_an_issue(self) -> None:
+    def test_condition_without_name_or_values_raises(self) -> None:
         with pytest.raises(hp.SpaceError, match="write when="):
             hp.SearchSpace({"x": hp.Float(0, 1, when={"": []})})
 
     @pytest.mark.parametrize(
-        ("reader", "thing"),
+        ("read", "source"),
         [
             (hp.from_wandb, {"parameters": {"x": {"distribution": "q_uniform", "min": 0, "max": 1e12, "q": 1}}}),
             (
@@ -106,9 +106,9 @@ class TestReaders:
             (hp.from_sigopt, [{"name": "x", "type": "int", "bounds": {"min": 0, "max": 10**12}}]),
         ],
     )  # fmt: skip
-    def test_huge_grid_is_never_written_out(self, reader: Any, thing: Any) -> None:
+    def test_huge_grid_is_not_enumerated(self, read: Any, source: Any) -> None:
         tracemalloc.start()
-        space = reader(thing)
+        space = read(source)
         for dialect in ("optuna", "ray", "sigopt", "wandb"):
             translation = translate(space, dialect, encode=True)
             params = space.sample(0)
@@ -118,12 +118,12 @@ class TestReaders:
         assert space.size > 1e11 and peak < 10_000_000
 
     @pytest.mark.parametrize("levels", [100, 100_000])
-    def test_endless_nesting_is_rejected(self, levels: int) -> None:
+    def test_deep_nesting_is_rejected(self, levels: int) -> None:
         wandb: Any = {"value": 1}
         ray: Any = 1
         for _ in range(levels):
             wandb, ray = {"parameters": {"x": wandb}}, {"x": ray}
-        for reader, thing in (
+        for read, source in (
             (hp.from_wandb, wandb),
             (hp.from_ray, ray),
             (hp.as_space, wandb),
@@ -131,9 +131,9 @@ class TestReaders:
         ):
             if levels > 100:
                 with pytest.raises(hp.HpcompatError):
-                    reader(thing)
-            elif reader is not hp.as_space or thing is wandb:
-                assert reader(thing).size == 1
+                    read(source)
+            elif read is not hp.as_space or source is wandb:
+                assert read(source).size == 1
         with pytest.raises(hp.HpcompatError):
             hp.from_wandb('{"parameters":' * levels)
 
@@ -142,9 +142,7 @@ ONES = ":".join(["1"] * 30_000)
 MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 12))
 
 
-class TestTexts:
-    """What a text stands for is bounded before it is made."""
-
+class TestDocuments:
     @pytest.mark.parametrize(
         ("text", "reason"),
         [

@@ -1,4 +1,4 @@
-"""What a space becomes hangs on predicates, not on the wording of a message."""
+"""Translations depend on predicates, not on the wording of messages."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from tests.helpers.parameter_cases import ALL_CASES, VARIANTS, find_rule
 
 
 class TestLevels:
-    def test_reworded_issues_change_no_form(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        before = {(name, column): find_rule(p, column) for name, p in ALL_CASES.items() for column in VARIANTS}
-        monkeypatch.setattr("hpcompat.space.validation.Issue", lambda *text: Issue("", "reworded"))
-        after = {(name, column): find_rule(p, column) for name, p in ALL_CASES.items() for column in VARIANTS}
+    def test_reworded_issues_do_not_change_rules(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = {(name, variant): find_rule(p, variant) for name, p in ALL_CASES.items() for variant in VARIANTS}
+        monkeypatch.setattr("hpcompat.space.validation.Issue", lambda *args: Issue("", "reworded"))
+        after = {(name, variant): find_rule(p, variant) for name, p in ALL_CASES.items() for variant in VARIANTS}
         assert after == before
 
     @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ class TestLevels:
             (Int(3, 18, log=True, step=5), "encoded"),
         ],
     )
-    def test_log_grid_beside_multiples_of_step_is_not_native(self, parameter: Any, level: str) -> None:
+    def test_log_grid_of_non_multiples_of_step_is_not_native(self, parameter: Any, level: str) -> None:
         assert find_rule(parameter, "ray").level == find_rule(parameter, "wandb random").level == level
 
 
 class TestCallArguments:
     @pytest.mark.parametrize(
-        ("read", "text"),
+        ("read", "message"),
         [
             (lambda: hp.from_ray({"x": {"call": "uniform", "args": [0]}}), "uniform does not take these arguments"),
             (lambda: hp.from_ray({"x": {"call": "uniform", "args": [0, 1, 2]}}), "too many positional arguments"),
@@ -43,10 +43,10 @@ class TestCallArguments:
             ),
         ],
     )
-    def test_wrong_arguments_are_rejected_by_name_of_call(self, read: Any, text: str) -> None:
-        with pytest.raises(hp.TranslationError, match=text) as refusal:
+    def test_wrong_arguments_raise_with_name_of_call(self, read: Any, message: str) -> None:
+        with pytest.raises(hp.TranslationError, match=message) as error_info:
             read()
-        assert "lambda" not in str(refusal.value) and "_read" not in str(refusal.value)
+        assert "lambda" not in str(error_info.value) and "_read" not in str(error_info.value)
 
     @pytest.mark.parametrize(
         ("call", "reader"),
@@ -55,19 +55,19 @@ class TestCallArguments:
             ("uniform", "hpcompat.translators.ray.forms.FORMS"),
         ],
     )
-    def test_type_error_inside_reader_names_no_signature(
+    def test_type_error_inside_reader_is_not_shown(
         self, call: str, reader: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fails(*args: Any, **kwargs: Any) -> Any:
+        def fail(*args: Any, **kwargs: Any) -> Any:
             raise TypeError("inside() got something else")
 
-        monkeypatch.setitem(__import__("pkgutil").resolve_name(reader), call, Form(fails))
-        with pytest.raises(hp.TranslationError) as refusal:
+        monkeypatch.setitem(__import__("pkgutil").resolve_name(reader), call, Form(fail))
+        with pytest.raises(hp.TranslationError) as error_info:
             if call == "uniform":
                 hp.from_ray({"x": {"call": call, "args": [0, 1]}})
             else:
                 hp.from_optuna([{"name": "x", "call": call, "args": [0, 1]}])
-        assert "something else" not in str(refusal.value)
+        assert "something else" not in str(error_info.value)
 
 
 class TestCommandLine:
@@ -82,7 +82,7 @@ class TestCommandLine:
             ({"x": hp.Constant(1)}, {"method": "bayes", "metric": "loss"}),
         ]
         for space, options in spaces:
-            with pytest.raises(HpcompatError) as refusal:
+            with pytest.raises(HpcompatError) as error_info:
                 hp.to_wandb(space, **options)
-            hints = [text.rpartition("(")[2] for text in cli._format_error(refusal.value).splitlines()[1:]]
+            hints = [line.rpartition("(")[2] for line in cli._format_error(error_info.value).splitlines()[1:]]
             assert all("--" in hint and "=" not in hint for hint in hints), hints

@@ -1,4 +1,4 @@
-"""Issues that converters of search spaces elsewhere were seen to have, each with a test that would catch it here."""
+"""Bugs of other search space converters, with a test for each that hpcompat does not have it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import hpcompat as hp
 from hpcompat.space.parameters import Parameter
 from hpcompat.space.values import strict_equal
-from tests.helpers.engines import COLUMNS, ray, wandb_random
+from tests.helpers.engines import ENGINES, draw_ray, draw_wandb_random
 from tests.helpers.goodness_of_fit import find_misfit
 
 ROUND_TRIPS = {
@@ -32,11 +32,11 @@ WRITERS = {
 }
 
 
-def drawn(column: str, parameter: Parameter, n: int = 1_000) -> list[Any]:
-    return [params["x"] for params in COLUMNS[column].params({"x": parameter}, n, 0)]
+def draw_values(variant: str, parameter: Parameter, n: int = 1_000) -> list[Any]:
+    return [params["x"] for params in ENGINES[variant].draw_params({"x": parameter}, n, 0)]
 
 
-def refusal(write: Any, space: dict[str, Parameter]) -> str:
+def rejection_message(write: Any, space: dict[str, Parameter]) -> str:
     with pytest.raises(hp.TranslationError) as error:
         write(space)
     assert all(issue.path and issue.message and issue.hint for issue in error.value.issues)
@@ -53,20 +53,20 @@ def through_json(space: hp.SearchSpace) -> hp.SearchSpace:
 class TestIntRoundTrips:
     @pytest.mark.parametrize("system", ROUND_TRIPS)
     def test_ints_keep_their_bounds(self, system: str) -> None:
-        space = again = hp.SearchSpace({"x": hp.Int(1, 10), "y": hp.Int(-3, 0)})
+        space = read_back = hp.SearchSpace({"x": hp.Int(1, 10), "y": hp.Int(-3, 0)})
         for _ in range(3):
-            again = ROUND_TRIPS[system](again)
-        assert again == space
+            read_back = ROUND_TRIPS[system](read_back)
+        assert read_back == space
 
     @pytest.mark.parametrize("system", ["optuna", "ray", "ray optuna", "wandb"])
     def test_ints_keep_their_scale(self, system: str) -> None:
-        space = again = hp.SearchSpace({"x": hp.Int(1, 10, log=True)})
+        space = read_back = hp.SearchSpace({"x": hp.Int(1, 10, log=True)})
         for _ in range(3):
-            again = ROUND_TRIPS[system](again)
-        assert again == space
+            read_back = ROUND_TRIPS[system](read_back)
+        assert read_back == space
 
-    def test_log_int_without_form_is_rejected(self) -> None:
-        assert "no logarithmic ints" in refusal(hp.to_sigopt, {"x": hp.Int(1, 10, log=True)})
+    def test_log_int_is_rejected_by_sigopt(self) -> None:
+        assert "no logarithmic ints" in rejection_message(hp.to_sigopt, {"x": hp.Int(1, 10, log=True)})
 
 
 # -- 2. Ray to Ax and Nevergrad: qrandint(0, 9, 3) becomes [0, 8], q is dropped, 9 is out of reach ----
@@ -90,7 +90,7 @@ class TestNormal:
     def test_normal_is_rejected_or_encoded_and_never_nan(self, dialect: str) -> None:
         space = hp.from_ray({"x": {"call": "randn", "args": []}})
         assert space == hp.SearchSpace({"x": hp.Normal(0.0, 1.0)})
-        refusal(WRITERS[dialect], dict(space))
+        rejection_message(WRITERS[dialect], dict(space))
         translation = hp.translate(space, dialect, encode=True)
         for end in (0.0, 0.5, 1.0):
             assert -9.0 < translation.decode({"x": end})["x"] < 9.0
@@ -100,16 +100,16 @@ class TestNormal:
 
 
 class TestIntEnds:
-    @pytest.mark.parametrize("column", COLUMNS)
-    def test_ends_of_int_range_are_as_likely_as_its_middle(self, column: str) -> None:
+    @pytest.mark.parametrize("variant", ENGINES)
+    def test_ends_of_int_range_are_as_likely_as_its_middle(self, variant: str) -> None:
         parameter: Any = hp.from_ray({"x": {"call": "randint", "args": [1, 6]}})["x"]
         assert parameter == hp.Int(1, 5)
-        assert find_misfit(parameter, drawn(column, parameter)) == ""
+        assert find_misfit(parameter, draw_values(variant, parameter)) == ""
 
-    @pytest.mark.parametrize("column", COLUMNS)
-    def test_upper_end_of_quantized_int_is_drawn(self, column: str) -> None:
+    @pytest.mark.parametrize("variant", ENGINES)
+    def test_upper_end_of_quantized_int_is_drawn(self, variant: str) -> None:
         parameter: Any = hp.from_ray({"x": {"call": "qrandint", "args": [2, 8, 2]}})["x"]
-        assert set(drawn(column, parameter, 300)) == {2, 4, 6, 8}
+        assert set(draw_values(variant, parameter, 300)) == {2, 4, 6, 8}
 
 
 # -- 5. Ray to Optuna: qlograndint(2, 100, 2) warns "probably ignored", then raises -------------------
@@ -120,7 +120,7 @@ class TestLogStep:
         space = hp.from_ray({"x": {"call": "qlograndint", "args": [2, 100, 2]}})
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert "no step on a logarithmic scale" in refusal(hp.to_optuna, dict(space))
+            assert "no step on a logarithmic scale" in rejection_message(hp.to_optuna, dict(space))
             translation = hp.translate(space, "optuna", encode=True)
         assert [translation.decode(translation.encode({"x": v})) for v in (2, 50, 100)] == [
             {"x": 2},
@@ -133,19 +133,19 @@ class TestLogStep:
 
 
 class TestQuantizedDomains:
-    def test_q_of_1_leaves_upper_end_out_under_ray_alone(self) -> None:
-        form = {"x": {"call": "qrandint", "args": [1, 5, 1]}}
-        assert hp.from_ray(form)["x"] == hp.Int(1, 4)
-        assert hp.from_ray(form, searcher="optuna")["x"] == hp.Int(1, 5)
-        for column, options in {"ray": {}, "ray optuna": {"searcher": "optuna"}}.items():
-            written = hp.translate({"x": hp.Int(1, 5)}, "ray", **options).spec
-            assert written == {"x": {"call": "randint", "args": [1, 6]}}
-            assert 5 in drawn(column, hp.Int(1, 5), 200)
+    def test_q_of_1_excludes_upper_end_only_without_searcher(self) -> None:
+        spec = {"x": {"call": "qrandint", "args": [1, 5, 1]}}
+        assert hp.from_ray(spec)["x"] == hp.Int(1, 4)
+        assert hp.from_ray(spec, searcher="optuna")["x"] == hp.Int(1, 5)
+        for variant, options in {"ray": {}, "ray optuna": {"searcher": "optuna"}}.items():
+            translated = hp.translate({"x": hp.Int(1, 5)}, "ray", **options).spec
+            assert translated == {"x": {"call": "randint", "args": [1, 6]}}
+            assert 5 in draw_values(variant, hp.Int(1, 5), 200)
 
-    @pytest.mark.parametrize("column", ["ray", "ray optuna", "ray searcher"])
-    def test_ends_of_stepped_range_are_as_likely_as_its_middle(self, column: str) -> None:
+    @pytest.mark.parametrize("variant", ["ray", "ray optuna", "ray searcher"])
+    def test_ends_of_stepped_range_are_as_likely_as_its_middle(self, variant: str) -> None:
         parameter = hp.Float(0.0, 1.0, step=0.25)
-        assert find_misfit(parameter, drawn(column, parameter)) == ""
+        assert find_misfit(parameter, draw_values(variant, parameter)) == ""
 
 
 # -- 7. W&B to Optuna, as wandb does it: probabilities, bounds and steps dropped, a constant 0 lost ----
@@ -154,8 +154,8 @@ class TestQuantizedDomains:
 class TestSweepToOptuna:
     def test_probabilities_are_kept(self) -> None:
         space = hp.from_wandb({"parameters": {"x": {"values": ["a", "b"], "probabilities": [0.9, 0.1]}}})
-        assert "no weights" in refusal(hp.to_optuna, dict(space))
-        assert find_misfit(hp.Categorical(["a", "b"], weights=[9, 1]), drawn("optuna", space["x"])) == ""
+        assert "no weights" in rejection_message(hp.to_optuna, dict(space))
+        assert find_misfit(hp.Categorical(["a", "b"], weights=[9, 1]), draw_values("optuna", space["x"])) == ""
 
     @pytest.mark.parametrize(
         "keys",
@@ -169,34 +169,34 @@ class TestSweepToOptuna:
     def test_quantized_range_reads_as_values_of_engine(self, keys: dict[str, Any]) -> None:
         sweep = {"method": "random", "parameters": {"x": keys}}
         parameter: Any = hp.from_wandb(sweep)["x"]
-        seen = {raw["x"].item() for raw in wandb_random(sweep, 2_000, 0)}
-        assert sorted(seen) == list(parameter.support)
-        assert {type(value) for value in parameter.support} == {type(value) for value in seen}
+        values = {params["x"].item() for params in draw_wandb_random(sweep, 2_000, 0)}
+        assert sorted(values) == list(parameter.support)
+        assert {type(value) for value in parameter.support} == {type(value) for value in values}
 
     @pytest.mark.parametrize("value", [0, 0.0, False, None, "", []])
     def test_falsy_constant_is_kept(self, value: Any) -> None:
         space = hp.from_wandb({"parameters": {"x": {"value": value}, "y": {"min": 1, "max": 2}}})
         assert space["x"] == hp.Constant(value)
-        for column, engine in COLUMNS.items():
-            params = engine.params(space, 1, 0)[0]
-            assert strict_equal(params["x"], value), column
+        for variant, engine in ENGINES.items():
+            params = engine.draw_params(space, 1, 0)[0]
+            assert strict_equal(params["x"], value), variant
 
 
 # -- 8. ConfigSpace: bounds rounded to 13 decimals, tuples turned into lists, the input mutated --------
 
 
 class TestConfigSpaceFaults:
-    @pytest.mark.parametrize("column", COLUMNS)
-    def test_tiny_bounds_are_kept(self, column: str) -> None:
+    @pytest.mark.parametrize("variant", ENGINES)
+    def test_tiny_bounds_are_kept(self, variant: str) -> None:
         parameter = hp.Float(1e-17, 1e-15, log=True)
         assert through_json(hp.SearchSpace({"x": parameter}))["x"] == parameter
-        assert find_misfit(parameter, drawn(column, parameter, 500)) == ""
+        assert find_misfit(parameter, draw_values(variant, parameter, 500)) == ""
 
     def test_tuples_read_back_as_tuples(self) -> None:
         space = hp.SearchSpace({"x": hp.Categorical([(1, 2), (3, 4)])})
         assert through_json(space) == space
-        for column in COLUMNS:
-            assert {type(value) for value in drawn(column, space["x"], 50)} == {tuple}  # type: ignore[arg-type]
+        for variant in ENGINES:
+            assert {type(value) for value in draw_values(variant, space["x"], 50)} == {tuple}  # type: ignore[arg-type]
 
     def test_reading_leaves_input_unchanged(self) -> None:
         space = hp.SearchSpace({"x": hp.Int(1, 3), "g": {"y": hp.Categorical([[1], [2]])}})
@@ -210,10 +210,10 @@ class TestConfigSpaceFaults:
             ),
             (hp.from_optuna, [{"name": "x", "call": "suggest_float", "args": [0, 10], "kwargs": {"step": 3}}]),
         ]
-        for read, given in inputs:
-            before = copy.deepcopy(given)
-            read(given)
-            assert given == before
+        for read, source in inputs:
+            before = copy.deepcopy(source)
+            read(source)
+            assert source == before
 
 
 # -- 9. Orion to ConfigSpace: a TypeError on every numeric dimension, since the other's API moved ------
@@ -230,10 +230,10 @@ NUMBERS: dict[str, Parameter] = {
 
 
 class TestInstalledEngines:
-    @pytest.mark.parametrize("column", COLUMNS)
-    def test_every_numeric_kind_is_accepted(self, column: str) -> None:
+    @pytest.mark.parametrize("variant", ENGINES)
+    def test_every_numeric_kind_is_accepted(self, variant: str) -> None:
         space = hp.SearchSpace(NUMBERS)
-        for params in COLUMNS[column].params(space, 20, 0):
+        for params in ENGINES[variant].draw_params(space, 20, 0):
             space.validate(params)
 
 
@@ -246,8 +246,8 @@ class TestChoiceEquality:
         assert hp.Constant(1) != hp.Constant(1.0)
         assert len({hp.Categorical([0]), hp.Categorical([False]), hp.Categorical([0.0])}) == 3
         space = hp.SearchSpace({"x": hp.Categorical([1, True, 1.0])})
-        for column in COLUMNS:
-            assert {type(value) for value in drawn(column, space["x"], 100)} == {int, bool, float}, column  # type: ignore[arg-type]
+        for variant in ENGINES:
+            assert {type(value) for value in draw_values(variant, space["x"], 100)} == {int, bool, float}, variant  # type: ignore[arg-type]
 
 
 # -- 11. Katib to Optuna: low is clamped without a word ----------------------------------------------
@@ -255,7 +255,7 @@ class TestChoiceEquality:
 
 class TestLogFromZero:
     @pytest.mark.parametrize(
-        ("read", "thing"),
+        ("read", "source"),
         [
             (
                 hp.from_optuna,
@@ -270,34 +270,34 @@ class TestLogFromZero:
             ),
         ],
     )
-    def test_log_range_from_0_is_rejected(self, read: Any, thing: Any) -> None:
+    def test_log_range_from_0_is_rejected(self, read: Any, source: Any) -> None:
         with pytest.raises(hp.TranslationError, match="log=True needs low above 0") as error:
-            read(thing)
+            read(source)
         assert [issue.path for issue in error.value.issues] == ["x"]
 
 
 # -- 12. Syne Tune: quniform cannot be serialized ----------------------------------------------------
 
 
-class TestJsonForms:
-    def test_every_kind_is_json_in_every_form(self) -> None:
-        kinds = {
+class TestJsonSpecs:
+    def test_specs_of_every_parameter_type_are_json(self) -> None:
+        parameters = {
             **NUMBERS,
             "float_log_step": hp.Float(0.5, 2.0, log=True, step=0.5),
             "normal": hp.Normal(0.0, 1.0, low=0.0, step=0.25),
             "weights": hp.Categorical(["a", (1, 2)], weights=[2, 1]),
             "constant": hp.Constant({"a": [None]}),
         }
-        space = hp.SearchSpace(kinds)
+        space = hp.SearchSpace(parameters)
         assert through_json(space) == space
-        for column, engine in COLUMNS.items():
-            form = engine.translate(space).spec
-            assert json.loads(json.dumps(form)) == form, column
+        for variant, engine in ENGINES.items():
+            spec = engine.translate(space).spec
+            assert json.loads(json.dumps(spec)) == spec, variant
 
-    def test_quniform_is_read_from_domain_and_from_form(self) -> None:
+    def test_quniform_is_read_from_domain_and_from_spec(self) -> None:
         from ray import tune
 
         expected = hp.SearchSpace({"x": hp.Float(0.0, 1.0, step=0.25)})
         assert hp.from_ray({"x": tune.quniform(0.0, 1.0, 0.25)}) == expected
         assert hp.from_ray(json.loads(json.dumps({"x": {"call": "quniform", "args": [0.0, 1.0, 0.25]}}))) == expected
-        assert len(ray({"x": tune.quniform(0.0, 1.0, 0.25)}, 5, 0)) == 5
+        assert len(draw_ray({"x": tune.quniform(0.0, 1.0, 0.25)}, 5, 0)) == 5

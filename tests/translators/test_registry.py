@@ -1,4 +1,4 @@
-"""A dialect of another package: one file, registered by an entry point, and everything knows it."""
+"""A dialect of another package, registered by an entry point, works like the built-in ones."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ EXPERIMENT = [
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the installed package."""
+def site_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Create a directory with the installed package."""
     root: Path = tmp_path_factory.mktemp("site")
     source = Path(__file__).with_name("katib_dialect.py").read_text()
     (root / "hpcompat_katib.py").write_text(source)
@@ -40,11 +40,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def installed(site: Path) -> Iterator[None]:
-    sys.path.insert(0, str(site))
+def site_dir_on_path(site_dir: Path) -> Iterator[None]:
+    sys.path.insert(0, str(site_dir))
     importlib.invalidate_caches()
     yield
-    sys.path.remove(str(site))
+    sys.path.remove(str(site_dir))
     sys.modules.pop("hpcompat_katib", None)
 
 
@@ -82,13 +82,13 @@ class TestDialectOfAnotherPackage:
         ],
     )
     def test_command_line_accepts_registered_dialect(
-        self, site: Path, tmp_path: Path, arguments: list[str], expected: str
+        self, site_dir: Path, tmp_path: Path, arguments: list[str], expected: str
     ) -> None:
         (tmp_path / "experiment.json").write_text(json.dumps(EXPERIMENT))
-        code = f"import sys; sys.path.insert(0, {str(site)!r}); from hpcompat.cli import main; sys.exit(main())"
-        ran = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
-        assert ran.returncode == 0, ran.stderr
-        assert expected in ran.stdout
+        code = f"import sys; sys.path.insert(0, {str(site_dir)!r}); from hpcompat.cli import main; sys.exit(main())"
+        process = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+        assert expected in process.stdout
 
 
 def install(root: Path, package: str, entry_points: str, module: str = "") -> None:
@@ -99,7 +99,9 @@ def install(root: Path, package: str, entry_points: str, module: str = "") -> No
     (root / f"{package}_module.py").write_text(module)
 
 
-RENAMED = "from hpcompat_katib import KatibDialect\nclass Other(KatibDialect):\n    name = 'other'\nOTHER = Other()\n"
+WRONG_NAME = (
+    "from hpcompat_katib import KatibDialect\nclass Other(KatibDialect):\n    name = 'other'\nOTHER = Other()\n"
+)
 
 
 class TestBrokenDialect:
@@ -109,24 +111,24 @@ class TestBrokenDialect:
             ("bad = bad_module:BAD", "raise RuntimeError('boom')", "cannot be loaded: RuntimeError: boom"),
             ("bad = nowhere:BAD", "", "cannot be loaded: ModuleNotFoundError"),
             ("bad = json:dumps", "", "must be an instance of Dialect, got function"),
-            ("bad = bad_module:OTHER", RENAMED, "must have that name, and is called 'other'"),
+            ("bad = bad_module:OTHER", WRONG_NAME, "must have that name, and is called 'other'"),
         ],
     )
-    def test_broken_dialect_warns_and_is_rejected_by_name(
+    def test_broken_dialect_warns_and_raises_when_used(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry_point: str, module: str, cause: str
     ) -> None:
         install(tmp_path, "bad", entry_point, module)
         monkeypatch.syspath_prepend(str(tmp_path))
         monkeypatch.delitem(sys.modules, "bad_module", raising=False)
-        with pytest.warns(UserWarning, match="the dialect 'bad', which bad registers, ") as told:
+        with pytest.warns(UserWarning, match="the dialect 'bad', which bad registers, ") as warned:
             assert "bad" not in list(DIALECTS)
-        assert cause in str(told[0].message)
+        assert cause in str(warned[0].message)
         with pytest.raises(TranslationError, match="the dialect 'bad', which bad registers, "):
             hp.translate(SPACE, "bad")
         result = hp.search(lambda trial: trial["lr"], {"lr": hp.Float(0.0, 1.0)}, n_trials=1, progress=False)
-        assert len(result.trials) == 1  # nothing asks for it
+        assert len(result.trials) == 1  # the search does not use it
 
-    def test_name_of_two_packages_is_rejected(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_name_registered_by_two_packages_raises(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for package in ("one", "two"):
             install(tmp_path, package, "twice = hpcompat_katib:KATIB")
         monkeypatch.syspath_prepend(str(tmp_path))
@@ -134,7 +136,7 @@ class TestBrokenDialect:
             hp.translate(SPACE, "twice")
 
     @pytest.mark.parametrize("name", ["wandb", "json"])
-    def test_reserved_name_warns_and_is_left_out(
+    def test_reserved_name_warns_and_is_ignored(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
         install(tmp_path, "bad", f"{name} = hpcompat_katib:KATIB")
@@ -143,15 +145,15 @@ class TestBrokenDialect:
             assert "katib" in list(DIALECTS)
         assert DIALECTS["wandb"].title == "W&B"
 
-    def test_table_without_shape_is_rejected_by_class_definition(self) -> None:
+    def test_table_without_shape_raises_in_class_definition(self) -> None:
         with pytest.raises(TypeError, match="own: the capability table lacks 'float', "):
 
-            class Lacking(type(DIALECTS["katib"])):  # type: ignore[misc]
+            class Incomplete(type(DIALECTS["katib"])):  # type: ignore[misc]
                 variants: ClassVar[Any] = {"own": Variant("own", "Own", {})}
 
-    def test_partial_last_rule_is_rejected(self) -> None:
+    def test_conditional_last_rule_raises_in_class_definition(self) -> None:
         table = {**DIALECTS["katib"].variants["katib"].capabilities, "int": (native("int", lambda p: False),)}
         with pytest.raises(TypeError, match=r"own: the last rule has to apply to all parameters, .* for 'int'"):
 
-            class Partial(type(DIALECTS["katib"])):  # type: ignore[misc]
+            class ConditionalLastRule(type(DIALECTS["katib"])):  # type: ignore[misc]
                 variants: ClassVar[Any] = {"own": Variant("own", "Own", table)}

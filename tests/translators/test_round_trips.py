@@ -1,4 +1,4 @@
-"""The conformance suite for each way to drive a built-in system; JSON as a dialect of our own."""
+"""The conformance tests of every built-in variant, and of hpcompat's own JSON."""
 
 import json
 from typing import Any
@@ -47,10 +47,10 @@ class TestWandbGrid(DialectConformance):
     name = "wandb grid"
 
 
-class TestSuite:
+class TestConformanceClasses:
     def test_built_in_variant_has_a_conformance_class(self) -> None:
-        tested = {case.name for case in globals().values() if hasattr(case, "stores_json") and hasattr(case, "name")}
-        assert tested == {name for name in get_variants() if name.partition(" ")[0] in BUILT_IN}
+        covered = {case.name for case in globals().values() if hasattr(case, "stores_json") and hasattr(case, "name")}
+        assert covered == {name for name in get_variants() if name.partition(" ")[0] in BUILT_IN}
 
 
 class TestJson:

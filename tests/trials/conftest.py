@@ -1,4 +1,4 @@
-"""Silent searches over functions and over a tiny Trainer, in this process and in others."""
+"""Searches without progress output, over functions and a small Trainer, in this process and in child processes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.helpers.trainers import Net, OutputDirs, create_trainer
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
+def _set_seed() -> None:
     transformers.set_seed(0)
 
 
 @pytest.fixture
 def run_hpcompat() -> Callable[..., hp.SearchResult]:
-    """Hpcompat's search, silent."""
+    """Run `hpcompat.search` without progress output, with seed 0."""
 
     def run(trainer: Any, space: Any, **options: Any) -> hp.SearchResult:
         return hp.search(trainer, space, **{"progress": False, "seed": 0, **options})
@@ -32,18 +32,18 @@ def run_hpcompat() -> Callable[..., hp.SearchResult]:
 
 @pytest.fixture
 def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
-    """A Trainer over 64 digits, evaluated on 64 others after every epoch; keywords are TrainingArguments'."""
-    free = OutputDirs(tmp_path)
+    """Create Trainers on 64 digits, evaluated on 64 others after every epoch; keywords go to TrainingArguments."""
+    next_output_dir = OutputDirs(tmp_path)
 
-    def make(model_init: Any = Net, *, output_dir: str | None = None, **more: Any) -> Trainer:
-        return create_trainer(output_dir or free(), model_init, **more)
+    def make(model_init: Any = Net, *, output_dir: str | None = None, **options: Any) -> Trainer:
+        return create_trainer(output_dir or next_output_dir(), model_init, **options)
 
     return make
 
 
 @pytest.fixture(scope="session")
 def search_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SearchProcesses]:
-    """Searches in processes of their own, which may be killed."""
-    search_processes = SearchProcesses(tmp_path_factory.mktemp("legs"))
+    """Run searches in child processes, which may be killed."""
+    search_processes = SearchProcesses(tmp_path_factory.mktemp("searches"))
     yield search_processes
     search_processes.close()

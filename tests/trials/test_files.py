@@ -1,4 +1,4 @@
-"""What lies at the path of the journal: only a regular file is opened, and nothing is waited for."""
+"""Files at the path of the journal: only a regular file is opened, and opening never blocks."""
 
 from __future__ import annotations
 
@@ -18,60 +18,60 @@ def out(tmp_path):
 
 class TestJournalFile:
     @pytest.fixture
-    def refused(self, run_hpcompat, out):
-        """The refusal of a search whose journal is such a thing; with a bound, for it may hang."""
+    def search_error(self, run_hpcompat, out):
+        """Search and return the message of its SearchError; in a thread with a timeout, as opening might block."""
         out.mkdir()
 
         def run(**options):
-            found: list[BaseException] = []
+            errors: list[BaseException] = []
 
             def search() -> None:
                 try:
                     run_hpcompat(lambda trial: 1.0, {"x": hp.Float(0, 1)}, n_trials=1, output_dir=str(out), **options)
                 except hp.SearchError as error:
-                    found.append(error)
+                    errors.append(error)
 
             thread = threading.Thread(target=search, daemon=True)
             thread.start()
             thread.join(300)
-            assert found, "no refusal"
-            return str(found[0])
+            assert errors, "the search raised no SearchError"
+            return str(errors[0])
 
         return run
 
     @pytest.mark.parametrize("resume", [False, True])
-    def test_link_raises_and_leaves_its_target(self, refused, out, tmp_path, resume):
+    def test_link_raises_and_leaves_its_target(self, search_error, out, tmp_path, resume):
         target = tmp_path / "thesis"
         target.write_text("mine, and no line end")
         (out / JOURNAL_FILE).symlink_to(target)
-        assert "cannot be opened: expected a regular file, got a symbolic link" in refused(resume=resume)
+        assert "cannot be opened: expected a regular file, got a symbolic link" in search_error(resume=resume)
         assert target.read_text() == "mine, and no line end"
 
-    def test_broken_link_creates_nothing(self, refused, out, tmp_path):
+    def test_broken_link_creates_nothing(self, search_error, out, tmp_path):
         (out / JOURNAL_FILE).symlink_to(tmp_path / "nowhere")
-        assert "cannot be opened" in refused()
+        assert "cannot be opened" in search_error()
         assert not (tmp_path / "nowhere").exists()
 
-    def test_hard_link_to_another_file_leaves_it(self, refused, out, tmp_path):
+    def test_hard_link_to_another_file_leaves_it(self, search_error, out, tmp_path):
         target = tmp_path / "thesis"
         target.write_text("mine, and no line end")
         (out / JOURNAL_FILE).hardlink_to(target)
-        assert "is damaged" in refused()
+        assert "is damaged" in search_error()
         assert target.read_text() == "mine, and no line end"
 
     @pytest.mark.parametrize("resume", [False, True])
-    def test_fifo_raises(self, refused, out, resume):
+    def test_fifo_raises(self, search_error, out, resume):
         os.mkfifo(out / JOURNAL_FILE)
-        assert "cannot be opened: expected a regular file" in refused(resume=resume)
+        assert "cannot be opened: expected a regular file" in search_error(resume=resume)
 
-    def test_directory_raises(self, refused, out):
+    def test_directory_raises(self, search_error, out):
         (out / JOURNAL_FILE).mkdir()
-        assert "cannot be opened" in refused()
+        assert "cannot be opened" in search_error()
 
-    def test_terabyte_raises(self, refused, out):
+    def test_file_of_a_terabyte_raises(self, search_error, out):
         (out / JOURNAL_FILE).touch()
         os.truncate(out / JOURNAL_FILE, 1 << 40)
-        assert "expected at most 1024 MiB" in refused(resume=True)
+        assert "expected at most 1024 MiB" in search_error(resume=True)
 
     def test_huge_trial_number_is_read(self, run_hpcompat, out):
         options = {"n_trials": 3, "output_dir": str(out)}

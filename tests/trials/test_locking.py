@@ -1,4 +1,4 @@
-"""One search at a time in an output_dir, whatever the process does meanwhile; and what is moved away is noticed."""
+"""An output_dir is locked for one search at a time, and a moved journal or directory ends the search."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def search(run_hpcompat, out):
     return lambda function, **options: run_hpcompat(function, SPACE, **{"output_dir": out, **options})
 
 
-def in_other_process(out: str) -> str:
-    """What a search there says of its journal."""
+def search_in_other_process(out: str) -> str:
+    """Search in another process; returns its standard error."""
     command = [sys.executable, "-c", OTHER_PROCESS, out]
     return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=600).stderr
 
@@ -46,10 +46,10 @@ def read_records(out: str) -> list[dict]:
 
 class TestLock:
     def test_second_thread_raises(self, run_hpcompat, out):
-        both, results = threading.Barrier(2), []
+        barrier, results = threading.Barrier(2), []
 
         def run() -> None:
-            both.wait()
+            barrier.wait()
             try:
                 results.append(run_hpcompat(lambda trial: trial["x"], SPACE, output_dir=out, n_trials=30, seed=None))
             except hp.SearchError as error:
@@ -60,8 +60,8 @@ class TestLock:
             thread.start()
         for thread in threads:
             thread.join()
-        (refused,) = [each for each in results if isinstance(each, hp.SearchError)]
-        assert IN_USE in str(refused) or "journal of an earlier search" in str(refused)
+        (error,) = [result for result in results if isinstance(result, hp.SearchError)]
+        assert IN_USE in str(error) or "journal of an earlier search" in str(error)
         assert sorted(line["number"] for line in read_records(out) if "number" in line) == list(range(30))
 
     @pytest.mark.parametrize("resume", [False, True])
@@ -81,16 +81,16 @@ class TestLock:
         assert [trial.state for trial in search(nested, n_trials=2).trials] == ["COMPLETE"] * 2
 
     def test_journal_closed_by_other_code_stays_locked(self, search, out):
-        seen = []
+        errors = []
 
-        def reads(trial):
+        def read_and_copy_journal(trial):
             open(os.path.join(out, JOURNAL_FILE)).close()
             shutil.copy(os.path.join(out, JOURNAL_FILE), os.path.join(out, "copy"))
-            seen.append(in_other_process(out))
+            errors.append(search_in_other_process(out))
             return 1.0
 
-        search(reads, n_trials=1)
-        assert IN_USE in seen[0]
+        search(read_and_copy_journal, n_trials=1)
+        assert IN_USE in errors[0]
 
     def test_linked_path_to_the_same_directory_raises(self, search, run_hpcompat, out, tmp_path):
         (tmp_path / "link").symlink_to(out)
@@ -105,20 +105,20 @@ class TestLock:
     def test_without_file_locks_second_thread_raises(self, out, monkeypatch, flocks):
         if not flocks:
             monkeypatch.setattr("hpcompat.trials.files.fcntl", None)  # as on Windows
-        begun, resumed = (open_journal(out, SPACE, ["minimize"], resume=resume) for resume in (False, True))
-        with begun, pytest.raises(hp.SearchError, match=IN_USE), resumed:
+        first, second = (open_journal(out, SPACE, ["minimize"], resume=resume) for resume in (False, True))
+        with first, pytest.raises(hp.SearchError, match=IN_USE), second:
             pass
         with open_journal(out, SPACE, ["minimize"], resume=True):
             pass
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is nothing to fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 class TestFork:
     def test_child_that_outlives_the_search_holds_no_lock(self, search, out):
         to_child, from_parent = os.pipe()
         pids = []
 
-        def forks(trial):
+        def fork(trial):
             pids.append(os.fork())
             if pids[-1] == 0:
                 os.close(from_parent)
@@ -126,9 +126,9 @@ class TestFork:
                 os._exit(0)
             return 1.0
 
-        search(forks, n_trials=1)
+        search(fork, n_trials=1)
         try:
-            assert IN_USE not in in_other_process(out)
+            assert IN_USE not in search_in_other_process(out)
             assert len(search(lambda trial: 1.0, n_trials=2, resume=True).trials) == 2
         finally:
             os.write(from_parent, b"x")
@@ -152,22 +152,22 @@ class TestFork:
             "assert os.getpid() == parent\n"
             "print([trial.number for trial in result.trials])\n"
         )
-        ended = subprocess.run([sys.executable, "-c", code, ends, out], capture_output=True, text=True, timeout=600)
-        assert ended.returncode == 0, ended.stderr
-        assert ended.stdout == "[0, 1, 2]\n"
-        lines = read_records(out)
-        assert [line["number"] for line in lines if "number" in line] == [0, 1, 2]
-        assert not any("interrupted" in line for line in lines)
+        process = subprocess.run([sys.executable, "-c", code, ends, out], capture_output=True, text=True, timeout=600)
+        assert process.returncode == 0, process.stderr
+        assert process.stdout == "[0, 1, 2]\n"
+        records = read_records(out)
+        assert [record["number"] for record in records if "number" in record] == [0, 1, 2]
+        assert not any("interrupted" in record for record in records)
         assert os.listdir(out) == [JOURNAL_FILE]
 
 
-class TestMoved:
-    def moves(self, what, out):
-        """A function that does it in its second trial."""
+class TestMovedFiles:
+    def objective_with(self, action):
+        """Return an objective that runs the action in its second trial."""
 
         def function(trial):
             if trial.number == 1:
-                what()
+                action()
             return trial["x"]
 
         return function
@@ -180,21 +180,21 @@ class TestMoved:
                 shutil.copy(tmp_path / "away", os.path.join(out, JOURNAL_FILE))
 
         with pytest.raises(hp.SearchError, match="was moved, replaced or removed while the search ran") as error:
-            search(self.moves(rename, out), n_trials=4)
+            search(self.objective_with(rename), n_trials=4)
         assert [trial.number for trial in error.value.trials] == [0]
         os.rename(tmp_path / "away", os.path.join(out, JOURNAL_FILE))
         assert len(search(lambda trial: trial["x"], n_trials=4, resume=True).trials) == 4
 
     def test_removed_journal_ends_the_search(self, search, out):
         with pytest.raises(hp.SearchError, match="was moved, replaced or removed"):
-            search(self.moves(lambda: os.remove(os.path.join(out, JOURNAL_FILE)), out), n_trials=4)
+            search(self.objective_with(lambda: os.remove(os.path.join(out, JOURNAL_FILE))), n_trials=4)
 
     def test_renamed_directory_ends_the_search(self, search, out, tmp_path):
         with pytest.raises(hp.SearchError, match="was moved, replaced or removed"):
-            search(self.moves(lambda: os.rename(out, tmp_path / "away"), out), n_trials=4)
+            search(self.objective_with(lambda: os.rename(out, tmp_path / "away")), n_trials=4)
         os.rename(tmp_path / "away", out)
         assert len(search(lambda trial: trial["x"], n_trials=4, resume=True).trials) == 4
 
     def test_removed_directory_ends_the_search(self, search, out):
         with pytest.raises(hp.SearchError, match="was moved, replaced or removed"):
-            search(self.moves(lambda: shutil.rmtree(out), out), n_trials=4)
+            search(self.objective_with(lambda: shutil.rmtree(out)), n_trials=4)

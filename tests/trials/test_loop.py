@@ -1,4 +1,4 @@
-"""The loop of a search, with engines, executors and recorders that write down what they hear."""
+"""The loop of a search, with engines, executors and recorders that log their calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hpcompat.trials.trial import Trial
 
 
 class Log(list):
-    """What happened, in order."""
+    """The calls, in order."""
 
 
 class CountingEngine(Engine):
@@ -25,8 +25,8 @@ class CountingEngine(Engine):
         self.log = log
         self.n_left = n_left
         self.existing: tuple[Trial, ...] = ()
-        self.elsewhere: tuple[Trial, ...] = ()
-        self.refuses = False
+        self.other_trials: tuple[Trial, ...] = ()
+        self.fails = False
 
     def ask(self, index):
         if index == self.n_left:
@@ -36,9 +36,9 @@ class CountingEngine(Engine):
 
     def tell(self, suggestion, trial):
         self.log.append(("tell", trial.number))
-        if self.refuses:
+        if self.fails:
             raise ConnectionError("refused")
-        return Trial(trial.number, trial.params, trial.values, user_attrs={"told": True})
+        return Trial(trial.number, trial.params, trial.values, user_attrs={"is_recorded": True})
 
     def abandon(self, suggestion, error):
         self.log.append(("abandon", suggestion.number, type(error).__name__))
@@ -47,11 +47,11 @@ class CountingEngine(Engine):
         return self.existing
 
     def trials_of_other_processes(self, own):
-        return self.elsewhere
+        return self.other_trials
 
 
 class LoggingRecorder:
-    """Ends the search after the trial of number `last`."""
+    """Ends the search after the trial with number `last`."""
 
     def __init__(self, log: Log, last: int | None = None) -> None:
         self.log = log
@@ -73,7 +73,7 @@ class LoggingRecorder:
 
 
 class TwoSlots:
-    """Runs two suggestions at a time; the one that came last finishes first."""
+    """Runs two suggestions at a time; the later one finishes first."""
 
     def __init__(self, log: Log) -> None:
         self.log = log
@@ -106,9 +106,9 @@ def log() -> Log:
 
 
 class TestOrder:
-    def test_trial_is_saved_before_engine_and_callbacks_hear_of_it(self, log):
+    def test_trial_is_saved_before_engine_and_callbacks_receive_it(self, log):
         run_loop(CountingEngine(log), config(1), InlineExecutor(evaluate), LoggingRecorder(log))
-        assert log == [("ask", 0), ("begin", 0), ("save", 0), ("tell", 0), ("finish", 0, {"told": True})]
+        assert log == [("ask", 0), ("begin", 0), ("save", 0), ("tell", 0), ("finish", 0, {"is_recorded": True})]
 
     def test_free_slots_are_filled_before_a_trial_is_awaited(self, log):
         result = run_loop(CountingEngine(log), config(3), TwoSlots(log), LoggingRecorder(log))
@@ -124,23 +124,23 @@ class TestOrder:
 
 
 class TestEnd:
-    def test_n_trials_counts_those_that_exist(self, log):
+    def test_existing_trials_count_in_n_trials(self, log):
         engine = CountingEngine(log)
         engine.existing = (Trial(0, {}, (9.0,)), Trial(1, {}, (9.0,)))
         result = run_loop(engine, config(3), InlineExecutor(evaluate), LoggingRecorder(log))
         assert [(trial.number, trial.value) for trial in result.trials] == [(0, 9.0), (1, 9.0), (2, 2.0)]
 
-    def test_engine_without_suggestion_ends_it(self, log):
+    def test_engine_without_suggestion_ends_search(self, log):
         result = run_loop(CountingEngine(log, n_left=2), config(5), InlineExecutor(evaluate), LoggingRecorder(log))
         assert len(result.trials) == 2
         assert (result.native, result.interrupted) == ("the engine's own", False)
 
-    def test_exhausted_engine_ends_it(self, log):
+    def test_exhausted_engine_ends_search(self, log):
         engine = CountingEngine(log)
         engine.is_exhausted = True
         assert len(run_loop(engine, config(5), InlineExecutor(evaluate), LoggingRecorder(log)).trials) == 1
 
-    def test_callback_ends_it_once_running_trials_are_finished(self, log):
+    def test_callback_ends_search_after_running_trials(self, log):
         result = run_loop(CountingEngine(log), config(9), TwoSlots(log), LoggingRecorder(log, last=1))
         assert [trial.number for trial in result.trials] == [0, 1]
 
@@ -150,20 +150,20 @@ class TestEnd:
 
     def test_trials_of_other_processes_are_part_of_the_result(self, log):
         engine = CountingEngine(log)
-        engine.elsewhere = (Trial(7, {}, (0.0,)),)
+        engine.other_trials = (Trial(7, {}, (0.0,)),)
         result = run_loop(engine, config(1), InlineExecutor(evaluate), LoggingRecorder(log))
         assert [trial.number for trial in result.trials] == [0, 7]
 
 
 class TestErrors:
-    def test_trial_that_engine_refuses_is_saved_and_finished(self, log):
+    def test_error_in_tell_is_raised_after_trial_is_saved_and_finished(self, log):
         engine = CountingEngine(log)
-        engine.refuses = True
+        engine.fails = True
         with pytest.raises(ConnectionError):
             run_loop(engine, config(2), InlineExecutor(evaluate), LoggingRecorder(log))
         assert log[-3:] == [("save", 0), ("tell", 0), ("finish", 0, {})]
 
-    def test_trial_that_cannot_be_saved_is_told_to_the_engine_alone(self, log):
+    def test_trial_that_cannot_be_saved_is_told_to_engine_only(self, log):
         recorder = LoggingRecorder(log)
 
         def fail(trial):
@@ -185,7 +185,7 @@ class TestErrors:
             run_loop(CountingEngine(log), config(5), executor, LoggingRecorder(log))
         assert log[-2:] == [("abandon", 0, "RuntimeError"), ("abandon", 1, "RuntimeError")]
 
-    def test_ctrl_c_keeps_what_is_finished_and_abandons_the_rest(self, log):
+    def test_ctrl_c_keeps_finished_trials_and_abandons_running_ones(self, log):
         def interrupt(suggestion):
             if suggestion.number == 1:
                 raise KeyboardInterrupt
@@ -195,7 +195,7 @@ class TestErrors:
         assert ([trial.number for trial in result.trials], result.interrupted) == ([0], True)
         assert log[-1] == ("abandon", 1, "KeyboardInterrupt")
 
-    def test_ctrl_c_before_any_trial_is_raised(self, log):
+    def test_ctrl_c_before_first_finished_trial_is_raised(self, log):
         def interrupt(suggestion):
             raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""What a search returns: the best, the front, tables, DataFrames, Studies, pictures, a bar."""
+"""The result of a search: best trial, Pareto front, tables, DataFrame, Optuna study, plots and progress bar."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPACE = hp.SearchSpace(
 )
 
 
-def example(trial):
+def evaluate(trial):
     if trial.number == 2:
         raise ValueError("<b>two</b>")
     trial.report(trial["lr"], 1)
@@ -36,7 +36,7 @@ def example(trial):
 
 @pytest.fixture
 def result(run_hpcompat):
-    return run_hpcompat(example, SPACE, n_trials=12)
+    return run_hpcompat(evaluate, SPACE, n_trials=12)
 
 
 numbers = st.integers(-3, 3).map(float) | st.just(float("inf"))
@@ -55,7 +55,7 @@ class TestInfeasible:
 
         return run_hpcompat(function, {"x": hp.Float(0.0, 1.0)}, n_trials=5)
 
-    def test_table_shows_them_last_with_constraints(self, result):
+    def test_table_shows_infeasible_trials_last_with_constraints(self, result):
         head, heading, *rows = repr(result).splitlines()
         assert head == "SearchResult: 5 trials on optuna (4 complete, 1 failed, 2 infeasible), minimize"
         assert heading.split() == ["trial", "state", "value", "x", "constraint.memory"]
@@ -74,7 +74,7 @@ class TestInfeasible:
         blocks = [block for block, _ in groupby(result.to_dataframe().columns, lambda name: name.partition(".")[0])]
         assert blocks[3:7] == ["params", "constraint", "user_attrs", "start"]
 
-    def test_history_shows_them_apart_and_a_feasible_best(self, result):
+    def test_history_plot_separates_infeasible_trials(self, result):
         lines = {line.get_label(): line for line in result.plot().axes[0].lines}
         assert list(lines["infeasible"].get_ydata()) == [-100.0]
         assert lines["best so far"].get_ydata()[-1] == result.best.value
@@ -116,7 +116,7 @@ class TestBest:
         assert [trial.number for trial in pareto_front(trials, directions)] == expected
 
     @pytest.mark.parametrize(("direction", "best"), [("minimize", 1), ("maximize", 0)])
-    def test_equal_trials_give_the_earliest(self, direction, best):
+    def test_best_of_equal_trials_is_the_earliest(self, direction, best):
         trials = (
             hp.Trial(0, {}, (2.0,)),
             hp.Trial(1, {}, (1.0,)),
@@ -150,10 +150,10 @@ class TestTable:
         assert rows[0].split()[0] == str(result.best.number)
         assert [row.split()[1] for row in rows[-2:]] == ["FAILED", "PRUNED"]
 
-    def test_long_table_is_cut(self, run_hpcompat):
-        text = repr(run_hpcompat(lambda trial: trial["lr"], SPACE, n_trials=50))
-        assert text.endswith("… and 30 more")
-        assert len(text.splitlines()) == 23
+    def test_long_table_is_truncated(self, run_hpcompat):
+        table = repr(run_hpcompat(lambda trial: trial["lr"], SPACE, n_trials=50))
+        assert table.endswith("… and 30 more")
+        assert len(table.splitlines()) == 23
 
     def test_html_is_escaped(self, run_hpcompat):
         space = {"name": hp.Constant("<script>")}
@@ -167,11 +167,11 @@ class TestTable:
         assert frame["number"].tolist() == list(range(12))
         assert frame["params.lr"].tolist() == [trial.params["lr"] for trial in result.trials]
         assert frame["params.pair"].tolist() == [trial.params["pair"] for trial in result.trials]
-        without = [trial.number for trial in result.trials if trial.params["optim"] == "adamw"]
-        assert frame.index[frame["params.sgd.momentum"].isna()].tolist() == without
+        inactive = [trial.number for trial in result.trials if trial.params["optim"] == "adamw"]
+        assert frame.index[frame["params.sgd.momentum"].isna()].tolist() == inactive
         assert frame["error"][2] == "ValueError: <b>two</b>"
         blocks = [block for block, _ in groupby(frame.columns, lambda name: name.startswith("params."))]
-        assert blocks == [False, True, False]  # params that only later trials have stand beside the others
+        assert blocks == [False, True, False]  # conditional params are beside the others
 
 
 class TestOptunaStudy:
@@ -201,22 +201,22 @@ class TestOptunaStudy:
     def test_trial_without_times_is_added(self):
         now = datetime.now(timezone.utc)
         times = [{}, {"start": now}, {"end": now}]
-        trials = tuple(hp.Trial(number, {"x": 0.5}, (1.0,), **each) for number, each in enumerate(times))
+        trials = tuple(hp.Trial(number, {"x": 0.5}, (1.0,), **fields) for number, fields in enumerate(times))
         study = hp.SearchResult(trials, hp.SearchSpace({"x": hp.Float(0, 1)})).to_optuna()
         assert all(trial.datetime_start <= trial.datetime_complete for trial in study.trials)
 
 
 class TestPlot:
     @pytest.mark.parametrize("kind", ["history", "parallel", "importances"])
-    @pytest.mark.parametrize("several", [False, True])
-    def test_each_kind_returns_a_figure(self, run_hpcompat, kind, several, tmp_path):
+    @pytest.mark.parametrize("is_multi_objective", [False, True])
+    def test_each_kind_returns_a_figure(self, run_hpcompat, kind, is_multi_objective, tmp_path):
         import matplotlib.pyplot
         from matplotlib.figure import Figure
 
         space = {"lr": hp.Float(0.0, 1.0), "n": hp.Int(1, 9)}
-        direction = ["minimize", "maximize"] if several else "minimize"
+        direction = ["minimize", "maximize"] if is_multi_objective else "minimize"
         result = run_hpcompat(
-            lambda trial: [trial["lr"], trial["n"]] if several else trial["lr"],
+            lambda trial: [trial["lr"], trial["n"]] if is_multi_objective else trial["lr"],
             space,
             direction=direction,
             n_trials=6,
@@ -246,7 +246,7 @@ class TestPlot:
 
 class TestProgressBar:
     def test_trials_show_a_line_each_and_the_best(self, capsys):
-        result = hp.search(example, SPACE, n_trials=5, seed=0)
+        result = hp.search(evaluate, SPACE, n_trials=5, seed=0)
         out, err = capsys.readouterr()
         assert out == ""
         lines = [line.strip() for piece in err.split("\r") for line in piece.split("\n")]
@@ -264,5 +264,5 @@ class TestProgressBar:
         import sys
 
         monkeypatch.setitem(sys.modules, "tqdm", None)
-        hp.search(example, SPACE, n_trials=2, seed=0)
+        hp.search(evaluate, SPACE, n_trials=2, seed=0)
         assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == ["0", "1"]

@@ -1,4 +1,4 @@
-"""What a search removes: run directories that it made itself, and nothing else, whatever files say."""
+"""A search removes only run directories that it has created itself, whatever its files contain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers.processes import KillPoint
 from tests.helpers.trainers import create_trainer, list_remaining
 
 LR = hp.SearchSpace({"learning_rate": hp.Float(1e-4, 1e-1, log=True)})
-ORDER = {"backend": "optuna", "sampler": "random", "seed": 0, "trains": True}
+OPTIONS = {"backend": "optuna", "sampler": "random", "seed": 0, "use_trainer": True}
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def out(tmp_path):
 
 @pytest.fixture
 def search(run_hpcompat, out):
-    """A search over a Trainer that saves; in `out`."""
+    """Search over a Trainer that saves checkpoints, in `out`."""
 
     def run(**options):
         return run_hpcompat(create_trainer(str(out), save_strategy="epoch"), LR, **{"sampler": "random", **options})
@@ -44,28 +44,38 @@ def create_user_dir(path: Path) -> Path:
 class TestRunDirLog:
     @pytest.mark.parametrize("folder", ["hpcompat-diary", ".hpcompat-" + "0" * 32])
     def test_log_planted_before_a_search_removes_nothing(self, search, out, tmp_path, folder):
-        places = [create_user_dir(tmp_path / "data"), create_user_dir(tmp_path / "x"), create_user_dir(out / "mine")]
-        for name in (str(places[0]), "../x", ".", "mine", "/"):
-            for text in (json.dumps(name), json.dumps([None, name]), json.dumps(["/", name])):
+        directories = [
+            create_user_dir(tmp_path / "data"),
+            create_user_dir(tmp_path / "x"),
+            create_user_dir(out / "mine"),
+        ]
+        for name in (str(directories[0]), "../x", ".", "mine", "/"):
+            for line in (json.dumps(name), json.dumps([None, name]), json.dumps(["/", name])):
                 (out / folder).mkdir(exist_ok=True)
                 with (out / folder / "a.jsonl").open("a") as file:
-                    file.write(f"{text}\n" * 2)
+                    file.write(f"{line}\n" * 2)
         search(n_trials=1)
-        assert [(place / "thesis.txt").exists() for place in places] == [True] * 3
+        assert [(directory / "thesis.txt").exists() for directory in directories] == [True] * 3
         assert (out / folder / "a.jsonl").exists()
 
     def test_log_planted_in_a_killed_search_removes_nothing(self, search_processes, search, out, tmp_path):
-        search_processes.run(out, KillPoint("begun", 2, 0, signal.SIGKILL), n_trials=3, **ORDER)
-        places = [create_user_dir(tmp_path / "data"), create_user_dir(out / "mine")]
+        search_processes.run(out, KillPoint("trial_start", 2, 0, signal.SIGKILL), n_trials=3, **OPTIONS)
+        directories = [create_user_dir(tmp_path / "data"), create_user_dir(out / "mine")]
         (out / "empty").mkdir()
         (folder,) = out.glob(".hpcompat-*")
-        names = [[None, "mine"], [None, "empty"], [None, "../data"], ["/", str(places[0])[1:]], [str(tmp_path), "data"]]
+        names = [
+            [None, "mine"],
+            [None, "empty"],
+            [None, "../data"],
+            ["/", str(directories[0])[1:]],
+            [str(tmp_path), "data"],
+        ]
         (folder / "a.jsonl").write_text("".join(f"{json.dumps(name)}\n" * 2 for name in names))
         os.mkfifo(folder / "b.jsonl")
         (folder / "c.jsonl").symlink_to("/dev/zero")
         result = search(n_trials=3, resume=True)
         assert list_remaining(str(out)) == sorted(["empty", "mine", result.best.run_id])
-        assert [(place / "thesis.txt").exists() for place in places] == [True] * 2
+        assert [(directory / "thesis.txt").exists() for directory in directories] == [True] * 2
 
 
 class TestLinks:
@@ -82,7 +92,7 @@ class TestLinks:
         first = search(n_trials=3, keep="all")
         worst = max(first.trials, key=lambda trial: trial.value)
         moved = tmp_path / "moved"
-        os.rename(worst.directory, moved)  # with its mark in it
+        os.rename(worst.directory, moved)  # with its marker file
         os.symlink(moved, worst.directory)
         result = search(n_trials=3, keep="best", resume=True)
         assert (moved / MARKER).exists()
@@ -95,23 +105,23 @@ class TestLinks:
         result = run_hpcompat(create_trainer(str(out), save_strategy="epoch"), LR, n_trials=3)
         assert list_remaining(str(out)) == [result.best.run_id]
 
-    @pytest.mark.parametrize("moment", ["_is_marked", "_open"])
-    def test_link_swapped_in_meanwhile_is_not_followed(self, tmp_path, monkeypatch, moment):
+    @pytest.mark.parametrize("method", ["_is_marked", "_open"])
+    def test_link_created_during_removal_is_not_followed(self, tmp_path, monkeypatch, method):
         root, data = tmp_path / "out", create_user_dir(tmp_path / "data")
         root.mkdir()
         runs = RunDirs()
         path = runs.create(str(root), "run-0")
         (data / MARKER).write_text(runs.search_id)
-        before = getattr(RunDirs, moment)
+        original = getattr(RunDirs, method)
 
-        def swapping(*args):
-            if moment == "_is_marked":
-                found = before(*args)
+        def replace_by_link(*args):
+            if method == "_is_marked":
+                is_marked = original(*args)
             os.rename(path, tmp_path / "aside")
             os.symlink(data, path)
-            return before(*args) if moment == "_open" else found
+            return original(*args) if method == "_open" else is_marked
 
-        monkeypatch.setattr(RunDirs, moment, swapping)
+        monkeypatch.setattr(RunDirs, method, replace_by_link)
         with pytest.warns(UserWarning, match="could not be removed"):
             runs.remove(path)
         assert (data / "thesis.txt").exists()
@@ -121,17 +131,17 @@ class TestLinks:
 class TestResume:
     def test_user_directory_under_the_name_of_a_removed_run_stays(self, search, out):
         first = search(n_trials=3)
-        beaten = [trial.run_id for trial in first.trials if trial is not first.best]
-        create_user_dir(out / beaten[0])
-        (out / beaten[1]).mkdir()
+        removed = [trial.run_id for trial in first.trials if trial is not first.best]
+        create_user_dir(out / removed[0])
+        (out / removed[1]).mkdir()
         result = search(n_trials=4, resume=True)
-        assert (out / beaten[0] / "thesis.txt").exists()
-        assert (out / beaten[1]).exists()
-        assert [trial.directory for trial in result.trials if trial.run_id in beaten] == [None, None]
+        assert (out / removed[0] / "thesis.txt").exists()
+        assert (out / removed[1]).exists()
+        assert [trial.directory for trial in result.trials if trial.run_id in removed] == [None, None]
 
     def test_moved_journal_of_a_killed_search_keeps_its_best_checkpoint(self, search_processes, search, out, tmp_path):
-        leg = search_processes.run(out, KillPoint("begun", 3, 0, signal.SIGKILL), n_trials=4, **ORDER)
-        best = min(leg.told, key=lambda trial: trial["values"])
+        outcome = search_processes.run(out, KillPoint("trial_start", 3, 0, signal.SIGKILL), n_trials=4, **OPTIONS)
+        best = min(outcome.callback_trials, key=lambda trial: trial["values"])
         os.rename(out / JOURNAL_FILE, tmp_path / JOURNAL_FILE)
         search(n_trials=1)
         assert os.path.isdir(best["checkpoint"])
@@ -139,7 +149,7 @@ class TestResume:
         os.rename(tmp_path / JOURNAL_FILE, out / JOURNAL_FILE)
         assert search(n_trials=2, resume=True).best.checkpoint == best["checkpoint"]
 
-    def test_keep_defaults_to_that_of_the_first_leg(self, search, out):
+    def test_keep_defaults_to_that_of_the_first_search(self, search, out):
         search(n_trials=2, keep="all")
         result = search(n_trials=3, resume=True)
         assert list_remaining(str(out)) == ["run-0", "run-1", "run-2"]
@@ -173,7 +183,6 @@ class TestRunDirs:
         assert os.path.isdir(path)
 
     def test_adopt_takes_only_directories_of_the_search(self, tmp_path):
-        """Both put a directory into `made`; what is not the search's is not taken in."""
         one, other = RunDirs(), RunDirs()
         path = one.create(str(tmp_path), "a/run-0")
         assert not other.adopt(path, str(tmp_path))

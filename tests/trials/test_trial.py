@@ -1,4 +1,4 @@
-"""A trial as a record of the journal, and as one that failed elsewhere."""
+"""Conversion of trials to journal records, and creation of failed trials."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TestRecord:
     def test_trial_reads_back(self):
         assert hp.Trial.from_record(TRIAL.to_record("/out"), "/out") == TRIAL
 
-    def test_moved_root_moves_the_paths(self):
+    def test_paths_are_relative_to_the_root(self):
         moved = hp.Trial.from_record(TRIAL.to_record("/out"), "/elsewhere")
         assert moved.directory == "/elsewhere/a/run-3"
         assert moved.checkpoint == "/elsewhere/a/run-3/checkpoint-8"
@@ -40,7 +40,7 @@ class TestRecord:
         assert hp.Trial(0, {}, state=FAILED).to_record("/out") == {"number": 0, "state": FAILED}
 
     @pytest.mark.parametrize("unread", [None, ()])
-    def test_unread_none_and_empty_stay_apart(self, unread):
+    def test_unread_none_and_empty_remain_distinct(self, unread):
         assert hp.Trial.from_record(hp.Trial(0, {}, unread=unread).to_record("/out"), "/out").unread == unread
 
     @pytest.mark.parametrize("change", [{"number": -1}, {"state": "DONE"}, {"values": ["a"]}, {"directory": "../x"}])

@@ -1,4 +1,4 @@
-"""Trainers over a few digits, transformers' own search, and hpcompat's."""
+"""Trainers on a few digits, the searches of transformers and hpcompat, and searches in child processes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 
 import hpcompat as hp
-from tests.helpers.fixtures import _seeded, make_trainer, run_hpcompat, run_transformers  # noqa: F401
+from tests.helpers.fixtures import _set_seed, make_trainer, run_hpcompat, run_transformers  # noqa: F401
 from tests.helpers.processes import SearchProcesses
 from tests.helpers.waiting import wait_for
 
-# what is imported stays: transformers collects garbage three times a trial, and need not look at it
+# transformers collects garbage three times per trial: exclude the imported modules
 gc.freeze()
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """Ray, started once, unless another test has it running."""
+    """Start Ray once, unless it is running already."""
     import ray
 
     if ray.is_initialized():
@@ -37,29 +37,30 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def called(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """A way to search, called silently and repeatably; under Ray one trial at a time."""
+def run_search(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Call a search function with seed 0 and without progress output; under Ray with one trial at a time."""
 
-    def call(way: Callable[..., Any], *arguments: Any, backend: str, **options: Any) -> Any:
+    def run(function: Callable[..., Any], *arguments: Any, backend: str, **options: Any) -> Any:
         if backend == "ray":
             request.getfixturevalue("cluster")
             options = {"max_concurrent_trials": 1, **options}
-        return way(*arguments, backend=backend, **{"progress": False, "seed": 0, **options})
+        return function(*arguments, backend=backend, **{"progress": False, "seed": 0, **options})
 
-    return call
+    return run
 
 
 @pytest.fixture(scope="module")
-def search(called: Callable[..., Any]) -> Callable[..., hp.SearchResult]:
-    """Hpcompat's search on a `backend`, called so."""
-    return partial(called, hp.search)
+def search(run_search: Callable[..., Any]) -> Callable[..., hp.SearchResult]:
+    """Call `hpcompat.search` with these options."""
+    return partial(run_search, hp.search)
 
 
 @pytest.fixture(scope="session")
 def search_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SearchProcesses]:
-    """Searches in processes of their own, which may be killed."""
-    search_processes = SearchProcesses(tmp_path_factory.mktemp("legs"))
+    """Run searches in child processes, which may be killed."""
+    search_processes = SearchProcesses(tmp_path_factory.mktemp("searches"))
     yield search_processes
     search_processes.close()
-    if "HPCOMPAT_KILLS" in os.environ:  # some of Ray's take their time
-        wait_for(lambda: not any(leg.processes() for leg in search_processes.ended), "processes are left")
+    if "HPCOMPAT_KILLS" in os.environ:  # some processes of Ray exit late
+        outcomes = search_processes.outcomes
+        wait_for(lambda: not any(outcome.running_processes() for outcome in outcomes), "processes still run")

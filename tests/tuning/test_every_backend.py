@@ -1,7 +1,7 @@
-"""What means the same on each backend, asserted by the same code: a Trainer over every kind, and functions.
+"""The behaviour that all backends share, for Trainers and for functions.
 
-Ray's worker processes import this module: what takes seconds to import is imported where it is needed. And
-there are few searches over a Trainer, each of which shows several things.
+Ray's worker processes import this module, so slow imports are inside the functions that need them. Searches over a
+Trainer are slow, so several tests share one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.helpers.waiting import Deadline
 
 BACKENDS = ("optuna", "ray", "sigopt", "wandb")
 X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
-EVERY_KIND = hp.SearchSpace(
+EVERY_TYPE = hp.SearchSpace(
     {
         "learning_rate": hp.Float(1e-4, 1e-1, log=True),
         "weight_decay": hp.Float(0.0, 0.3, step=0.1),
@@ -77,73 +77,73 @@ def parabola(trial):
     return (trial["x"] - 1) ** 2 + trial["n"]
 
 
-def outcomes(trials):
+def trial_rows(trials):
     return [(trial.number, trial.params, trial.values, trial.state) for trial in trials]
 
 
 def model_init(trial):
-    """A model, if the trial that it is for sees params of the space."""
+    """Return a model, after a check that the params of the trial are in the space."""
     from tests.helpers.trainers import Net
 
     if trial is not None:
-        EVERY_KIND.validate(trial.params)
+        EVERY_TYPE.validate(trial.params)
         assert {**trial} == trial.params == trial.assignments
     return Net(trial["net"]["width"] if trial is not None else 2)
 
 
-def expected(params):
-    """The arguments that a trial is to train with, in the types that transformers declares for them."""
-    own = ("learning_rate", "weight_decay", "seed", "dataloader_drop_last", "lr_scheduler_kwargs")
+def expected_arguments(params):
+    """Return the arguments that a trial has to train with, in the types that transformers declares for them."""
+    unchanged = ("learning_rate", "weight_decay", "seed", "dataloader_drop_last", "lr_scheduler_kwargs")
     numbers = {"warmup_steps": float(params["warmup_steps"]), "logging_steps": 4.0, "num_train_epochs": 1.0}
-    return {name: params[name] for name in own} | numbers | {"adam_beta2": params.get("adam_beta2", 0.999)}
+    return {name: params[name] for name in unchanged} | numbers | {"adam_beta2": params.get("adam_beta2", 0.999)}
 
 
 @pytest.fixture(scope="module")
-def found(called, tmp_path_factory):
-    """12 trials of a Trainer on a backend, by `search`; 4 by `hyperparameter_search`; and what each has left."""
+def get_results(run_search, tmp_path_factory):
+    """Search over a Trainer: 12 trials by `search`, 4 by `hyperparameter_search`, and the files that each leaves."""
     from tests.helpers.trainers import ExpectedArguments, create_trainer
 
     @cache
-    def found(backend):
+    def get_results(backend):
         root = tmp_path_factory.mktemp(backend)
         first, second = (
             create_trainer(
                 str(root / name),
                 model_init,
                 save_strategy="epoch",
-                trainer={"callbacks": [ExpectedArguments(expected)]},
+                trainer={"callbacks": [ExpectedArguments(expected_arguments)]},
             )
             for name in ("one", "two")
         )
-        result = called(hp.search, first, EVERY_KIND, backend=backend, n_trials=12)
-        np.random.seed(9)  # what else is drawn meanwhile is of no effect
-        best = called(
-            hp.hyperparameter_search, second, EVERY_KIND, loss, 4, backend=backend, hp_name=name_of, keep="all"
+        result = run_search(hp.search, first, EVERY_TYPE, backend=backend, n_trials=12)
+        np.random.seed(9)  # the global generator must not influence a search
+        best = run_search(
+            hp.hyperparameter_search, second, EVERY_TYPE, loss, 4, backend=backend, hp_name=run_name, keep="all"
         )
-        left = [sorted(set(os.listdir(root / name)) - {"wandb", JOURNAL_FILE}) for name in ("one", "two")]
-        return result, best, left
+        remaining = [sorted(set(os.listdir(root / name)) - {"wandb", JOURNAL_FILE}) for name in ("one", "two")]
+        return result, best, remaining
 
-    return found
+    return get_results
 
 
 def loss(metrics):
     return metrics["eval_loss"]
 
 
-def name_of(trial):
+def run_name(trial):
     return f"width-{trial.params['net']['width']}-{trial.number}"
 
 
 class TestTrainer:
     @pytest.mark.parametrize("backend", BACKENDS)
-    def test_trainer_with_every_parameter_type_is_searched(self, found, backend):
-        trials = found(backend)[0].trials
+    def test_trainer_with_every_parameter_type_is_searched(self, get_results, backend):
+        trials = get_results(backend)[0].trials
         assert [(trial.number, trial.cause, trial.state) for trial in trials] == [
             (n, None, "COMPLETE") for n in range(12)
         ]
         for trial in trials:
             params, net = trial.params, trial.params["net"]
-            EVERY_KIND.validate(params)
+            EVERY_TYPE.validate(params)
             assert {name: type(params[name]) for name in TYPES} == TYPES
             assert {name: type(net[name]) for name in NET_TYPES} == NET_TYPES
             assert ("adam_beta2" in params) == (params["optim"] == "adamw_torch")
@@ -153,48 +153,48 @@ class TestTrainer:
         assert {trial.params["net"]["layers"] for trial in trials} == {1, 2}
 
     @pytest.mark.parametrize("backend", BACKENDS)
-    def test_same_seed_gives_same_trials_though_trainer_seeds_everything(self, found, backend):
-        result, best, _ = found(backend)
-        assert outcomes(best.run_summary.trials) == outcomes(result.trials[:4])
+    def test_same_seed_gives_same_trials_though_trainer_seeds_everything(self, get_results, backend):
+        result, best, _ = get_results(backend)
+        assert trial_rows(best.run_summary.trials) == trial_rows(result.trials[:4])
 
     @pytest.mark.parametrize("backend", BACKENDS)
-    def test_hyperparameter_search_returns_best_run(self, found, backend):
+    def test_hyperparameter_search_returns_best_run(self, get_results, backend):
         from transformers.trainer_utils import BestRun
 
-        _, best, _ = found(backend)
+        _, best, _ = get_results(backend)
         assert type(best) is BestRun
         trial = best.run_summary.best
         assert best[:3] == (str(trial.number), trial.value, trial.params)
         assert best.run_summary.backend == backend
 
     @pytest.mark.parametrize("backend", BACKENDS)
-    def test_keep_keeps_directory_of_best_or_of_all(self, found, backend):
-        result, best, (of_the_best, of_all) = found(backend)
-        assert of_the_best == [result.best.run_id]
+    def test_keep_best_and_all_keep_their_directories(self, get_results, backend):
+        result, best, (best_directories, all_directories) = get_results(backend)
+        assert best_directories == [result.best.run_id]
         assert [trial for trial in result.trials if trial.directory or trial.checkpoint] == [result.best]
         assert os.path.isfile(os.path.join(result.best.checkpoint, "trainer_state.json"))
         trials = best.run_summary.trials
-        assert of_all == sorted(map(name_of, trials)) == sorted(trial.run_id for trial in trials)
+        assert all_directories == sorted(map(run_name, trials)) == sorted(trial.run_id for trial in trials)
         assert all(os.path.dirname(trial.checkpoint) == trial.directory for trial in trials)
 
 
-def reseeding(trial):
+def reseed_and_evaluate(trial):
     random.seed(0)
     np.random.seed(0)
     return parabola(trial)
 
 
-def of_optuna(trial):
+def optuna_hp_space(trial):
     return {"x": trial.suggest_float("x", 1e-3, 1.0, log=True), "n": trial.suggest_categorical("n", [1, 2])}
 
 
-def of_ray(trial):
+def ray_hp_space(trial):
     from ray import tune
 
     return {"x": tune.loguniform(1e-3, 1.0), "n": tune.choice([1, 2])}
 
 
-def of_sigopt(trial):
+def sigopt_hp_space(trial):
     bounds = {"min": 1e-3, "max": 1.0}
     return [
         {"name": "x", "type": "double", "bounds": bounds, "transformation": "log"},
@@ -202,7 +202,7 @@ def of_sigopt(trial):
     ]
 
 
-def of_wandb(trial):
+def wandb_hp_space(trial):
     x = {"distribution": "log_uniform_values", "min": 1e-3, "max": 1.0}
     return {"method": "random", "parameters": {"x": x, "n": {"values": [1, 2]}}}
 
@@ -211,11 +211,11 @@ class TestFunction:
     @pytest.mark.parametrize("sampler", ["bayes", "random"])
     @pytest.mark.parametrize("backend", BACKENDS)
     def test_same_seed_gives_same_trials_though_function_reseeds_everything(self, search, backend, sampler):
-        one = search(reseeding, X, backend=backend, n_trials=8, sampler=sampler, seed=3)
+        one = search(reseed_and_evaluate, X, backend=backend, n_trials=8, sampler=sampler, seed=3)
         np.random.seed(9)
         parallel = {"max_concurrent_trials": 2} if (backend, sampler) == ("ray", "random") else {}
         other = search(parabola, X, backend=backend, n_trials=8, sampler=sampler, seed=3, **parallel)
-        assert outcomes(one.trials) == outcomes(other.trials)
+        assert trial_rows(one.trials) == trial_rows(other.trials)
         assert len({trial.value for trial in one.trials}) == 8
 
     @pytest.mark.parametrize("backend", BACKENDS)
@@ -239,11 +239,11 @@ class TestFunction:
 
     @pytest.mark.parametrize(
         ("backend", "hp_space"),
-        list(zip(BACKENDS, (of_optuna, of_ray, of_sigopt, of_wandb), strict=True)),
+        list(zip(BACKENDS, (optuna_hp_space, ray_hp_space, sigopt_hp_space, wandb_hp_space), strict=True)),
         ids=BACKENDS,
     )
-    def test_hp_space_function_of_transformers_is_accepted(self, called, backend, hp_space):
-        best = called(
+    def test_hp_space_function_of_transformers_is_accepted(self, run_search, backend, hp_space):
+        best = run_search(
             hp.hyperparameter_search, lambda trial: trial["x"] * trial["n"], hp_space, None, 3, backend=backend
         )
         result = best.run_summary
@@ -299,15 +299,15 @@ class TestFailure:
         ]
 
 
-def interrupted(at):
-    """A function whose search somebody ends with Ctrl-C in the middle of the trial of that number."""
-    here = os.getpid()
+def interrupt_search(at):
+    """Return an objective that sends Ctrl-C to the process of the search in the trial with number `at`."""
+    pid = os.getpid()
 
     def function(trial):
         if trial.number == at:
-            os.kill(here, signal.SIGINT)
+            os.kill(pid, signal.SIGINT)
             deadline = Deadline()
-            for step in count():  # a worker process hears of it when it reports
+            for step in count():  # a worker process learns of the Ctrl-C when it reports
                 trial.report(0.0, step)
                 if trial.should_prune() or deadline.remaining_s < 0:
                     return None
@@ -319,7 +319,7 @@ def interrupted(at):
 class TestEarlyEnd:
     @pytest.mark.parametrize("backend", BACKENDS)
     def test_ctrl_c_in_a_trial_returns_finished_trials(self, search, backend):
-        result = search(interrupted(at=3), X, backend=backend, n_trials=9)
+        result = search(interrupt_search(at=3), X, backend=backend, n_trials=9)
         assert result.interrupted
         assert [(trial.number, trial.state) for trial in result.trials] == [(n, "COMPLETE") for n in range(3)]
         assert result.best.value == min(trial.value for trial in result.trials)
@@ -328,35 +328,35 @@ class TestEarlyEnd:
     @pytest.mark.parametrize("backend", BACKENDS)
     def test_ctrl_c_with_nothing_finished_raises_keyboard_interrupt(self, search, backend):
         with pytest.raises(KeyboardInterrupt):
-            search(interrupted(at=0), X, backend=backend, n_trials=9)
+            search(interrupt_search(at=0), X, backend=backend, n_trials=9)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     @pytest.mark.parametrize("backend", BACKENDS)
-    def test_no_trial_begins_after_timeout(self, search, backend):
-        def outlasts_it(trial):
+    def test_timeout_starts_no_further_trial(self, search, backend):
+        def outlast_timeout(trial):
             time.sleep(timeout)
             return trial["x"]
 
-        timeout = 2.0  # long enough for the first trial to begin in it
-        result = search(outlasts_it, X, backend=backend, n_trials=10_000, timeout=timeout)
+        timeout = 2.0  # long enough for the first trial to start
+        result = search(outlast_timeout, X, backend=backend, n_trials=10_000, timeout=timeout)
         assert [trial.state for trial in result.trials] == ["COMPLETE"]
         assert not result.interrupted
 
     @pytest.mark.parametrize("backend", BACKENDS)
     def test_callback_runs_in_this_process_and_can_end_search(self, search, backend):
-        seen, others = [], []
+        calls, trials = [], []
 
-        def ends(trial):
-            seen.append((os.getpid(), trial))
+        def stop_after_third(trial):
+            calls.append((os.getpid(), trial))
             return trial.number == 2
 
-        def failed(trial):
+        def fail_second(trial):
             return fail(ValueError) if trial.number == 1 else trial["x"]
 
-        result = search(failed, X, backend=backend, n_trials=50, callbacks=[ends, others.append])
+        result = search(fail_second, X, backend=backend, n_trials=50, callbacks=[stop_after_third, trials.append])
         assert [trial.state for trial in result.trials] == ["COMPLETE", "FAILED", "COMPLETE"]
-        assert seen == [(os.getpid(), trial) for trial in result.trials]
-        assert tuple(others) == result.trials
+        assert calls == [(os.getpid(), trial) for trial in result.trials]
+        assert tuple(trials) == result.trials
         assert not result.interrupted
 
 
@@ -398,8 +398,8 @@ FINITE = hp.SearchSpace(
 
 
 @pytest.fixture(scope="module")
-def quarters(search):
-    """16 of the 20 configurations of FINITE, a search on each backend; the second trial of each has failed."""
+def partial_grid(search):
+    """Try 16 of the 20 configurations of FINITE, 4 on each backend; the second trial of each search fails."""
 
     def function(trial):
         return fail(OSError("once")) if trial.number == 1 else float(trial["optim"] == "sgd")
@@ -412,35 +412,35 @@ def quarters(search):
 
 class TestHistory:
     @pytest.mark.parametrize("backend", BACKENDS)
-    def test_history_of_every_backend_is_continued(self, found, search, backend):
-        history = [trial for other in BACKENDS for trial in found(other)[0].trials]
-        result = search(lambda trial: trial["learning_rate"], EVERY_KIND, backend=backend, n_trials=2, history=history)
+    def test_history_of_every_backend_is_continued(self, get_results, search, backend):
+        history = [trial for other in BACKENDS for trial in get_results(other)[0].trials]
+        result = search(lambda trial: trial["learning_rate"], EVERY_TYPE, backend=backend, n_trials=2, history=history)
         assert [(trial.number, trial.state) for trial in result.trials] == [(0, "COMPLETE"), (1, "COMPLETE")]
-        assert all(EVERY_KIND.contains(trial.params) for trial in result.trials)
-        drawn = {trial.params["learning_rate"] for trial in history}
-        assert drawn.isdisjoint(trial.params["learning_rate"] for trial in result.trials)
+        assert all(EVERY_TYPE.contains(trial.params) for trial in result.trials)
+        tried = {trial.params["learning_rate"] for trial in history}
+        assert tried.isdisjoint(trial.params["learning_rate"] for trial in result.trials)
 
     @pytest.mark.parametrize("backend", BACKENDS)
-    def test_grid_repeats_nothing_of_history(self, quarters, search, backend):
-        assert len({repr(trial.params) for trial in quarters}) == 16
-        rest = search(lambda trial: 1.0, FINITE, backend=backend, n_trials=100, sampler="grid", history=quarters)
+    def test_grid_skips_configurations_of_history(self, partial_grid, search, backend):
+        assert len({repr(trial.params) for trial in partial_grid}) == 16
+        rest = search(lambda trial: 1.0, FINITE, backend=backend, n_trials=100, sampler="grid", history=partial_grid)
         assert len(rest.trials) == 4
-        assert len({repr(trial.params) for trial in (*quarters, *rest.trials)}) == FINITE.size == 20
+        assert len({repr(trial.params) for trial in (*partial_grid, *rest.trials)}) == FINITE.size == 20
 
 
 SEARCHES = """
 import json, os, sys
 import psutil
-import wandb  # which makes two temporary directories that go with the process; Ray imports it too
+import wandb  # it creates two temporary directories that are removed with the process; Ray imports it too
 from tests.helpers.trainers import Net, create_trainer
 import hpcompat as hp
 from hpcompat.trials.journal import JOURNAL_FILE
 
-PLACES = ("HOME", "TMPDIR", "WORK", "OUT")
+DIRECTORIES = ("HOME", "TMPDIR", "WORK", "OUT")
 
 def files():
-    return {os.path.join(at, name) for place in PLACES for at, *names in os.walk(os.environ[place])
-            for name in [*names[0], *names[1]]}
+    return {os.path.join(path, name) for directory in DIRECTORIES
+            for path, *names in os.walk(os.environ[directory]) for name in [*names[0], *names[1]]}
 
 def model_init(trial):
     return Net(trial["width"] if trial is not None else 2)
@@ -448,47 +448,47 @@ def model_init(trial):
 if __name__ == "__main__":
     trainer = create_trainer(os.environ["OUT"], model_init, save_strategy="epoch")
     space = {"width": hp.Int(2, 9), "learning_rate": hp.Float(1e-4, 1e-1, log=True)}
-    left = {}
+    remaining = {}
     for backend in sys.argv[1:]:
         before, out = files(), os.path.join(os.environ["OUT"], backend)
         result = hp.search(
             trainer, space, backend, n_trials=3, seed=0, keep="none", progress=False, output_dir=out
         )
         assert [trial.cause for trial in result.trials] == [None] * 3, result
-        inside, own = os.path.join(out, "wandb", ""), {out, os.path.join(out, JOURNAL_FILE)}
-        new = [path for path in files() - before - own if not f"{path}{os.sep}".startswith(inside)]
-        left[backend] = {"files": new, "processes": [each.name() for each in psutil.Process().children()]}
-    print(json.dumps(left))
+        wandb_dir, expected = os.path.join(out, "wandb", ""), {out, os.path.join(out, JOURNAL_FILE)}
+        new = [path for path in files() - before - expected if not f"{path}{os.sep}".startswith(wandb_dir)]
+        remaining[backend] = {"files": new, "processes": [child.name() for child in psutil.Process().children()]}
+    print(json.dumps(remaining))
 """
 
 
 @pytest.fixture(scope="module")
-def left(tmp_path_factory):
-    """What searches on each backend, one after the other, have left in a process where nothing else went on."""
-    root = tmp_path_factory.mktemp("left")
-    places = {name: root / name.lower() for name in ("HOME", "WORK", "OUT")}
-    # without the setting of the tests: Ray would then write a token to the home directory
-    outside = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "XDG_", "WANDB_"))}
+def remaining_files(tmp_path_factory):
+    """Search on each backend in one child process; list what each search leaves, and what the process leaves."""
+    root = tmp_path_factory.mktemp("remaining")
+    directories = {name: root / name.lower() for name in ("HOME", "WORK", "OUT")}
+    # without RAY_AUTH_MODE, which the other tests set, Ray might write a token to the home directory
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "XDG_", "WANDB_"))}
     with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as temporary:
-        places["TMPDIR"] = Path(temporary)
-        for place in places.values():
-            place.mkdir(exist_ok=True)
-        ran = subprocess.run(
+        directories["TMPDIR"] = Path(temporary)
+        for directory in directories.values():
+            directory.mkdir(exist_ok=True)
+        process = subprocess.run(
             [sys.executable, "-c", SEARCHES, *BACKENDS],
-            cwd=places["WORK"],
-            env={**outside, **{name: str(place) for name, place in places.items()}},
+            cwd=directories["WORK"],
+            env={**environment, **{name: str(directory) for name, directory in directories.items()}},
             capture_output=True,
             text=True,
         )
-        assert (ran.returncode, ran.stderr) == (0, "")
-        at_the_end = {name: sorted(map(str, place.rglob("*"))) for name, place in places.items() if name != "OUT"}
-    return json.loads(ran.stdout), at_the_end
+        assert (process.returncode, process.stderr) == (0, "")
+        after_exit = {name: sorted(map(str, path.rglob("*"))) for name, path in directories.items() if name != "OUT"}
+    return json.loads(process.stdout), after_exit
 
 
 class TestRemainingFiles:
     @pytest.mark.parametrize("backend", BACKENDS)
-    def test_search_leaves_nothing_outside_output_dir(self, left, backend):
-        assert left[0][backend] == {"files": [], "processes": []}
+    def test_search_leaves_nothing_outside_output_dir(self, remaining_files, backend):
+        assert remaining_files[0][backend] == {"files": [], "processes": []}
 
-    def test_ended_process_leaves_nothing(self, left):
-        assert left[1] == {"HOME": [], "WORK": [], "TMPDIR": []}
+    def test_exited_process_leaves_nothing(self, remaining_files):
+        assert remaining_files[1] == {"HOME": [], "WORK": [], "TMPDIR": []}

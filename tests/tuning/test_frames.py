@@ -1,4 +1,4 @@
-"""How many functions lie between a call of `search` and the engine, and between it and the training."""
+"""The number of functions between a call of `search` and the engine, and between `search` and the training."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ PACKAGE = str(Path(hp.__file__).parent)
 
 @pytest.fixture
 def frames(monkeypatch):
-    """The functions of hpcompat above the first call of `Study.ask` and of `Trainer.train`, by its name."""
-    found: dict[str, list[str]] = {}
+    """Record the functions of hpcompat that lead to the first call of `Study.ask` and of `Trainer.train`."""
+    stacks: dict[str, list[str]] = {}
 
-    def watch(owner, name):
+    def record_calls(owner, name):
         original = getattr(owner, name)
 
         def call(self, *arguments, **options):
             stack = [frame for frame in traceback.extract_stack() if frame.filename.startswith(PACKAGE)]
-            found.setdefault(name, [frame.name for frame in stack])
+            stacks.setdefault(name, [frame.name for frame in stack])
             return original(self, *arguments, **options)
 
         monkeypatch.setattr(owner, name, call)
 
-    watch(optuna.Study, "ask")
-    watch(Trainer, "train")
-    return found
+    record_calls(optuna.Study, "ask")
+    record_calls(Trainer, "train")
+    return stacks
 
 
 class TestFrames:

@@ -1,4 +1,4 @@
-"""Loading the search loads none of what it drives."""
+"""Importing the search imports no backend and no framework."""
 
 import subprocess
 import sys
@@ -17,18 +17,18 @@ MODULES = (
 class TestImports:
     def test_importing_search_loads_no_backend_and_no_framework(self):
         code = f"import sys, {', '.join(MODULES)}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
-        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert ran.stdout.split() == []
+        process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert process.stdout.split() == []
 
     def test_search_without_launcher_does_not_start_distributed(self):
         code = """
 import hpcompat as hp, signal, sys, threading
-noted = []
+states = []
 def function(trial):
-    noted.append((signal.getsignal(signal.SIGINT), threading.active_count()))
+    states.append((signal.getsignal(signal.SIGINT), threading.active_count()))
     return trial["x"]
 hp.search(function, {"x": hp.Float(0, 1)}, n_trials=1, progress=False)
-print("torch" in sys.modules, noted == [(signal.default_int_handler, 1)])
+print("torch" in sys.modules, states == [(signal.default_int_handler, 1)])
 """
-        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert ran.stdout.split() == ["False", "True"]
+        process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert process.stdout.split() == ["False", "True"]

@@ -1,7 +1,7 @@
-"""One trial is the same on each backend: its attributes, its constraints, how it is pruned; asserted by the same code.
+"""User attributes, constraints and pruning of a trial work the same on all backends.
 
-Ray's worker processes import this module: what takes seconds to import is imported where it is needed. And
-one search shows several things.
+Ray's worker processes import this module, so slow imports are inside the functions that need them. Several tests
+share one search.
 """
 
 from __future__ import annotations
@@ -17,20 +17,27 @@ import hpcompat as hp
 
 BACKENDS = ("optuna", "ray", "sigopt", "wandb")
 PRUNING = {"optuna": "asha", "ray": "asha", "wandb": "hyperband"}
-NINE = {"x": hp.Categorical([float(x) for x in range(9)])}
-NOTED = {"error": "mine", "run_id": 7, "directory": "/", "params": None, "state": [1, 2], "deep": {"a": [None, True]}}
-"""What a trial may note, under names that stores and the library use themselves."""
+NINE_VALUES = {"x": hp.Categorical([float(x) for x in range(9)])}
+USER_ATTRS = {
+    "error": "mine",
+    "run_id": 7,
+    "directory": "/",
+    "params": None,
+    "state": [1, 2],
+    "deep": {"a": [None, True]},
+}
+"""Valid user attributes, under names that storages and hpcompat use themselves."""
 
 
-def of_all_sorts(trial):
-    """By its number a trial that sets, fails, or is pruned."""
+def note_fail_or_prune(trial):
+    """Set attributes and constraints, then return a value, fail or be pruned, depending on the trial number."""
     number = trial.number
     if number == 0:
-        for name, value in NOTED.items():
+        for name, value in USER_ATTRS.items():
             trial.set_user_attr(name, value)
         trial.set_user_attr("score", np.float32(0.5))
         trial.set_user_attr("pair", (1, [2.5]))
-        assert trial.user_attrs == {**NOTED, "score": 0.5, "pair": [1, [2.5]]}
+        assert trial.user_attrs == {**USER_ATTRS, "score": 0.5, "pair": [1, [2.5]]}
     trial.set_constraint("room", 1 if number == 1 else -1)
     trial.set_constraint(key="time", value=np.float64(0.0))
     assert trial.constraints == {"room": 1.0 if number == 1 else -1.0, "time": 0.0}
@@ -56,19 +63,23 @@ def of_all_sorts(trial):
 
 
 @pytest.fixture(scope="module")
-def found(search, tmp_path_factory):
-    @cache
-    def found(backend):
-        out = str(tmp_path_factory.mktemp(backend))
-        return search(of_all_sorts, NINE, backend=backend, direction="maximize", n_trials=9, output_dir=out), out
+def get_result(search, tmp_path_factory):
+    """Run the search once per backend; returns its result and its output_dir."""
 
-    return found
+    @cache
+    def get_result(backend):
+        out = str(tmp_path_factory.mktemp(backend))
+        return search(
+            note_fail_or_prune, NINE_VALUES, backend=backend, direction="maximize", n_trials=9, output_dir=out
+        ), out
+
+    return get_result
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 class TestConstraints:
-    def test_infeasible_trial_is_never_best(self, found, backend):
-        result, _ = found(backend)
+    def test_infeasible_trial_is_never_best(self, get_result, backend):
+        result, _ = get_result(backend)
         assert [trial.constraints["room"] for trial in result.trials] == [-1, 1, -1, -1, -1, -1, -1, -1, -1]
         assert result.trials[1].value == 100.0
         assert not result.trials[1].is_feasible
@@ -76,28 +87,35 @@ class TestConstraints:
         assert result.pareto_front == (result.trials[0],)
         assert result.to_optuna().best_trial.number == 0
 
-    def test_every_complete_trial_infeasible_has_no_best(self, called, backend):
+    def test_search_without_feasible_trial_raises(self, run_search, backend):
         def infeasible(trial):
             trial.set_constraint("room", 2.5 + trial.number)
             return trial["x"]
 
         with pytest.raises(hp.SearchError, match="no complete trial is feasible") as refusal:
-            called(hp.hyperparameter_search, infeasible, NINE, None, 2, backend=backend)
+            run_search(hp.hyperparameter_search, infeasible, NINE_VALUES, None, 2, backend=backend)
         assert list(map(str, refusal.value.issues)) == ["room: is above 0 in 2 trials, by at least 2.5"]
         assert [trial.constraints["room"] for trial in refusal.value.trials] == [2.5, 3.5]
         if backend == "optuna":
-            both = {"direction": ["minimize"] * 2, "backend": backend}
+            two_objectives = {"direction": ["minimize"] * 2, "backend": backend}
             with pytest.raises(hp.SearchError, match="no complete trial is feasible"):
-                called(hp.hyperparameter_search, lambda trial: [infeasible(trial)] * 2, NINE, None, 2, **both)
+                run_search(
+                    hp.hyperparameter_search,
+                    lambda trial: [infeasible(trial)] * 2,
+                    NINE_VALUES,
+                    None,
+                    2,
+                    **two_objectives,
+                )
 
     def test_pareto_front_has_feasible_trials_only(self, search, backend):
-        def both(trial):
+        def evaluate_both(trial):
             trial.set_constraint("odd", trial.number % 2)
             return [trial["x"], -trial["x"]]
 
         sampler = "random" if backend == "wandb" else None
         directions = ["minimize", "minimize"]
-        result = search(both, NINE, backend=backend, direction=directions, sampler=sampler, n_trials=4)
+        result = search(evaluate_both, NINE_VALUES, backend=backend, direction=directions, sampler=sampler, n_trials=4)
         assert [trial.number for trial in result.pareto_front] == [0, 2]
 
     def test_checkpoints_of_best_feasible_trial_are_kept(self, search, tmp_path, backend):
@@ -119,18 +137,18 @@ class TestConstraints:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-class TestNotes:
-    def test_notes_are_kept_however_trial_ends(self, found, backend):
-        result, _ = found(backend)
+class TestUserAttrs:
+    def test_attributes_of_failed_and_pruned_trials_are_kept(self, get_result, backend):
+        result, _ = get_result(backend)
         first, *others = result.trials
-        assert first.user_attrs == {**NOTED, "score": 0.5, "pair": [1, [2.5]], "number": 0}
+        assert first.user_attrs == {**USER_ATTRS, "score": 0.5, "pair": [1, [2.5]], "number": 0}
         assert [type(value) for value in first.user_attrs["pair"]] == [int, list]
         assert [trial.user_attrs for trial in others] == [{"number": trial.number} for trial in others]
         assert all(trial.constraints["time"] == 0 for trial in result.trials)
         assert (first.error, first.directory) == (None, None)
 
-    def test_invalid_note_fails_trial_with_cause(self, found, backend):
-        result, _ = found(backend)
+    def test_invalid_attribute_or_constraint_fails_trial_with_cause(self, get_result, backend):
+        result, _ = get_result(backend)
         assert [(trial.state, trial.cause) for trial in result.trials[2:]] == [
             ("FAILED", "ValueError: once"),
             ("PRUNED", None),
@@ -153,25 +171,25 @@ class TestNotes:
             ),
         ]
 
-    def test_notes_are_in_journal_and_dataframe(self, found, search, backend):
-        result, out = found(backend)
+    def test_attributes_are_in_journal_and_dataframe(self, get_result, search, backend):
+        result, out = get_result(backend)
         options = {"backend": backend, "direction": "maximize", "output_dir": out, "resume": True}
-        again = search(of_all_sorts, NINE, n_trials=9, **options)
-        assert again.trials == result.trials
-        frame = again.to_dataframe()
+        resumed = search(note_fail_or_prune, NINE_VALUES, n_trials=9, **options)
+        assert resumed.trials == result.trials
+        frame = resumed.to_dataframe()
         assert frame["constraint.room"].tolist() == [trial.constraints["room"] for trial in result.trials]
         assert frame["user_attrs.number"].tolist() == list(range(9))
         assert frame["user_attrs.run_id"][0] == 7
 
-    def test_notes_survive_resume(self, found, search, backend):
-        history = found(backend)[0].trials
-        more = search(lambda trial: trial["x"], NINE, backend=backend, n_trials=1, history=history)
-        assert more.best.is_feasible
+    def test_attributes_survive_resume(self, get_result, search, backend):
+        history = get_result(backend)[0].trials
+        resumed = search(lambda trial: trial["x"], NINE_VALUES, backend=backend, n_trials=1, history=history)
+        assert resumed.best.is_feasible
         if backend == "optuna":
-            forms = more.native.trials[:9]
-            assert [form.constraints for form in forms] == [dict(trial.constraints) for trial in history]
-            assert [form.user_attrs["number"] for form in forms] == list(range(9))
-            assert forms[0].user_attrs["error"] == "mine"
+            frozen_trials = resumed.native.trials[:9]
+            assert [frozen.constraints for frozen in frozen_trials] == [dict(trial.constraints) for trial in history]
+            assert [frozen.user_attrs["number"] for frozen in frozen_trials] == list(range(9))
+            assert frozen_trials[0].user_attrs["error"] == "mine"
 
 
 class TestUnsupportedAttribute:
@@ -184,11 +202,11 @@ class TestUnsupportedAttribute:
                 _ = trial.study
             return 1.0
 
-        assert search(function, NINE, backend=backend, n_trials=1).trials[0].values == (1.0,)
+        assert search(function, NINE_VALUES, backend=backend, n_trials=1).trials[0].values == (1.0,)
 
 
-def reports(trial):
-    """Whether the trial was told to stop on its way, of nine reports: each trial is worse than those before."""
+def report_until_pruned(trial):
+    """Report up to nine values, worse for each later trial; return whether the pruner stopped the trial."""
     for step in range(1, 10):
         trial.report(float(trial.number * step), step)
         if trial.should_prune():
@@ -196,68 +214,70 @@ def reports(trial):
     return False
 
 
-def returns(trial):
-    return 0.5 if reports(trial) else 1.0
+def return_value(trial):
+    return 0.5 if report_until_pruned(trial) else 1.0
 
 
-def returns_what_is_no_value(trial):
-    return {"a": 1, "b": 2} if reports(trial) else 1.0
+def return_invalid_value(trial):
+    return {"a": 1, "b": 2} if report_until_pruned(trial) else 1.0
 
 
-def goes_on(trial):
-    if reports(trial):
+def report_again(trial):
+    if report_until_pruned(trial):
         trial.report(0.0, 20)
     return 0.5
 
 
-def raises(trial):
-    if reports(trial):
+def raise_pruned(trial):
+    if report_until_pruned(trial):
         raise hp.TrialPruned
     return 1.0
 
 
 @pytest.mark.parametrize("backend", PRUNING)
 class TestPruned:
-    @pytest.mark.parametrize("function", [returns, returns_what_is_no_value, raises])
-    def test_trial_told_to_stop_is_pruned_whatever_it_returns(self, search, backend, function):
-        result = search(function, NINE, backend=backend, n_trials=8, pruner=PRUNING[backend])
+    @pytest.mark.parametrize("function", [return_value, return_invalid_value, raise_pruned])
+    def test_stopped_trial_is_pruned_whatever_it_returns(self, search, backend, function):
+        result = search(function, NINE_VALUES, backend=backend, n_trials=8, pruner=PRUNING[backend])
         stopped = [len(trial.intermediate_values) < 9 for trial in result.trials]
-        assert [trial.state for trial in result.trials] == ["PRUNED" if short else "COMPLETE" for short in stopped]
+        assert [trial.state for trial in result.trials] == [
+            "PRUNED" if is_stopped else "COMPLETE" for is_stopped in stopped
+        ]
         assert True in stopped
         for trial in result.trials:
             last = trial.intermediate_values[max(trial.intermediate_values)]
             assert trial.value == (last if trial.state == "PRUNED" else 1.0)
 
     def test_trial_that_reports_again_is_not_pruned(self, search, backend):
-        result = search(goes_on, NINE, backend=backend, n_trials=8, pruner=PRUNING[backend])
-        went_on = [20 in trial.intermediate_values for trial in result.trials]
-        if backend == "ray":  # there the scheduler has ended the trial: nothing that it does is heard of any more
+        result = search(report_again, NINE_VALUES, backend=backend, n_trials=8, pruner=PRUNING[backend])
+        has_late_report = [20 in trial.intermediate_values for trial in result.trials]
+        if backend == "ray":  # the scheduler has ended the trial and ignores its later reports
             assert "PRUNED" in {trial.state for trial in result.trials}
-            assert went_on == [False] * 8
+            assert has_late_report == [False] * 8
         else:
-            assert True in went_on
+            assert True in has_late_report
             assert {trial.state for trial in result.trials} == {"COMPLETE"}
 
 
 class TestPrunedTrainer:
     @pytest.mark.parametrize("backend", BACKENDS)
-    def test_trial_pruned_raised_by_trainer_callback_prunes_trial(self, search, tmp_path, backend):
+    def test_trial_pruned_in_trainer_callback_prunes_trial(self, search, tmp_path, backend):
         from transformers import TrainerCallback
 
         from tests.helpers.trainers import Net, create_trainer
 
-        running = []
+        trial_numbers = []
 
-        class Raises(TrainerCallback):
+        class PruneSecond(TrainerCallback):
             def on_evaluate(self, args, state, control, **kwargs):
-                if running[-1] == 1:
+                if trial_numbers[-1] == 1:
                     raise hp.TrialPruned
 
         def model_init(trial):
-            running.append(trial.number if trial is not None else -1)
+            trial_numbers.append(trial.number if trial is not None else -1)
             return Net(2)
 
-        trainer = create_trainer(str(tmp_path), model_init, trainer={"callbacks": [Raises()]})
+        trainer = create_trainer(str(tmp_path), model_init, trainer={"callbacks": [PruneSecond()]})
         space = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
         result = search(trainer, space, backend=backend, n_trials=3)
         assert [trial.state for trial in result.trials] == ["COMPLETE", "PRUNED", "COMPLETE"]

@@ -1,4 +1,4 @@
-"""What a process does besides does not reach a search, nor a search the process: first ones, threads, nested ones."""
+"""Searches and the rest of their process do not influence each other: global state, threads, nested searches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(hp.__file__).parent.parent
 X = {"x": hp.Float(0.0, 4.0), "n": hp.Normal(0.0, 1.0, low=-1.0, high=2.0)}
 IN_PROCESS = [(backend, sampler) for backend in ("optuna", "sigopt", "wandb") for sampler in ("random", "bayes")]
 
-FIRST = """
+FIRST_SEARCH = """
 import random, sys
 for module in {modules!r}:
     __import__(module)
@@ -27,23 +27,23 @@ random.seed(3)
 before = random.getstate()
 import hpcompat as hp
 space = {{"x": hp.Float(0.0, 4.0), "n": hp.Normal(0.0, 1.0, low=-1.0, high=2.0)}}
-def drawn():
+def draw():
     options = dict(sampler={sampler!r}, seed=0, n_trials=7, progress=False)
     return [trial.params for trial in hp.search(lambda trial: trial["x"], space, {backend!r}, **options).trials]
-first = drawn()
-assert random.getstate() == before, "the search has drawn from random"
+first = draw()
+assert random.getstate() == before, "the search draws from random"
 import numpy
 numpy.random.seed(3)
 states = numpy.random.get_state()
 for _ in range(2):
-    assert drawn() == first, "later searches have other trials"
+    assert draw() == first, "later searches have other trials"
     random.random()
-    assert all(map(numpy.array_equal, numpy.random.get_state(), states)), "the search has drawn from numpy.random"
+    assert all(map(numpy.array_equal, numpy.random.get_state(), states)), "the search draws from numpy.random"
 print(first)
 """
 
 
-def drawn(backend, sampler, seed=0, function=lambda trial: trial["x"], **options):
+def draw_params(backend, sampler, seed=0, function=lambda trial: trial["x"], **options):
     options = {"n_trials": 7, "progress": False, **options}
     return [trial.params for trial in hp.search(function, X, backend, sampler=sampler, seed=seed, **options).trials]
 
@@ -52,21 +52,21 @@ class TestFirstSearch:
     @pytest.mark.parametrize(("backend", "sampler"), IN_PROCESS)
     @pytest.mark.parametrize("modules", [[], ["rich.style", "numpy"]], ids=["alone", "with others"])
     def test_first_search_has_trials_of_later_ones(self, tmp_path, backend, sampler, modules):
-        code = FIRST.format(modules=modules, backend=backend, sampler=sampler)
+        code = FIRST_SEARCH.format(modules=modules, backend=backend, sampler=sampler)
         environment = {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip() == str(drawn(backend, sampler))
+        assert process.returncode == 0, process.stderr
+        assert process.stdout.strip() == str(draw_params(backend, sampler))
 
 
-def in_threads(*calls):
-    """What the calls return, or raise, made at the same time in a thread each."""
-    together, results = threading.Barrier(len(calls)), [None] * len(calls)
+def run_in_threads(*calls):
+    """Run each call in its own thread at the same time; returns their results and exceptions."""
+    barrier, results = threading.Barrier(len(calls)), [None] * len(calls)
 
     def run(index, call):
-        together.wait()
+        barrier.wait()
         try:
             results[index] = call()
         except BaseException as error:
@@ -83,15 +83,17 @@ def in_threads(*calls):
 @pytest.mark.filterwarnings("ignore:another thread searches:UserWarning")
 class TestThreads:
     @pytest.mark.parametrize(("backend", "sampler"), IN_PROCESS)
-    def test_two_searches_at_once_have_trials_they_have_alone(self, tmp_path, backend, sampler):
-        def one(seed):
-            return drawn(backend, sampler, seed, output_dir=str(tmp_path / str(seed)))
+    def test_two_concurrent_searches_have_the_trials_of_single_ones(self, tmp_path, backend, sampler):
+        def search(seed):
+            return draw_params(backend, sampler, seed, output_dir=str(tmp_path / str(seed)))
 
         optuna.logging.set_verbosity(optuna.logging.INFO)
-        assert in_threads(lambda: one(1), lambda: one(2)) == [drawn(backend, sampler, seed) for seed in (1, 2)]
+        assert run_in_threads(lambda: search(1), lambda: search(2)) == [
+            draw_params(backend, sampler, seed) for seed in (1, 2)
+        ]
         assert optuna.logging.get_verbosity() == optuna.logging.INFO
 
-    def test_first_two_searches_on_lite_at_once_have_trials_they_have_alone(self, tmp_path):
+    def test_concurrent_first_searches_on_sigopt_lite_finish(self, tmp_path):
         code = "\n".join(
             [
                 "import threading, hpcompat as hp",
@@ -105,80 +107,83 @@ class TestThreads:
             ]
         )
         environment = {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
-        ended = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
-        assert (ended.stdout, ended.stderr) == ("4\n", "")
+        assert (process.stdout, process.stderr) == ("4\n", "")
 
     @pytest.mark.parametrize(("backend", "sampler"), IN_PROCESS[2:])
-    def test_thread_that_draws_and_search_do_not_disturb_each_other(self, backend, sampler):
-        alone, over = drawn(backend, sampler), threading.Event()
+    def test_search_and_thread_that_draws_do_not_influence_each_other(self, backend, sampler):
+        expected, search_ended = draw_params(backend, sampler), threading.Event()
 
-        def training():
-            """Reseed the global generators, and draw from them, for as long as the search lasts."""
-            while not over.is_set():
+        def reseed_and_draw():
+            """Reseed the global generators and draw from them until the search ends."""
+            while not search_ended.is_set():
                 random.seed(5)
                 np.random.seed(5)
                 yield random.random(), float(np.random.random())
 
         def search():
             try:
-                return drawn(backend, sampler)
+                return draw_params(backend, sampler)
             finally:
-                over.set()
+                search_ended.set()
 
-        together, seen = in_threads(search, lambda: set(training()))
-        assert together == alone
-        assert seen == {(random.Random(5).random(), np.random.RandomState(5).random())}
+        params, draws = run_in_threads(search, lambda: set(reseed_and_draw()))
+        assert params == expected
+        assert draws == {(random.Random(5).random(), np.random.RandomState(5).random())}
 
     def test_waiting_search_on_wandb_warns(self, tmp_path):
-        inside, waits = threading.Event(), threading.Event()
+        first_runs, second_waits = threading.Event(), threading.Event()
 
-        def held(trial):
-            inside.set()
-            assert waits.wait(300)
+        def wait_for_second(trial):
+            first_runs.set()
+            assert second_waits.wait(300)
             return trial["x"]
 
-        def second():
-            assert inside.wait(300)
+        def search_second():
+            assert first_runs.wait(300)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                showing = warnings.showwarning
-                warnings.showwarning = lambda *shown, **rest: (waits.set(), showing(*shown, **rest))
+                show = warnings.showwarning
+                warnings.showwarning = lambda *args, **kwargs: (second_waits.set(), show(*args, **kwargs))
                 warnings.simplefilter("always")
-                trials = drawn("wandb", "random", n_trials=2)
-            return trials, [str(each.message) for each in caught]
+                trials = draw_params("wandb", "random", n_trials=2)
+            return trials, [str(warning.message) for warning in caught]
 
-        first, (trials, said) = in_threads(lambda: drawn("wandb", "random", function=held, n_trials=2), second)
-        assert first == trials
-        assert any("another thread searches on wandb: this search waits for its end" in each for each in said)
+        first, (second, messages) = run_in_threads(
+            lambda: draw_params("wandb", "random", function=wait_for_second, n_trials=2), search_second
+        )
+        assert first == second
+        expected = "another thread searches on wandb: this search waits for its end"
+        assert any(expected in message for message in messages)
 
 
 class TestNestedSearch:
     @pytest.mark.parametrize("options", [{}, {"driver": "embedded"}])
     def test_nested_search_on_wandb_raises(self, options):
         def nested(trial):
-            return drawn("wandb", "random", n_trials=1, **options)
+            return draw_params("wandb", "random", n_trials=1, **options)
 
-        with pytest.raises(hp.SearchError) as failed:
-            drawn("wandb", "random", function=nested, n_trials=2)
-        assert "a search on wandb runs already: wandb has one run, one environment" in str(failed.value)
-        assert len(drawn("wandb", "random", n_trials=1)) == 1  # the turn was given back
+        with pytest.raises(hp.SearchError) as error:
+            draw_params("wandb", "random", function=nested, n_trials=2)
+        assert "a search on wandb runs already: wandb has one run, one environment" in str(error.value)
+        assert len(draw_params("wandb", "random", n_trials=1)) == 1  # the lock was released
 
     @pytest.mark.parametrize(("outer", "inner"), [("wandb", "optuna"), ("optuna", "wandb"), ("sigopt", "sigopt")])
-    def test_nested_search_has_trials_it_has_alone(self, outer, inner):
-        seen = []
+    def test_nested_search_has_the_trials_of_a_single_one(self, outer, inner):
+        inner_params = []
 
         def nested(trial):
-            seen.append(drawn(inner, "random", n_trials=2))
+            inner_params.append(draw_params(inner, "random", n_trials=2))
             return trial["x"]
 
-        assert drawn(outer, "random", function=nested, n_trials=2) == drawn(outer, "random", n_trials=2)
-        assert seen == [drawn(inner, "random", n_trials=2)] * 2
+        assert draw_params(outer, "random", function=nested, n_trials=2) == draw_params(outer, "random", n_trials=2)
+        assert inner_params == [draw_params(inner, "random", n_trials=2)] * 2
 
 
 class TestTrainerExclusion:
-    """Accelerate and torch keep one state for all of a process."""
+    """Accelerate and torch have one global state per process, so only one search over a Trainer can run."""
 
     SPACE = hp.SearchSpace({"learning_rate": hp.Float(1e-4, 1e-1, log=True)})
 
@@ -188,23 +193,23 @@ class TestTrainerExclusion:
         with pytest.raises(hp.SearchError, match="a search on a Trainer runs already: accelerate and torch keep one"):
             run_hpcompat(make_trainer(), self.SPACE, n_trials=2, callbacks=nested)
 
-    def test_searches_of_two_threads_have_trials_they_have_alone(self, make_trainer, run_hpcompat):
-        alone = [trial.values for trial in run_hpcompat(make_trainer(), self.SPACE, n_trials=3).trials]
-        trainers, found = [make_trainer(), make_trainer()], {}
-        under_way = threading.Event()
+    def test_searches_of_two_threads_have_the_trials_of_single_ones(self, make_trainer, run_hpcompat):
+        expected = [trial.values for trial in run_hpcompat(make_trainer(), self.SPACE, n_trials=3).trials]
+        trainers, values = [make_trainer(), make_trainer()], {}
+        first_runs = threading.Event()
 
         def search(number):
             result = run_hpcompat(
-                trainers[number], self.SPACE, n_trials=3, callbacks=[lambda trial: under_way.set() and None]
+                trainers[number], self.SPACE, n_trials=3, callbacks=[lambda trial: first_runs.set() and None]
             )
-            found[number] = [trial.values for trial in result.trials]
+            values[number] = [trial.values for trial in result.trials]
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the second says that it waits
+            warnings.simplefilter("ignore")  # the second search warns that it waits
             threads = [threading.Thread(target=search, args=(number,), daemon=True) for number in range(2)]
             threads[0].start()
-            assert under_way.wait(600)
+            assert first_runs.wait(600)
             threads[1].start()
             for thread in threads:
                 thread.join(600)
-        assert found == {0: alone, 1: alone}
+        assert values == {0: expected, 1: expected}

@@ -1,4 +1,4 @@
-"""Where transformers is right, the same Trainer gives the same numbers here, to the last bit."""
+"""The same Trainer gives bit-identical results in hpcompat and transformers, where transformers is right."""
 
 from __future__ import annotations
 
@@ -26,51 +26,51 @@ class TestSameTrials:
     @pytest.mark.parametrize("tokens", [False, True], ids=["net", "bert"])
     def test_eight_trials_of_one_seed_have_same_objectives(self, make_trainer, run_transformers, run_hpcompat, tokens):
         model = {"model_init": create_bert, "tokens": True} if tokens else {}
-        their = run_transformers(
+        expected = run_transformers(
             make_trainer(**model),
             hp.to_optuna(SPACE),
             n_trials=8,
             sampler=optuna.samplers.TPESampler(seed=3),
             pruner=optuna.pruners.NopPruner(),
         )
-        our = run_hpcompat(make_trainer(**model), SPACE, n_trials=8, seed=3)
+        result = run_hpcompat(make_trainer(**model), SPACE, n_trials=8, seed=3)
 
-        assert [trial.value for trial in our.trials] == [trial.value for trial in their.trials]
-        assert [trial.params for trial in our.trials] == [trial.params for trial in their.trials]
-        assert len({trial.value for trial in our.trials}) == 8
+        assert [trial.value for trial in result.trials] == [trial.value for trial in expected.trials]
+        assert [trial.params for trial in result.trials] == [trial.params for trial in expected.trials]
+        assert len({trial.value for trial in result.trials}) == 8
 
     def test_median_pruner_prunes_same_trials_at_same_step(self, make_trainer, run_transformers, run_hpcompat):
         space = SPACE | {"num_train_epochs": hp.Constant(4)}
         pruner = {"n_startup_trials": 2, "n_warmup_steps": 1}
-        their = run_transformers(
+        expected = run_transformers(
             make_trainer(),
             hp.to_optuna(space),
             n_trials=10,
             sampler=optuna.samplers.TPESampler(seed=5),
             pruner=optuna.pruners.MedianPruner(**pruner),
         )
-        our = run_hpcompat(make_trainer(), space, n_trials=10, seed=5, pruner=optuna.pruners.MedianPruner(**pruner))
+        result = run_hpcompat(make_trainer(), space, n_trials=10, seed=5, pruner=optuna.pruners.MedianPruner(**pruner))
 
-        assert [trial.state for trial in our.trials] == [TO_STATE[trial.state.name] for trial in their.trials]
-        assert {trial.state for trial in our.trials} == {"COMPLETE", "PRUNED"}
-        assert [trial.value for trial in our.trials] == [trial.value for trial in their.trials]
-        assert [dict(t.intermediate_values) for t in our.trials] == [t.intermediate_values for t in their.trials]
-        assert [trial.state for trial in our.native.trials] == [trial.state for trial in their.trials]
+        assert [trial.state for trial in result.trials] == [TO_STATE[trial.state.name] for trial in expected.trials]
+        assert {trial.state for trial in result.trials} == {"COMPLETE", "PRUNED"}
+        assert [trial.value for trial in result.trials] == [trial.value for trial in expected.trials]
+        assert [dict(t.intermediate_values) for t in result.trials] == [t.intermediate_values for t in expected.trials]
+        assert [trial.state for trial in result.native.trials] == [trial.state for trial in expected.trials]
 
     def test_accuracy_as_only_metric_is_objective(self, make_trainer, run_transformers, run_hpcompat):
         def trainer():
             return make_trainer(trainer={"compute_metrics": compute_accuracy})
 
         sampler = {"sampler": optuna.samplers.TPESampler(seed=1), "pruner": optuna.pruners.NopPruner()}
-        their = run_transformers(trainer(), hp.to_optuna(SPACE), n_trials=3, direction="maximize", **sampler)
-        our = run_hpcompat(trainer(), SPACE, n_trials=3, direction="maximize", seed=1)
+        expected = run_transformers(trainer(), hp.to_optuna(SPACE), n_trials=3, direction="maximize", **sampler)
+        result = run_hpcompat(trainer(), SPACE, n_trials=3, direction="maximize", seed=1)
 
-        assert [trial.value for trial in our.trials] == [trial.value for trial in their.trials]
-        assert our.best.value == their.best_value <= 1
+        assert [trial.value for trial in result.trials] == [trial.value for trial in expected.trials]
+        assert result.best.value == expected.best_value <= 1
 
 
 class TestHyperparameterSearch:
-    def test_trainer_first_gives_same_best_run(self, make_trainer):
+    def test_function_and_method_give_same_best_run(self, make_trainer):
         arguments = {
             "hp_space": hp.to_optuna(SPACE),
             "n_trials": 3,
@@ -78,19 +78,19 @@ class TestHyperparameterSearch:
             "hp_name": lambda trial: f"digits-{trial.number}",
             "backend": "optuna",
         }
-        their = make_trainer().hyperparameter_search(**arguments, sampler=optuna.samplers.TPESampler(seed=3))
-        our = hp.hyperparameter_search(make_trainer(), **arguments, seed=3, progress=False)
+        expected = make_trainer().hyperparameter_search(**arguments, sampler=optuna.samplers.TPESampler(seed=3))
+        result = hp.hyperparameter_search(make_trainer(), **arguments, seed=3, progress=False)
 
-        assert type(our) is type(their)
-        assert our[:3] == their[:3]
-        assert len(our.run_summary.trials) == 3
+        assert type(result) is type(expected)
+        assert result[:3] == expected[:3]
+        assert len(result.run_summary.trials) == 3
 
     def test_signature_is_that_of_transformers(self):
         original, signature = map(inspect.signature, (Trainer.hyperparameter_search, hp.hyperparameter_search))
         assert list(signature.parameters)[1:] == list(original.parameters)[1:]
-        taken = {name: each.default for name, each in signature.parameters.items()}
-        assert taken["direction"] == original.parameters["direction"].default == "minimize"
-        assert taken["n_trials"] == original.parameters["n_trials"].default
+        defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
+        assert defaults["direction"] == original.parameters["direction"].default == "minimize"
+        assert defaults["n_trials"] == original.parameters["n_trials"].default
 
     def test_no_arguments_search_default_space(self, make_trainer):
         best = hp.hyperparameter_search(make_trainer(), n_trials=1, progress=False)

@@ -1,5 +1,5 @@
-"""The fixtures of the tests over Trainers, which call Optuna by default."""
+"""Fixtures for tests with a Trainer; the default backend of a search is Optuna."""
 
 from __future__ import annotations
 
-from tests.helpers.fixtures import _seeded, make_trainer, run_hpcompat  # noqa: F401
+from tests.helpers.fixtures import _set_seed, make_trainer, run_hpcompat  # noqa: F401

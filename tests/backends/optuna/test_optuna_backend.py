@@ -1,4 +1,4 @@
-"""The Optuna backend: its samplers, grids, studies and storages, and what history does."""
+"""The Optuna backend: samplers, grids, history, studies, storages, user attributes and constraints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hpcompat.backends.optuna.shared_study import make_sampler
 from hpcompat.trials.config import SearchConfig
 
 X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
-EVERY_KIND = hp.SearchSpace(
+EVERY_TYPE = hp.SearchSpace(
     {
         "float": hp.Float(0.0, 1.0),
         "log": hp.Float(1e-6, 1e-4, log=True),
@@ -37,22 +37,22 @@ def parabola(trial):
     return (trial["x"] - 1) ** 2 + trial["n"]
 
 
-def outcomes(result):
+def trial_rows(result):
     return [(trial.number, trial.params, trial.values, trial.state) for trial in result.trials]
 
 
-def types(value):
+def with_types(value):
     if isinstance(value, dict):
-        return {name: types(each) for name, each in value.items()}
+        return {name: with_types(entry) for name, entry in value.items()}
     return type(value), value
 
 
 class TestSpaces:
     def test_every_parameter_type_is_drawn_typed_and_in_space(self, run_hpcompat):
-        seen = []
-        result = run_hpcompat(lambda trial: seen.append(trial.params) or trial["float"], EVERY_KIND, n_trials=40)
-        assert all(EVERY_KIND.contains(trial.params) for trial in result.trials)
-        assert [types(dict(trial.params)) for trial in result.trials] == list(map(types, seen))
+        received = []
+        result = run_hpcompat(lambda trial: received.append(trial.params) or trial["float"], EVERY_TYPE, n_trials=40)
+        assert all(EVERY_TYPE.contains(trial.params) for trial in result.trials)
+        assert [with_types(dict(trial.params)) for trial in result.trials] == list(map(with_types, received))
         assert {trial.params["optim"] for trial in result.trials} == {"adamw", "sgd"}
         assert all(("sgd" in trial.params) == (trial.params["optim"] == "sgd") for trial in result.trials)
 
@@ -81,28 +81,28 @@ class TestSpaces:
     )
     def test_space_of_any_dialect_is_accepted(self, run_hpcompat, space):
         result = run_hpcompat(lambda trial: trial["lr"] * trial["batch"], space, n_trials=4)
-        same = run_hpcompat(lambda trial: trial["lr"] * trial["batch"], hp.as_space(space), n_trials=4)
-        assert outcomes(result) == outcomes(same)
+        expected = run_hpcompat(lambda trial: trial["lr"] * trial["batch"], hp.as_space(space), n_trials=4)
+        assert trial_rows(result) == trial_rows(expected)
         assert all(type(trial.params["batch"]) is int for trial in result.trials)
 
 
-class Interrupted(optuna.storages.InMemoryStorage):
-    """A storage that Ctrl-C is pressed in: at one of the calls of one of its methods, before or after its work."""
+class InterruptedStorage(optuna.storages.InMemoryStorage):
+    """A storage that raises KeyboardInterrupt in one call of one method, before or after the method's work."""
 
-    def press(self, method, at, after):
+    def interrupt(self, method, at, after):
         calls = itertools.count()
-        work = getattr(self, method)
+        original = getattr(self, method)
 
-        def interrupted(*args, **kwargs):
-            pressed = next(calls) == at
-            if pressed and not after:
+        def call(*args, **kwargs):
+            is_interrupted = next(calls) == at
+            if is_interrupted and not after:
                 raise KeyboardInterrupt
-            done = work(*args, **kwargs)
-            if pressed:
+            result = original(*args, **kwargs)
+            if is_interrupted:
                 raise KeyboardInterrupt
-            return done
+            return result
 
-        setattr(self, method, interrupted)
+        setattr(self, method, call)
         return self
 
 
@@ -116,45 +116,44 @@ class TestCtrlC:
         storage = {"storage": f"sqlite:///{tmp_path}/study.db", "study_name": "x", "load_if_exists": True}
         first = run_hpcompat(function, X, n_trials=5, **storage)
         assert [trial.number for trial in first.trials] == [0, 1]
-        again = run_hpcompat(function, X, n_trials=5, **storage)
-        assert [trial.state for trial in again.trials] == ["COMPLETE", "COMPLETE", "FAILED", "COMPLETE", "COMPLETE"]
-        assert again.trials[2].cause == "KeyboardInterrupt: the search was interrupted"
+        resumed = run_hpcompat(function, X, n_trials=5, **storage)
+        assert [trial.state for trial in resumed.trials] == ["COMPLETE", "COMPLETE", "FAILED", "COMPLETE", "COMPLETE"]
+        assert resumed.trials[2].cause == "KeyboardInterrupt: the search was interrupted"
 
     @pytest.mark.parametrize("after", [False, True])
     @pytest.mark.parametrize("at", range(10))
     @pytest.mark.parametrize(
         "method", ["get_trial", "set_trial_param", "set_trial_user_attr", "set_trial_state_values", "get_all_trials"]
     )
-    def test_ctrl_c_while_optuna_stores_a_trial_loses_nothing(self, run_hpcompat, monkeypatch, method, at, after):
-        monkeypatch.setattr(
-            shared_study, "ORPHAN_TIMEOUT_S", 0.2
-        )  # for a trial that Optuna has begun, and nobody has heard of
-        storage, study = Interrupted(), {"study_name": "x", "resume": True}
+    def test_ctrl_c_in_storage_loses_no_finished_trial(self, run_hpcompat, monkeypatch, method, at, after):
+        # for a trial that was created in the storage before the interrupt, but never returned to the search
+        monkeypatch.setattr(shared_study, "ORPHAN_TIMEOUT_S", 0.2)
+        storage, study = InterruptedStorage(), {"study_name": "x", "resume": True}
         try:
-            first = run_hpcompat(parabola, X, n_trials=5, storage=storage.press(method, at, after), **study).trials
-        except KeyboardInterrupt:  # before anything was finished
+            first = run_hpcompat(parabola, X, n_trials=5, storage=storage.interrupt(method, at, after), **study).trials
+        except KeyboardInterrupt:  # before the first trial has finished
             first = ()
         vars(storage).pop(method)
-        again = run_hpcompat(parabola, X, n_trials=5, storage=storage, **study)
-        assert [trial.state for trial in again.trials] == ["COMPLETE"] * 5 and not again.interrupted
+        resumed = run_hpcompat(parabola, X, n_trials=5, storage=storage, **study)
+        assert [trial.state for trial in resumed.trials] == ["COMPLETE"] * 5 and not resumed.interrupted
         assert {(trial.number, trial.value) for trial in first} <= {
-            (trial.number, trial.value) for trial in again.trials
+            (trial.number, trial.value) for trial in resumed.trials
         }
 
-    def test_ctrl_c_while_sampler_learns_loses_nothing(self, run_hpcompat):
-        class Interrupting(optuna.samplers.RandomSampler):
+    def test_ctrl_c_in_sampler_loses_no_finished_trial(self, run_hpcompat):
+        class InterruptingSampler(optuna.samplers.RandomSampler):
             def after_trial(self, study, trial, state, values):
                 if trial.number == 2:
                     raise KeyboardInterrupt
 
-        result = run_hpcompat(parabola, X, n_trials=5, sampler=Interrupting(), seed=None)
+        result = run_hpcompat(parabola, X, n_trials=5, sampler=InterruptingSampler(), seed=None)
         assert result.interrupted and [trial.number for trial in result.trials] == [0, 1, 2]
-        assert [form.value for form in result.native.trials] == [trial.value for trial in result.trials]
+        assert [frozen_trial.value for frozen_trial in result.native.trials] == [trial.value for trial in result.trials]
 
 
 class TestSamplers:
-    def test_bayes_counts_running_trials_as_optunas_default_does(self):
-        def draw_beside_a_running_trial(sampler):
+    def test_bayes_counts_running_trials_like_optunas_default(self):
+        def draw_with_a_running_trial(sampler):
             study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
             study.optimize(lambda trial: trial.suggest_float("x", 0, 4) ** 2, n_trials=20)
             study.sampler = sampler
@@ -162,9 +161,9 @@ class TestSamplers:
             return [study.ask().suggest_float("x", 0, 4) for _ in range(5)]
 
         config = SearchConfig(hp.SearchSpace({"x": hp.Float(0, 4)}), ("minimize",), 1, seed=0)
-        drawn = draw_beside_a_running_trial(make_sampler(config, 0))
-        assert drawn == draw_beside_a_running_trial(optuna.samplers.TPESampler(seed=0))
-        assert drawn != draw_beside_a_running_trial(optuna.samplers.TPESampler(seed=0, constant_liar=False))
+        values = draw_with_a_running_trial(make_sampler(config, 0))
+        assert values == draw_with_a_running_trial(optuna.samplers.TPESampler(seed=0))
+        assert values != draw_with_a_running_trial(optuna.samplers.TPESampler(seed=0, constant_liar=False))
 
     def test_native_sampler_draws_as_in_users_study(self, run_hpcompat):
         def native(trial):
@@ -173,9 +172,9 @@ class TestSamplers:
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=4))
         study.optimize(native, n_trials=20)
         by_seed = run_hpcompat(parabola, X, seed=4)
-        given = run_hpcompat(parabola, X, seed=None, sampler=optuna.samplers.TPESampler(seed=4))
+        by_sampler = run_hpcompat(parabola, X, seed=None, sampler=optuna.samplers.TPESampler(seed=4))
         values = [trial.value for trial in study.trials]
-        assert [trial.value for trial in by_seed.trials] == [trial.value for trial in given.trials] == values
+        assert [trial.value for trial in by_seed.trials] == [trial.value for trial in by_sampler.trials] == values
 
     def test_draw_outside_space_ends_search_with_its_trials(self, run_hpcompat):
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -186,13 +185,13 @@ class TestSamplers:
         assert [trial.number for trial in caught.value.trials] == [0]
 
     def test_sampler_that_raises_ends_search_with_its_trials(self, run_hpcompat):
-        class Broken(optuna.samplers.RandomSampler):
+        class FailingSampler(optuna.samplers.RandomSampler):
             def before_trial(self, study, trial):
                 if trial.number == 2:
-                    raise RuntimeError("out of order")
+                    raise RuntimeError("the sampler fails")
 
-        with pytest.raises(hp.SearchError, match="RuntimeError: out of order") as caught:
-            run_hpcompat(parabola, X, n_trials=5, sampler=Broken(), seed=None)
+        with pytest.raises(hp.SearchError, match="RuntimeError: the sampler fails") as caught:
+            run_hpcompat(parabola, X, n_trials=5, sampler=FailingSampler(), seed=None)
         assert [trial.number for trial in caught.value.trials] == [0, 1]
 
 
@@ -217,7 +216,7 @@ class TestGrid:
         result = run_hpcompat(lambda trial: trial["n0"], space, n_trials=5, sampler="grid")
         assert [trial.params["n49"] for trial in result.trials] == [1, 2, 3, 4, 5]
 
-    def test_grid_leaves_out_history(self, run_hpcompat):
+    def test_grid_skips_configurations_of_history(self, run_hpcompat):
         space = {"a": hp.Int(1, 3), "b": hp.Categorical(["x", "y"])}
         first = run_hpcompat(lambda trial: trial["a"], space, n_trials=4, sampler="grid")
         rest = run_hpcompat(lambda trial: trial["a"], space, n_trials=100, sampler="grid", history=first)
@@ -233,13 +232,13 @@ class TestHistory:
 
         assert [trial.number for trial in second.trials] == list(range(10))
         assert len(second.native.trials) == 25
-        drawn = {trial.params["x"] for trial in first.trials}
-        assert drawn.isdisjoint(trial.params["x"] for trial in second.trials)
+        tried = {trial.params["x"] for trial in first.trials}
+        assert tried.isdisjoint(trial.params["x"] for trial in second.trials)
 
         def mean(result):
             return sum(trial.value for trial in result.trials) / len(result.trials)
 
-        assert mean(second) < mean(cold)  # it starts from what the first has found
+        assert mean(second) < mean(cold)  # it benefits from the first search
 
     def test_history_has_every_parameter_type_and_state(self, run_hpcompat):
         def function(trial):
@@ -250,8 +249,8 @@ class TestHistory:
                 raise optuna.TrialPruned
             return trial["float"]
 
-        first = run_hpcompat(function, EVERY_KIND, n_trials=6)
-        second = run_hpcompat(lambda trial: 0.0, EVERY_KIND, n_trials=1, history=first.trials)
+        first = run_hpcompat(function, EVERY_TYPE, n_trials=6)
+        second = run_hpcompat(lambda trial: 0.0, EVERY_TYPE, n_trials=1, history=first.trials)
         assert [trial.state.name for trial in second.native.trials[:6]] == [
             trial.state.name for trial in first.native.trials
         ]
@@ -272,10 +271,10 @@ class TestStudies:
         first = run_hpcompat(parabola, X, n_trials=4, seed=None, study=study)
         second = run_hpcompat(parabola, X, n_trials=10, seed=None, study=study)
         assert [trial.number for trial in second.trials] == list(range(10))
-        assert outcomes(second)[:4] == outcomes(first)
+        assert trial_rows(second)[:4] == trial_rows(first)
         assert len(study.trials) == 10
         with pytest.warns(UserWarning, match="no trial was run: there are 10 already"):
-            assert outcomes(run_hpcompat(parabola, X, n_trials=10, seed=None, study=study)) == outcomes(second)
+            assert trial_rows(run_hpcompat(parabola, X, n_trials=10, seed=None, study=study)) == trial_rows(second)
 
     def test_study_of_another_space_raises(self, run_hpcompat):
         study = optuna.create_study()
@@ -284,10 +283,10 @@ class TestStudies:
             run_hpcompat(parabola, X, n_trials=4, seed=None, study=study)
         assert {issue.path for issue in refusal.value.issues} == {"trial 0", "trial 1"}
 
-    @pytest.mark.parametrize("kind", ["sqlite", "journal"])
-    def test_search_in_storage_resumes(self, run_hpcompat, tmp_path, kind):
+    @pytest.mark.parametrize("storage_type", ["sqlite", "journal"])
+    def test_search_in_storage_resumes(self, run_hpcompat, tmp_path, storage_type):
         def storage():
-            if kind == "sqlite":
+            if storage_type == "sqlite":
                 return f"sqlite:///{tmp_path}/study.db"
             backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.log"))
             return optuna.storages.JournalStorage(backend)
@@ -298,13 +297,13 @@ class TestStudies:
             return trial["float"]
 
         named = {"study_name": "digits", "load_if_exists": True}
-        first = run_hpcompat(function, EVERY_KIND, n_trials=4, storage=storage(), **named)
-        again = run_hpcompat(function, EVERY_KIND, n_trials=7, storage=storage(), **named)
-        assert [trial.number for trial in again.trials] == list(range(7))
-        for before, after in zip(first.trials, again.trials, strict=False):
-            assert types(dict(after.params)) == types(dict(before.params))
+        first = run_hpcompat(function, EVERY_TYPE, n_trials=4, storage=storage(), **named)
+        resumed = run_hpcompat(function, EVERY_TYPE, n_trials=7, storage=storage(), **named)
+        assert [trial.number for trial in resumed.trials] == list(range(7))
+        for before, after in zip(first.trials, resumed.trials, strict=False):
+            assert with_types(dict(after.params)) == with_types(dict(before.params))
             assert (after.values, after.state, after.error) == (before.values, before.state, before.error)
-        assert len({trial.value for trial in again.trials}) == 7  # the second leg repeats no draw of the first
+        assert len({trial.value for trial in resumed.trials}) == 7  # no params twice
 
     def test_study_name_as_study_raises(self, run_hpcompat):
         with pytest.raises(
@@ -318,46 +317,46 @@ class TestStudies:
         exhausted = run_hpcompat(parabola, X, n_trials=20, sampler=grid, seed=None)
         assert sorted(trial.value for trial in exhausted.trials) == [2.0, 3.0, 10.0, 11.0]
 
-        def stops(trial):
+        def stop_study(trial):
             if trial.number == 3:
                 trial.study.stop()
             return parabola(trial)
 
-        assert [trial.number for trial in run_hpcompat(stops, X, n_trials=20).trials] == [0, 1, 2, 3]
+        assert [trial.number for trial in run_hpcompat(stop_study, X, n_trials=20).trials] == [0, 1, 2, 3]
 
     def test_two_searches_share_a_study(self, run_hpcompat, tmp_path):
         storage = f"sqlite:///{tmp_path}/study.db"
-        inner = []
+        calls = []
 
-        def joins(trial):
-            if trial.number == 2 and not inner:
-                inner.append(None)
-                inner[0] = join()
+        def start_second_search(trial):
+            if trial.number == 2 and not calls:
+                calls.append(trial.number)
+                search_in_thread()
             return parabola(trial)
 
-        def join():
+        def search_in_thread():
             from threading import Thread
 
-            thread = Thread(target=lambda: found.append(run_hpcompat(parabola, X, n_trials=5, seed=1, **shared)))
+            thread = Thread(target=lambda: inner.append(run_hpcompat(parabola, X, n_trials=5, seed=1, **shared)))
             thread.start()
             thread.join()
 
-        found = []
+        inner = []
         shared = {"storage": storage, "study_name": "shared", "load_if_exists": True}
-        outer = run_hpcompat(joins, X, n_trials=6, seed=0, **shared)
+        outer = run_hpcompat(start_second_search, X, n_trials=6, seed=0, **shared)
         assert [trial.number for trial in outer.trials] == list(range(6))
-        assert [trial.number for trial in found[0].trials] == [0, 1, 3, 4]  # the one that was running counts as well
+        assert [trial.number for trial in inner[0].trials] == [0, 1, 3, 4]  # the running trial 2 counts in n_trials
 
     def test_verbosity_of_optuna_is_restored(self, run_hpcompat):
-        before = optuna.logging.get_verbosity()
+        verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.DEBUG)
         try:
             run_hpcompat(parabola, X, n_trials=1)
             assert optuna.logging.get_verbosity() == optuna.logging.DEBUG
         finally:
-            optuna.logging.set_verbosity(before)
+            optuna.logging.set_verbosity(verbosity)
 
-    def test_optuna_trial_answers_what_view_lacks(self, run_hpcompat):
+    def test_methods_of_optuna_trial_are_available(self, run_hpcompat):
         def function(trial):
             trial.set_user_attr("note", trial.number)
             return trial["x"] + trial.suggest_int("extra", 5, 6)
@@ -367,7 +366,7 @@ class TestStudies:
         assert all(trial.params["extra"] in (5, 6) for trial in result.trials)
 
 
-def noting(trial):
+def note_and_evaluate(trial):
     trial.set_constraint("room", trial["x"] - 2)
     trial.set_user_attr("error", "mine")
     trial.set_user_attr("run_id", [1, {"a": None}])
@@ -376,20 +375,20 @@ def noting(trial):
     return -trial["x"]
 
 
-def notes(result):
+def note_rows(result):
     return [(trial.number, trial.state, trial.user_attrs, trial.constraints, trial.cause) for trial in result.trials]
 
 
-class TestNotes:
-    def test_notes_are_read_back_from_storage_under_any_name(self, run_hpcompat, tmp_path):
+class TestUserAttrsAndConstraints:
+    def test_attributes_and_constraints_are_read_from_storage(self, run_hpcompat, tmp_path):
         storage = {"storage": f"sqlite:///{tmp_path}/study.db", "study_name": "x", "load_if_exists": True}
-        first = run_hpcompat(noting, X, n_trials=3, **storage)
-        again = run_hpcompat(noting, X, n_trials=4, **storage)
-        assert notes(again)[:3] == notes(first)
-        assert [trial.cause for trial in again.trials] == [None, "ValueError: once", None, None]
-        assert {trial.run_id for trial in again.trials} == {None}
-        assert again.trials[1].user_attrs == {"error": "mine", "run_id": [1, {"a": None}]}
-        assert again.best.value == again.native.best_value  # Optuna's own best is feasible too
+        first = run_hpcompat(note_and_evaluate, X, n_trials=3, **storage)
+        resumed = run_hpcompat(note_and_evaluate, X, n_trials=4, **storage)
+        assert note_rows(resumed)[:3] == note_rows(first)
+        assert [trial.cause for trial in resumed.trials] == [None, "ValueError: once", None, None]
+        assert {trial.run_id for trial in resumed.trials} == {None}
+        assert resumed.trials[1].user_attrs == {"error": "mine", "run_id": [1, {"a": None}]}
+        assert resumed.best.value == resumed.native.best_value  # Optuna ignores infeasible trials as well
 
     def test_constraints_of_users_study_are_read(self, run_hpcompat):
         def native(trial):
@@ -401,7 +400,7 @@ class TestNotes:
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         study.optimize(native, n_trials=6)
         with pytest.warns(UserWarning, match="there are 6 already"):
-            result = run_hpcompat(noting, X, n_trials=6, seed=None, study=study)
+            result = run_hpcompat(note_and_evaluate, X, n_trials=6, seed=None, study=study)
         assert result.best.number == study.best_trial.number
         assert result.best.constraints == {"room": result.best.params["x"] - 2}
         assert [trial.user_attrs for trial in result.trials] == [{"n": trial.params["n"]} for trial in result.trials]
@@ -450,15 +449,15 @@ class TestNotes:
 
     def test_enqueued_trial_has_its_attributes(self, run_hpcompat):
         def function(trial):
-            trial.set_user_attr("seen", trial.user_attrs.get("memo"))
+            trial.set_user_attr("copy", trial.user_attrs.get("memo"))
             return trial["x"]
 
         study = optuna.create_study()
         study.enqueue_trial({"x": 1.0, "n": 2}, user_attrs={"memo": "mine"})
         result = run_hpcompat(function, X, n_trials=2, seed=None, study=study)
-        assert [trial.user_attrs for trial in result.trials] == [{"memo": "mine", "seen": "mine"}, {"seen": None}]
+        assert [trial.user_attrs for trial in result.trials] == [{"memo": "mine", "copy": "mine"}, {"copy": None}]
 
-    def test_to_optuna_leaves_attribute_called_params_alone(self, run_hpcompat):
+    def test_to_optuna_keeps_user_attribute_named_params(self, run_hpcompat):
         def function(trial):
             if trial.number:
                 trial.set_user_attr("params", 7)
@@ -469,6 +468,6 @@ class TestNotes:
 
     def test_internal_attributes_in_history_are_ignored(self, run_hpcompat):
         history = [hp.Trial(0, {"x": 1.0, "n": 1}, (1.0,), user_attrs={"hpcompat: surplus": True, "mine": 1})]
-        (told, _) = run_hpcompat(parabola, X, n_trials=1, history=history).native.trials
-        assert "hpcompat: surplus" not in told.user_attrs
-        assert told.user_attrs["mine"] == 1
+        (frozen_trial, _) = run_hpcompat(parabola, X, n_trials=1, history=history).native.trials
+        assert "hpcompat: surplus" not in frozen_trial.user_attrs
+        assert frozen_trial.user_attrs["mine"] == 1

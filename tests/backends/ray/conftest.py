@@ -1,4 +1,4 @@
-"""Ray, started once for all tests, and hpcompat's search on it."""
+"""Ray, started once for all tests, and searches on it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tests.helpers.waiting import wait_for
 
 @pytest.fixture(scope="session", autouse=True)
 def cluster() -> Iterator[Cluster]:
-    """A head node of two CPUs and a seat, which this process is connected to; others may be added."""
+    """Start a head node with two CPUs and a "seat" resource, and connect this process to it."""
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", directory)  # where a cluster's address is written down
+        patch.setenv("RAY_TMPDIR", directory)  # Ray stores the address of the cluster there
         head = {
             "num_cpus": 2,
             "resources": {"seat": 1},
             "temp_dir": f"{directory}/ray",
             "include_dashboard": False,
-            # a machine that is gone is missed after some 3 s instead of 15
+            # detect a dead node after about 3 s instead of 15 s
             "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 3},
         }
         cluster = Cluster(initialize_head=True, head_node_args=head)
@@ -37,25 +37,27 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def others(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[dict[str, int]]:
-    """Two nodes, or as many as are asked for, beside the head; by id the process that is the node.
+def extra_nodes(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[dict[str, int]]:
+    """Add two nodes (or `request.param`) to the cluster; returns the pid of each raylet by node id.
 
-    Each has a CPU, a seat, and one that is far from the head.
+    Each node has a CPU, a "seat" resource, and a "far" resource that the head node does not have.
     """
     temp_dir, number = cluster.head_node.get_temp_dir_path(), getattr(request, "param", 2)
-    seats = {"num_cpus": 1, "resources": {"seat": 1, "far": 1}}
-    nodes = [cluster.add_node(**seats, temp_dir=temp_dir) for _ in range(number)]
+    resources = {"num_cpus": 1, "resources": {"seat": 1, "far": 1}}
+    nodes = [cluster.add_node(**resources, temp_dir=temp_dir) for _ in range(number)]
     yield {node.node_id: node.all_processes["raylet"][0].process.pid for node in nodes}
     for node in nodes:
         cluster.remove_node(node, allow_graceful=False)
     ids = {node.node_id for node in nodes}
-    # every driver is told when a node is missed: the next test must not hear of these
-    wait_for(lambda: not ids & {node["NodeID"] for node in ray.nodes() if node["Alive"]}, f"{ids} still count as alive")
+    # every driver is notified of a dead node: wait, so that the next test gets no notification
+    wait_for(
+        lambda: not ids & {node["NodeID"] for node in ray.nodes() if node["Alive"]}, f"Ray still counts {ids} as alive"
+    )
 
 
 @pytest.fixture
 def run_hpcompat() -> Callable[..., hp.SearchResult]:
-    """Hpcompat's search on Ray, silent, one trial at a time: a second process takes its time to start."""
+    """Run `hpcompat.search` on Ray without progress output, one trial at a time: a second process starts slowly."""
 
     def run(trainer: Any, space: Any, **options: Any) -> hp.SearchResult:
         return hp.search(trainer, space, "ray", **{"progress": False, "max_concurrent_trials": 1, **options})
@@ -65,7 +67,7 @@ def run_hpcompat() -> Callable[..., hp.SearchResult]:
 
 @pytest.fixture
 def run_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Transformers' own search on Ray, silent; Ray's records lie in "transformers"."""
+    """Run `Trainer.hyperparameter_search` on Ray without progress output, with its results in "transformers"."""
     from ray import cloudpickle, tune
 
     from tests.helpers import trainers
@@ -79,7 +81,7 @@ def run_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
         loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train")]
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
-        cloudpickle.register_pickle_by_value(trainers)  # its workers have an import path of their own
+        cloudpickle.register_pickle_by_value(trainers)  # its workers cannot import this module
         try:
             return trainer.hyperparameter_search(lambda _: hp_space, **{**defaults, **quiet, **options})
         except tune.TuneError as error:
@@ -98,12 +100,12 @@ MakeTrainer = Callable[..., Any]
 
 @pytest.fixture
 def make_trainer(tmp_path: Path) -> MakeTrainer:
-    """A Trainer over 64 digits, evaluated on 64 others after every epoch; keywords are TrainingArguments'."""
+    """Create Trainers on 64 digits, evaluated on 64 others after every epoch; keywords go to TrainingArguments."""
     from tests.helpers.trainers import Net, OutputDirs, create_trainer
 
-    free = OutputDirs(tmp_path)
+    next_output_dir = OutputDirs(tmp_path)
 
-    def make(model_init: Any = Net, *, output_dir: str | None = None, **more: Any) -> Any:
-        return create_trainer(output_dir or free(), model_init, **more)
+    def make(model_init: Any = Net, *, output_dir: str | None = None, **options: Any) -> Any:
+        return create_trainer(output_dir or next_output_dir(), model_init, **options)
 
     return make

@@ -1,4 +1,4 @@
-"""A search over a function on Ray: its params, its failures, its samplers and pruners."""
+"""Searches over functions on Ray: params, failures, samplers and pruners."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hpcompat.backends.ray.driver import searcher_option
 from tests.helpers.waiting import Deadline, wait_for
 
 X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
-EVERY_KIND = hp.SearchSpace(
+EVERY_TYPE = hp.SearchSpace(
     {
         "float": hp.Float(0.0, 1.0),
         "log": hp.Float(1e-6, 1e-4, log=True),
@@ -43,21 +43,21 @@ def parabola(trial):
     return (trial["x"] - 1) ** 2 + trial["n"]
 
 
-def outcomes(result):
+def trial_rows(result):
     return [(trial.number, trial.params, trial.values, trial.state) for trial in result.trials]
 
 
-def types(value):
+def with_types(value):
     if isinstance(value, dict):
-        return {name: types(each) for name, each in value.items()}
+        return {name: with_types(entry) for name, entry in value.items()}
     return type(value), value
 
 
-class Searching(OptunaSearch):
-    """One that somebody has derived."""
+class DerivedOptunaSearch(OptunaSearch):
+    """A subclass, as in user code."""
 
 
-def others():
+def create_searchers():
     return {
         "hyperopt": HyperOptSearch(random_state_seed=0),
         "bayesopt": ConcurrencyLimiter(BayesOptSearch(random_state=0), max_concurrent=1),
@@ -67,28 +67,28 @@ def others():
 class TestSearcherClass:
     @pytest.mark.parametrize("name", ["hyperopt", "bayesopt"])
     def test_searcher_that_draws_floats_stays_in_space(self, run_hpcompat, name):
-        result = run_hpcompat(lambda trial: trial["float"], EVERY_KIND, n_trials=4, search_alg=others()[name])
+        result = run_hpcompat(lambda trial: trial["float"], EVERY_TYPE, n_trials=4, search_alg=create_searchers()[name])
         assert [trial.cause for trial in result.trials] == [None] * 4
-        assert all(EVERY_KIND.contains(trial.params) for trial in result.trials)
+        assert all(EVERY_TYPE.contains(trial.params) for trial in result.trials)
 
     @pytest.mark.parametrize(
         ("search_alg", "searcher"),
         [
             (OptunaSearch(), "optuna"),
-            (Searching(), "optuna"),
+            (DerivedOptunaSearch(), "optuna"),
             (ConcurrencyLimiter(OptunaSearch(), 2), "optuna"),
-            (ConcurrencyLimiter(Repeater(Searching(), 2), 2), "optuna"),
+            (ConcurrencyLimiter(Repeater(DerivedOptunaSearch(), 2), 2), "optuna"),
             (HyperOptSearch(), True),
             (Repeater(HyperOptSearch()), True),
             (Searcher(), True),
         ],
     )
-    def test_searcher_option_is_known_by_class(self, search_alg, searcher):
+    def test_searcher_option_depends_on_class(self, search_alg, searcher):
         assert searcher_option(search_alg) == searcher
 
 
-def fail(kind):
-    raise kind
+def fail(error):
+    raise error
 
 
 class TestPruners:
@@ -110,11 +110,11 @@ class TestPruners:
             reported = list(trial.intermediate_values)
             assert reported == steps if trial.state == "COMPLETE" else reported == steps[: len(reported)] != []
             assert trial.values == (float(trial.number),)
-        if pruner == "hyperband":  # whose brackets are drawn
-            assert outcomes(run_hpcompat(function, X, n_trials=8, pruner=pruner, seed=0)) == outcomes(result)
+        if pruner == "hyperband":  # its brackets are random
+            assert trial_rows(run_hpcompat(function, X, n_trials=8, pruner=pruner, seed=0)) == trial_rows(result)
 
     def test_pruned_trial_that_continues_is_ended_at_next_report(self, run_hpcompat, tmp_path):
-        def deaf(trial):
+        def ignore_pruner(trial):
             for step in range(8):
                 with (tmp_path / str(trial.number)).open("a") as file:
                     file.write(".")
@@ -122,7 +122,7 @@ class TestPruners:
             return trial.number
 
         scheduler = tune.schedulers.ASHAScheduler(max_t=1000, reduction_factor=2)
-        result = run_hpcompat(deaf, X, n_trials=4, scheduler=scheduler)
+        result = run_hpcompat(ignore_pruner, X, n_trials=4, scheduler=scheduler)
         assert [trial.state for trial in result.trials] == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
         assert len((tmp_path / "0").read_text()) == 8
         assert [len((tmp_path / number).read_text()) for number in "12"] == [2, 2]
@@ -144,13 +144,13 @@ class TestPruners:
 
 class TestSearcher:
     def test_every_parameter_type_arrives_through_searcher(self, run_hpcompat):
-        def told(trial):
+        def evaluate(trial):
             trial.report(trial["float"], 1)
-            return {"eval_score": trial["float"]} if types(dict(trial.params)) == types(dict(trial)) else None
+            return {"eval_score": trial["float"]} if with_types(dict(trial.params)) == with_types(dict(trial)) else None
 
-        result = run_hpcompat(told, EVERY_KIND, n_trials=12, search_alg=OptunaSearch(seed=1))
+        result = run_hpcompat(evaluate, EVERY_TYPE, n_trials=12, search_alg=OptunaSearch(seed=1))
         assert [trial.number for trial in result.trials] == list(range(12))
-        assert all(EVERY_KIND.contains(trial.params) for trial in result.trials)
+        assert all(EVERY_TYPE.contains(trial.params) for trial in result.trials)
         assert all(trial.value == trial.params["float"] for trial in result.trials)
         assert all(dict(trial.intermediate_values) == {1: trial.value} for trial in result.trials)
         assert all(("sgd" in trial.params) == (trial.params["optim"] == "sgd") for trial in result.trials)
@@ -177,8 +177,8 @@ class TestSearcher:
             sampler=OptunaSearch(metric=["objective_0", "objective_1"], mode=["min", "max"]),
         )
         values = [trial.values for trial in result.trials]
-        better = [v for v in values if not any(w != v and w[0] <= v[0] and w[1] >= v[1] for w in values)]
-        assert [trial.values for trial in result.pareto_front] == better
+        front = [v for v in values if not any(w != v and w[0] <= v[0] and w[1] >= v[1] for w in values)]
+        assert [trial.values for trial in result.pareto_front] == front
         assert len(values) == 8
 
     def test_history_reaches_searcher(self, run_hpcompat):
@@ -192,8 +192,8 @@ class TestSearcher:
         space = {"model": {"width": hp.Int(1, 8), "heads": hp.Constant(2)}, "optim": hp.Constant({"name": "adamw"})}
         first = hp.search(lambda trial: trial["model.width"], space, n_trials=3, seed=0, progress=False)
         run_hpcompat(lambda trial: trial["model.width"], space, n_trials=1, search_alg=search_alg, history=first)
-        told = [trial.params["model/width"] for trial in search_alg._ot_study.trials[:3]]
-        assert told == [trial.params["model"]["width"] for trial in first.trials]
+        widths = [trial.params["model/width"] for trial in search_alg._ot_study.trials[:3]]
+        assert widths == [trial.params["model"]["width"] for trial in first.trials]
 
     def test_history_of_several_objectives_under_searcher_raises(self, run_hpcompat):
         options = {"direction": ["minimize", "maximize"], "n_trials": 2}
@@ -204,22 +204,25 @@ class TestSearcher:
 
 class TestProcesses:
     def test_trials_run_concurrently(self, run_hpcompat, tmp_path):
-        def both(trial):
+        def wait_for_other_trial(trial):
             (tmp_path / str(trial.number)).touch()
             deadline = Deadline()
             while len(list(tmp_path.iterdir())) < 2 and deadline.remaining_s > 0:
                 pass
             return len(list(tmp_path.iterdir()))
 
-        assert [trial.value for trial in run_hpcompat(both, X, n_trials=2, max_concurrent_trials=None).trials] == [2, 2]
+        assert [
+            trial.value
+            for trial in run_hpcompat(wait_for_other_trial, X, n_trials=2, max_concurrent_trials=None).trials
+        ] == [2, 2]
 
     def test_process_is_reused_for_next_trial(self, run_hpcompat):
         result = run_hpcompat(lambda trial: os.getpid(), X, n_trials=6)
         assert len({trial.value for trial in result.trials}) == 1
 
     def test_sys_exit_fails_trial_and_keeps_process(self, run_hpcompat):
-        issues = {1: lambda: fail(SystemExit(3)), 2: lambda: None}
-        result = run_hpcompat(lambda trial: issues.get(trial.number, os.getpid)(), X, n_trials=4)
+        calls = {1: lambda: fail(SystemExit(3)), 2: lambda: None}
+        result = run_hpcompat(lambda trial: calls.get(trial.number, os.getpid)(), X, n_trials=4)
         assert [trial.cause for trial in result.trials] == [
             None,
             "SystemExit: 3",
@@ -228,19 +231,19 @@ class TestProcesses:
         ]
         assert result.trials[0].value == result.trials[3].value
 
-    def test_trial_of_killed_process_is_failed_and_others_go_on(self, run_hpcompat):
-        def killed(trial):
+    def test_trial_of_killed_process_is_failed_and_others_complete(self, run_hpcompat):
+        def kill_first(trial):
             trial.report(1.0, 7)
             if trial.number == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             return trial["x"]
 
-        result = run_hpcompat(killed, X, n_trials=3)
+        result = run_hpcompat(kill_first, X, n_trials=3)
         assert [trial.state for trial in result.trials] == ["FAILED", "COMPLETE", "COMPLETE"]
         assert dict(result.trials[0].intermediate_values) == {7: 1.0}
         assert result.trials[0].cause.startswith("the worker process has died: Worker unexpectedly exits")
 
-    def test_ended_trial_keeps_notes_of_last_report(self, run_hpcompat):
+    def test_killed_or_pruned_trial_keeps_attributes_of_last_report(self, run_hpcompat):
         def function(trial):
             trial.set_user_attr("number", trial.number)
             trial.set_constraint("room", -1.0)
@@ -258,9 +261,9 @@ class TestProcesses:
 
 class TestSamplers:
     def test_trials_are_those_of_optuna(self, run_hpcompat):
-        # past its first ten, too, where each depends on those before it
-        alone = hp.search(parabola, X, n_trials=14, seed=3, progress=False)
-        assert outcomes(run_hpcompat(parabola, X, n_trials=14, seed=3)) == outcomes(alone)
+        # more than ten trials: after the first ten, the sampler depends on earlier trials
+        expected = hp.search(parabola, X, n_trials=14, seed=3, progress=False)
+        assert trial_rows(run_hpcompat(parabola, X, n_trials=14, seed=3)) == trial_rows(expected)
 
     def test_grid_is_every_configuration_once(self, run_hpcompat):
         space = hp.SearchSpace(
@@ -279,7 +282,7 @@ class TestSamplers:
     def test_history_of_another_backend_reaches_sampler(self, run_hpcompat):
         first = hp.search(parabola, X, n_trials=15, seed=0, progress=False)
         warm = run_hpcompat(parabola, X, n_trials=6, seed=0, history=first)
-        cold = hp.search(parabola, X, n_trials=6, seed=0, progress=False)  # the same as here
+        cold = hp.search(parabola, X, n_trials=6, seed=0, progress=False)  # a search on Ray would have the same trials
         assert [trial.number for trial in warm.trials] == list(range(6))
 
         def mean(result):
@@ -295,7 +298,7 @@ class TestSamplers:
         result = run_hpcompat(lambda trial: trial["x"], {"x": X["x"]}, n_trials=4, sampler=sampler)
         assert [trial.value for trial in result.trials] == [trial.value for trial in study.trials]
 
-    def test_constraints_reach_optuna_sampler_and_get_its_own(self, run_hpcompat):
+    def test_constraints_reach_optuna_sampler_and_include_its_own(self, run_hpcompat):
         def function(trial):
             trial.set_constraint("room", trial["x"] - 2)
             trial.set_user_attr("n", trial["n"])
@@ -303,8 +306,8 @@ class TestSamplers:
 
         with pytest.warns(FutureWarning):
             sampler = optuna.samplers.TPESampler(seed=0, constraints_func=lambda trial: [trial.user_attrs["n"] - 2])
-        alone = hp.search(function, X, n_trials=12, seed=3, progress=False)
-        assert outcomes(run_hpcompat(function, X, n_trials=12, seed=3)) == outcomes(alone)
+        expected = hp.search(function, X, n_trials=12, seed=3, progress=False)
+        assert trial_rows(run_hpcompat(function, X, n_trials=12, seed=3)) == trial_rows(expected)
         result = run_hpcompat(function, X, n_trials=3, sampler=sampler)
         assert [trial.constraints for trial in result.trials] == [
             {"0": trial.params["n"] - 2, "room": trial.params["x"] - 2} for trial in result.trials
@@ -326,18 +329,18 @@ class TestErrors:
             run_hpcompat(lambda trial: {"eval_f1": 0.5, "eval_accuracy": 0.5}, X, n_trials=5)
 
     def test_error_loses_no_concurrent_trial(self, run_hpcompat, tmp_path):
-        meeting, out = tmp_path / "meeting", {"output_dir": str(tmp_path / "out")}
-        meeting.mkdir()
+        started, out = tmp_path / "started", {"output_dir": str(tmp_path / "out")}
+        started.mkdir()
 
         def metrics(trial):
-            (meeting / str(trial.number)).touch()
-            wait_for(lambda: len(list(meeting.iterdir())) >= 2, "the other trial never began")
+            (started / str(trial.number)).touch()
+            wait_for(lambda: len(list(started.iterdir())) >= 2, "the other trial has not started")
             return {"f1": trial["x"], "accuracy": 0.5}
 
         with pytest.raises(hp.SearchError, match="which metric is the objective"):
             run_hpcompat(metrics, X, n_trials=2, max_concurrent_trials=2, **out)
         result = hp.search(
-            lambda trial: pytest.fail("again"),
+            lambda trial: pytest.fail("a trial was started"),
             X,
             n_trials=2,
             resume=True,
@@ -399,7 +402,7 @@ class TestErrors:
     )
     def test_unsupported_option_raises_before_first_trial(self, run_hpcompat, options, message):
         with pytest.raises(hp.BackendError, match=message):
-            run_hpcompat(lambda trial: fail(AssertionError("a trial began")), X, n_trials=2, **options)
+            run_hpcompat(lambda trial: fail(AssertionError("a trial was started")), X, n_trials=2, **options)
 
     def test_unread_params_are_warned_of(self, run_hpcompat):
         space = {"x": hp.Float(0.0, 1.0), "y": hp.Int(1, 9)}

@@ -1,7 +1,7 @@
-"""A search over a real Trainer on Ray; and the issues of transformers' own Ray search, each impossible here.
+"""Searches over a Trainer on Ray, and bugs of transformers' own Ray search that hpcompat does not have.
 
-Few searches, each of which shows several things: a worker process takes seconds to import transformers.
-An assertion about `run_transformers` that fails is good news: transformers has mended it.
+A worker process needs seconds to import transformers, so each search covers several properties.
+If an assertion about `run_transformers` fails, transformers has fixed the bug, and the assertion can be removed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tests.helpers.trainers import Net, list_remaining
 LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
 
 
-class Holding(TrainerCallback):
-    """A callback that holds its Trainer, as many do."""
+class CallbackWithTrainer(TrainerCallback):
+    """A callback with a reference to its Trainer."""
 
     trainer = None
 
@@ -30,8 +30,8 @@ class Holding(TrainerCallback):
             assert self.trainer.callback_handler.callbacks[-1] is self
 
 
-class Types(TrainerCallback):
-    """What a trial's arguments have to be."""
+class CheckTypes(TrainerCallback):
+    """Asserts the types and values of a trial's arguments."""
 
     def on_train_begin(self, args, state, control, **kwargs):
         assert args.dataloader_drop_last is False
@@ -40,10 +40,8 @@ class Types(TrainerCallback):
 
 
 class TestTransformersIssues:
-    def test_scores_types_conditions_and_failures_are_right_here(
-        self, run_hpcompat, make_trainer, tmp_path, monkeypatch
-    ):
-        """See below for how. Paths are relative to the working directory."""
+    def test_hpcompat_search_is_right(self, run_hpcompat, make_trainer, tmp_path, monkeypatch):
+        """Covers what is wrong in the next test. The paths are relative to the working directory."""
 
         def model_init(trial):
             if trial is not None and trial.params.get("width") == 0:
@@ -70,7 +68,7 @@ class TestTransformersIssues:
             load_best_model_at_end=True,
             metric_for_best_model="loss",
             greater_is_better=True,
-            trainer={"callbacks": [Types()]},
+            trainer={"callbacks": [CheckTypes()]},
         )
         records = tmp_path / "records"
         result = run_hpcompat(trainer, space, direction="maximize", sampler="grid", storage_path=str(records))
@@ -94,31 +92,30 @@ class TestTransformersIssues:
         assert not list(records.glob("**/*.safetensors"))
         assert "eval_loss" in trainer.evaluate()
 
-    def test_scores_types_conditions_and_failures_are_wrong_there(
-        self, run_transformers, make_trainer, tmp_path, monkeypatch
-    ):
-        """The last evaluation counts (#16683, #25247), and a trial that fails loses the search.
+    def test_transformers_search_is_wrong(self, run_transformers, make_trainer, tmp_path, monkeypatch):
+        """The last evaluation is the objective (#16683, #25247), and one failed trial makes the search fail.
 
-        "False" is True, checkpoints are written twice and none is named the best (#10550, #23150), the Trainer is left
-        without a model; None for what is inactive is an error, and so is a run_config (#24278).
+        "False" becomes True, checkpoints are written twice and the best one is not returned (#10550, #23150), and the
+        Trainer loses its model. None for an inactive parameter raises, and so does a run_config (#24278).
         """
 
-        class Seen(TrainerCallback):
+        class WriteArgument(TrainerCallback):
             def on_train_begin(self, args, state, control, **kwargs):
-                (tmp_path / "seen").write_text(str(args.dataloader_drop_last))
+                (tmp_path / "argument").write_text(str(args.dataloader_drop_last))
 
-        # what the tests before it trained would keep this Trainer from being pickled
+        # after an earlier training in this process, this Trainer could not be pickled
         GradientState._reset_state()
         rising = {"learning_rate": 1.0, "num_train_epochs": 3, "save_strategy": "epoch", "load_best_model_at_end": True}
         best = {"metric_for_best_model": "loss", "greater_is_better": True}
-        trainer = make_trainer(**rising, **best, trainer={"callbacks": [Seen()]})
-        found = run_transformers(trainer, {"dataloader_drop_last": "False"})
-        losses = [each["eval_loss"] for each in found.run_summary.trial_dataframes[found.run_id].to_dict("records")]
-        assert found.objective == losses[-1] < max(losses)
-        assert (tmp_path / "seen").read_text() == "True"
+        trainer = make_trainer(**rising, **best, trainer={"callbacks": [WriteArgument()]})
+        best_run = run_transformers(trainer, {"dataloader_drop_last": "False"})
+        rows = best_run.run_summary.trial_dataframes[best_run.run_id].to_dict("records")
+        losses = [row["eval_loss"] for row in rows]
+        assert best_run.objective == losses[-1] < max(losses)
+        assert (tmp_path / "argument").read_text() == "True"
         assert trainer.model is None
-        assert [len(list(tmp_path.glob(f"{place}/**/*.safetensors"))) for place in ("transformers", "out")] == [3, 3]
-        assert not hasattr(found, "checkpoint")
+        assert [len(list(tmp_path.glob(f"{name}/**/*.safetensors"))) for name in ("transformers", "out")] == [3, 3]
+        assert not hasattr(best_run, "checkpoint")
 
         trainer = make_trainer()
         with pytest.raises(tune.TuneError, match="TypeError: float"):
@@ -126,8 +123,8 @@ class TestTransformersIssues:
         with pytest.raises(TypeError, match="run_config"):
             run_transformers(make_trainer(), {"learning_rate": 1e-3}, run_config=tune.RunConfig())
 
-    def test_list_of_directions_gives_pareto_front_here_only(self, run_transformers, make_trainer, tmp_path):
-        """There every trial runs, and then it raises."""
+    def test_list_of_directions_gives_pareto_front_in_hpcompat_only(self, run_transformers, make_trainer, tmp_path):
+        """Transformers runs every trial and then raises."""
         runs = hp.hyperparameter_search(
             lambda trial: {"eval_loss": trial["learning_rate"]},
             LR,
@@ -146,8 +143,8 @@ class TestTransformersIssues:
         assert all(file.read_text() for file in (tmp_path / "transformers").glob("*/*/result.json"))
 
 
-class Stopping(TrainerCallback):
-    """Early stopping as people write it, without a reset; and a counter that no search can see into."""
+class EarlyStopping(TrainerCallback):
+    """Early stopping without a reset between trainings, with a counter object that a search cannot reset."""
 
     def __init__(self):
         self.bad, self.meter = 0, Meter()
@@ -165,10 +162,10 @@ class Meter:
 
 class TestTrainers:
     def test_trained_trainer_has_same_trials_as_on_optuna(self, run_hpcompat, run_transformers, make_trainer):
-        """There none can be pickled once any has trained (transformers#27598, #11249, #17696, #11930)."""
-        holding = Holding()
-        trainer = make_trainer(lr_scheduler_type="cosine", trainer={"callbacks": [holding]})
-        holding.trainer = trainer
+        """Transformers cannot pickle a Trainer after a training (transformers#27598, #11249, #17696, #11930)."""
+        callback = CallbackWithTrainer()
+        trainer = make_trainer(lr_scheduler_type="cosine", trainer={"callbacks": [callback]})
+        callback.trainer = trainer
         trainer.train()
         loss, model = trainer.evaluate()["eval_loss"], trainer.model
         space = LR | {"num_train_epochs": hp.Int(1, 2), "seed": hp.Int(1, 9)}
@@ -178,16 +175,16 @@ class TestTrainers:
 
         assert trainer.model is model
         assert trainer.evaluate()["eval_loss"] == loss
-        alone = hp.search(make_trainer(lr_scheduler_type="cosine"), space, progress=False, **options)
+        expected = hp.search(make_trainer(lr_scheduler_type="cosine"), space, progress=False, **options)
         assert [trial.cause for trial in result.trials] == [None] * 4
-        for trial, other in zip(result.trials, alone.trials, strict=True):
+        for trial, other in zip(result.trials, expected.trials, strict=True):
             assert (trial.number, trial.params, trial.state) == (other.number, other.params, other.state)
             assert trial.values == pytest.approx(other.values, rel=1e-5)
             assert dict(trial.intermediate_values) == pytest.approx(dict(other.intermediate_values), rel=1e-5)
 
-        for each in (trainer, make_trainer()):
+        for unpicklable in (trainer, make_trainer()):
             with pytest.raises(TypeError, match="cannot pickle"):
-                run_transformers(each, {"learning_rate": 1e-3})
+                run_transformers(unpicklable, {"learning_rate": 1e-3})
 
     def test_pruned_trial_has_evaluations_and_no_directory(self, run_hpcompat, make_trainer):
         trainer = make_trainer(num_train_epochs=6, save_strategy="epoch")
@@ -201,7 +198,7 @@ class TestTrainers:
         assert (good.run_id, bad.run_id) == ("run-0", "run-1")
         assert list_remaining(trainer.args.output_dir) == ["run-0"]
 
-    def test_function_that_makes_a_trainer_is_searched(self, run_hpcompat, make_trainer):
+    def test_function_that_creates_a_trainer_is_searched(self, run_hpcompat, make_trainer):
         def function(trial):
             return make_trainer(lambda: Net(trial["width"]), save_strategy="epoch")
 
@@ -210,15 +207,15 @@ class TestTrainers:
         assert all(os.path.isdir(trial.checkpoint) for trial in result.trials)
 
     def test_shared_state_is_reset_or_warned_of(self, run_hpcompat, make_trainer):
-        trainer = make_trainer(num_train_epochs=4, trainer={"callbacks": [Stopping()]})
+        trainer = make_trainer(num_train_epochs=4, trainer={"callbacks": [EarlyStopping()]})
 
         def model_init():
-            assert trainer.model is None  # that of the Trainer as given has gone from the worker
+            assert trainer.model is None  # the worker drops the model of the pickled Trainer
             return Net()
 
         trainer.model_init = model_init
         with pytest.warns(
-            UserWarning, match=r"trials see state that earlier trials have changed: Stopping\.meter\."
+            UserWarning, match=r"trials see state that earlier trials have changed: EarlyStopping\.meter\."
         ) as warned:
             result = run_hpcompat(trainer, LR, n_trials=3)
         assert len(warned) == 1

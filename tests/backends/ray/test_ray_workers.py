@@ -1,4 +1,4 @@
-"""Trials with two workers each: the ranks of a process group, wherever they are."""
+"""Trials with two workers, which are the ranks of a process group and may run on different nodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import hpcompat as hp
 from tests.helpers.trainers import Net
 from tests.helpers.waiting import wait_for
 
-LAUNCHED = """
+TORCHRUN_SCRIPT = """
 import json, sys
 import torch.distributed
 from tests.helpers.trainers import Digits, Net
@@ -34,14 +34,14 @@ if args.process_index == 0:
     with open(sys.argv[1], "w") as file:
         json.dump(losses, file)
 torch.distributed.barrier()
-torch.distributed.destroy_process_group()  # a process that ends with a group of gloo may abort
+torch.distributed.destroy_process_group()  # a process that exits with an open gloo group may abort
 """
 
 
-def launched(tmp_path, **arguments):
-    """The losses of that Trainer under torchrun, by step."""
-    script, file = tmp_path / "launched.py", tmp_path / "arguments.json"
-    script.write_text(LAUNCHED)
+def train_with_torchrun(tmp_path, **arguments):
+    """Train under torchrun; returns the evaluation losses by step."""
+    script, file = tmp_path / "train.py", tmp_path / "arguments.json"
+    script.write_text(TORCHRUN_SCRIPT)
     file.write_text(json.dumps(arguments))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script, file]
     subprocess.run(command, check=True, capture_output=True)
@@ -50,7 +50,7 @@ def launched(tmp_path, **arguments):
 
 class TestWorkers:
     def test_two_workers_give_losses_of_torchrun(self, run_hpcompat, make_trainer, tmp_path):
-        """And are pruned together; and what one of them raises the trial has raised."""
+        """Both workers are pruned at the same step, and an error of one worker fails the trial."""
 
         def model_init(trial):
             if trial is not None:
@@ -78,7 +78,7 @@ class TestWorkers:
         assert [path.name for path in Path(trainer.args.output_dir).iterdir() if path.is_dir()] == ["run-0"]
         assert Path(plain.checkpoint).parent.name == "run-0"
 
-        own = (
+        search_arguments = (
             "output_dir",
             "num_train_epochs",
             "learning_rate",
@@ -87,16 +87,22 @@ class TestWorkers:
             "report_to",
             "disable_tqdm",
         )
-        same = (*own, "per_device_train_batch_size", "per_device_eval_batch_size", "save_strategy")
-        values = {name: getattr(trainer.args, name) for name in same}
-        losses = launched(tmp_path, **{**values, "output_dir": str(tmp_path / "launched"), "save_strategy": "no"})
+        all_arguments = (
+            *search_arguments,
+            "per_device_train_batch_size",
+            "per_device_eval_batch_size",
+            "save_strategy",
+        )
+        values = {name: getattr(trainer.args, name) for name in all_arguments}
+        output_dir = str(tmp_path / "torchrun")
+        losses = train_with_torchrun(tmp_path, **{**values, "output_dir": output_dir, "save_strategy": "no"})
         assert dict(plain.intermediate_values) == pytest.approx(losses, rel=1e-6)
-        assert list(losses) == [2, 4, 6, 8, 10, 12]  # 64 digits by 16 on two ranks
+        assert list(losses) == [2, 4, 6, 8, 10, 12]  # 64 digits in batches of 16 on two ranks
         assert plain.value == plain.intermediate_values[12]
 
-    @pytest.mark.parametrize("others", [3], indirect=True)
-    def test_dead_node_reruns_trial_and_dead_worker_fails_it(self, run_hpcompat, others, tmp_path):
-        """The first trial runs again on other nodes, the second has failed, the third has two workers again."""
+    @pytest.mark.parametrize("extra_nodes", [3], indirect=True)
+    def test_dead_node_reruns_trial_and_dead_worker_fails_it(self, run_hpcompat, extra_nodes, tmp_path):
+        """The first trial runs again on other nodes, the second one fails, and the third one has two workers again."""
 
         def function(trial):
             from torch import distributed
@@ -106,15 +112,15 @@ class TestWorkers:
             distributed.all_gather_object(nodes, ray.get_runtime_context().get_node_id())
             if distributed.get_rank() == 0 and not (tmp_path / "killed").exists():
                 (tmp_path / "killed").touch()
-                os.kill(others[nodes[1]], signal.SIGTERM)  # what conducts the trial is where rank 0 is
-                time.sleep(10**6)  # it is there to be killed
+                os.kill(extra_nodes[nodes[1]], signal.SIGTERM)  # not the node of rank 0, which drives the trial
+                time.sleep(10**6)  # until the trial is restarted
             if trial.number == 1:
                 if distributed.get_rank() == 1:
                     os._exit(1)
                 distributed.barrier()
             return float(len(set(nodes)))
 
-        # of three seats a trial needs two: each of two trials would wait for the other, if it could have one of them
+        # a trial needs two of three "far" resources: two trials with one each would wait for each other
         options = {"workers_per_trial": 2, "resources_per_worker": {"cpu": 0, "far": 1}, "max_concurrent_trials": 2}
         result = run_hpcompat(function, {"x": hp.Float(0, 1)}, n_trials=3, **options)
         assert (tmp_path / "killed").exists()
@@ -124,4 +130,4 @@ class TestWorkers:
         assert len(result.native) == 4
 
         pids = [int(file.stem) for file in tmp_path.glob("*.pid")]
-        wait_for(lambda: not any(map(psutil.pid_exists, pids)), "workers are left")
+        wait_for(lambda: not any(map(psutil.pid_exists, pids)), "workers still run")

@@ -1,4 +1,4 @@
-"""Searches on SigOpt: over functions, over a tiny Trainer, in process and against the server on the loopback."""
+"""Searches on SigOpt over functions and Trainers, on SigOpt Lite and on the fake server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers.sigopt_server import TOKEN, SigOptServer, serve
 
 @pytest.fixture
 def run_hpcompat() -> Callable[..., hp.SearchResult]:
-    """Hpcompat's search on SigOpt, silent."""
+    """Run `hpcompat.search` on SigOpt without progress output, with seed 0."""
 
     def run(trainer: Any, space: Any, **options: Any) -> hp.SearchResult:
         return hp.search(trainer, space, "sigopt", **{"progress": False, "seed": 0, **options})
@@ -27,19 +27,19 @@ def run_hpcompat() -> Callable[..., hp.SearchResult]:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[SigOptServer]:
-    """A SigOpt server, named by the environment, of which nobody needs to be patient."""
+    """Start a fake SigOpt server, set its address in the environment, and retry without delays."""
     monkeypatch.setattr(client, "RETRY_DELAYS_S", (0.0, 0.0, 0.0))
     for module in (client, joining):
         monkeypatch.setattr(module, "STARTUP_DELAYS_S", (0.0, 0.0))
-    with serve() as double:
-        monkeypatch.setenv("SIGOPT_API_URL", double.url)
+    with serve() as server_state:
+        monkeypatch.setenv("SIGOPT_API_URL", server_state.url)
         monkeypatch.setenv("SIGOPT_API_TOKEN", TOKEN)
-        yield double
+        yield server_state
 
 
 @pytest.fixture
 def on_server(server: SigOptServer) -> Callable[..., hp.SearchResult]:
-    """Hpcompat's search on that server."""
+    """Run `hpcompat.search` on the fake server without progress output."""
 
     def run(trainer: Any, space: Any, **options: Any) -> hp.SearchResult:
         return hp.search(trainer, space, "sigopt", **{"progress": False, **options})
@@ -51,8 +51,8 @@ MakeTrainer = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def any_trainer() -> MakeTrainer:
-    """A Trainer over 64 digits, evaluated on 64 others after every epoch; keywords are TrainingArguments'."""
+def create_any_trainer() -> MakeTrainer:
+    """Create Trainers on 64 digits, evaluated on 64 others after every epoch; keywords go to TrainingArguments."""
     from tests.helpers.trainers import Net, create_trainer
 
     def make(model_init: Any = Net, *, output_dir: str, **arguments: Any) -> Any:
@@ -62,18 +62,18 @@ def any_trainer() -> MakeTrainer:
 
 
 @pytest.fixture
-def make_trainer(any_trainer: MakeTrainer, tmp_path: Path) -> MakeTrainer:
-    """The same, in a directory of the test's own."""
-    return partial(any_trainer, output_dir=str(tmp_path / "out"))
+def make_trainer(create_any_trainer: MakeTrainer, tmp_path: Path) -> MakeTrainer:
+    """Create such Trainers with an output_dir below the test's directory."""
+    return partial(create_any_trainer, output_dir=str(tmp_path / "out"))
 
 
 @pytest.fixture
-def untouched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty HOME and an empty working directory, that are both empty afterwards."""
-    places = [tmp_path / "home", tmp_path / "cwd"]
-    for place in places:
-        place.mkdir()
-    monkeypatch.setenv("HOME", str(places[0]))
-    monkeypatch.chdir(places[1])
+def empty_dirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Use an empty home and an empty working directory, and assert that they are empty after the test."""
+    directories = [tmp_path / "home", tmp_path / "cwd"]
+    for directory in directories:
+        directory.mkdir()
+    monkeypatch.setenv("HOME", str(directories[0]))
+    monkeypatch.chdir(directories[1])
     yield
-    assert [os.listdir(place) for place in places] == [[], []]
+    assert [os.listdir(directory) for directory in directories] == [[], []]

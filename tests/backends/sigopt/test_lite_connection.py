@@ -1,4 +1,4 @@
-"""The in-process SigOpt: what it needs is supplied in its own modules, and its generator is its own."""
+"""SigOpt Lite gets patched dependencies and its own random generator, without changes to other modules."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ ONE = [{"name": "loss", "objective": "minimize"}]
 TWO = [*ONE, {"name": "size", "objective": "minimize"}]
 
 
-def suggestions(n: int, metrics: list[dict[str, str]] = ONE, **connection: Any) -> list[float]:
-    """What is suggested while training code re-seeds the global generator after each suggestion."""
+def suggest(n: int, metrics: list[dict[str, str]] = ONE, **connection: Any) -> list[float]:
+    """Return suggestions, with the global generator reseeded after each one, as training code might do."""
     client = lite_connection(**connection)
     created = client.experiments().create(name="lite", parameters=[LR], metrics=metrics, observation_budget=20)
-    experiment, suggested = client.experiments(created.id), []
+    experiment, learning_rates = client.experiments(created.id), []
     for _ in range(n):
         suggestion = experiment.suggestions().create()
         numpy.random.seed(1)
-        suggested.append(suggestion.assignments["lr"])
-        values = [suggested[-1] * 1e5, 1.0 - suggested[-1] * 1e4]
-        told = [{"name": metric["name"], "value": value} for metric, value in zip(metrics, values, strict=False)]
-        experiment.observations().create(suggestion=suggestion.id, values=told)
-    return suggested
+        learning_rates.append(suggestion.assignments["lr"])
+        losses = [learning_rates[-1] * 1e5, 1.0 - learning_rates[-1] * 1e4]
+        values = [{"name": metric["name"], "value": loss} for metric, loss in zip(metrics, losses, strict=False)]
+        experiment.observations().create(suggestion=suggestion.id, values=values)
+    return learning_rates
 
 
 class TestLiteConnection:
@@ -43,16 +43,16 @@ class TestLiteConnection:
 
     @pytest.mark.parametrize("metrics", [ONE, TWO], ids=["one metric", "two metrics"])
     def test_seed_gives_same_suggestions(self, metrics: list[dict[str, str]]) -> None:
-        first = suggestions(7, metrics, seed=3)
-        assert first == suggestions(7, metrics, seed=3)
-        assert first != suggestions(7, metrics, seed=4)
+        first = suggest(7, metrics, seed=3)
+        assert first == suggest(7, metrics, seed=3)
+        assert first != suggest(7, metrics, seed=4)
         assert len(set(first)) == 7
 
     def test_connections_without_seed_differ(self) -> None:
         numpy.random.seed(0)
-        first = suggestions(3)
+        first = suggest(3)
         numpy.random.seed(0)
-        assert first != suggestions(3)
+        assert first != suggest(3)
 
     @pytest.mark.parametrize("sequence", ["halton", "sobol"])
     def test_quasi_random_sequence_fills_range(self, sequence: str) -> None:
@@ -66,11 +66,13 @@ class TestLiteConnection:
         assert numpy.array_equal(points, generate(64, numpy.array([[0.0, 1.0], [-2.0, 2.0]]), skip=64, seed=5))
 
     def test_lite_starts_without_importable_sigopt(self, tmp_path: Path) -> None:
-        """SigOpt makes a project of the directory's name, and wants letters, digits, dots or dashes in it."""
-        unnamed = tmp_path / "日本"
-        unnamed.mkdir()
+        """`import sigopt` derives a project id from the name of the working directory, and fails for some names."""
+        directory = tmp_path / "日本"
+        directory.mkdir()
         code = "import os, hpcompat.backends.sigopt.client as lite; lite.lite_connection(); print(dict(os.environ))"
-        done = subprocess.run([sys.executable, "-c", code], cwd=unnamed, capture_output=True, text=True, check=True)
-        assert "SIGOPT_PROJECT" not in done.stdout
-        failed = subprocess.run([sys.executable, "-c", "import sigopt"], cwd=unnamed, capture_output=True, text=True)
+        process = subprocess.run(
+            [sys.executable, "-c", code], cwd=directory, capture_output=True, text=True, check=True
+        )
+        assert "SIGOPT_PROJECT" not in process.stdout
+        failed = subprocess.run([sys.executable, "-c", "import sigopt"], cwd=directory, capture_output=True, text=True)
         assert "valid project id" in failed.stderr

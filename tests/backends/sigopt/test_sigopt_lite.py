@@ -1,4 +1,4 @@
-"""A search on SigOpt Lite, inside this process."""
+"""Searches on SigOpt Lite, in this process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def observations(connection, result):
     return list(connection.experiments(result.native.id).observations().fetch().iterate_pages())
 
 
-def boom(error):
+def fail(error):
     raise error
 
 
@@ -50,11 +50,12 @@ class TestTrials:
         result = run_hpcompat(function, X_SPACE, n_trials=10, connection=connection)
         assert {trial.number: trial.cause for trial in result.trials if trial.state == "FAILED"} == causes
         assert [trial.number for trial in result.trials] == list(range(10))
-        told = observations(connection, result)
-        assert [each.failed for each in told] == [number in causes for number in range(10)]
-        assert [each.values and each.values[0].value for each in told] == [trial.value for trial in result.trials]
+        observed = observations(connection, result)
+        assert [observation.failed for observation in observed] == [number in causes for number in range(10)]
+        values = [observation.values and observation.values[0].value for observation in observed]
+        assert values == [trial.value for trial in result.trials]
 
-    def test_infinite_objective_is_a_value_and_a_failure_at_sigopt(self, run_hpcompat):
+    def test_infinite_objective_is_complete_trial_and_failed_observation(self, run_hpcompat):
         connection = lite_connection()
         result = run_hpcompat(
             lambda trial: math.inf if trial.number == 2 else np.float32(trial["x"]),
@@ -64,24 +65,24 @@ class TestTrials:
         )
         assert result.trials[2].value == math.inf
         assert {trial.state for trial in result.trials} == {"COMPLETE"}
-        told = observations(connection, result)
-        assert [each.failed for each in told] == [number == 2 for number in range(7)]
+        observed = observations(connection, result)
+        assert [observation.failed for observation in observed] == [number == 2 for number in range(7)]
 
     def test_trial_that_prunes_itself_is_pruned(self, run_hpcompat):
-        def pruned(trial):
+        def prune_second(trial):
             trial.report(trial["x"], 1)
             if trial.number == 1:
                 raise optuna.TrialPruned
             return trial["x"]
 
-        result = run_hpcompat(pruned, X_SPACE, n_trials=7)
+        result = run_hpcompat(prune_second, X_SPACE, n_trials=7)
         assert [trial.state for trial in result.trials][:3] == ["COMPLETE", "PRUNED", "COMPLETE"]
         assert result.trials[1].values == (result.trials[1].params["x"],)
 
     @pytest.mark.parametrize("after", [1, 6])
     def test_ctrl_c_returns_finished_trials(self, run_hpcompat, after):
         result = run_hpcompat(
-            lambda trial: boom(KeyboardInterrupt()) if trial.number == after else parabola(trial), X_SPACE, n_trials=9
+            lambda trial: fail(KeyboardInterrupt()) if trial.number == after else parabola(trial), X_SPACE, n_trials=9
         )
         assert result.interrupted
         assert [trial.number for trial in result.trials] == list(range(after))
@@ -104,23 +105,23 @@ class TestFiniteSpaces:
         assert all(space.contains(trial.params) for trial in result.trials)
         assert result.native.progress.observation_count == 24
 
-    def test_grid_leaves_out_history(self, run_hpcompat):
+    def test_grid_skips_configurations_of_history(self, run_hpcompat):
         first = run_hpcompat(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=4, sampler="grid")
         rest = run_hpcompat(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=100, sampler="grid", history=first)
         params = [tuple(trial.params.values()) for trial in (*first.trials, *rest.trials)]
         assert len(params) == len(set(params)) == 6
 
-    def test_exhausted_space_is_completed_then_repeated(self, run_hpcompat):
+    def test_finite_space_is_covered_before_repetitions(self, run_hpcompat):
         result = run_hpcompat(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=12)
         params = [tuple(trial.params.values()) for trial in result.trials]
-        left = 6 - len(set(params[:5]))  # the first five are random
+        n_untried = 6 - len(set(params[:5]))  # the first five are random
         assert len(params) == 12
-        assert len(set(params[: 5 + left])) == 6
+        assert len(set(params[: 5 + n_untried])) == 6
         assert trial_rows(run_hpcompat(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=12)) == trial_rows(result)
 
     def test_untried_configurations_are_tried_despite_repeated_observations(self, run_hpcompat):
-        one = {"a": 1, "b": "x"}
-        history = [hp.Trial(number, one, (1.0,)) for number in range(6)]
+        params = {"a": 1, "b": "x"}
+        history = [hp.Trial(number, params, (1.0,)) for number in range(6)]
         for seed in (0, 1):
             result = run_hpcompat(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=5, seed=seed, history=history)
             assert len({tuple(trial.params.values()) for trial in result.trials} - {(1, "x")}) == 5
@@ -135,16 +136,16 @@ class TestFiniteSpaces:
 class TestSuggestions:
     @pytest.mark.parametrize("sampler", ["bayes", "random"])
     def test_every_parameter_type_is_drawn_typed_and_in_space(self, run_hpcompat, sampler):
-        seen = []
+        received = []
         result = run_hpcompat(
-            lambda trial: seen.append(trial.params) or trial["float"],
+            lambda trial: received.append(trial.params) or trial["float"],
             EVERY_PARAMETER_TYPE,
             n_trials=12,
             sampler=sampler,
         )
         assert len(result.trials) == 12
         assert all(EVERY_PARAMETER_TYPE.contains(trial.params) for trial in result.trials)
-        assert [with_types(dict(trial.params)) for trial in result.trials] == list(map(with_types, seen))
+        assert [with_types(dict(trial.params)) for trial in result.trials] == list(map(with_types, received))
         assert {trial.params["optim"] for trial in result.trials} == {"adamw", "sgd"}
         assert any("dampening" in trial.params.get("sgd", {}) for trial in result.trials)
         assert [condition["name"] for condition in result.native.to_json()["conditionals"]] == ["optim"]
@@ -160,11 +161,11 @@ class TestSuggestions:
         )
         result = run_hpcompat(lambda trial: -trial["lr"] * (2 if trial["optim"] == "sgd" else 1), space, n_trials=13)
         assert all(space.contains(trial.params) for trial in result.trials)
-        # driven to the end of a logarithmic range, where its arithmetic oversteps it
+        # at the end of a logarithmic range, the arithmetic of SigOpt Lite exceeds the bound
         assert max(trial.params["lr"] for trial in result.trials[9:]) == 1e-4
 
     @pytest.mark.parametrize(
-        ("parameter", "raw", "value"),
+        ("parameter", "suggested", "value"),
         [
             (hp.Float(3e-280, 1.0, log=True), 10 ** math.log10(3e-280), 3e-280),
             (hp.Float(1e-6, 1e-4, log=True), 1.0000000000004e-4, 1e-4),
@@ -177,14 +178,14 @@ class TestSuggestions:
             (hp.Int(1, 9, step=2), 3.0, 3),
         ],
     )
-    def test_rounding_error_is_stripped(self, parameter, raw, value):
+    def test_rounding_error_is_stripped(self, parameter, suggested, value):
         translation = hp.translate({"x": parameter, "y": hp.Float(0.0, 1.0)}, "sigopt", encode=True)
         assert translation.spec["parameters"][0]["name"] == "x"
-        decoded = translation.decode(strip_rounding(translation, {"x": raw, "y": 0.5}))
+        decoded = translation.decode(strip_rounding(translation, {"x": suggested, "y": 0.5}))
         assert with_types(decoded) == with_types({"x": value, "y": 0.5})
 
     @pytest.mark.parametrize("parameter", [hp.Float(0.1, 1.0, log=True), hp.Categorical([1, 10, 1000], ordered=True)])
-    def test_more_than_rounding_error_raises(self, parameter):
+    def test_larger_error_raises(self, parameter):
         translation = hp.translate({"x": parameter}, "sigopt", encode=True)
         with pytest.raises(hp.ParamsError, match=r"x: 1\.01 is not in"):
             translation.decode(strip_rounding(translation, {"x": 1.01}))
@@ -194,36 +195,36 @@ class TestSuggestions:
             return (trial["x"] - 1) ** 2 + (trial["y"] - 3) ** 2
 
         space = {"x": hp.Float(0.0, 4.0), "y": hp.Float(0.0, 4.0)}
-        bayes, luck = (
+        bayes, random_search = (
             run_hpcompat(bowl, space, n_trials=14, sampler=sampler).best.value for sampler in ("bayes", "random")
         )
-        assert bayes < 0.01 < luck
+        assert bayes < 0.01 < random_search
 
     def test_maximize_maximizes(self, run_hpcompat):
         best = run_hpcompat(lambda trial: -parabola(trial), X_SPACE, direction="maximize", n_trials=10).best
         assert best.value > -0.01
 
     def test_same_seed_gives_same_trials_for_several_objectives(self, run_hpcompat):
-        def reseeding(trial):
+        def reseed_and_evaluate(trial):
             random.seed(0)
             np.random.seed(0)
-            return plain(trial)
+            return evaluate(trial)
 
-        def plain(trial):
+        def evaluate(trial):
             return [parabola(trial), trial["x"]]
 
         directions = ["minimize", "maximize"]
-        one = run_hpcompat(reseeding, X_SPACE, n_trials=7, direction=directions)
+        first = run_hpcompat(reseed_and_evaluate, X_SPACE, n_trials=7, direction=directions)
         np.random.seed(9)
-        other = run_hpcompat(plain, X_SPACE, n_trials=7, direction=directions)
-        assert trial_rows(one) == trial_rows(other)
-        assert len({trial.params["x"] for trial in one.trials}) == 7
+        second = run_hpcompat(evaluate, X_SPACE, n_trials=7, direction=directions)
+        assert trial_rows(first) == trial_rows(second)
+        assert len({trial.params["x"] for trial in first.trials}) == 7
 
     def test_different_seeds_and_no_seed_give_different_trials(self, run_hpcompat):
-        drawn = [
+        searches = [
             run_hpcompat(parabola, X_SPACE, n_trials=3, seed=seed).trials for seed in (1, 2, -1, 2**40, None, None)
         ]
-        assert len({trial.value for trials in drawn for trial in trials}) == 18
+        assert len({trial.value for trials in searches for trial in trials}) == 18
 
     def test_global_generators_are_unchanged(self, run_hpcompat):
         np.random.seed(3)
@@ -232,15 +233,15 @@ class TestSuggestions:
         np.random.seed(3)
         random.seed(3)
         first = np.random.random(2)
-        seen = []
-        run_hpcompat(lambda trial: seen.append(np.random.get_state()[2]) or trial["x"], X_SPACE, n_trials=7)
+        positions = []
+        run_hpcompat(lambda trial: positions.append(np.random.get_state()[2]) or trial["x"], X_SPACE, n_trials=7)
         assert (np.concatenate([first, np.random.random(2)]) == expected[0]).all()
         assert random.random() == expected[1]
-        assert len(set(seen)) == 1
+        assert len(set(positions)) == 1
         assert not hasattr(np, "product")
         assert "qmcpy" not in sys.modules
 
-    def test_failing_optimiser_is_replaced_by_random_with_warning(self, run_hpcompat, monkeypatch):
+    def test_failing_optimizer_is_replaced_by_random_with_warning(self, run_hpcompat, monkeypatch):
         from sigoptlite.sources import GPSource
 
         def fail(self, observations):
@@ -253,14 +254,16 @@ class TestSuggestions:
 
 
 class TestHistory:
-    def test_history_of_another_backend_reaches_optimiser(self, run_hpcompat):
+    def test_history_of_another_backend_reaches_optimizer(self, run_hpcompat):
         first = hp.search(parabola, X_SPACE, "optuna", n_trials=12, seed=0, progress=False)
         connection = lite_connection()
         second = run_hpcompat(parabola, X_SPACE, n_trials=4, history=first, connection=connection)
         assert [trial.number for trial in second.trials] == [0, 1, 2, 3]
-        told = observations(connection, second)
-        assert [each.assignments["x"] for each in told[:12]] == [trial.params["x"] for trial in first.trials]
-        assert min(trial.value for trial in second.trials) < first.best.value  # nothing is left to try at random
+        observed = observations(connection, second)
+        assert [observation.assignments["x"] for observation in observed[:12]] == [
+            trial.params["x"] for trial in first.trials
+        ]
+        assert min(trial.value for trial in second.trials) < first.best.value  # the history replaces the random start
 
     def test_history_has_every_parameter_type_and_state(self, run_hpcompat):
         def function(trial):
@@ -271,13 +274,13 @@ class TestHistory:
         first = run_hpcompat(function, EVERY_PARAMETER_TYPE, n_trials=6)
         connection = lite_connection()
         second = run_hpcompat(lambda trial: 0.0, EVERY_PARAMETER_TYPE, n_trials=2, history=first, connection=connection)
-        told = observations(connection, second)
-        assert [each.failed for each in told] == [False, True, *[False] * 6]
+        observed = observations(connection, second)
+        assert [observation.failed for observation in observed] == [False, True, *[False] * 6]
         translation = hp.translate(EVERY_PARAMETER_TYPE, "sigopt", encode=True)
-        for trial, each in zip(first.trials, told, strict=False):
-            assert dict(each.assignments) == translation.encode(trial.params)
-        drawn = {trial.params["float"] for trial in first.trials}
-        assert drawn.isdisjoint(trial.params["float"] for trial in second.trials)
+        for trial, observation in zip(first.trials, observed, strict=False):
+            assert dict(observation.assignments) == translation.encode(trial.params)
+        tried = {trial.params["float"] for trial in first.trials}
+        assert tried.isdisjoint(trial.params["float"] for trial in second.trials)
 
 
 class TestValidation:
@@ -312,16 +315,18 @@ class TestValidation:
     )
     def test_unsupported_option_raises_before_first_trial(self, run_hpcompat, options, message):
         with pytest.raises(hp.BackendError) as refusal:
-            run_hpcompat(lambda trial: boom(AssertionError("a trial was begun")), X_SPACE, **{"seed": None, **options})
+            run_hpcompat(
+                lambda trial: fail(AssertionError("a trial was started")), X_SPACE, **{"seed": None, **options}
+            )
         assert message in str(refusal.value)
 
     def test_missing_package_raises_with_pip_commands(self, run_hpcompat, monkeypatch):
         monkeypatch.setitem(sys.modules, "sigoptlite", None)
-        with pytest.raises(hp.MissingBackendError) as missing:
+        with pytest.raises(hp.MissingBackendError) as error:
             run_hpcompat(parabola, X_SPACE)
         assert (
             "pip install 'hpcompat[sigopt]' && pip install --no-deps sigoptlite==0.1.2 libsigopt==1.0.0"
-            in missing.value.message
+            in error.value.message
         )
         monkeypatch.setitem(sys.modules, "sigopt", None)
         with pytest.raises(hp.MissingBackendError, match="sigopt backend is not installed"):
@@ -331,7 +336,7 @@ class TestValidation:
             run_hpcompat(parabola, X_SPACE, seed=None)
 
 
-ANYWHERE = """
+SEARCH = """
 import os
 import hpcompat as hp
 before = dict(os.environ)
@@ -342,10 +347,10 @@ assert len(result.trials) == 2 and dict(os.environ) == before
 
 class TestConnections:
     @pytest.mark.parametrize("project", [None, "No Project!"])
-    def test_search_without_importable_client_leaves_nothing(self, tmp_path, project):
-        home, here = tmp_path / "home", tmp_path / "デジット"
+    def test_search_in_directory_where_client_import_fails_leaves_nothing(self, tmp_path, project):
+        home, cwd = tmp_path / "home", tmp_path / "デジット"
         home.mkdir()
-        here.mkdir()
+        cwd.mkdir()
         environment = {
             "PYTHONPATH": str(ROOT),
             "HOME": str(home),
@@ -353,17 +358,17 @@ class TestConnections:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         environment |= {"SIGOPT_PROJECT": project} if project else {}
-        done = subprocess.run(
-            [sys.executable, "-c", ANYWHERE], cwd=here, env=environment, capture_output=True, text=True
+        process = subprocess.run(
+            [sys.executable, "-c", SEARCH], cwd=cwd, env=environment, capture_output=True, text=True
         )
-        assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
-        assert sorted(tmp_path.rglob("*")) == sorted([home, here])
+        assert (process.returncode, process.stderr, process.stdout) == (0, "", "")
+        assert sorted(tmp_path.rglob("*")) == sorted([home, cwd])
 
     def test_connection_of_user_to_lite_is_used(self, run_hpcompat):
         import sigopt
 
-        lite_connection()  # what sigoptlite needs is there from now on
-        own = sigopt.Connection(driver="lite")
-        result = run_hpcompat(parabola, X_SPACE, n_trials=5, connection=own)
-        assert own.experiments(result.native.id).fetch().progress.observation_count == 5
+        lite_connection()  # patches the dependencies of sigoptlite
+        connection = sigopt.Connection(driver="lite")
+        result = run_hpcompat(parabola, X_SPACE, n_trials=5, connection=connection)
+        assert connection.experiments(result.native.id).fetch().progress.observation_count == 5
         assert trial_rows(result) == trial_rows(run_hpcompat(parabola, X_SPACE, n_trials=5))

@@ -1,4 +1,4 @@
-"""A search on a SigOpt server: the real client over HTTP, to the double on the loopback interface."""
+"""Searches on a SigOpt server: the real client connects over HTTP to the fake server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.helpers.sigopt_server import TOKEN, InjectedFault
 from tests.helpers.sigopt_spaces import EVERY_PARAMETER_TYPE, SIX_CONFIGURATIONS, X_SPACE, parabola, trial_rows
 
 
-def only(server):
+def get_experiment(server):
     (experiment,) = server.experiments.values()
     return experiment, server.observations[experiment["id"]]
 
@@ -23,8 +23,8 @@ class TestOptions:
             on_server(parabola, X_SPACE, n_trials=1, project="digits", name="learning rates", parallel_bandwidth=3)
             assert len(server.projects) == expected
         for experiment in server.experiments.values():
-            told = {name: experiment[name] for name in ("project", "name", "parallel_bandwidth")}
-            assert told == {"project": "digits", "name": "learning rates", "parallel_bandwidth": 3}
+            stored = {name: experiment[name] for name in ("project", "name", "parallel_bandwidth")}
+            assert stored == {"project": "digits", "name": "learning rates", "parallel_bandwidth": 3}
 
     def test_connection_of_user_is_used(self, server, run_hpcompat, monkeypatch):
         import sigopt
@@ -33,9 +33,9 @@ class TestOptions:
         monkeypatch.delenv("SIGOPT_API_URL")
         monkeypatch.delenv("SIGOPT_API_TOKEN")
         run_hpcompat(parabola, X_SPACE, n_trials=2, seed=None, connection=connection)
-        assert len(only(server)[1]) == 2
+        assert len(get_experiment(server)[1]) == 2
 
-    def test_driver_lite_is_used_beside_a_server(self, server, run_hpcompat):
+    def test_driver_lite_is_used_despite_server_in_environment(self, server, run_hpcompat):
         assert len(run_hpcompat(parabola, X_SPACE, n_trials=2, driver="lite").trials) == 2
         assert server.requests == []
 
@@ -43,35 +43,36 @@ class TestOptions:
 class TestServerErrors:
     @pytest.mark.parametrize("status", [500, 503, None])
     @pytest.mark.parametrize(
-        ("method", "end"), [("POST", "experiments"), ("POST", "suggestions"), ("POST", "observations"), ("GET", "")]
+        ("method", "path_suffix"),
+        [("POST", "experiments"), ("POST", "suggestions"), ("POST", "observations"), ("GET", "")],
     )
-    def test_transient_error_is_retried(self, on_server, server, method, end, status):
-        server.issues.append(InjectedFault(method, end, status, times=2))
+    def test_transient_error_is_retried(self, on_server, server, method, path_suffix, status):
+        server.faults.append(InjectedFault(method, path_suffix, status, times=2))
         result = on_server(parabola, X_SPACE, n_trials=2)
-        assert len(result.trials) == len(only(server)[1]) == 2
-        assert server.issues == []
+        assert len(result.trials) == len(get_experiment(server)[1]) == 2
+        assert server.faults == []
 
     @pytest.mark.parametrize("status", [500, None])
-    def test_observation_with_lost_answer_is_not_repeated(self, on_server, server, status):
+    def test_observation_with_lost_response_is_not_repeated(self, on_server, server, status):
         for sampler in ("bayes", "grid"):
             server.experiments.clear()
-            server.issues.append(InjectedFault("POST", "observations", status, late=True))
+            server.faults.append(InjectedFault("POST", "observations", status, late=True))
             result = on_server(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=6, sampler=sampler)
-            assert len(result.trials) == len(only(server)[1]) == 6
+            assert len(result.trials) == len(get_experiment(server)[1]) == 6
             assert [trial.number for trial in result.trials] == list(range(6))
 
     def test_lost_server_raises_with_experiment_to_resume(self, on_server, server):
         def function(trial):
             if trial.number == 2:
-                server.issues.append(InjectedFault("POST", "observations", 502, times=99))
+                server.faults.append(InjectedFault("POST", "observations", 502, times=99))
             return parabola(trial)
 
         with pytest.raises(hp.SearchError, match="the SigOpt server failed 4 times") as error:
             on_server(function, X_SPACE, n_trials=5)
-        experiment, observations = only(server)
+        experiment, observations = get_experiment(server)
         assert f"continue with experiment_id='{experiment['id']}'" in str(error.value)
         assert len(observations) == 2
-        server.issues.clear()
+        server.faults.clear()
         assert len(on_server(parabola, X_SPACE, n_trials=5, experiment_id=experiment["id"]).trials) == 5
 
     @pytest.mark.parametrize(
@@ -99,27 +100,30 @@ class TestSearch:
         result = on_server(lambda trial: trial["float"], EVERY_PARAMETER_TYPE, n_trials=12)
         assert len(result.trials) == 12
         assert all(EVERY_PARAMETER_TYPE.contains(trial.params) for trial in result.trials)
-        experiment, observations = only(server)
+        experiment, observations = get_experiment(server)
         assert experiment["metrics"][0]["objective"] == "minimize"
         assert (experiment["observation_budget"], experiment["type"], experiment["project"]) == (12, "offline", None)
-        assert [each["values"][0]["value"] for each in observations] == [trial.value for trial in result.trials]
+        assert [entry["values"][0]["value"] for entry in observations] == [trial.value for trial in result.trials]
         assert result.native.id == experiment["id"]
-        assert {each["state"] for each in server.suggestions[experiment["id"]].values()} == {"closed"}
+        assert {suggestion["state"] for suggestion in server.suggestions[experiment["id"]].values()} == {"closed"}
 
     def test_bayes_of_server_learns_and_finds_minimum(self, on_server, server):
         result = on_server(parabola, X_SPACE, n_trials=9)
         assert result.best.value < 0.05
-        best = server.answer("GET", f"experiments/{result.native.id}/best_assignments", {}, {})
+        best = server.respond("GET", f"experiments/{result.native.id}/best_assignments", {}, {})
         assert best["data"][0]["assignments"] == result.best.params
 
     @pytest.mark.parametrize("sampler", ["random", "grid"])
     def test_sampler_is_type_of_experiment(self, on_server, server, sampler):
         result = on_server(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=8, sampler=sampler)
-        experiment, observations = only(server)
+        experiment, observations = get_experiment(server)
         if sampler == "random":
             assert (experiment["type"], len(result.trials)) == ("random", 8)
         else:
-            assert (experiment["type"], len({repr(each["assignments"]) for each in observations})) == ("offline", 6)
+            assert (experiment["type"], len({repr(observation["assignments"]) for observation in observations})) == (
+                "offline",
+                6,
+            )
             assert len(result.trials) == 6
 
     def test_failures_reach_server_with_cause(self, on_server, server):
@@ -130,16 +134,18 @@ class TestSearch:
 
         result = on_server(function, X_SPACE, n_trials=4)
         assert [trial.state for trial in result.trials] == ["COMPLETE", "FAILED", "FAILED", "COMPLETE"]
-        _, observations = only(server)
-        assert [each["failed"] for each in observations] == [False, True, True, False]
-        assert [each["metadata"].get("error") for each in observations] == [trial.cause for trial in result.trials]
+        _, observations = get_experiment(server)
+        assert [observation["failed"] for observation in observations] == [False, True, True, False]
+        assert [observation["metadata"].get("error") for observation in observations] == [
+            trial.cause for trial in result.trials
+        ]
 
     def test_two_objectives_are_two_metrics(self, on_server, server):
         result = on_server(
             lambda trial: [trial["x"], -trial["x"]], X_SPACE, direction=["minimize", "maximize"], n_trials=4
         )
         assert result.pareto_front == (min(result.trials, key=lambda trial: trial.params["x"]),)
-        experiment, observations = only(server)
+        experiment, observations = get_experiment(server)
         assert [(metric["name"], metric["objective"]) for metric in experiment["metrics"]] == [
             ("objective_1", "minimize"),
             ("objective_2", "maximize"),
@@ -150,22 +156,22 @@ class TestSearch:
         }
 
     def test_ctrl_c_deletes_open_suggestion(self, on_server, server):
-        def interrupted(trial):
+        def interrupt_in_third(trial):
             if trial.number == 2:
                 raise KeyboardInterrupt
             return parabola(trial)
 
-        result = on_server(interrupted, X_SPACE, n_trials=5)
+        result = on_server(interrupt_in_third, X_SPACE, n_trials=5)
         assert result.interrupted
-        assert len(result.trials) == len(only(server)[1]) == 2
+        assert len(result.trials) == len(get_experiment(server)[1]) == 2
         (suggestions,) = server.suggestions.values()
-        assert [each["state"] for each in suggestions.values()] == ["closed", "closed", "deleted"]
+        assert [suggestion["state"] for suggestion in suggestions.values()] == ["closed", "closed", "deleted"]
 
-    def test_token_is_not_shown_and_nothing_is_left(self, on_server, untouched, caplog, capfd):
+    def test_search_shows_no_token_and_leaves_no_files(self, on_server, empty_dirs, caplog, capfd):
         with caplog.at_level(logging.DEBUG):
             result = on_server(parabola, X_SPACE, n_trials=2, project="digits")
-        said = "".join(capfd.readouterr()) + caplog.text + repr(result) + repr(result.native) + repr(result.trials)
-        assert TOKEN not in said
+        output = "".join(capfd.readouterr()) + caplog.text + repr(result) + repr(result.native) + repr(result.trials)
+        assert TOKEN not in output
 
 
 class TestJoining:
@@ -176,14 +182,16 @@ class TestJoining:
             return trial["float"]
 
         first = on_server(function, EVERY_PARAMETER_TYPE, n_trials=7)
-        again = on_server(lambda trial: trial["float"], EVERY_PARAMETER_TYPE, n_trials=9, experiment_id=first.native.id)
-        assert [trial.number for trial in again.trials] == list(range(9))
-        for before, after in zip(first.trials, again.trials, strict=False):
+        joined = on_server(
+            lambda trial: trial["float"], EVERY_PARAMETER_TYPE, n_trials=9, experiment_id=first.native.id
+        )
+        assert [trial.number for trial in joined.trials] == list(range(9))
+        for before, after in zip(first.trials, joined.trials, strict=False):
             assert (after.params, after.values, after.state) == (before.params, before.values, before.state)
-        assert again.trials[1].cause == "ValueError: once"
-        assert len(only(server)[1]) == 9
-        done = on_server(lambda trial: 1 / 0, EVERY_PARAMETER_TYPE, n_trials=9, experiment_id=first.native.id)
-        assert trial_rows(done) == trial_rows(again)
+        assert joined.trials[1].cause == "ValueError: once"
+        assert len(get_experiment(server)[1]) == 9
+        complete = on_server(lambda trial: 1 / 0, EVERY_PARAMETER_TYPE, n_trials=9, experiment_id=first.native.id)
+        assert trial_rows(complete) == trial_rows(joined)
 
     def test_grid_is_continued(self, on_server, server):
         first = on_server(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=4, sampler="grid")
@@ -199,16 +207,16 @@ class TestJoining:
     def test_two_searches_share_an_experiment(self, on_server, server):
         inner = []
 
-        def joins(trial):
+        def start_second_search(trial):
             if trial.number == 2:
                 (name,) = server.experiments
                 inner.append(on_server(parabola, X_SPACE, n_trials=5, experiment_id=name))
             return parabola(trial)
 
-        outer = on_server(joins, X_SPACE, n_trials=6)
-        assert len(only(server)[1]) == len(outer.trials) == 6
+        outer = on_server(start_second_search, X_SPACE, n_trials=6)
+        assert len(get_experiment(server)[1]) == len(outer.trials) == 6
         assert [trial.number for trial in outer.trials] == list(range(6))
-        assert len(inner[0].trials) == 4  # the one that was running counts as well
+        assert len(inner[0].trials) == 4  # the running trial 2 counts in n_trials
         values = sorted(trial.value for trial in outer.trials)
         assert set(values) > {trial.value for trial in inner[0].trials}
 
@@ -216,7 +224,7 @@ class TestJoining:
         first = hp.search(parabola, X_SPACE, "optuna", n_trials=3, seed=0, progress=False)
         second = on_server(parabola, X_SPACE, n_trials=2, history=first)
         assert [trial.number for trial in second.trials] == [0, 1]
-        experiment, observations = only(server)
+        experiment, observations = get_experiment(server)
         assert (len(observations), experiment["observation_budget"]) == (5, 5)
         third = on_server(parabola, X_SPACE, n_trials=3, experiment_id=second.native.id)
         assert [trial.number for trial in third.trials] == [0, 1, 2]
@@ -246,17 +254,17 @@ class TestJoining:
         with pytest.raises(hp.BackendError) as refusal:
             on_server(lambda trial: 1 / 0, space, **{"experiment_id": name, **options})
         assert message in str(refusal.value)
-        assert len(only(server)[1]) == 1
+        assert len(get_experiment(server)[1]) == 1
 
     def test_observations_of_another_space_raise(self, on_server, server):
         name = on_server(parabola, X_SPACE, n_trials=1).native.id
         body = {"assignments": {"x": 9.0}, "failed": True}
-        server.answer("POST", f"experiments/{name}/observations", {}, body)
+        server.respond("POST", f"experiments/{name}/observations", {}, body)
         with pytest.raises(hp.BackendError, match="holds observations of another space") as refusal:
             on_server(parabola, X_SPACE, experiment_id=name)
         assert "x: 9.0 is not in" in str(refusal.value)
 
-    def test_notes_of_trials_are_read_back(self, on_server, server):
+    def test_attributes_and_constraints_are_read_from_server(self, on_server, server):
         def function(trial):
             trial.set_constraint("room", trial["x"] - 2)
             trial.set_constraint("time \u20ac", float("inf") if trial.number == 2 else -1)
@@ -269,10 +277,10 @@ class TestJoining:
             return trial["x"]
 
         first = on_server(function, X_SPACE, n_trials=4)
-        again = on_server(function, X_SPACE, n_trials=4, experiment_id=first.native.id)
+        joined = on_server(function, X_SPACE, n_trials=4, experiment_id=first.native.id)
 
-        def noted(result):
+        def note_rows(result):
             return [(trial.state, trial.user_attrs, trial.constraints) for trial in result.trials]
 
-        assert noted(again) == noted(first)
+        assert note_rows(joined) == note_rows(first)
         assert [trial.state for trial in first.trials] == ["FAILED", "PRUNED", "COMPLETE", "COMPLETE"]

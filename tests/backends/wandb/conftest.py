@@ -1,4 +1,4 @@
-"""Searches on W&B: alone, and against a server of this machine. Each test also proves that nothing is left behind."""
+"""Searches on W&B without a server and on the fake server; every test also asserts that no files remain."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.helpers.waiting import wait_for
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty HOME and an empty working directory, which stay empty; and an environment that stays."""
+def assert_no_files_remain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Use an empty home and working directory; assert that they stay empty and that the environment is unchanged."""
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     work.mkdir()
@@ -30,13 +30,13 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     yield
     assert list(home.rglob("*")) == list(work.rglob("*")) == []
     changed = {name: value for name, value in os.environ.items() if name.startswith("WANDB")}
-    assert set(changed) <= set(before) | LOGIN | IMPATIENT
+    assert set(changed) <= set(before) | LOGIN_VARIABLES | RETRY_VARIABLES
     assert (sys.exit, sys.excepthook) == hooks
 
 
 @pytest.fixture
 def run_hpcompat() -> Callable[..., hp.SearchResult]:
-    """Hpcompat's search on W&B, silent."""
+    """Run `hpcompat.search` on W&B without progress output, with seed 0."""
 
     def run(trainer: Any, space: Any, **options: Any) -> hp.SearchResult:
         return hp.search(trainer, space, "wandb", **{"progress": False, "seed": 0, **options})
@@ -45,7 +45,7 @@ def run_hpcompat() -> Callable[..., hp.SearchResult]:
 
 
 class Server:
-    """The double, in a process of its own: what it decides does not depend on what a test seeds."""
+    """The fake W&B server, in a child process, so that its decisions do not depend on the seeds of a test."""
 
     key = "k" * 40
 
@@ -55,35 +55,35 @@ class Server:
         assert self.process.stdout
         self.url = self.process.stdout.readline().strip()
 
-    def known(self) -> dict[str, Any]:
-        """What it knows: sweeps, runs, operations."""
-        with urllib.request.urlopen(f"{self.url}/double") as answer:
-            found: dict[str, Any] = json.load(answer)
-        assert not found["unknown"], "the client asked for what the double does not have"
-        return found
+    def get_state(self) -> dict[str, Any]:
+        """Return the state of the server: sweeps, runs, operations."""
+        with urllib.request.urlopen(f"{self.url}/state") as response:
+            state: dict[str, Any] = json.load(response)
+        assert not state["unknown"], "the client has called an operation that the fake server does not implement"
+        return state
 
     def runs(self, sweep: str | None) -> list[dict[str, Any]]:
-        """The runs of a sweep, in order."""
-        return [run for run in self.known()["runs"].values() if run["sweep"] == sweep]
+        """Return the runs of a sweep, in order."""
+        return [run for run in self.get_state()["runs"].values() if run["sweep"] == sweep]
 
     def refuse(self, refuse: bool) -> None:
-        """Whether to refuse every key."""
-        self._tell(refuse=refuse)
+        """Set whether the server refuses every API key."""
+        self._update(refuse=refuse)
 
     def fail(self, *operations: str, how: int | str = 500, times: int = 1, late: bool = False) -> None:
-        """Fail the next times that each of the operations is asked for, and no other."""
-        self._tell(issues=[[operation, how, times, late] for operation in operations])
+        """Let the next requests of each operation fail; replaces earlier faults."""
+        self._update(faults=[[operation, how, times, late] for operation in operations])
 
-    def _tell(self, **what: Any) -> None:
-        with urllib.request.urlopen(f"{self.url}/double", json.dumps(what).encode()):
+    def _update(self, **state: Any) -> None:
+        with urllib.request.urlopen(f"{self.url}/state", json.dumps(state).encode()):
             pass
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server."""
         assert self.process.stdin and self.process.stdout
         self.process.stdin.close()
         try:
-            wait_for(lambda: self.process.poll() is not None, "the double does not end")
+            wait_for(lambda: self.process.poll() is not None, "the fake server does not exit")
         finally:
             self.process.kill()
             self.process.wait()
@@ -92,19 +92,24 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """A W&B server on this machine."""
-    double = Server()
-    yield double
-    double.close()
+    """Start a fake W&B server."""
+    server = Server()
+    yield server
+    server.close()
 
 
-LOGIN = {"WANDB_API_KEY", "WANDB_BASE_URL", "WANDB__FILE_STREAM_TRANSMIT_INTERVAL", "WANDB__GRAPHQL_RETRY_MAX"}
-IMPATIENT = {"WANDB__FILE_STREAM_RETRY_MAX"}
+LOGIN_VARIABLES = {
+    "WANDB_API_KEY",
+    "WANDB_BASE_URL",
+    "WANDB__FILE_STREAM_TRANSMIT_INTERVAL",
+    "WANDB__GRAPHQL_RETRY_MAX",
+}
+RETRY_VARIABLES = {"WANDB__FILE_STREAM_RETRY_MAX"}
 
 
 @pytest.fixture(scope="session")
 def log_in(server: Server) -> Callable[[pytest.MonkeyPatch], None]:
-    """Puts a key and the double's address into the environment, and makes the agent impatient."""
+    """Set the API key and the address of the fake server in the environment, and shorten the agent's heartbeat."""
     from wandb.agents.pyagent import Agent
 
     def log_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +124,6 @@ def log_in(server: Server) -> Callable[[pytest.MonkeyPatch], None]:
 
 
 @pytest.fixture
-def logged_in(monkeypatch: pytest.MonkeyPatch, log_in: Callable[..., None], nothing_is_left: None) -> None:
-    """This process, logged in at the double."""
+def logged_in(monkeypatch: pytest.MonkeyPatch, log_in: Callable[..., None], assert_no_files_remain: None) -> None:
+    """Log in at the fake server."""
     log_in(monkeypatch)

@@ -1,4 +1,4 @@
-"""A search without a server: what fails, what ends it, and the offline runs that it leaves."""
+"""Searches without a W&B server: user code with W&B calls, offline runs and Trainers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 import hpcompat as hp
 from tests.helpers.trainers import Net, create_bert
 
-gc.freeze()  # what is imported stays: transformers collects garbage three times a trial, and need not look at it
+gc.freeze()  # transformers collects garbage three times per trial: exclude the imported modules
 X = {"x": hp.Float(0.0, 4.0)}
 
 
@@ -22,22 +22,22 @@ def parabola(trial):
     return (trial["x"] - 1) ** 2
 
 
-def offline_runs(directory):
-    # where a function calls wandb.init() itself, wandb leaves a directory without a run beside that of the trial
+def list_offline_runs(directory):
+    # wandb.init() in user code creates another directory, without a run
     return sorted(map(os.path.dirname, glob.glob(os.path.join(directory, "offline-run-*", "run-*.wandb"))))
 
 
-def synced(server, directory, scratch):
-    """The runs of a directory as they are after `wandb sync`, by name."""
+def sync_runs(server, directory, scratch):
+    """Sync the runs of a directory with `wandb sync`; returns them by display name."""
     login = {
         "WANDB_API_KEY": server.key,
         "WANDB_BASE_URL": server.url,
         "WANDB_DIR": scratch,
         "WANDB_CACHE_DIR": scratch,
     }
-    command = [sys.executable, "-m", "wandb", "sync", *offline_runs(directory)]
-    done = subprocess.run(command, env={**os.environ, **login}, cwd=scratch, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-m", "wandb", "sync", *list_offline_runs(directory)]
+    process = subprocess.run(command, env={**os.environ, **login}, cwd=scratch, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
     return {run["display"]: run for run in server.runs(None)}
 
 
@@ -54,21 +54,21 @@ class TestUserCode:
 
         result = run_hpcompat(train, X, n_trials=2, output_dir=str(tmp_path / "out"))
         assert [trial.value for trial in result.trials] == [trial.params["x"] for trial in result.trials]
-        assert len(offline_runs(result.native.directory)) == 2
+        assert len(list_offline_runs(result.native.directory)) == 2
         assert wandb.run is None
 
-    def test_run_of_user_is_not_ended(self, run_hpcompat, tmp_path, monkeypatch):
+    def test_open_run_of_user_raises_and_stays_open(self, run_hpcompat, tmp_path, monkeypatch):
         import wandb
 
         monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path))
         hooks = sys.exit, sys.excepthook
-        mine = wandb.init(mode="offline", dir=str(tmp_path), settings=wandb.Settings(silent=True))
+        user_run = wandb.init(mode="offline", dir=str(tmp_path), settings=wandb.Settings(silent=True))
         try:
             with pytest.raises(hp.BackendError, match=r"of W&B is open(.|\n)*wandb\.finish\(\) before you search"):
                 run_hpcompat(parabola, X)
-            assert wandb.run is mine
+            assert wandb.run is user_run
         finally:
-            mine.finish()
+            user_run.finish()
             wandb.teardown()
             sys.exit, sys.excepthook = hooks
             monkeypatch.delenv("WANDB_CACHE_DIR")
@@ -81,12 +81,12 @@ class TestUserCode:
     def test_wandb_is_usable_before_and_after_search(self, run_hpcompat, tmp_path, monkeypatch):
         import wandb
 
-        for name in ("exit", "excepthook"):  # wandb's own run hooks into both
+        for name in ("exit", "excepthook"):  # wandb replaces both
             monkeypatch.setattr(sys, name, getattr(sys, name))
         for name in ("DIR", "CACHE_DIR", "CONFIG_DIR", "DATA_DIR"):
             monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "own"))
         (tmp_path / "own").mkdir()
-        for _ in range(2):  # the second search finds the process of the run before it
+        for _ in range(2):  # the second search finds the service process of an earlier run
             with wandb.init(mode="offline") as run:
                 run.log({"loss": 1.0})
             assert run_hpcompat(lambda trial: trial["x"], X, n_trials=1).best
@@ -105,7 +105,7 @@ class TestOfflineRuns:
                 raise ValueError("once")
             for step in (10, 20):
                 trial.report(trial["x"] / step, step)
-            trial.log({"mine": trial.number})  # the run is the trial's own object
+            trial.log({"mine": trial.number})  # the engine's native trial is the run
             return trial["x"]
 
         settings = {"run_tags": ("tagged",)}
@@ -117,11 +117,11 @@ class TestOfflineRuns:
         sweep = result.native
         assert sweep.directory == str(tmp_path / "out" / "wandb")
         assert sweep.url is None
-        names = [os.path.basename(path).split("-", 3)[-1] for path in offline_runs(sweep.directory)]
+        names = [os.path.basename(path).split("-", 3)[-1] for path in list_offline_runs(sweep.directory)]
         assert names == list(sweep.runs.values())
         scratch = tmp_path / "scratch"
         scratch.mkdir()
-        runs = synced(server, sweep.directory, str(scratch))
+        runs = sync_runs(server, sweep.directory, str(scratch))
         for trial in result.trials:
             run = runs[f"run-{trial.number}"]
             assert run["name"] == sweep.runs[trial.number]
@@ -145,11 +145,11 @@ class TestOfflineRuns:
         result = run_hpcompat(parabola, X, n_trials=2)
         assert result.native.directory is None
         assert set(os.listdir(os.path.dirname(tmp_path))) == temporary
-        quiet = run_hpcompat(parabola, X, n_trials=2, output_dir=str(tmp_path / "out"), mode="disabled")
+        disabled = run_hpcompat(parabola, X, n_trials=2, output_dir=str(tmp_path / "out"), mode="disabled")
         monkeypatch.setenv("WANDB_MODE", "disabled")
         run_hpcompat(parabola, X, n_trials=2, output_dir=str(tmp_path / "other"))
-        assert offline_runs(tmp_path / "out" / "wandb") == offline_runs(tmp_path / "other" / "wandb") == []
-        assert [trial.params for trial in quiet.trials] == [trial.params for trial in result.trials]
+        assert list_offline_runs(tmp_path / "out" / "wandb") == list_offline_runs(tmp_path / "other" / "wandb") == []
+        assert [trial.params for trial in disabled.trials] == [trial.params for trial in result.trials]
 
     def test_sys_exit_fails_trial_and_search_continues(self, run_hpcompat, tmp_path):
         result = run_hpcompat(
@@ -171,11 +171,16 @@ LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
 def make_trainer(tmp_path):
     from tests.helpers.trainers import Digits, OutputDirs
 
-    free = OutputDirs(tmp_path)
+    next_output_dir = OutputDirs(tmp_path)
 
-    def make(model_init=lambda trial: Net(trial["net"]["width"] if trial else 2), kind=Trainer, tokens=False, **more):
+    def make(
+        model_init=lambda trial: Net(trial["net"]["width"] if trial else 2),
+        trainer_class=Trainer,
+        tokens=False,
+        **options,
+    ):
         defaults = {
-            "output_dir": more.get("output_dir") or free(),
+            "output_dir": options.get("output_dir") or next_output_dir(),
             "eval_strategy": "epoch",
             "save_strategy": "no",
             "report_to": "none",
@@ -184,9 +189,9 @@ def make_trainer(tmp_path):
             "num_train_epochs": 1,
             "per_device_eval_batch_size": 64,
         }
-        callbacks = more.pop("callbacks", None)
-        return kind(
-            args=TrainingArguments(**{**defaults, **more}),
+        callbacks = options.pop("callbacks", None)
+        return trainer_class(
+            args=TrainingArguments(**{**defaults, **options}),
             model_init=model_init,
             train_dataset=Digits(0, 64, tokens),
             eval_dataset=Digits(64, 128, tokens),
@@ -200,24 +205,26 @@ class TestTrainers:
     def test_trainer_reports_to_run_of_its_trial(self, run_hpcompat, make_trainer, server, tmp_path):
         import wandb
 
-        seen = []
+        run_ids = []
 
-        class Runs(TrainerCallback):
+        class RecordRunIds(TrainerCallback):
             def on_train_end(self, args, state, control, **kwargs):
-                seen.append(wandb.run.id)
+                run_ids.append(wandb.run.id)
 
-        trainer = make_trainer(create_bert, tokens=True, report_to=["wandb"], run_name="mine", callbacks=[Runs()])
+        trainer = make_trainer(
+            create_bert, tokens=True, report_to=["wandb"], run_name="mine", callbacks=[RecordRunIds()]
+        )
         space = LR | {"per_device_train_batch_size": hp.Categorical([16, 32])}
         result = run_hpcompat(trainer, space, n_trials=2, project="trainer")
-        assert seen == list(result.native.runs.values())
+        assert run_ids == list(result.native.runs.values())
         assert trainer.args.report_to == ["wandb"]
         assert trainer.args.run_name == "mine"
 
         scratch = tmp_path / "scratch"
         scratch.mkdir()
-        synced(server, result.native.directory, str(scratch))
+        sync_runs(server, result.native.directory, str(scratch))
         for trial in result.trials:
-            run = server.known()["runs"][result.native.runs[trial.number]]
+            run = server.get_state()["runs"][result.native.runs[trial.number]]
             assert run["inits"] == 1
             assert run["summary"]["objective"] == trial.value
             assert [entry["eval/loss"] for entry in run["history"] if "eval/loss" in entry] == [trial.value]
@@ -232,10 +239,10 @@ class TestTrainers:
         assert {len(t.intermediate_values) for t in result.trials if t.state == "PRUNED"} <= {2, 4}
         assert all(len(t.intermediate_values) == 4 for t in result.trials if t.state == "COMPLETE")
 
-    def test_trainer_made_by_function_reports_to_run_of_its_trial(self, run_hpcompat, make_trainer, tmp_path):
-        def make(trial):
+    def test_trainer_created_by_function_reports_to_run_of_its_trial(self, run_hpcompat, make_trainer, tmp_path):
+        def create(trial):
             return make_trainer(lambda: Net(4), report_to=["wandb"], learning_rate=trial["learning_rate"])
 
-        assert len(run_hpcompat(make, LR, n_trials=2).trials) == 2
-        result = run_hpcompat(make, LR, n_trials=2, output_dir=str(tmp_path / "out"))
-        assert len(offline_runs(result.native.directory)) == 2
+        assert len(run_hpcompat(create, LR, n_trials=2).trials) == 2
+        result = run_hpcompat(create, LR, n_trials=2, output_dir=str(tmp_path / "out"))
+        assert len(list_offline_runs(result.native.directory)) == 2

@@ -1,7 +1,7 @@
-"""The issues of transformers' own search on W&B: shown where they still are, and each impossible here.
+"""Bugs of transformers' own search on W&B, each shown there and shown to be absent in hpcompat.
 
-Both searches run against the same server, two trials each; the tests look at what they left. An assertion
-about `transformers_run` that fails is good news: transformers has mended it, and the test can say so.
+Both searches run two trials on the same server, and the tests compare the stored runs. If an assertion about
+`transformers_run` fails, transformers has fixed the bug, and the assertion can be removed.
 """
 
 from __future__ import annotations
@@ -21,51 +21,52 @@ from tests.helpers.trainers import Digits, Net, OutputDirs
 
 SWEEP = {
     "method": "random",
-    "metric": {"name": "eval_accuracy"},  # each search says the goal
+    "metric": {"name": "eval_accuracy"},  # each search sets the goal
     "parameters": {"learning_rate": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-1}},
 }
-OBJECTIVES = (math.nan, 777.0)  # of the first trial, and of the second
-FIRST = (778.0, 777.0)
+NAN_OBJECTIVES = (math.nan, 777.0)
+OBJECTIVES = (778.0, 777.0)
 
 
 @pytest.fixture(scope="module")
-def searched(server, tmp_path_factory, log_in):
-    """What a search leaves: its result, the Trainer, the space it was given, and the sweep on the server."""
+def run_search(server, tmp_path_factory, log_in):
+    """Run a search; returns its result, the Trainer, the space, and the sweep and runs on the server."""
     root = tmp_path_factory.mktemp("searched")
-    free = OutputDirs(root)
+    next_output_dir = OutputDirs(root)
 
-    def searched(search, objectives, *, reports="none"):
-        given, values = copy.deepcopy(SWEEP), iter(objectives)
+    def run_search(search, objectives, *, reports="none"):
+        space, values = copy.deepcopy(SWEEP), iter(objectives)
         arguments = {"eval_strategy": "epoch", "num_train_epochs": 1, "use_cpu": True, "disable_tqdm": True}
         trainer = Trainer(
-            args=TrainingArguments(free(), report_to=reports, save_strategy="no", **arguments),
+            args=TrainingArguments(next_output_dir(), report_to=reports, save_strategy="no", **arguments),
             model_init=lambda: Net(),
             train_dataset=Digits(0, 64),
             eval_dataset=Digits(64, 128),
         )
-        before = set(server.known()["sweeps"])
+        before = set(server.get_state()["sweeps"])
         with pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.chdir(root)
             log_in(monkeypatch)
-            result = search(trainer, given, lambda metrics: next(values))
-        known = server.known()
-        (name,) = set(known["sweeps"]) - before
-        runs = [run for run in known["runs"].values() if run["sweep"] == name]
-        logged = [value for run in runs for each in (*run["history"], run["summary"]) for value in each.values()]
-        config = known["sweeps"][name]["config"]
-        names = {key for run in runs for each in (*run["history"], run["summary"]) for key in each}
+            result = search(trainer, space, lambda metrics: next(values))
+        state = server.get_state()
+        (name,) = set(state["sweeps"]) - before
+        runs = [run for run in state["runs"].values() if run["sweep"] == name]
+        rows = [row for run in runs for row in (*run["history"], run["summary"])]
+        logged = [value for row in rows for value in row.values()]
+        config = state["sweeps"][name]["config"]
+        names = {key for row in rows for key in row}
         return SimpleNamespace(
-            result=result, trainer=trainer, given=given, config=config, runs=runs, logged=logged, names=names
+            result=result, trainer=trainer, space=space, config=config, runs=runs, logged=logged, names=names
         )
 
-    return searched
+    return run_search
 
 
-def transformers_search(trainer, given, compute_objective, direction="minimize", **options):
+def transformers_search(trainer, space, compute_objective, direction="minimize", **options):
     with isolated_wandb(str(trainer.args.output_dir)):
         os.environ["WANDB_SILENT"] = "true"
         return trainer.hyperparameter_search(
-            hp_space=lambda trial: given,
+            hp_space=lambda trial: space,
             compute_objective=compute_objective,
             n_trials=2,
             direction=direction,
@@ -74,54 +75,55 @@ def transformers_search(trainer, given, compute_objective, direction="minimize",
         )
 
 
-def our_search(trainer, given, compute_objective, direction="minimize", n_trials=2, **options):
+def hpcompat_search(trainer, space, compute_objective, direction="minimize", n_trials=2, **options):
     options = {"compute_objective": compute_objective, "progress": False, **options}
-    return hp.search(trainer, given, "wandb", direction, n_trials=n_trials, **{"sampler": "random", **options})
+    return hp.search(trainer, space, "wandb", direction, n_trials=n_trials, **{"sampler": "random", **options})
 
 
 @pytest.fixture(scope="module")
-def transformers_run(searched):
-    return searched(lambda *given: transformers_search(*given, metric="eval_loss"), OBJECTIVES)
+def transformers_run(run_search):
+    return run_search(lambda *args: transformers_search(*args, metric="eval_loss"), NAN_OBJECTIVES)
 
 
 @pytest.fixture(scope="module")
-def hpcompat_run(searched):
-    return searched(our_search, OBJECTIVES, reports=["wandb"])
+def hpcompat_run(run_search):
+    return run_search(hpcompat_search, NAN_OBJECTIVES, reports=["wandb"])
 
 
-def twice(search, **more):
-    """A search for what is greater, and another one on the same sweep that finds less."""
+def search_twice(search, **options):
+    """Return a function that maximizes, and then searches again on the same sweep, with worse values."""
 
-    def both(trainer, given, objective):
-        first = search(trainer, given, objective, "maximize")
+    def search_both(trainer, space, objective):
+        first = search(trainer, space, objective, "maximize")
         sweep = first.run_summary if hasattr(first, "run_summary") else first.native.id
-        return search(trainer, given, objective, "maximize", sweep_id=sweep, **more)
+        return search(trainer, space, objective, "maximize", sweep_id=sweep, **options)
 
-    return both
+    return search_both
 
 
 class TestTransformersIssues:
     def test_1_metric_of_sweep_is_objective(self, transformers_run, hpcompat_run):
-        # whatever the space names is overwritten: with metric=, else with eval/loss
+        # transformers overwrites the metric of the space with metric=, by default eval/loss
         assert transformers_run.config["metric"] == {"name": "eval_loss", "goal": "minimize"}
         assert hpcompat_run.config["metric"] == {"name": "objective", "goal": "minimize"}
 
-    def test_1_space_needs_no_metric(self, searched):
+    def test_1_space_needs_no_metric(self, run_search):
         without = {name: value for name, value in SWEEP.items() if name != "metric"}
         with pytest.raises(KeyError, match="metric"):
-            searched(lambda trainer, given, objective: transformers_search(trainer, dict(without), objective), FIRST)
-        assert searched(lambda trainer, given, objective: our_search(trainer, without, objective), FIRST).runs
+            run_search(
+                lambda trainer, space, objective: transformers_search(trainer, dict(without), objective), OBJECTIVES
+            )
+        assert run_search(
+            lambda trainer, space, objective: hpcompat_search(trainer, without, objective), OBJECTIVES
+        ).runs
 
-    def test_1_and_8_best_of_sweep_is_best_of_all_runs(self, searched):
+    def test_1_and_8_best_of_sweep_is_best_of_all_runs(self, run_search):
         values = (777.0, 778.0, 5.0, 6.0)
-        transformers_run = searched(twice(transformers_search), values)
-        assert transformers_run.config["metric"] == {
-            "name": "eval/loss",
-            "goal": "maximize",
-        }  # which the server then does
+        transformers_run = run_search(search_twice(transformers_search), values)
+        assert transformers_run.config["metric"] == {"name": "eval/loss", "goal": "maximize"}
         assert transformers_run.result.objective == 6.0
 
-        hpcompat_run = searched(twice(our_search, n_trials=4), values)
+        hpcompat_run = run_search(search_twice(hpcompat_search, n_trials=4), values)
         assert hpcompat_run.config["metric"] == {"name": "objective", "goal": "maximize"}
         assert [trial.value for trial in hpcompat_run.result.trials] == list(values)
         assert hpcompat_run.result.best.value == 778.0
@@ -150,39 +152,40 @@ class TestTransformersIssues:
         assert hpcompat_run.result.best.value == 777.0
         assert [run["state"] for run in hpcompat_run.runs] == ["failed", "finished"]
 
-    def test_6_failure_is_reported(self, searched):
-        def fails(objective):
+    def test_6_failure_is_reported(self, run_search):
+        def fail(objective):
             raise OSError("the disk is full")
 
         def all_fail(search):
-            return lambda trainer, given, objective: search(trainer, given, fails)
+            return lambda trainer, space, objective: search(trainer, space, fail)
 
-        assert searched(all_fail(transformers_search), FIRST).result[:3] == (None, None, None)
+        assert run_search(all_fail(transformers_search), OBJECTIVES).result[:3] == (None, None, None)
         with pytest.raises(hp.SearchError, match="OSError: the disk is full"):
-            searched(all_fail(our_search), FIRST)
+            run_search(all_fail(hpcompat_search), OBJECTIVES)
 
     def test_7_trainer_is_restored(self, transformers_run, hpcompat_run):
         assert transformers_run.trainer.args.learning_rate != 5e-5
-        assert transformers_run.trainer.args.report_to == ["wandb"]  # it was "none"
-        assert any(isinstance(each, WandbCallback) for each in transformers_run.trainer.callback_handler.callbacks)
+        assert transformers_run.trainer.args.report_to == ["wandb"]  # before the search it was "none"
+        callbacks = transformers_run.trainer.callback_handler.callbacks
+        assert any(isinstance(callback, WandbCallback) for callback in callbacks)
         assert hpcompat_run.trainer.args.learning_rate == 5e-5
 
-    def test_7_trainer_without_reporting_does_not_report(self, searched):
-        hpcompat_run = searched(our_search, FIRST)
+    def test_7_trainer_without_reporting_does_not_report(self, run_search):
+        hpcompat_run = run_search(hpcompat_search, OBJECTIVES)
         assert hpcompat_run.trainer.args.report_to == []
         assert "eval/loss" not in hpcompat_run.names
-        assert [run["summary"]["objective"] for run in hpcompat_run.runs] == list(FIRST)
+        assert [run["summary"]["objective"] for run in hpcompat_run.runs] == list(OBJECTIVES)
 
-    def test_8_given_space_is_unchanged(self, transformers_run, hpcompat_run):
-        assert transformers_run.given != SWEEP
-        assert hpcompat_run.given == SWEEP
+    def test_8_space_is_not_modified(self, transformers_run, hpcompat_run):
+        assert transformers_run.space != SWEEP
+        assert hpcompat_run.space == SWEEP
 
-    def test_migration_takes_one_name(self, searched):
-        def migrated(trainer, given, objective):
+    def test_migration_needs_only_another_function(self, run_search):
+        def search(trainer, space, objective):
             return hp.hyperparameter_search(
-                trainer, lambda trial: given, objective, 2, "minimize", "wandb", sampler="random", progress=False
+                trainer, lambda trial: space, objective, 2, "minimize", "wandb", sampler="random", progress=False
             )
 
-        best = searched(migrated, FIRST).result
+        best = run_search(search, OBJECTIVES).result
         assert (best.run_id, best.objective, list(best.hyperparameters)) == ("1", 777.0, ["learning_rate"])
         assert best.run_summary.native.id.startswith("sweep")

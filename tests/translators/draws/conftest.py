@@ -1,4 +1,4 @@
-"""Draws are made once a session: one space for all of a column's parameters, a fixed seed for each engine."""
+"""Draws that the tests share: once per session, all parameter cases of a variant in one space, with a fixed seed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from hpcompat import HpcompatError
 from tests.helpers.conditional_spaces import SPACES
-from tests.helpers.engines import COLUMNS, Draws
+from tests.helpers.engines import ENGINES, Draws
 from tests.helpers.mistranslations import WRONG
 from tests.helpers.parameter_cases import ALL_CASES
 
@@ -17,20 +17,23 @@ SEED = 20_240_229
 
 @pytest.fixture(scope="session")
 def draws() -> Draws:
-    """Params by column, and by the space they are drawn from: "kinds", or the name of one with conditions."""
-    made: dict[tuple[str, str], list[dict[str, Any]] | HpcompatError] = {}
+    """Draw params for a variant and a space: "cases" for all parameter cases, or the name of a conditional space."""
+    cache: dict[tuple[str, str], list[dict[str, Any]] | HpcompatError] = {}
 
-    def of(column: str, name: str) -> list[dict[str, Any]]:
-        if (column, name) not in made:
-            engine = COLUMNS[column]
-            space, n = ({**ALL_CASES, **WRONG}, engine.draws) if name == "kinds" else (SPACES[name], engine.few)
+    def get_draws(variant: str, name: str) -> list[dict[str, Any]]:
+        if (variant, name) not in cache:
+            engine = ENGINES[variant]
+            if name == "cases":
+                space, n = {**ALL_CASES, **WRONG}, engine.n_draws
+            else:
+                space, n = SPACES[name], engine.n_conditional_draws
             try:
-                made[column, name] = engine.params(space, n, SEED)
-            except HpcompatError as error:  # it names the parameter: no other test need find it again
-                made[column, name] = error
-        found = made[column, name]
-        if isinstance(found, HpcompatError):
-            raise found
-        return found
+                cache[variant, name] = engine.draw_params(space, n, SEED)
+            except HpcompatError as error:  # raised again in every test instead of a second attempt
+                cache[variant, name] = error
+        result = cache[variant, name]
+        if isinstance(result, HpcompatError):
+            raise result
+        return result
 
-    return of
+    return get_draws

@@ -1,4 +1,4 @@
-"""Where floats run out: draws that overshoot a bound by rounding, and ranges too fine for an engine's arithmetic."""
+"""The limits of floats: draws beyond a bound by a rounding error, and ranges too fine for an engine's arithmetic."""
 
 from __future__ import annotations
 
@@ -8,38 +8,40 @@ import pytest
 
 from hpcompat import Categorical, Constant, Float, Int, Normal, SearchSpace, translate
 from hpcompat.space.parameters import Parameter
-from tests.helpers.engines import COLUMNS
+from tests.helpers.engines import ENGINES
 from tests.helpers.goodness_of_fit import find_misfit
 
 DECIMALS = [float(f"{digits}e{exponent}") for exponent in range(-7, 6) for digits in range(10, 100)]
 
 
-def _log10(bound: float) -> float:
-    """SigOpt Lite: the optimiser moves between the bounds' decimal logarithms, and proposes these themselves."""
+def _through_log10(bound: float) -> float:
+    """Return the bound as SigOpt Lite suggests it, whose optimizer works on decimal logarithms."""
     import numpy
 
     return float(10 ** numpy.log10([bound]).tolist()[0])
 
 
-def _exp(bound: float) -> float:
-    """Ray and W&B: the same in natural logarithms."""
+def _through_log(bound: float) -> float:
+    """Return the bound as Ray and W&B suggest it, which work on natural logarithms."""
     import numpy
 
     return float(numpy.exp(numpy.log(bound)))
 
 
 class TestBounds:
-    @pytest.mark.parametrize(("dialect", "there_and_back"), [("sigopt", _log10), ("ray", _exp), ("wandb", _exp)])
-    def test_bound_through_a_logarithm_reads_back(self, dialect: str, there_and_back: Any) -> None:
-        assert any(there_and_back(bound) < bound for bound in DECIMALS)
+    @pytest.mark.parametrize(
+        ("dialect", "round_trip"), [("sigopt", _through_log10), ("ray", _through_log), ("wandb", _through_log)]
+    )
+    def test_bound_through_a_logarithm_reads_back(self, dialect: str, round_trip: Any) -> None:
+        assert any(round_trip(bound) < bound for bound in DECIMALS)
         for bound in DECIMALS:
             low = translate({"x": Float(bound, 1e9, log=True)}, dialect)
-            assert low.decode({"x": there_and_back(bound)})["x"] == pytest.approx(bound, rel=1e-12)
+            assert low.decode({"x": round_trip(bound)})["x"] == pytest.approx(bound, rel=1e-12)
             high = translate({"x": Float(1e-12, bound, log=True)}, dialect)
-            assert high.decode({"x": there_and_back(bound)})["x"] == pytest.approx(bound, rel=1e-12)
+            assert high.decode({"x": round_trip(bound)})["x"] == pytest.approx(bound, rel=1e-12)
 
 
-FINE: dict[str, Parameter] = {
+LARGE_INTS: dict[str, Parameter] = {
     "ints": Int(2**53 - 9, 2**53),
     "negative_ints": Int(-(2**53), 9 - 2**53),
     "ints_with_a_step": Int(2**53 - 20, 2**53, step=2),
@@ -49,15 +51,15 @@ FINE: dict[str, Parameter] = {
 
 
 class TestLargeInts:
-    @pytest.mark.parametrize("column", COLUMNS)
-    def test_ints_near_max_exact_float_are_drawn_uniformly(self, column: str) -> None:
-        drawn = COLUMNS[column].params(FINE, COLUMNS[column].few, 3)
-        assert {name: find_misfit(p, [params[name] for params in drawn]) for name, p in FINE.items()} == dict.fromkeys(
-            FINE, ""
-        )
+    @pytest.mark.parametrize("variant", ENGINES)
+    def test_ints_near_max_exact_float_are_drawn_uniformly(self, variant: str) -> None:
+        drawn = ENGINES[variant].draw_params(LARGE_INTS, ENGINES[variant].n_conditional_draws, 3)
+        assert {
+            name: find_misfit(p, [params[name] for params in drawn]) for name, p in LARGE_INTS.items()
+        } == dict.fromkeys(LARGE_INTS, "")
 
 
-ODD: dict[str, Parameter] = {
+ODD_PARAMETERS: dict[str, Parameter] = {
     "wide_steps": Float(-1e308, 1e308, step=1e308),
     "tiny": Float(0.0, 5e-322),
     "two_floats": Float(1.0, 1.0000000000000002, log=True),
@@ -74,8 +76,8 @@ ODD: dict[str, Parameter] = {
 
 
 class TestOddParameters:
-    @pytest.mark.parametrize("column", COLUMNS)
-    def test_odd_parameters_are_drawn_by_their_distribution(self, column: str) -> None:
-        space = SearchSpace(ODD)
-        for params in COLUMNS[column].params(space, 50, 0):
+    @pytest.mark.parametrize("variant", ENGINES)
+    def test_odd_parameters_are_drawn_by_their_distribution(self, variant: str) -> None:
+        space = SearchSpace(ODD_PARAMETERS)
+        for params in ENGINES[variant].draw_params(space, 50, 0):
             space.validate(params)

@@ -1,4 +1,4 @@
-"""What hpcompat reads in a form that somebody wrote is what the form's own engine draws."""
+"""The parameters that hpcompat reads from handwritten native specs have the distribution of the spec's engine."""
 
 from __future__ import annotations
 
@@ -10,48 +10,55 @@ import pytest
 from hpcompat import Float, Int, from_wandb
 from hpcompat.translators.codecs import normalize
 from hpcompat.translators.ray import build_domains
-from tests.helpers.engines import COLUMNS, Raw, wandb_grid
+from tests.helpers.engines import ENGINES, NativeParams, enumerate_wandb_grid
 from tests.helpers.goodness_of_fit import find_misfit
-from tests.helpers.native_spaces import NATIVE_FORMS, engine_distribution_of, read_parameters
+from tests.helpers.native_spaces import NATIVE_SPECS, engine_distribution_of, read_parameters
 
 
 @cache
-def raws(column: str) -> list[Raw]:
-    """Configurations that the engine draws from the forms as they were written."""
-    engine = COLUMNS[column]
-    forms: Any = {name: form for name, (form, _) in NATIVE_FORMS[column].items()}
-    if column == "optuna":
-        forms = _function(forms)
-    elif column == "sigopt":
-        forms = {"parameters": [{"name": name, **form} for name, form in forms.items()]}
+def draw_native(variant: str) -> list[NativeParams]:
+    """Draw from the handwritten specs of a variant with its engine."""
+    engine = ENGINES[variant]
+    specs: Any = {name: spec for name, (spec, _) in NATIVE_SPECS[variant].items()}
+    if variant == "optuna":
+        specs = _suggest_function(specs)
+    elif variant == "sigopt":
+        specs = {"parameters": [{"name": name, **spec} for name, spec in specs.items()]}
     elif engine.dialect == "wandb":
-        forms = {"method": "random", "parameters": forms}
+        specs = {"method": "random", "parameters": specs}
     else:
-        forms = build_domains(forms)
-    return engine.draw(forms, engine.draws, 7)
+        specs = build_domains(specs)
+    return engine.draw(specs, engine.n_draws, 7)
 
 
-def _function(forms: dict[str, Any]) -> Any:
-    return lambda trial: {name: getattr(trial, form["call"])(name, **form["kwargs"]) for name, form in forms.items()}
+def _suggest_function(specs: dict[str, Any]) -> Any:
+    return lambda trial: {name: getattr(trial, spec["call"])(name, **spec["kwargs"]) for name, spec in specs.items()}
 
 
-class TestNativeForms:
-    @pytest.mark.filterwarnings("ignore:The distribution is specified by")  # the uneven ranges are meant
+class TestNativeSpecs:
+    @pytest.mark.filterwarnings("ignore:The distribution is specified by")  # some ranges are uneven on purpose
     @pytest.mark.parametrize(
-        ("column", "name"), [(column, name) for column, forms in NATIVE_FORMS.items() for name in forms]
+        ("variant", "name"), [(variant, name) for variant, specs in NATIVE_SPECS.items() for name in specs]
     )
-    def test_read_parameter_has_distribution_of_engine(self, column: str, name: str) -> None:
-        parameter, law = read_parameters(column)[name], engine_distribution_of(column, name)
-        values = [normalize(parameter, raw[name]) for raw in raws(column)]
-        assert find_misfit(parameter, values, law(parameter) if law else None) == "", parameter
+    def test_read_parameter_has_distribution_of_engine(self, variant: str, name: str) -> None:
+        parameter, get_probabilities = read_parameters(variant)[name], engine_distribution_of(variant, name)
+        values = [normalize(parameter, params[name]) for params in draw_native(variant)]
+        assert find_misfit(parameter, values, get_probabilities(parameter) if get_probabilities else None) == "", (
+            parameter
+        )
 
     @pytest.mark.parametrize(
-        ("column", "name"),
-        [(column, name) for column, forms in NATIVE_FORMS.items() for name, (_, law) in forms.items() if law],
+        ("variant", "name"),
+        [
+            (variant, name)
+            for variant, specs in NATIVE_SPECS.items()
+            for name, (_, distribution) in specs.items()
+            if distribution
+        ],
     )
-    def test_stated_engine_distribution_is_needed(self, column: str, name: str) -> None:
-        parameter = read_parameters(column)[name]
-        values = [normalize(parameter, raw[name]) for raw in raws(column)]
+    def test_stated_engine_distribution_is_needed(self, variant: str, name: str) -> None:
+        parameter = read_parameters(variant)[name]
+        values = [normalize(parameter, params[name]) for params in draw_native(variant)]
         assert "chi-square" in find_misfit(parameter, values)
 
     @pytest.mark.parametrize("keys", [(0, 10, 2), (1, 10, 3), (0.0, 1.0, 0.1), (0.5, 2.0, 0.5), (2, 3, 5)])
@@ -60,4 +67,4 @@ class TestNativeForms:
         sweep = {"method": "grid", "parameters": {"x": config}}
         parameter: Any = from_wandb(sweep)["x"]
         assert isinstance(parameter, (Int, Float)) or parameter.size == 1
-        assert [normalize(parameter, raw["x"]) for raw in wandb_grid(sweep)] == list(parameter.support)
+        assert [normalize(parameter, params["x"]) for params in enumerate_wandb_grid(sweep)] == list(parameter.support)

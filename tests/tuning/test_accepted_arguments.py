@@ -1,4 +1,4 @@
-"""What plainly means one thing is taken for it; for what does not, the message names the way."""
+"""Unambiguous arguments are accepted; for ambiguous ones the message says what to write instead."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import hpcompat as hp
 X = {"x": hp.Float(0.0, 4.0)}
 
 
-def value(trial):
+def evaluate(trial):
     return trial["x"]
 
 
-def never(trial):
-    raise AssertionError("a trial was begun")
+def fail_if_called(trial):
+    raise AssertionError("a trial was started")
 
 
 class TestDirection:
     @pytest.mark.parametrize("word", ["max", "maximise", "MAXIMIZE", optuna.study.StudyDirection.MAXIMIZE])
     def test_other_words_for_maximize_are_accepted(self, run_hpcompat, word):
-        assert run_hpcompat(value, X, direction=word, n_trials=1).directions == ("maximize",)
+        assert run_hpcompat(evaluate, X, direction=word, n_trials=1).directions == ("maximize",)
 
     def test_other_words_in_a_list_are_accepted(self, run_hpcompat):
         result = run_hpcompat(lambda trial: [1.0, 2.0], X, direction=["min", "max"], n_trials=1)
@@ -36,14 +36,14 @@ class TestDirection:
 
 class TestSampler:
     def test_tpe_is_bayes_on_optuna(self, run_hpcompat):
-        one, other = (run_hpcompat(value, X, sampler=sampler, n_trials=12) for sampler in ("tpe", "bayes"))
-        assert [trial.params for trial in one.trials] == [trial.params for trial in other.trials]
+        tpe, bayes = (run_hpcompat(evaluate, X, sampler=sampler, n_trials=12) for sampler in ("tpe", "bayes"))
+        assert [trial.params for trial in tpe.trials] == [trial.params for trial in bayes.trials]
 
-    def test_tpe_elsewhere_names_backends_that_support_it(self):
+    def test_tpe_on_wandb_raises_with_backends_that_support_it(self):
         with pytest.raises(
             hp.BackendError, match=r"sampler: 'tpe' is not supported by wandb \(supported by optuna, ray\)"
         ):
-            hp.search(never, X, "wandb", sampler="tpe")
+            hp.search(fail_if_called, X, "wandb", sampler="tpe")
 
 
 class TestNumbers:
@@ -62,11 +62,11 @@ class TestNumbers:
         space = hp.SearchSpace({**X, "group": {"y": hp.Float(0.0, 1.0, step=0.5)}})
         assert space.fix({"x": 1, "group.y": 1}) == space.fix({"x": 1.0, "group.y": 1.0})
         history = [hp.Trial(0, {"x": 1, "group": {"y": np.float32(0.5)}}, (1.0,))]
-        result = run_hpcompat(value, space, history=history, n_trials=1)
+        result = run_hpcompat(evaluate, space, history=history, n_trials=1)
         assert result.native.trials[0].user_attrs.keys() >= {"hpcompat: history"}
         assert result.native.trials[0].params == {"x": 1.0, "group.y": 0.5}
         with pytest.raises(hp.SearchError, match="history: trial 0: x: 9 is not in"):
-            run_hpcompat(never, X, history=[hp.Trial(0, {"x": 9}, (1.0,))])
+            run_hpcompat(fail_if_called, X, history=[hp.Trial(0, {"x": 9}, (1.0,))])
         with pytest.raises(hp.ParamsError, match="x: True is not in"):
             space.fix(x=True)
 
@@ -81,10 +81,10 @@ class TestSpace:
         ]
 
     @pytest.mark.parametrize("read", [hp.as_space, hp.from_wandb])
-    @pytest.mark.parametrize("kind", [str, Path])
-    def test_path_of_a_file_raises_with_read_text_hint(self, tmp_path, read, kind):
+    @pytest.mark.parametrize("path_type", [str, Path])
+    def test_path_of_a_file_raises_with_read_text_hint(self, tmp_path, read, path_type):
         (tmp_path / "sweep.yaml").write_text("parameters: {x: {min: 0.0, max: 1.0}}")
-        path = kind(tmp_path / "sweep.yaml")
+        path = path_type(tmp_path / "sweep.yaml")
         with pytest.raises(hp.TranslationError) as refusal:
             read(path)
         hint = refusal.value.issues[0].hint
@@ -95,11 +95,11 @@ class TestSpace:
 class TestOptions:
     def test_n_jobs_raises_and_is_not_listed_as_option(self, run_hpcompat):
         with pytest.raises(hp.BackendError, match=r"n_jobs: expected 1, got 2 \(several processes"):
-            run_hpcompat(never, X, n_jobs=2)
+            run_hpcompat(fail_if_called, X, n_jobs=2)
         with pytest.raises(hp.BackendError) as refusal:
-            run_hpcompat(never, X, no_such_thing=2)
+            run_hpcompat(fail_if_called, X, no_such_thing=2)
         assert "n_jobs" not in str(refusal.value)
-        assert len(run_hpcompat(value, X, n_jobs=1, n_trials=1).trials) == 1
+        assert len(run_hpcompat(evaluate, X, n_jobs=1, n_trials=1).trials) == 1
 
     @pytest.mark.parametrize("backend", ["optuna", "wandb", "sigopt"])
     def test_options_of_other_libraries_raise_with_counterparts(self, backend):
@@ -111,7 +111,7 @@ class TestOptions:
             "metric": "loss",
         }
         with pytest.raises(hp.BackendError) as refusal:
-            hp.search(never, X, backend, **transformers_options)
+            hp.search(fail_if_called, X, backend, **transformers_options)
         hints = {issue.path: issue.hint for issue in refusal.value.issues}
         assert "output_dir=" in hints["local_dir"]
         assert "keep=" in hints["keep_checkpoints_num"]
@@ -128,66 +128,70 @@ class TestCallbacks:
     @pytest.mark.parametrize("callback", [lambda study, trial: None, optuna.study.MaxTrialsCallback(3)])
     def test_callback_of_optuna_raises_before_first_trial(self, run_hpcompat, callback):
         with pytest.raises(hp.SearchError, match=r"callbacks: .* functions of one argument, the finished Trial"):
-            run_hpcompat(never, X, callbacks=[callback])
+            run_hpcompat(fail_if_called, X, callbacks=[callback])
 
     @pytest.mark.parametrize("callback", [print, [].append, lambda trial, log=None: None, lambda *trials: None])
     def test_callable_with_one_argument_is_accepted(self, run_hpcompat, callback):
-        assert len(run_hpcompat(value, X, n_trials=1, callbacks=[callback]).trials) == 1
+        assert len(run_hpcompat(evaluate, X, n_trials=1, callbacks=[callback]).trials) == 1
 
 
-class TestNoTrialLeft:
+class TestFullSearch:
     def test_full_study_warns_with_number_of_trials(self):
         study = optuna.create_study()
-        hp.search(value, X, study=study, n_trials=3, progress=False)
+        hp.search(evaluate, X, study=study, n_trials=3, progress=False)
         with pytest.warns(UserWarning, match=r"no trial was run: there are 3 already, and n_trials=2 is the total"):
-            result = hp.search(never, X, study=study, n_trials=2, progress=False)
+            result = hp.search(fail_if_called, X, study=study, n_trials=2, progress=False)
         assert len(result.trials) == 3
         with pytest.warns(UserWarning, match="there are 3 already, and n_trials=3 is the total"):
-            hp.search(never, X, study=study, n_trials=3, progress=False)
+            hp.search(fail_if_called, X, study=study, n_trials=3, progress=False)
 
     def test_resume_of_full_journal_warns_unless_exactly_full(self, run_hpcompat, tmp_path):
         out = {"output_dir": str(tmp_path / "out")}
-        run_hpcompat(value, X, n_trials=3, **out)
-        assert len(run_hpcompat(never, X, n_trials=3, resume=True, **out).trials) == 3
+        run_hpcompat(evaluate, X, n_trials=3, **out)
+        assert len(run_hpcompat(fail_if_called, X, n_trials=3, resume=True, **out).trials) == 3
         with pytest.warns(UserWarning, match="there are 3 already, and n_trials=2 is the total"):
-            run_hpcompat(never, X, n_trials=2, resume=True, **out)
+            run_hpcompat(fail_if_called, X, n_trials=2, resume=True, **out)
 
 
-KINDS = ("history", "parallel", "importances")
-LONG = "a_parameter_with_quite_a_long_name_that_a_picture_has_to_have_room_for"
+PLOTS = ("history", "parallel", "importances")
+LONG_NAME = "a_parameter_with_quite_a_long_name_that_a_picture_has_to_have_room_for"
 
 
 class TestPlots:
     @pytest.fixture
     def result(self, run_hpcompat):
-        space = {LONG: hp.Float(0.0, 1.0), "optim": hp.Categorical(["adamw_torch_fused", "sgd"]), "n": hp.Int(1, 9)}
-        return run_hpcompat(lambda trial: trial[LONG] * trial["n"] + 1e-7, space, n_trials=8)
+        space = {
+            LONG_NAME: hp.Float(0.0, 1.0),
+            "optim": hp.Categorical(["adamw_torch_fused", "sgd"]),
+            "n": hp.Int(1, 9),
+        }
+        return run_hpcompat(lambda trial: trial[LONG_NAME] * trial["n"] + 1e-7, space, n_trials=8)
 
-    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("kind", PLOTS)
     def test_notebook_shows_plot(self, result, kind):
         figure = result.plot(kind)
         assert figure._repr_png_().startswith(b"\x89PNG")
 
-    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("kind", PLOTS)
     def test_style_of_user_plots_is_unchanged(self, result, kind):
         import matplotlib
 
         before = dict(matplotlib.rcParams)
         with matplotlib.rc_context({"font.size": 7.5}):
-            mine = dict(matplotlib.rcParams)
+            style = dict(matplotlib.rcParams)
             result.plot(kind)._repr_png_()
-            assert dict(matplotlib.rcParams) == mine
+            assert dict(matplotlib.rcParams) == style
         assert dict(matplotlib.rcParams) == before
 
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_plot_is_not_cut_off(self, result, kind):
+    @pytest.mark.parametrize("kind", PLOTS)
+    def test_plot_fits_into_figure(self, result, kind):
         figure = result.plot(kind)
         figure.savefig(BytesIO())
-        whole, drawn = figure.bbox_inches, figure.get_tightbbox()
-        assert drawn.x0 >= -0.01
-        assert drawn.y0 >= -0.01
-        assert drawn.x1 <= whole.x1 + 0.01
-        assert drawn.y1 <= whole.y1 + 0.01
+        figure_box, content_box = figure.bbox_inches, figure.get_tightbbox()
+        assert content_box.x0 >= -0.01
+        assert content_box.y0 >= -0.01
+        assert content_box.x1 <= figure_box.x1 + 0.01
+        assert content_box.y1 <= figure_box.y1 + 0.01
 
     def test_first_plot_leaves_no_global_state(self):
         code = """
@@ -200,13 +204,11 @@ assert dict.copy(matplotlib.rcParams) == before
 import matplotlib.pyplot
 assert matplotlib.pyplot.get_fignums() == []
 """
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
 
 
 class TestAmbiguousArguments:
-    """What could be taken in more than one way."""
-
     @pytest.mark.parametrize(
         ("options", "message"),
         [
@@ -236,7 +238,9 @@ class TestAmbiguousArguments:
     )
     def test_ambiguous_argument_raises(self, options, message):
         with pytest.raises(hp.SearchError, match=message):
-            hp.search(lambda trial: pytest.fail("a trial was run"), {"x": hp.Float(0, 1)}, progress=False, **options)
+            hp.search(
+                lambda trial: pytest.fail("a trial was started"), {"x": hp.Float(0, 1)}, progress=False, **options
+            )
 
     @pytest.mark.parametrize(
         "suggest",
@@ -255,8 +259,8 @@ class TestAmbiguousArguments:
     @pytest.mark.parametrize("backend", ["optuna", "sigopt", "wandb"])
     def test_seed_of_numpy_is_accepted(self, backend):
         seeds = (3, np.int64(3))
-        found = [
+        results = [
             hp.search(lambda trial: trial["x"], {"x": hp.Float(0, 1)}, backend, n_trials=2, seed=seed, progress=False)
             for seed in seeds
         ]
-        assert found[0].trials[0].params == found[1].trials[0].params
+        assert results[0].trials[0].params == results[1].trials[0].params

@@ -1,4 +1,4 @@
-"""A search that has to start Ray itself: what it leaves behind, and what it says."""
+"""A search that starts Ray itself leaves no files and prints nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if __name__ == "__main__":
     except hp.BackendError as error:
         assert "CPU: 10000 a trial" in str(error), error
     else:
-        raise AssertionError("a trial that fits nowhere was waited for")
+        raise AssertionError("the search has waited for a trial that fits on no node")
     import ray
     assert not ray.is_initialized()
 """
@@ -31,18 +31,18 @@ if __name__ == "__main__":
 
 class TestLocalRay:
     def test_search_leaves_and_prints_nothing(self, tmp_path):
-        places = {name: tmp_path / name for name in ("home", "cwd")}
-        for place in places.values():
-            place.mkdir()
-        # without the setting of the tests: Ray would then write a token to the home directory
+        directories = {name: tmp_path / name for name in ("home", "cwd")}
+        for directory in directories.values():
+            directory.mkdir()
+        # without RAY_AUTH_MODE, which the other tests set, Ray might write a token to the home directory
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         package = Path(__file__).parents[3]
-        ran = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", SEARCH],
-            cwd=places["cwd"],
-            env={**environment, "HOME": str(places["home"]), "PYTHONPATH": str(package)},
+            cwd=directories["cwd"],
+            env={**environment, "HOME": str(directories["home"]), "PYTHONPATH": str(package)},
             capture_output=True,
             text=True,
         )
-        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
-        assert [list(place.iterdir()) for place in places.values()] == [[], []]
+        assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
+        assert [list(directory.iterdir()) for directory in directories.values()] == [[], []]

