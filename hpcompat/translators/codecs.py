@@ -254,7 +254,7 @@ class FieldMapping(NamedTuple):
     @property
     def native_name(self) -> str:
         """The native path with dots."""
-        return self.native_path[0] if len(self.native_path) == 1 else ".".join(self.native_path)
+        return ".".join(self.native_path)
 
     @property
     def is_stored(self) -> bool:

@@ -71,6 +71,10 @@ class TestCdf:
             (Int(1, 4), {1: 0.25, 2: 0.25, 3: 0.25, 4: 0.25}),
             (Int(1, 3, log=True), {v: math.log((v + 0.5) / (v - 0.5)) / math.log(7) for v in (1, 2, 3)}),
             (
+                Float(10, 12, step=1, log=True),
+                {v: math.log((v + 0.5) / (v - 0.5)) / math.log(12.5 / 9.5) for v in (10, 11, 12)},
+            ),
+            (
                 Float(1, 2, step=0.5, log=True),
                 {v: math.log((v + 0.25) / (v - 0.25)) / math.log(3) for v in (1, 1.5, 2)},
             ),
@@ -104,6 +108,16 @@ class TestWeights:
         assert weighted.weights == (1 / 7, 2 / 7, 4 / 7)
         assert Categorical(["a", "b", "c"], weights=weighted.weights) == weighted
 
+    def test_weights_whose_sum_overflows_are_normalized(self) -> None:
+        assert Categorical(["a", "b"], weights=[1e308, 1.5e308]).weights == (0.4, 0.6)
+
+
+def nested_list(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
 
 class TestIssues:
     @pytest.mark.parametrize(
@@ -136,6 +150,8 @@ class TestIssues:
             (Categorical([1, 1]), "listed twice", "weights"),
             (Categorical([{1, 2}]), "set is not a JSON value", "list"),
             (Categorical([math.nan]), "not finite", "None"),
+            (Categorical([1.0, math.inf]), "not finite", "None"),
+            (Constant(-math.inf), "not finite", "None"),
             (Categorical([object()]), "object is not a JSON value", "name"),
             (Categorical(["a", "b"], weights=[1]), "1 weights for 2 choices", "one for each"),
             (Categorical(["a", "b"], weights=[1, 0]), "a weight is 0.0", "leave out"),
@@ -159,6 +175,22 @@ class TestIssues:
         assert any(reason in issue.message and hint in issue.hint for issue in parameter.issues), parameter.issues
         with pytest.raises(SpaceError):
             parameter.quantile(0.5)
+
+    @pytest.mark.parametrize(
+        ("accepted", "rejected"),
+        [
+            (Normal(0, 85.4, log=True), Normal(0, 85.5, log=True)),  # exp(8.3 std) is a float up to exp(709)
+            (Normal(0, 89.6, high=1, log=True), Normal(0, 89.7, high=1, log=True)),  # exp(-744) is above 0
+            (Normal(0, 1, step=2.0**-40), Normal(0, 1, step=2.0**-41)),
+            (Normal(0, 2.0**20, step=2.0**-20), Normal(0, 2.0**20, step=2.0**-21)),
+            (Normal(2.0**52, 2.0**20, step=1), Normal(2.0**53, 2.0**20, step=1)),
+            (Normal(0, 80, log=True, step=1e-10), Normal(0, 80, log=True, step=1e-30)),
+            (Constant(nested_list(32)), Constant(nested_list(33))),
+        ],
+    )
+    def test_parameter_beyond_limit_is_rejected(self, accepted: Any, rejected: Any) -> None:
+        assert not accepted.issues
+        assert rejected.issues
 
     def test_numpy_bounds_are_converted_and_numpy_choices_rejected(self) -> None:
         import numpy

@@ -262,11 +262,26 @@ class TestSigopt:
             ({"type": "categorical", "categorical_values": ["a"]}, "two or more"),
             ({"type": "categorical", "categorical_values": ["a", "a "]}, "lists a category twice"),
             ({"type": "int", "grid": [1, 1]}, "lists a value twice"),
+            ({"type": "double", "grid": [1, 2], "transformation": "log"}, "a grid with a transformation or a prior"),
+            (
+                {"type": "double", "grid": [1, 2], "prior": {"name": "normal"}},
+                "a grid with a transformation or a prior",
+            ),
         ],
     )
     def test_invalid_parameter_is_rejected(self, config: Any, reason: str) -> None:
         with pytest.raises(hp.TranslationError, match=reason):
             read_sigopt(**config)
+
+    @pytest.mark.parametrize(
+        ("parameter", "form"),
+        [
+            (Float(1.0, 1.000000002, step=1e-9), "index"),
+            (Categorical([1.0, 1.0 + 2**-30, 1.0 + 2**-28], ordered=True), "literals"),
+        ],
+    )
+    def test_grid_narrower_than_bounds_may_be_is_not_written(self, parameter: Any, form: str) -> None:
+        assert [level.form for level in hp.translate({"x": parameter}, "sigopt", encode=True).levels] == [form]
 
     def test_conditions_are_native_in_experiment(self) -> None:
         space = hp.SearchSpace(
@@ -464,6 +479,9 @@ class TestWandb:
             ({"min": 1, "max": 8, "q": 1, "distribution": "q_log_uniform_values"}, Int(1, 8, log=True)),
             ({"distribution": "normal", "mu": 1, "sigma": 2}, Normal(1, 2)),
             ({"distribution": "normal"}, Normal(0, 1)),
+            ({"distribution": "log_normal"}, Normal(0, 1, log=True)),
+            ({"distribution": "q_normal"}, Normal(0, 1, step=1.0)),
+            ({"distribution": "q_log_normal"}, Normal(0, 1, log=True, step=1.0)),
             ({"distribution": "log_normal", "mu": 1, "sigma": 2}, Normal(1, 2, log=True)),
             ({"distribution": "q_normal", "mu": 1, "sigma": 2, "q": 1}, Normal(1, 2, step=1)),
             ({"parameters": {"y": {"value": 1}}}, hp.SearchSpace({"y": Constant(1)})),
@@ -487,6 +505,7 @@ class TestWandb:
             ({"min": 2, "max": 1}, "above"),
             ({"min": "small", "max": 1.0}, "'small', not a number"),
             ({"values": 3}, "3, not a list"),
+            ({"values": (value for value in "ab")}, "not a list"),
             ({"values": []}, "no choices"),
             ({"value": 1, "values": [1]}, "has no 'values'"),
             ({"distribution": "normal", "mu": 0, "sigma": 0}, "std is 0"),

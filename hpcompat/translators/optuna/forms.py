@@ -88,14 +88,14 @@ FORMS: dict[str, Form[Arguments]] = {
     "suggest_uniform": Form(lambda low, high: _read_float(low, high)),
     "suggest_loguniform": Form(lambda low, high: _read_float(low, high, log=True)),
     "suggest_discrete_uniform": Form(lambda low, high, q: _read_float(low, high, q)),
-    "FloatDistribution": Form(lambda low, high, log=False, step=None: _read_float(low, high, step, log)),
-    "IntDistribution": Form(lambda low, high, log=False, step=1: _read_int(low, high, step, log)),
+    "FloatDistribution": Form(lambda low, high, log, step: _read_float(low, high, step, log)),
+    "IntDistribution": Form(lambda low, high, log, step: _read_int(low, high, step, log)),
     "CategoricalDistribution": Form(lambda choices: make_categorical(choices)),
     "UniformDistribution": Form(lambda low, high: _read_float(low, high)),
     "LogUniformDistribution": Form(lambda low, high: _read_float(low, high, log=True)),
     "DiscreteUniformDistribution": Form(lambda low, high, q: _read_float(low, high, q)),
-    "IntUniformDistribution": Form(lambda low, high, step=1: _read_int(low, high, step)),
-    "IntLogUniformDistribution": Form(lambda low, high, step=1: _read_int(low, high, step, True)),
+    "IntUniformDistribution": Form(lambda low, high, step: _read_int(low, high, step)),
+    "IntLogUniformDistribution": Form(lambda low, high, step: _read_int(low, high, step, True)),
 }
 """By the suggest call, or by the class of a distribution, whose attributes are the arguments."""
 PROXY_FORMS = {
