@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,7 +31,14 @@ from hpcompat.backends import BackendSpec, get_backend
 from hpcompat.objectives.trial_view import TrialView
 
 SPACE = SearchSpace({"x": Float(0.0, 4.0), "kind": Categorical(["a", "b"]), "y": Float(0.0, 1.0, when={"kind": "b"})})
-GRID = SearchSpace({"k": Categorical([1, 2, 3]), "kind": Categorical(["a", "b"])})
+GRID = SearchSpace(
+    {
+        "kind": Categorical(["a", "b", "c"]),
+        "flag": Categorical([True, False], when={"kind": "b"}),
+        "rate": Float(0.1, 0.3, step=0.1),
+        "one": Categorical([1, 1.0]),
+    }
+)
 
 
 def square(trial: TrialView) -> float:
@@ -141,9 +149,12 @@ class BackendConformance:
     def test_grid_tries_each_configuration_once(self) -> None:
         if "grid" not in self.spec.samplers:
             pytest.skip("the backend has no grid")
-        result = self.search(lambda trial: float(trial["k"]), GRID, sampler="grid", n_trials=9, seed=None)
-        tried = sorted((trial.params["k"], trial.params["kind"]) for trial in result.trials)
-        assert tried == [(k, kind) for k in (1, 2, 3) for kind in ("a", "b")]
+        grid = partial(self.search, lambda trial: trial["rate"], GRID, sampler="grid", seed=None)
+        first = grid(n_trials=4)
+        rest = grid(n_trials=1_000, history=first)
+        trials = (*first.trials, *rest.trials)
+        assert len(trials) == len({repr(trial.params) for trial in trials}) == GRID.size == 24
+        assert all(GRID.contains(trial.params) for trial in trials)
 
     def test_several_objectives_give_a_front(self) -> None:
         if self.spec.max_objectives < 2:

@@ -11,40 +11,7 @@ import hpcompat as hp
 from hpcompat.backends.optuna import shared_study
 from hpcompat.backends.optuna.shared_study import make_sampler
 from hpcompat.trials.config import SearchConfig
-
-X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
-EVERY_TYPE = hp.SearchSpace(
-    {
-        "float": hp.Float(0.0, 1.0),
-        "log": hp.Float(1e-6, 1e-4, log=True),
-        "step": hp.Float(0.1, 0.5, step=0.1),
-        "log_step": hp.Float(2.0, 10.0, step=2.0, log=True),
-        "int": hp.Int(1, 9, step=2),
-        "big": hp.Int(1, 10**4, log=True),
-        "mixed": hp.Categorical([1, 1.0, True, None, "1", (1, 2), [1, 2], {"a": 1}]),
-        "weighted": hp.Categorical(["a", "b"], weights=[9, 1]),
-        "constant": hp.Constant((1, 2)),
-        "normal": hp.Normal(0.0, 1.0, low=-1.0, high=2.0),
-        "optim": hp.Categorical(["adamw", "sgd"]),
-        "sgd": hp.SearchSpace(
-            {"momentum": hp.Float(0.0, 0.9), "nesterov": hp.Categorical([True, False])}, when={"optim": "sgd"}
-        ),
-    }
-)
-
-
-def parabola(trial):
-    return (trial["x"] - 1) ** 2 + trial["n"]
-
-
-def trial_rows(result):
-    return [(trial.number, trial.params, trial.values, trial.state) for trial in result.trials]
-
-
-def with_types(value):
-    if isinstance(value, dict):
-        return {name: with_types(entry) for name, entry in value.items()}
-    return type(value), value
+from tests.helpers.spaces import EVERY_TYPE, XN_SPACE, parabola, trial_rows, with_types
 
 
 class TestSpaces:
@@ -114,9 +81,9 @@ class TestCtrlC:
             return trial["x"]
 
         storage = {"storage": f"sqlite:///{tmp_path}/study.db", "study_name": "x", "load_if_exists": True}
-        first = run_hpcompat(function, X, n_trials=5, **storage)
+        first = run_hpcompat(function, XN_SPACE, n_trials=5, **storage)
         assert [trial.number for trial in first.trials] == [0, 1]
-        resumed = run_hpcompat(function, X, n_trials=5, **storage)
+        resumed = run_hpcompat(function, XN_SPACE, n_trials=5, **storage)
         assert [trial.state for trial in resumed.trials] == ["COMPLETE", "COMPLETE", "FAILED", "COMPLETE", "COMPLETE"]
         assert resumed.trials[2].cause == "KeyboardInterrupt: the search was interrupted"
 
@@ -130,11 +97,13 @@ class TestCtrlC:
         monkeypatch.setattr(shared_study, "ORPHAN_TIMEOUT_S", 0.2)
         storage, study = InterruptedStorage(), {"study_name": "x", "resume": True}
         try:
-            first = run_hpcompat(parabola, X, n_trials=5, storage=storage.interrupt(method, at, after), **study).trials
+            first = run_hpcompat(
+                parabola, XN_SPACE, n_trials=5, storage=storage.interrupt(method, at, after), **study
+            ).trials
         except KeyboardInterrupt:  # before the first trial has finished
             first = ()
         vars(storage).pop(method)
-        resumed = run_hpcompat(parabola, X, n_trials=5, storage=storage, **study)
+        resumed = run_hpcompat(parabola, XN_SPACE, n_trials=5, storage=storage, **study)
         assert [trial.state for trial in resumed.trials] == ["COMPLETE"] * 5 and not resumed.interrupted
         assert {(trial.number, trial.value) for trial in first} <= {
             (trial.number, trial.value) for trial in resumed.trials
@@ -146,7 +115,7 @@ class TestCtrlC:
                 if trial.number == 2:
                     raise KeyboardInterrupt
 
-        result = run_hpcompat(parabola, X, n_trials=5, sampler=InterruptingSampler(), seed=None)
+        result = run_hpcompat(parabola, XN_SPACE, n_trials=5, sampler=InterruptingSampler(), seed=None)
         assert result.interrupted and [trial.number for trial in result.trials] == [0, 1, 2]
         assert [frozen_trial.value for frozen_trial in result.native.trials] == [trial.value for trial in result.trials]
 
@@ -171,8 +140,8 @@ class TestSamplers:
 
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=4))
         study.optimize(native, n_trials=20)
-        by_seed = run_hpcompat(parabola, X, seed=4)
-        by_sampler = run_hpcompat(parabola, X, seed=None, sampler=optuna.samplers.TPESampler(seed=4))
+        by_seed = run_hpcompat(parabola, XN_SPACE, seed=4)
+        by_sampler = run_hpcompat(parabola, XN_SPACE, seed=None, sampler=optuna.samplers.TPESampler(seed=4))
         values = [trial.value for trial in study.trials]
         assert [trial.value for trial in by_seed.trials] == [trial.value for trial in by_sampler.trials] == values
 
@@ -181,7 +150,7 @@ class TestSamplers:
         study.enqueue_trial({"x": 0.5, "n": 1})
         study.enqueue_trial({"x": 0.5, "n": 7})
         with pytest.raises(hp.SearchError, match=r"n: 7 is not in Int\(1, 3\)") as caught:
-            run_hpcompat(parabola, X, n_trials=5, study=study, seed=None)
+            run_hpcompat(parabola, XN_SPACE, n_trials=5, study=study, seed=None)
         assert [trial.number for trial in caught.value.trials] == [0]
 
     def test_sampler_that_raises_ends_search_with_its_trials(self, run_hpcompat):
@@ -191,44 +160,22 @@ class TestSamplers:
                     raise RuntimeError("the sampler fails")
 
         with pytest.raises(hp.SearchError, match="RuntimeError: the sampler fails") as caught:
-            run_hpcompat(parabola, X, n_trials=5, sampler=FailingSampler(), seed=None)
+            run_hpcompat(parabola, XN_SPACE, n_trials=5, sampler=FailingSampler(), seed=None)
         assert [trial.number for trial in caught.value.trials] == [0, 1]
 
 
 class TestGrid:
-    def test_grid_is_every_configuration_once(self, run_hpcompat):
-        space = hp.SearchSpace(
-            {
-                "optim": hp.Categorical(["adamw", "sgd", "lion"]),
-                "nesterov": hp.Categorical([True, False], when={"optim": "sgd"}),
-                "rate": hp.Float(0.1, 0.3, step=0.1),
-                "one": hp.Categorical([1, 1.0]),
-            }
-        )
-        result = run_hpcompat(lambda trial: trial["rate"], space, n_trials=1_000, sampler="grid")
-        assert len(result.trials) == space.size == 24
-        assert len({repr(trial.params) for trial in result.trials}) == 24
-        assert all(space.contains(trial.params) for trial in result.trials)
-        assert not result.interrupted
-
     def test_grid_too_large_to_enumerate_is_started(self, run_hpcompat):
         space = {f"n{index}": hp.Int(1, 10**9) for index in range(50)}
         result = run_hpcompat(lambda trial: trial["n0"], space, n_trials=5, sampler="grid")
         assert [trial.params["n49"] for trial in result.trials] == [1, 2, 3, 4, 5]
 
-    def test_grid_skips_configurations_of_history(self, run_hpcompat):
-        space = {"a": hp.Int(1, 3), "b": hp.Categorical(["x", "y"])}
-        first = run_hpcompat(lambda trial: trial["a"], space, n_trials=4, sampler="grid")
-        rest = run_hpcompat(lambda trial: trial["a"], space, n_trials=100, sampler="grid", history=first)
-        params = [tuple(trial.params.values()) for trial in (*first.trials, *rest.trials)]
-        assert len(params) == len(set(params)) == 6
-
 
 class TestHistory:
     def test_history_reaches_sampler(self, run_hpcompat):
-        first = run_hpcompat(parabola, X, n_trials=15)
-        second = run_hpcompat(parabola, X, n_trials=10, history=first)
-        cold = run_hpcompat(parabola, X, n_trials=10)
+        first = run_hpcompat(parabola, XN_SPACE, n_trials=15)
+        second = run_hpcompat(parabola, XN_SPACE, n_trials=10, history=first)
+        cold = run_hpcompat(parabola, XN_SPACE, n_trials=10)
 
         assert [trial.number for trial in second.trials] == list(range(10))
         assert len(second.native.trials) == 25
@@ -258,29 +205,36 @@ class TestHistory:
 
     def test_history_with_existing_study_raises(self, run_hpcompat):
         study = optuna.create_study()
-        run_hpcompat(parabola, X, n_trials=2, seed=None, study=study)
+        run_hpcompat(parabola, XN_SPACE, n_trials=2, seed=None, study=study)
         with pytest.raises(hp.BackendError, match="history= is for a new study"):
             run_hpcompat(
-                parabola, X, n_trials=2, seed=None, study=study, history=[hp.Trial(0, {"x": 1.0, "n": 1}, (1.0,))]
+                parabola,
+                XN_SPACE,
+                n_trials=2,
+                seed=None,
+                study=study,
+                history=[hp.Trial(0, {"x": 1.0, "n": 1}, (1.0,))],
             )
 
 
 class TestStudies:
     def test_study_of_user_is_continued(self, run_hpcompat):
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        first = run_hpcompat(parabola, X, n_trials=4, seed=None, study=study)
-        second = run_hpcompat(parabola, X, n_trials=10, seed=None, study=study)
+        first = run_hpcompat(parabola, XN_SPACE, n_trials=4, seed=None, study=study)
+        second = run_hpcompat(parabola, XN_SPACE, n_trials=10, seed=None, study=study)
         assert [trial.number for trial in second.trials] == list(range(10))
         assert trial_rows(second)[:4] == trial_rows(first)
         assert len(study.trials) == 10
         with pytest.warns(UserWarning, match="no trial was run: there are 10 already"):
-            assert trial_rows(run_hpcompat(parabola, X, n_trials=10, seed=None, study=study)) == trial_rows(second)
+            assert trial_rows(run_hpcompat(parabola, XN_SPACE, n_trials=10, seed=None, study=study)) == trial_rows(
+                second
+            )
 
     def test_study_of_another_space_raises(self, run_hpcompat):
         study = optuna.create_study()
         study.optimize(lambda trial: trial.suggest_float("x", 5.0, 6.0), n_trials=2)
         with pytest.raises(hp.BackendError, match="holds trials of another space") as refusal:
-            run_hpcompat(parabola, X, n_trials=4, seed=None, study=study)
+            run_hpcompat(parabola, XN_SPACE, n_trials=4, seed=None, study=study)
         assert {issue.path for issue in refusal.value.issues} == {"trial 0", "trial 1"}
 
     @pytest.mark.parametrize("storage_type", ["sqlite", "journal"])
@@ -310,11 +264,11 @@ class TestStudies:
             hp.BackendError,
             match=r"study: expected an optuna\.Study, got 'digits' \(or give storage= and study_name=\)",
         ):
-            run_hpcompat(parabola, X, n_trials=5, study="digits", seed=None)
+            run_hpcompat(parabola, XN_SPACE, n_trials=5, study="digits", seed=None)
 
     def test_study_stop_ends_search(self, run_hpcompat):
         grid = optuna.samplers.GridSampler({"x": [0.0, 4.0], "n": [1, 2]})
-        exhausted = run_hpcompat(parabola, X, n_trials=20, sampler=grid, seed=None)
+        exhausted = run_hpcompat(parabola, XN_SPACE, n_trials=20, sampler=grid, seed=None)
         assert sorted(trial.value for trial in exhausted.trials) == [2.0, 3.0, 10.0, 11.0]
 
         def stop_study(trial):
@@ -322,7 +276,7 @@ class TestStudies:
                 trial.study.stop()
             return parabola(trial)
 
-        assert [trial.number for trial in run_hpcompat(stop_study, X, n_trials=20).trials] == [0, 1, 2, 3]
+        assert [trial.number for trial in run_hpcompat(stop_study, XN_SPACE, n_trials=20).trials] == [0, 1, 2, 3]
 
     def test_two_searches_share_a_study(self, run_hpcompat, tmp_path):
         storage = f"sqlite:///{tmp_path}/study.db"
@@ -337,13 +291,13 @@ class TestStudies:
         def search_in_thread():
             from threading import Thread
 
-            thread = Thread(target=lambda: inner.append(run_hpcompat(parabola, X, n_trials=5, seed=1, **shared)))
+            thread = Thread(target=lambda: inner.append(run_hpcompat(parabola, XN_SPACE, n_trials=5, seed=1, **shared)))
             thread.start()
             thread.join()
 
         inner = []
         shared = {"storage": storage, "study_name": "shared", "load_if_exists": True}
-        outer = run_hpcompat(start_second_search, X, n_trials=6, seed=0, **shared)
+        outer = run_hpcompat(start_second_search, XN_SPACE, n_trials=6, seed=0, **shared)
         assert [trial.number for trial in outer.trials] == list(range(6))
         assert [trial.number for trial in inner[0].trials] == [0, 1, 3, 4]  # the running trial 2 counts in n_trials
 
@@ -351,7 +305,7 @@ class TestStudies:
         verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.DEBUG)
         try:
-            run_hpcompat(parabola, X, n_trials=1)
+            run_hpcompat(parabola, XN_SPACE, n_trials=1)
             assert optuna.logging.get_verbosity() == optuna.logging.DEBUG
         finally:
             optuna.logging.set_verbosity(verbosity)
@@ -361,7 +315,7 @@ class TestStudies:
             trial.set_user_attr("note", trial.number)
             return trial["x"] + trial.suggest_int("extra", 5, 6)
 
-        result = run_hpcompat(function, X, n_trials=2)
+        result = run_hpcompat(function, XN_SPACE, n_trials=2)
         assert [trial.user_attrs["note"] for trial in result.native.trials] == [0, 1]
         assert all(trial.params["extra"] in (5, 6) for trial in result.trials)
 
@@ -382,8 +336,8 @@ def note_rows(result):
 class TestUserAttrsAndConstraints:
     def test_attributes_and_constraints_are_read_from_storage(self, run_hpcompat, tmp_path):
         storage = {"storage": f"sqlite:///{tmp_path}/study.db", "study_name": "x", "load_if_exists": True}
-        first = run_hpcompat(note_and_evaluate, X, n_trials=3, **storage)
-        resumed = run_hpcompat(note_and_evaluate, X, n_trials=4, **storage)
+        first = run_hpcompat(note_and_evaluate, XN_SPACE, n_trials=3, **storage)
+        resumed = run_hpcompat(note_and_evaluate, XN_SPACE, n_trials=4, **storage)
         assert note_rows(resumed)[:3] == note_rows(first)
         assert [trial.cause for trial in resumed.trials] == [None, "ValueError: once", None, None]
         assert {trial.run_id for trial in resumed.trials} == {None}
@@ -400,7 +354,7 @@ class TestUserAttrsAndConstraints:
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         study.optimize(native, n_trials=6)
         with pytest.warns(UserWarning, match="there are 6 already"):
-            result = run_hpcompat(note_and_evaluate, X, n_trials=6, seed=None, study=study)
+            result = run_hpcompat(note_and_evaluate, XN_SPACE, n_trials=6, seed=None, study=study)
         assert result.best.number == study.best_trial.number
         assert result.best.constraints == {"room": result.best.params["x"] - 2}
         assert [trial.user_attrs for trial in result.trials] == [{"n": trial.params["n"]} for trial in result.trials]
@@ -417,7 +371,7 @@ class TestUserAttrsAndConstraints:
 
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=4))
         study.optimize(native, n_trials=20)
-        result = run_hpcompat(function, X, n_trials=20, seed=4)
+        result = run_hpcompat(function, XN_SPACE, n_trials=20, seed=4)
         assert [trial.value for trial in result.trials] == [trial.value for trial in study.trials]
         assert result.best.number == study.best_trial.number
 
@@ -432,19 +386,21 @@ class TestUserAttrsAndConstraints:
         with pytest.warns(FutureWarning):
             sampler = optuna.samplers.TPESampler(seed=0, constraints_func=constraints_func)
         out = str(tmp_path)
-        result = run_hpcompat(function, X, n_trials=8, seed=None, sampler=sampler, output_dir=out)
+        result = run_hpcompat(function, XN_SPACE, n_trials=8, seed=None, sampler=sampler, output_dir=out)
         assert [trial.constraints for trial in result.trials] == [
             {"0": trial.params["x"] - 2, "1": -1.0} for trial in result.trials
         ]
         assert result.best.number == result.native.best_trial.number
         assert False in [trial.is_feasible for trial in result.trials]
-        assert run_hpcompat(function, X, n_trials=8, seed=None, output_dir=out, resume=True).trials == result.trials
+        assert (
+            run_hpcompat(function, XN_SPACE, n_trials=8, seed=None, output_dir=out, resume=True).trials == result.trials
+        )
 
     def test_constraints_func_that_raises_ends_search_with_the_trial(self, run_hpcompat):
         with pytest.warns(FutureWarning):
             sampler = optuna.samplers.TPESampler(constraints_func=lambda trial: [1 / 0])
         with pytest.raises(hp.SearchError, match="ZeroDivisionError") as failure:
-            run_hpcompat(parabola, X, n_trials=3, seed=None, sampler=sampler)
+            run_hpcompat(parabola, XN_SPACE, n_trials=3, seed=None, sampler=sampler)
         assert [trial.state for trial in failure.value.trials] == ["COMPLETE"]
 
     def test_enqueued_trial_has_its_attributes(self, run_hpcompat):
@@ -454,7 +410,7 @@ class TestUserAttrsAndConstraints:
 
         study = optuna.create_study()
         study.enqueue_trial({"x": 1.0, "n": 2}, user_attrs={"memo": "mine"})
-        result = run_hpcompat(function, X, n_trials=2, seed=None, study=study)
+        result = run_hpcompat(function, XN_SPACE, n_trials=2, seed=None, study=study)
         assert [trial.user_attrs for trial in result.trials] == [{"memo": "mine", "copy": "mine"}, {"copy": None}]
 
     def test_to_optuna_keeps_user_attribute_named_params(self, run_hpcompat):
@@ -463,11 +419,11 @@ class TestUserAttrsAndConstraints:
                 trial.set_user_attr("params", 7)
             return trial["x"]
 
-        result = run_hpcompat(function, X, n_trials=2)
+        result = run_hpcompat(function, XN_SPACE, n_trials=2)
         assert [trial.user_attrs["params"] for trial in result.to_optuna().trials] == [result.trials[0].params, 7]
 
     def test_internal_attributes_in_history_are_ignored(self, run_hpcompat):
         history = [hp.Trial(0, {"x": 1.0, "n": 1}, (1.0,), user_attrs={"hpcompat: surplus": True, "mine": 1})]
-        (frozen_trial, _) = run_hpcompat(parabola, X, n_trials=1, history=history).native.trials
+        (frozen_trial, _) = run_hpcompat(parabola, XN_SPACE, n_trials=1, history=history).native.trials
         assert "hpcompat: surplus" not in frozen_trial.user_attrs
         assert frozen_trial.user_attrs["mine"] == 1

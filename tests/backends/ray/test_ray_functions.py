@@ -15,42 +15,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 import hpcompat as hp
 from hpcompat.backends.ray.driver import searcher_option
+from tests.helpers.spaces import EVERY_TYPE, XN_SPACE, parabola, trial_rows, with_types
 from tests.helpers.waiting import Deadline, wait_for
-
-X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
-EVERY_TYPE = hp.SearchSpace(
-    {
-        "float": hp.Float(0.0, 1.0),
-        "log": hp.Float(1e-6, 1e-4, log=True),
-        "step": hp.Float(0.1, 0.5, step=0.1),
-        "log_step": hp.Float(2.0, 10.0, step=2.0, log=True),
-        "int": hp.Int(1, 9, step=2),
-        "big": hp.Int(1, 10**4, log=True),
-        "mixed": hp.Categorical([1, 1.0, True, None, "1", (1, 2), [1, 2], {"eval": "1 + 1"}]),
-        "weighted": hp.Categorical(["a", "b"], weights=[9, 1]),
-        "constant": hp.Constant((1, 2)),
-        "normal": hp.Normal(0.0, 1.0, low=-1.0, high=2.0),
-        "normal_log": hp.Normal(0.0, 1.0, log=True),
-        "optim": hp.Categorical(["adamw", "sgd"]),
-        "sgd": hp.SearchSpace(
-            {"momentum": hp.Float(0.0, 0.9), "nesterov": hp.Categorical([True, False])}, when={"optim": "sgd"}
-        ),
-    }
-)
-
-
-def parabola(trial):
-    return (trial["x"] - 1) ** 2 + trial["n"]
-
-
-def trial_rows(result):
-    return [(trial.number, trial.params, trial.values, trial.state) for trial in result.trials]
-
-
-def with_types(value):
-    if isinstance(value, dict):
-        return {name: with_types(entry) for name, entry in value.items()}
-    return type(value), value
 
 
 class DerivedOptunaSearch(OptunaSearch):
@@ -101,7 +67,7 @@ class TestPruners:
                     return None
             return trial.number
 
-        result = run_hpcompat(function, X, n_trials=8, pruner=pruner, seed=0)
+        result = run_hpcompat(function, XN_SPACE, n_trials=8, pruner=pruner, seed=0)
         states = [trial.state for trial in result.trials]
         assert states[0] == "COMPLETE"
         assert set(states) == {"COMPLETE", "PRUNED"}
@@ -111,7 +77,7 @@ class TestPruners:
             assert reported == steps if trial.state == "COMPLETE" else reported == steps[: len(reported)] != []
             assert trial.values == (float(trial.number),)
         if pruner == "hyperband":  # its brackets are random
-            assert trial_rows(run_hpcompat(function, X, n_trials=8, pruner=pruner, seed=0)) == trial_rows(result)
+            assert trial_rows(run_hpcompat(function, XN_SPACE, n_trials=8, pruner=pruner, seed=0)) == trial_rows(result)
 
     def test_pruned_trial_that_continues_is_ended_at_next_report(self, run_hpcompat, tmp_path):
         def ignore_pruner(trial):
@@ -122,7 +88,7 @@ class TestPruners:
             return trial.number
 
         scheduler = tune.schedulers.ASHAScheduler(max_t=1000, reduction_factor=2)
-        result = run_hpcompat(ignore_pruner, X, n_trials=4, scheduler=scheduler)
+        result = run_hpcompat(ignore_pruner, XN_SPACE, n_trials=4, scheduler=scheduler)
         assert [trial.state for trial in result.trials] == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
         assert len((tmp_path / "0").read_text()) == 8
         assert [len((tmp_path / number).read_text()) for number in "12"] == [2, 2]
@@ -134,7 +100,7 @@ class TestPruners:
                 raise optuna.TrialPruned
             return 1.0
 
-        result = run_hpcompat(function, X, n_trials=3)
+        result = run_hpcompat(function, XN_SPACE, n_trials=3)
         assert [(trial.state, trial.values) for trial in result.trials] == [
             ("COMPLETE", (1.0,)),
             ("PRUNED", (0.5,)),
@@ -162,7 +128,7 @@ class TestSearcher:
     def test_failure_does_not_stop_searcher(self, run_hpcompat):
         result = run_hpcompat(
             lambda trial: fail(ValueError("once")) if trial.number == 1 else trial["x"],
-            X,
+            XN_SPACE,
             n_trials=4,
             sampler=OptunaSearch(seed=0),
         )
@@ -171,7 +137,7 @@ class TestSearcher:
     def test_several_objectives_give_pareto_front_under_searcher(self, run_hpcompat):
         result = run_hpcompat(
             lambda trial: [trial["x"], (trial["x"] - 2) ** 2],
-            X,
+            XN_SPACE,
             direction=["minimize", "maximize"],
             n_trials=8,
             sampler=OptunaSearch(metric=["objective_0", "objective_1"], mode=["min", "max"]),
@@ -183,8 +149,8 @@ class TestSearcher:
 
     def test_history_reaches_searcher(self, run_hpcompat):
         search_alg = OptunaSearch(seed=0)
-        first = hp.search(parabola, X, n_trials=5, seed=0, progress=False)
-        run_hpcompat(parabola, X, n_trials=2, search_alg=search_alg, history=first)
+        first = hp.search(parabola, XN_SPACE, n_trials=5, seed=0, progress=False)
+        run_hpcompat(parabola, XN_SPACE, n_trials=2, search_alg=search_alg, history=first)
         assert [trial.value for trial in search_alg._ot_study.trials[:5]] == [trial.value for trial in first.trials]
 
     def test_history_of_groups_and_constants_reaches_searcher(self, run_hpcompat):
@@ -197,9 +163,11 @@ class TestSearcher:
 
     def test_history_of_several_objectives_under_searcher_raises(self, run_hpcompat):
         options = {"direction": ["minimize", "maximize"], "n_trials": 2}
-        first = hp.search(lambda trial: [trial["x"], 1.0], X, progress=False, **options)
+        first = hp.search(lambda trial: [trial["x"], 1.0], XN_SPACE, progress=False, **options)
         with pytest.raises(hp.BackendError, match="OptunaSearch takes no history of several objectives"):
-            run_hpcompat(lambda trial: [trial["x"], 1.0], X, sampler=OptunaSearch(seed=0), history=first, **options)
+            run_hpcompat(
+                lambda trial: [trial["x"], 1.0], XN_SPACE, sampler=OptunaSearch(seed=0), history=first, **options
+            )
 
 
 class TestProcesses:
@@ -213,16 +181,16 @@ class TestProcesses:
 
         assert [
             trial.value
-            for trial in run_hpcompat(wait_for_other_trial, X, n_trials=2, max_concurrent_trials=None).trials
+            for trial in run_hpcompat(wait_for_other_trial, XN_SPACE, n_trials=2, max_concurrent_trials=None).trials
         ] == [2, 2]
 
     def test_process_is_reused_for_next_trial(self, run_hpcompat):
-        result = run_hpcompat(lambda trial: os.getpid(), X, n_trials=6)
+        result = run_hpcompat(lambda trial: os.getpid(), XN_SPACE, n_trials=6)
         assert len({trial.value for trial in result.trials}) == 1
 
     def test_sys_exit_fails_trial_and_keeps_process(self, run_hpcompat):
         calls = {1: lambda: fail(SystemExit(3)), 2: lambda: None}
-        result = run_hpcompat(lambda trial: calls.get(trial.number, os.getpid)(), X, n_trials=4)
+        result = run_hpcompat(lambda trial: calls.get(trial.number, os.getpid)(), XN_SPACE, n_trials=4)
         assert [trial.cause for trial in result.trials] == [
             None,
             "SystemExit: 3",
@@ -238,7 +206,7 @@ class TestProcesses:
                 os.kill(os.getpid(), signal.SIGKILL)
             return trial["x"]
 
-        result = run_hpcompat(kill_first, X, n_trials=3)
+        result = run_hpcompat(kill_first, XN_SPACE, n_trials=3)
         assert [trial.state for trial in result.trials] == ["FAILED", "COMPLETE", "COMPLETE"]
         assert dict(result.trials[0].intermediate_values) == {7: 1.0}
         assert result.trials[0].cause.startswith("the worker process has died: Worker unexpectedly exits")
@@ -253,7 +221,7 @@ class TestProcesses:
             return None if trial.should_prune() else trial.number
 
         scheduler = tune.schedulers.ASHAScheduler(max_t=1000, reduction_factor=2)
-        result = run_hpcompat(function, X, n_trials=3, scheduler=scheduler)
+        result = run_hpcompat(function, XN_SPACE, n_trials=3, scheduler=scheduler)
         assert [trial.state for trial in result.trials] == ["COMPLETE", "FAILED", "PRUNED"]
         assert [trial.user_attrs for trial in result.trials] == [{"number": number} for number in range(3)]
         assert [trial.constraints for trial in result.trials] == [{"room": -1.0}] * 3
@@ -262,8 +230,8 @@ class TestProcesses:
 class TestSamplers:
     def test_trials_are_those_of_optuna(self, run_hpcompat):
         # more than ten trials: after the first ten, the sampler depends on earlier trials
-        expected = hp.search(parabola, X, n_trials=14, seed=3, progress=False)
-        assert trial_rows(run_hpcompat(parabola, X, n_trials=14, seed=3)) == trial_rows(expected)
+        expected = hp.search(parabola, XN_SPACE, n_trials=14, seed=3, progress=False)
+        assert trial_rows(run_hpcompat(parabola, XN_SPACE, n_trials=14, seed=3)) == trial_rows(expected)
 
     def test_grid_is_every_configuration_once(self, run_hpcompat):
         space = hp.SearchSpace(
@@ -280,9 +248,11 @@ class TestSamplers:
         assert len(rest.trials) == 4
 
     def test_history_of_another_backend_reaches_sampler(self, run_hpcompat):
-        first = hp.search(parabola, X, n_trials=15, seed=0, progress=False)
-        warm = run_hpcompat(parabola, X, n_trials=6, seed=0, history=first)
-        cold = hp.search(parabola, X, n_trials=6, seed=0, progress=False)  # a search on Ray would have the same trials
+        first = hp.search(parabola, XN_SPACE, n_trials=15, seed=0, progress=False)
+        warm = run_hpcompat(parabola, XN_SPACE, n_trials=6, seed=0, history=first)
+        cold = hp.search(
+            parabola, XN_SPACE, n_trials=6, seed=0, progress=False
+        )  # a search on Ray would have the same trials
         assert [trial.number for trial in warm.trials] == list(range(6))
 
         def mean(result):
@@ -295,7 +265,7 @@ class TestSamplers:
         sampler = optuna.samplers.NSGAIISampler(seed=1)
         study = optuna.create_study(sampler=optuna.samplers.NSGAIISampler(seed=1))
         study.optimize(lambda trial: trial.suggest_float("x", 0.0, 4.0), n_trials=4)
-        result = run_hpcompat(lambda trial: trial["x"], {"x": X["x"]}, n_trials=4, sampler=sampler)
+        result = run_hpcompat(lambda trial: trial["x"], {"x": XN_SPACE["x"]}, n_trials=4, sampler=sampler)
         assert [trial.value for trial in result.trials] == [trial.value for trial in study.trials]
 
     def test_constraints_reach_optuna_sampler_and_include_its_own(self, run_hpcompat):
@@ -306,9 +276,9 @@ class TestSamplers:
 
         with pytest.warns(FutureWarning):
             sampler = optuna.samplers.TPESampler(seed=0, constraints_func=lambda trial: [trial.user_attrs["n"] - 2])
-        expected = hp.search(function, X, n_trials=12, seed=3, progress=False)
-        assert trial_rows(run_hpcompat(function, X, n_trials=12, seed=3)) == trial_rows(expected)
-        result = run_hpcompat(function, X, n_trials=3, sampler=sampler)
+        expected = hp.search(function, XN_SPACE, n_trials=12, seed=3, progress=False)
+        assert trial_rows(run_hpcompat(function, XN_SPACE, n_trials=12, seed=3)) == trial_rows(expected)
+        result = run_hpcompat(function, XN_SPACE, n_trials=3, sampler=sampler)
         assert [trial.constraints for trial in result.trials] == [
             {"0": trial.params["n"] - 2, "room": trial.params["x"] - 2} for trial in result.trials
         ]
@@ -326,7 +296,7 @@ class TestExhaustedSampler:
 class TestErrors:
     def test_error_of_every_trial_ends_search(self, run_hpcompat):
         with pytest.raises(hp.SearchError, match="which metric is the objective"):
-            run_hpcompat(lambda trial: {"eval_f1": 0.5, "eval_accuracy": 0.5}, X, n_trials=5)
+            run_hpcompat(lambda trial: {"eval_f1": 0.5, "eval_accuracy": 0.5}, XN_SPACE, n_trials=5)
 
     def test_error_loses_no_concurrent_trial(self, run_hpcompat, tmp_path):
         started, out = tmp_path / "started", {"output_dir": str(tmp_path / "out")}
@@ -338,10 +308,10 @@ class TestErrors:
             return {"f1": trial["x"], "accuracy": 0.5}
 
         with pytest.raises(hp.SearchError, match="which metric is the objective"):
-            run_hpcompat(metrics, X, n_trials=2, max_concurrent_trials=2, **out)
+            run_hpcompat(metrics, XN_SPACE, n_trials=2, max_concurrent_trials=2, **out)
         result = hp.search(
             lambda trial: pytest.fail("a trial was started"),
-            X,
+            XN_SPACE,
             n_trials=2,
             resume=True,
             compute_objective="f1",
@@ -356,12 +326,12 @@ class TestErrors:
 
         lock = threading.Lock()
         with pytest.raises(hp.BackendError, match="cannot be sent") as refusal:
-            run_hpcompat(lambda trial: lock and 1.0, X, n_trials=1)
+            run_hpcompat(lambda trial: lock and 1.0, XN_SPACE, n_trials=1)
         assert [issue.path for issue in refusal.value.issues] == ["trainer"]
 
     def test_error_in_callback_is_raised(self, run_hpcompat):
         with pytest.raises(hp.SearchError, match="a callback raised ZeroDivisionError"):
-            run_hpcompat(parabola, X, n_trials=4, callbacks=[lambda trial: 1 / 0])
+            run_hpcompat(parabola, XN_SPACE, n_trials=4, callbacks=[lambda trial: 1 / 0])
 
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -402,7 +372,7 @@ class TestErrors:
     )
     def test_unsupported_option_raises_before_first_trial(self, run_hpcompat, options, message):
         with pytest.raises(hp.BackendError, match=message):
-            run_hpcompat(lambda trial: fail(AssertionError("a trial was started")), X, n_trials=2, **options)
+            run_hpcompat(lambda trial: fail(AssertionError("a trial was started")), XN_SPACE, n_trials=2, **options)
 
     def test_unread_params_are_warned_of(self, run_hpcompat):
         space = {"x": hp.Float(0.0, 1.0), "y": hp.Int(1, 9)}

@@ -9,7 +9,7 @@ import pytest
 import hpcompat as hp
 from hpcompat.backends.sigopt.client import lite_connection
 from tests.helpers.sigopt_server import SESSION_TOKEN, TOKEN
-from tests.helpers.sigopt_spaces import EVERY_PARAMETER_TYPE, SIX_CONFIGURATIONS, X_SPACE, parabola, trial_rows
+from tests.helpers.spaces import EVERY_TYPE, SIX_CONFIGURATIONS, X_SPACE, parabola, trial_rows
 
 GRIDS = {
     "step": hp.Float(0.1, 0.5, step=0.1),
@@ -100,8 +100,8 @@ class TestJoinExperiment:
         assert len(joined.trials) == 4
 
     def test_experiment_of_another_client_with_every_type_is_joined(self, on_server, create):
-        experiment = create(EVERY_PARAMETER_TYPE, metrics=[LOSS])
-        result = on_server(lambda trial: trial["float"], EVERY_PARAMETER_TYPE, n_trials=3, experiment_id=experiment.id)
+        experiment = create(EVERY_TYPE, metrics=[LOSS])
+        result = on_server(lambda trial: trial["float"], EVERY_TYPE, n_trials=3, experiment_id=experiment.id)
         assert len(result.trials) == 3
 
     def test_grid_of_other_values_raises(self, on_server, create):

@@ -15,8 +15,8 @@ import pytest
 import hpcompat as hp
 from hpcompat.backends.sigopt.client import lite_connection
 from hpcompat.backends.sigopt.experiment import strip_rounding
-from tests.helpers.sigopt_spaces import (
-    EVERY_PARAMETER_TYPE,
+from tests.helpers.spaces import (
+    EVERY_TYPE,
     SIX_CONFIGURATIONS,
     X_SPACE,
     parabola,
@@ -90,27 +90,6 @@ class TestTrials:
 
 
 class TestFiniteSpaces:
-    def test_grid_is_every_configuration_once(self, run_hpcompat):
-        space = hp.SearchSpace(
-            {
-                "optim": hp.Categorical(["adamw", "sgd", "lion"]),
-                "nesterov": hp.Categorical([True, False], when={"optim": "sgd"}),
-                "rate": hp.Float(0.1, 0.3, step=0.1),
-                "one": hp.Categorical([1, 1.0]),
-            }
-        )
-        result = run_hpcompat(lambda trial: trial["rate"], space, n_trials=1_000, sampler="grid")
-        assert len(result.trials) == space.size == 24
-        assert len({repr(trial.params) for trial in result.trials}) == 24
-        assert all(space.contains(trial.params) for trial in result.trials)
-        assert result.native.progress.observation_count == 24
-
-    def test_grid_skips_configurations_of_history(self, run_hpcompat):
-        first = run_hpcompat(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=4, sampler="grid")
-        rest = run_hpcompat(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=100, sampler="grid", history=first)
-        params = [tuple(trial.params.values()) for trial in (*first.trials, *rest.trials)]
-        assert len(params) == len(set(params)) == 6
-
     def test_finite_space_is_covered_before_repetitions(self, run_hpcompat):
         result = run_hpcompat(lambda trial: trial["a"], SIX_CONFIGURATIONS, n_trials=12)
         params = [tuple(trial.params.values()) for trial in result.trials]
@@ -139,12 +118,12 @@ class TestSuggestions:
         received = []
         result = run_hpcompat(
             lambda trial: received.append(trial.params) or trial["float"],
-            EVERY_PARAMETER_TYPE,
+            EVERY_TYPE,
             n_trials=12,
             sampler=sampler,
         )
         assert len(result.trials) == 12
-        assert all(EVERY_PARAMETER_TYPE.contains(trial.params) for trial in result.trials)
+        assert all(EVERY_TYPE.contains(trial.params) for trial in result.trials)
         assert [with_types(dict(trial.params)) for trial in result.trials] == list(map(with_types, received))
         assert {trial.params["optim"] for trial in result.trials} == {"adamw", "sgd"}
         assert any("dampening" in trial.params.get("sgd", {}) for trial in result.trials)
@@ -271,12 +250,12 @@ class TestHistory:
                 raise ValueError
             return trial["float"]
 
-        first = run_hpcompat(function, EVERY_PARAMETER_TYPE, n_trials=6)
+        first = run_hpcompat(function, EVERY_TYPE, n_trials=6)
         connection = lite_connection()
-        second = run_hpcompat(lambda trial: 0.0, EVERY_PARAMETER_TYPE, n_trials=2, history=first, connection=connection)
+        second = run_hpcompat(lambda trial: 0.0, EVERY_TYPE, n_trials=2, history=first, connection=connection)
         observed = observations(connection, second)
         assert [observation.failed for observation in observed] == [False, True, *[False] * 6]
-        translation = hp.translate(EVERY_PARAMETER_TYPE, "sigopt", encode=True)
+        translation = hp.translate(EVERY_TYPE, "sigopt", encode=True)
         for trial, observation in zip(first.trials, observed, strict=False):
             assert dict(observation.assignments) == translation.encode(trial.params)
         tried = {trial.params["float"] for trial in first.trials}

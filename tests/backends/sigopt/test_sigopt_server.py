@@ -9,7 +9,15 @@ import pytest
 
 import hpcompat as hp
 from tests.helpers.sigopt_server import TOKEN, InjectedFault
-from tests.helpers.sigopt_spaces import EVERY_PARAMETER_TYPE, SIX_CONFIGURATIONS, X_SPACE, parabola, trial_rows
+from tests.helpers.spaces import (
+    EVERY_TYPE,
+    SIX_CONFIGURATIONS,
+    X_SPACE,
+    evaluate_with_notes,
+    note_rows,
+    parabola,
+    trial_rows,
+)
 
 
 def get_experiment(server):
@@ -97,9 +105,9 @@ class TestServerErrors:
 
 class TestSearch:
     def test_every_parameter_type_is_searched(self, on_server, server):
-        result = on_server(lambda trial: trial["float"], EVERY_PARAMETER_TYPE, n_trials=12)
+        result = on_server(lambda trial: trial["float"], EVERY_TYPE, n_trials=12)
         assert len(result.trials) == 12
-        assert all(EVERY_PARAMETER_TYPE.contains(trial.params) for trial in result.trials)
+        assert all(EVERY_TYPE.contains(trial.params) for trial in result.trials)
         experiment, observations = get_experiment(server)
         assert experiment["metrics"][0]["objective"] == "minimize"
         assert (experiment["observation_budget"], experiment["type"], experiment["project"]) == (12, "offline", None)
@@ -181,16 +189,14 @@ class TestJoining:
                 raise ValueError("once")
             return trial["float"]
 
-        first = on_server(function, EVERY_PARAMETER_TYPE, n_trials=7)
-        joined = on_server(
-            lambda trial: trial["float"], EVERY_PARAMETER_TYPE, n_trials=9, experiment_id=first.native.id
-        )
+        first = on_server(function, EVERY_TYPE, n_trials=7)
+        joined = on_server(lambda trial: trial["float"], EVERY_TYPE, n_trials=9, experiment_id=first.native.id)
         assert [trial.number for trial in joined.trials] == list(range(9))
         for before, after in zip(first.trials, joined.trials, strict=False):
             assert (after.params, after.values, after.state) == (before.params, before.values, before.state)
         assert joined.trials[1].cause == "ValueError: once"
         assert len(get_experiment(server)[1]) == 9
-        complete = on_server(lambda trial: 1 / 0, EVERY_PARAMETER_TYPE, n_trials=9, experiment_id=first.native.id)
+        complete = on_server(lambda trial: 1 / 0, EVERY_TYPE, n_trials=9, experiment_id=first.native.id)
         assert trial_rows(complete) == trial_rows(joined)
 
     def test_grid_is_continued(self, on_server, server):
@@ -265,22 +271,7 @@ class TestJoining:
         assert "x: 9.0 is not in" in str(refusal.value)
 
     def test_attributes_and_constraints_are_read_from_server(self, on_server, server):
-        def function(trial):
-            trial.set_constraint("room", trial["x"] - 2)
-            trial.set_constraint("time \u20ac", float("inf") if trial.number == 2 else -1)
-            trial.set_user_attr("log", "\u00e9\x00\ud800" * 700)
-            trial.set_user_attr("error", {"deep": [None, True]})
-            if trial.number == 0:
-                raise ValueError("once")
-            if trial.number == 1:
-                raise hp.TrialPruned
-            return trial["x"]
-
-        first = on_server(function, X_SPACE, n_trials=4)
-        joined = on_server(function, X_SPACE, n_trials=4, experiment_id=first.native.id)
-
-        def note_rows(result):
-            return [(trial.state, trial.user_attrs, trial.constraints) for trial in result.trials]
-
+        first = on_server(evaluate_with_notes, X_SPACE, n_trials=4)
+        joined = on_server(evaluate_with_notes, X_SPACE, n_trials=4, experiment_id=first.native.id)
         assert note_rows(joined) == note_rows(first)
         assert [trial.state for trial in first.trials] == ["FAILED", "PRUNED", "COMPLETE", "COMPLETE"]

@@ -14,7 +14,7 @@ from hpcompat.backends.sigopt import experiment as experiments
 from hpcompat.trials.process import identify_process
 from tests.helpers.multiprocess import GRID_SPACE, LINE_SPACE, search_in_processes
 from tests.helpers.sigopt_server import TOKEN, InjectedFault
-from tests.helpers.sigopt_spaces import SIX_CONFIGURATIONS, X_SPACE, parabola
+from tests.helpers.spaces import SIX_CONFIGURATIONS, X_SPACE, parabola
 
 
 def suggestion_states(server):

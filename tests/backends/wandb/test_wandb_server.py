@@ -11,6 +11,7 @@ import pytest
 
 import hpcompat as hp
 from hpcompat.backends.wandb.runs import isolated_wandb
+from tests.helpers.spaces import evaluate_with_notes, note_rows
 from tests.helpers.waiting import wait_for
 
 SPACE = hp.SearchSpace(
@@ -257,23 +258,11 @@ class TestJoining:
     def test_attributes_and_constraints_are_read_from_server(self, run_hpcompat, server):
         def function(trial):
             trial.log({"constraints": 1.0, "state": "mine"})  # user code may log under any name
-            trial.set_constraint("room", trial["x"] - 2)
-            trial.set_constraint("time", float("inf") if trial.number == 2 else -1)
-            trial.set_user_attr("log", "\u00e9\x00\ud800" * 700)
-            trial.set_user_attr("error", {"deep": [None, True]})
-            if trial.number == 0:
-                raise ValueError("once")
-            if trial.number == 1:
-                raise hp.TrialPruned
-            return trial["x"]
+            return evaluate_with_notes(trial)
 
         first = run_hpcompat(function, SMALL_SPACE, n_trials=4, project="digits")
         resumed = run_hpcompat(
             function, SMALL_SPACE, n_trials=4, sampler=None, sweep_id=f"ada/digits/{first.native.id}"
         )
-
-        def note_rows(result):
-            return [(trial.state, trial.user_attrs, trial.constraints) for trial in result.trials]
-
         assert note_rows(resumed) == note_rows(first)
         assert [trial.state for trial in first.trials] == ["FAILED", "PRUNED", "COMPLETE", "COMPLETE"]

@@ -11,46 +11,7 @@ import pytest
 
 import hpcompat as hp
 from hpcompat.backends.wandb import LocalSweep
-
-X = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
-EVERY_TYPE = hp.SearchSpace(
-    {
-        "float": hp.Float(0.0, 1.0),
-        "log": hp.Float(1e-6, 1e-4, log=True),
-        "step": hp.Float(0.1, 0.5, step=0.1),
-        "log_step": hp.Float(2.0, 10.0, step=2.0, log=True),
-        "int": hp.Int(1, 9, step=2),
-        "big": hp.Int(1, 10**4, log=True),
-        "mixed": hp.Categorical([1, 1.0, True, None, "1", (1, 2), [1, 2], {"a": 1}]),
-        "weighted": hp.Categorical(["a", "b"], weights=[9, 1]),
-        "ordered": hp.Categorical(["small", "large"], ordered=True),
-        "constant": hp.Constant((1, 2)),
-        "normal": hp.Normal(0.0, 1.0),
-        "truncated": hp.Normal(0.0, 1.0, low=-1.0, high=2.0),
-        "log_normal": hp.Normal(0.0, 1.0, log=True),
-        "rounded": hp.Normal(8.0, 2.0, step=2),
-        "optim": hp.Categorical(["adamw", "sgd"]),
-        "sgd": hp.SearchSpace(
-            {
-                "momentum": hp.Float(0.0, 0.9),
-                "nesterov": hp.Categorical([True, False]),
-                "deep": {"er": hp.Int(0, 3)},
-            },
-            when={"optim": "sgd"},
-        ),
-        "a.b": hp.Int(1, 2),
-    }
-)
-
-
-def parabola(trial):
-    return (trial["x"] - 1) ** 2 + trial["n"]
-
-
-def with_types(value):
-    if isinstance(value, dict):
-        return {name: with_types(entry) for name, entry in value.items()}
-    return type(value), value
+from tests.helpers.spaces import EVERY_TYPE, XN_SPACE, parabola, with_types
 
 
 def params_of(result):
@@ -84,7 +45,7 @@ class TestGrid:
 
     def test_infinite_parameter_in_a_grid_raises(self, run_hpcompat):
         with pytest.raises(hp.TranslationError, match=r"x: .*give it a step, or use method='random'"):
-            run_hpcompat(parabola, X, sampler="grid")
+            run_hpcompat(parabola, XN_SPACE, sampler="grid")
 
 
 def learning_curve(trial):
@@ -123,10 +84,10 @@ class TestPruners:
 
     def test_early_terminate_as_pruner_is_used(self, run_hpcompat):
         early_terminate = {"type": "hyperband", "min_iter": 6}
-        result = run_hpcompat(learning_curve, X, n_trials=10, sampler="random", pruner=early_terminate)
+        result = run_hpcompat(learning_curve, XN_SPACE, n_trials=10, sampler="random", pruner=early_terminate)
         assert {len(trial.intermediate_values) for trial in result.trials if trial.state == "PRUNED"} == {7}
         with pytest.raises(hp.BackendError, match="is not a valid early_terminate"):
-            run_hpcompat(learning_curve, X, pruner={"type": "hyperband", "min_iter": 0})
+            run_hpcompat(learning_curve, XN_SPACE, pruner={"type": "hyperband", "min_iter": 0})
 
     def test_pruner_maximizes_too(self, run_hpcompat):
         def rising_curve(trial):
@@ -146,7 +107,7 @@ class TestPruners:
         assert [trial.state for trial in result.trials] == ["COMPLETE"] + ["PRUNED"] * 8
 
     def test_no_pruner_prunes_nothing(self, run_hpcompat):
-        assert {trial.state for trial in run_hpcompat(learning_curve, X, n_trials=6).trials} == {"COMPLETE"}
+        assert {trial.state for trial in run_hpcompat(learning_curve, XN_SPACE, n_trials=6).trials} == {"COMPLETE"}
 
 
 class TestBayes:
@@ -165,9 +126,9 @@ class TestBayes:
         assert best > -0.5
 
     def test_bayes_starts_from_history_without_repeating_draws(self, run_hpcompat):
-        first = run_hpcompat(parabola, X, n_trials=10)
-        second = run_hpcompat(parabola, X, n_trials=8, history=first)
-        cold = run_hpcompat(parabola, X, n_trials=8)
+        first = run_hpcompat(parabola, XN_SPACE, n_trials=10)
+        second = run_hpcompat(parabola, XN_SPACE, n_trials=8, history=first)
+        cold = run_hpcompat(parabola, XN_SPACE, n_trials=8)
         assert [trial.number for trial in second.trials] == list(range(8))
         assert {t.params["x"] for t in first.trials}.isdisjoint(t.params["x"] for t in second.trials)
 
@@ -231,7 +192,7 @@ class TestValidation:
     )
     def test_unsupported_option_raises_before_first_trial(self, run_hpcompat, options, message):
         with pytest.raises(hp.BackendError, match=message):
-            run_hpcompat(lambda trial: pytest.fail("a trial was started"), X, **options)
+            run_hpcompat(lambda trial: pytest.fail("a trial was started"), XN_SPACE, **options)
 
 
 class TestDraws:
@@ -253,7 +214,7 @@ class TestDraws:
         random.seed(1)
         np.random.seed(1)
         states = random.getstate(), np.random.get_state()
-        engine = LocalSweep(hp.translate(X, "wandb", method=method, metric="objective"), seed=0)
+        engine = LocalSweep(hp.translate(XN_SPACE, "wandb", method=method, metric="objective"), seed=0)
         for number in range(3):
             engine.tell(hp.Trial(number, engine.suggest(), (float(number),)))
         assert random.getstate() == states[0]

@@ -1,4 +1,4 @@
-"""Search spaces and objectives for the tests of the SigOpt backend."""
+"""Search spaces and objectives for the tests of the backends."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 import hpcompat as hp
 
 X_SPACE = {"x": hp.Float(0.0, 4.0)}
+XN_SPACE = {"x": hp.Float(0.0, 4.0), "n": hp.Int(1, 3)}
 SIX_CONFIGURATIONS = {"a": hp.Int(1, 3), "b": hp.Categorical(["x", "y"])}
-EVERY_PARAMETER_TYPE = hp.SearchSpace(
+EVERY_TYPE = hp.SearchSpace(
     {
         "float": hp.Float(0.0, 1.0),
         "narrow": hp.Float(0.5, 0.5 + 1e-9),
@@ -21,15 +22,17 @@ EVERY_PARAMETER_TYPE = hp.SearchSpace(
         "big": hp.Int(1, 10**4, log=True),
         "batch": hp.Categorical([16, 32, 64]),
         "flag": hp.Categorical([True, False, None]),
-        "mixed": hp.Categorical([1, 1.0, True, None, "1", (1, 2), [1, 2], {"a": 1}]),
+        "mixed": hp.Categorical([1, 1.0, True, None, "1", (1, 2), [1, 2], {"a": 1}, {"eval": "1 + 1"}]),
         "ordered": hp.Categorical([1, 10, 1000], ordered=True),
         "fractions": hp.Categorical([0.1, 1.0, 2.5], ordered=True),
         "weighted": hp.Categorical(["a", "b"], weights=[9, 1]),
         "constant": hp.Constant((1, 2)),
         "prior": hp.Normal(0.0, 1.0, low=-1.0, high=2.0),
         "normal": hp.Normal(3.0, 1.0),
+        "log_normal": hp.Normal(0.0, 1.0, log=True),
         "rounded": hp.Normal(8.0, 3.0, step=4, low=0),
         "top/k é": hp.Int(1, 2),
+        "a.b": hp.Int(1, 2),
         "optim": hp.Categorical(["adamw", "sgd"]),
         "beta": hp.Float(0.9, 0.999, when={"optim": "adamw"}),
         "sgd": hp.SearchSpace(
@@ -45,7 +48,7 @@ EVERY_PARAMETER_TYPE = hp.SearchSpace(
 
 
 def parabola(trial: Any) -> float:
-    return float((trial["x"] - 1) ** 2)
+    return float((trial["x"] - 1) ** 2 + trial.get("n", 0))
 
 
 def trial_rows(result: hp.SearchResult) -> list[Any]:
@@ -56,3 +59,20 @@ def with_types(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: with_types(entry) for name, entry in value.items()}
     return type(value), value
+
+
+def evaluate_with_notes(trial: Any) -> float:
+    """Set attributes and constraints that are hard to store; trial 0 fails, and trial 1 is pruned."""
+    trial.set_constraint("room", trial["x"] - 2)
+    trial.set_constraint("time \u20ac", float("inf") if trial.number == 2 else -1)
+    trial.set_user_attr("log", "\u00e9\x00\ud800" * 700)
+    trial.set_user_attr("error", {"deep": [None, True]})
+    if trial.number == 0:
+        raise ValueError("once")
+    if trial.number == 1:
+        raise hp.TrialPruned
+    return float(trial["x"])
+
+
+def note_rows(result: hp.SearchResult) -> list[Any]:
+    return [(trial.state, trial.user_attrs, trial.constraints) for trial in result.trials]
