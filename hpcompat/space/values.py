@@ -36,8 +36,8 @@ def strict_key(value: Any) -> Hashable:
 def strict_equal(one: object, other: object) -> bool:
     """Return whether two values are equal in value and in type, at any depth.
 
-    >>> strict_equal([1], [1]), strict_equal([1], [True])
-    (True, False)
+    >>> strict_equal([1], [1]), strict_equal([1], [True]), strict_equal(1, True)
+    (True, False, False)
     """
     if one is other or type(one) is not type(other):
         return one is other

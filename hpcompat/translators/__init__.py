@@ -24,7 +24,7 @@ from hpcompat.translators.codecs import CODECS, FieldMapping, Level
 from hpcompat.translators.dialect import Dialect, Variant, get_dialect
 
 # hints that name arguments: the command line has options for them
-ENCODE = "translate(…, encode=True) lets it travel; its decode brings the values back"
+ENCODE = "translate(…, encode=True) encodes it; its decode converts the values back"
 RANDOM = "use method='random'"
 STEP_OR_RANDOM = "give it a step, or use method='random'"
 EMPTY = "add a parameter that varies; a function that suggests as it runs needs backend='optuna'"
@@ -131,7 +131,7 @@ def translate(space: Mapping[str, object], dialect: str, *, encode: bool = False
     Args:
         space: A SearchSpace, or a dict of parameters.
         dialect: The name of the dialect.
-        encode: Whether to let everything travel that has no native or equivalent form; `decode` brings it back. Two
+        encode: Whether to encode what has no native or equivalent form; `decode` converts the values back. Two
             things are still refused: a continuous or weighted parameter under an exhaustive method, and a space with
             nothing to search where the system needs something.
         **options: For Ray `searcher="optuna"` (the spec goes to OptunaSearch, not to Ray's own random and grid search)
@@ -214,7 +214,7 @@ def _map_field(leaf: Leaf, rule: Rule, dialect: Dialect, variant: Variant, has_n
     if native_path != leaf.path:
         is_renamed = native_path != (leaf.name,)
         prefix = "it does not take the name, which " if is_renamed else ""
-        reason = f"{prefix}travels as {'.'.join(native_path)!r}"
+        reason = f"{prefix}is written as {'.'.join(native_path)!r}"
         rule = _weaker_rule(rule, Rule("encoded" if is_renamed else "equivalent", "", reason))
     return FieldMapping(leaf, rule, native_path, proxy, has_native_condition)
 

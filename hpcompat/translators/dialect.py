@@ -177,7 +177,7 @@ class Variant:
         title: The same as documentation writes it: "W&B, method grid".
         capabilities: By shape of parameter, the rules to try, best first; the last one applies to all.
         options: The options of `translate` that choose the variant.
-        conditions: How a condition travels that the dialect does not write natively.
+        conditions: How a condition is represented that the dialect does not write natively.
     """
 
     name: str
@@ -193,7 +193,7 @@ class NativeConditions:
 
     Attributes:
         children: The names of the parameters that the system itself leaves out where they are not active.
-        parents: The rules of parameters that travel in another way than the table's because they are parents.
+        parents: The rules of parameters that are represented in another way than the table's because they are parents.
     """
 
     children: frozenset[str] = frozenset()

@@ -74,6 +74,21 @@ class TestSameSpaceInFourDialects:
         assert hp.from_wandb(hp.to_wandb(space)) == space
 
 
+class TestNames:
+    @pytest.mark.parametrize(
+        ("dialect", "space", "level", "reason"),
+        [
+            ("ray", {"a/b": Int(1, 2)}, "encoded", "it does not take the name, which is written as 'a_x2f_b'"),
+            ("ray", {"g": {"a/b": Int(1, 2)}}, "encoded", "it does not take the name, which is written as 'g.a_x2f_b'"),
+            ("optuna", {"g": {"a": Int(1, 2)}}, "equivalent", "is written as 'g.a'"),
+            ("wandb", {"a b": Int(1, 2)}, "encoded", "it does not take the name, which is written as 'a_x20_b'"),
+        ],
+    )
+    def test_changed_name_is_the_reason_of_level(self, dialect: str, space: Any, level: str, reason: str) -> None:
+        (found,) = hp.translate(space, dialect, encode=True).levels
+        assert (found.level, found.reason) == (level, reason)
+
+
 class TestAnySearcher:
     """With searcher=True, only uniform floats and constants are native: some search algorithms misread all others."""
 

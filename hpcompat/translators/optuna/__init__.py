@@ -58,7 +58,7 @@ class OptunaDialect(Dialect):
     variants: ClassVar[Mapping[str, Variant]] = {"optuna": Variant("optuna", "Optuna", CAPABILITIES, {}, UNIT_PARENT)}
 
     def native_conditions(self, space: SearchSpace) -> NativeConditions:
-        """Return the parameters whose parents all travel as values that a condition can name."""
+        """Return the parameters whose parents are all written as values that a condition can name."""
         conditional = [leaf for leaf in space.leaves if leaf.when]
         if not conditional:
             return NativeConditions()
@@ -175,8 +175,8 @@ def to_optuna(space: Mapping[str, object], *, encode: bool = False) -> Suggest:
 
     Args:
         space: A SearchSpace, or a dict of parameters.
-        encode: Whether to let what Optuna has no form for (weights, normal distributions, log with step, …) travel
-            encoded; the function decodes it.
+        encode: Whether to encode what Optuna has no form for (weights, normal distributions, log with step, …); the
+            function decodes it.
 
     Raises:
         TranslationError: A parameter has no exact form.

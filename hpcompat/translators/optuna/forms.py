@@ -40,7 +40,7 @@ CAPABILITIES = {
     "constant": (native("returned"),),
     **dict.fromkeys(NORMAL_SHAPES, (UNIT_NORMAL,)),
 }
-UNIT_PARENT = encoded("", "its parent travels as a unit float, which no condition can name")
+UNIT_PARENT = encoded("", "its parent is written as a unit float, which no condition can name")
 
 
 Arguments = dict[str, object]

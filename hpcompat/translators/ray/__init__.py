@@ -120,7 +120,7 @@ def to_ray(space: Mapping[str, object], *, encode: bool = False, searcher: Searc
 
     Args:
         space: A SearchSpace, or a dict of parameters.
-        encode: Whether to let what has no exact form travel encoded. Decode what comes back with
+        encode: Whether to encode what has no exact form. Decode what comes back with
             `translate(space, "ray", encode=True, searcher=…).decode`.
         searcher: "optuna" where `search_alg` is Ray's OptunaSearch, True where it is any other: these are only sure
             to draw uniform floats (HyperOptSearch never draws 8 of qrandint(2, 8, 2), BayesOptSearch drops a log

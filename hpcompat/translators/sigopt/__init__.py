@@ -217,7 +217,7 @@ def to_sigopt(space: Mapping[str, object], *, encode: bool = False) -> list[dict
 
     Args:
         space: A SearchSpace, or a dict of parameters.
-        encode: Whether to let what has no exact form travel encoded. Decode what comes back with
+        encode: Whether to encode what has no exact form. Decode what comes back with
             `translate(space, "sigopt", encode=True).decode`.
 
     Raises:

@@ -204,7 +204,7 @@ def to_wandb(space: Mapping[str, object], *, encode: bool = False, **options: ob
 
     Args:
         space: A SearchSpace, or a dict of parameters.
-        encode: Whether to let what has no exact form travel encoded. Decode what comes back with
+        encode: Whether to encode what has no exact form. Decode what comes back with
             `translate(space, "wandb", encode=True, **options).decode(wandb.config)`.
         **options: `method` ("random", "bayes", "grid"), `metric`, `goal` ("minimize", "maximize"), and any
             other key of a sweep.
