@@ -138,6 +138,7 @@ class TestIssues:
             (Float(0.1, 1.1, step=0.5, log=True), "above step/2", "raise low"),
             (Int(1.0, 5), "1.0, which is not an int", "write 1"),
             (Int(0.5, 5), "not an int", "Float"),
+            (Int(np.arange(2), 5), "not an int", "give an int"),
             (Int(1, 10, step=2), "does not divide", "Int(1, 9, step=2)"),
             (Int(0, 10**5000), "more than 1024 bits", "smaller"),
             (Constant(10**5000), "more than 1024 bits", "string"),

@@ -386,6 +386,11 @@ class TestAsSpace:
         with pytest.raises(hp.TranslationError):
             hp.as_space(source)
 
+    @pytest.mark.parametrize("source", [int, Float])
+    def test_class_is_rejected_and_not_called(self, source: Any) -> None:
+        with pytest.raises(hp.TranslationError, match="cannot interpret <class"):
+            hp.as_space(source)
+
     def test_empty_dict_is_empty_space(self) -> None:
         assert hp.as_space({}) == hp.as_space(lambda trial: {}) == hp.SearchSpace()
 
