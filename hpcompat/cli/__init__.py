@@ -11,14 +11,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import ChainMap
 from collections.abc import Sequence
+from typing import Any
 
 from hpcompat import __version__, translators
 from hpcompat.cli.commands import convert, show
 from hpcompat.cli.inputs import InputNotFoundError
 from hpcompat.errors import HpcompatError
 from hpcompat.translators import wandb
-from hpcompat.translators.dialect import DIALECTS
+from hpcompat.translators.dialect import BUILT_IN, DIALECTS
 from hpcompat.translators.ray import forms as ray
 
 SUCCESS, INVALID_SPACE, INVALID_USAGE, INTERRUPTED, OUTPUT_CLOSED = 0, 1, 2, 130, 141
@@ -73,7 +75,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parser_of_convert.set_defaults(run=convert)
     _add_input(parser_of_convert)
     add = parser_of_convert.add_argument
-    add("--to", required=True, choices=(*DIALECTS, "json", "python"), help="what to write")
+    _add_format(parser_of_convert, "--to", "json", "python", required=True, help="what to write")
     add("--encode", action="store_true", help="encode what the system cannot represent exactly")
     add(
         "--searcher",
@@ -95,7 +97,7 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     parser_of_show.set_defaults(run=show, output="-")
     _add_input(parser_of_show)
-    parser_of_show.add_argument("--to", choices=tuple(DIALECTS), help="one system alone")
+    _add_format(parser_of_show, "--to", help="one system alone")
     return parser
 
 
@@ -107,8 +109,15 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
         "module:NAME: a SearchSpace, a sweep, a list of SigOpt parameters, a dict of Ray domains, a function "
         "of a trial, a Study, …",
     )
-    formats = (*DIALECTS, "json")
-    parser.add_argument("--from", dest="source", choices=formats, help="the format of FILE (default: detected)")
+    _add_format(parser, "--from", "json", dest="source", help="the format of FILE (default: detected)")
+
+
+def _add_format(parser: argparse.ArgumentParser, option: str, *others: str, help: str, **settings: Any) -> None:
+    """Add an option that takes a dialect or one of the others. A built-in one is found without looking for packages."""
+    choices = ChainMap(dict.fromkeys(others), DIALECTS)  # type: ignore[arg-type]
+    names = ", ".join((*BUILT_IN, *others))
+    text = f"{help}: {names}, or the name of a dialect that a package adds"
+    parser.add_argument(option, metavar="FORMAT", choices=choices, help=text, **settings)
 
 
 def _find_unused_option(arguments: argparse.Namespace) -> str | None:

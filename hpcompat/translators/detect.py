@@ -213,8 +213,8 @@ def beside(document: object, dialect: str | None = None) -> tuple[dict[str, Any]
     """
     if isinstance(document, SearchSpace):
         return {}, ""
-    names = [*DIALECTS] if dialect is None else [dialect]
-    for name in names if dialect is None or dialect in DIALECTS else ():
+    names: Iterable[str] = DIALECTS if dialect is None else [dialect] if dialect in DIALECTS else []
+    for name in names:
         if (extra := DIALECTS[name].extra_settings(document)) is not None:
             return extra, name
     return {}, ""

@@ -166,6 +166,15 @@ class TestProcess:
         process = run_process("-c", code, words[0], "-", *words[1:], stdin=json.dumps(SWEEP))
         assert process.returncode == 0, process.stderr
 
+    @pytest.mark.parametrize("to", ["json", "python", "optuna", "wandb"])
+    def test_conversion_between_built_in_dialects_looks_for_no_package(self, to: str) -> None:
+        code = (
+            "import sys, hpcompat.cli; code = hpcompat.cli.main(sys.argv[1:])\n"
+            "sys.exit(code or 'importlib.metadata' in sys.modules)"
+        )
+        process = run_process("-c", code, "convert", "-", "--to", to, stdin=json.dumps(SWEEP))
+        assert process.returncode == 0, process.stderr
+
 
 class TestDocumentation:
     def test_page_shows_actual_output(self, run: RunCommand) -> None:
