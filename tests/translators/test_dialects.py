@@ -386,6 +386,11 @@ class TestAsSpace:
         with pytest.raises(hp.TranslationError):
             hp.as_space(source)
 
+    @pytest.mark.parametrize("values", [{"bounds": {"min": 0, "max": 1}}, {"grid": [1, 2]}])
+    def test_sigopt_parameter_without_type_is_recognized_and_rejected(self, values: Any) -> None:
+        with pytest.raises(hp.TranslationError, match="SigOpt\n  x: its type is None"):
+            hp.as_space([{"name": "x", **values}])
+
     @pytest.mark.parametrize("source", [int, Float])
     def test_class_is_rejected_and_not_called(self, source: Any) -> None:
         with pytest.raises(hp.TranslationError, match="cannot interpret <class"):
