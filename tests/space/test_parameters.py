@@ -39,6 +39,12 @@ class TestQuantile:
             width = abs(parameter.quantile(0.75) - parameter.quantile(0.25))
             assert math.isclose(read_back, value, rel_tol=1e-9, abs_tol=1e-9 * width)
 
+    @pytest.mark.parametrize("value", [76376.75, 21875.76, 45958.73, 18588.18, 99254.32])
+    def test_to_unit_picks_neighbour_that_gives_value_back(self, value: float) -> None:
+        parameter = Float(-3, 1e5)
+        assert parameter.quantile(parameter.cdf(value)) != value  # the quotient was rounded
+        assert parameter.quantile(parameter.to_unit(value)) == value
+
     @given(parameters(), unit_floats, unit_floats)
     def test_quantile_is_monotonic(self, parameter: Any, u: float, v: float) -> None:
         if parameter.kind in ("float", "int", "normal"):
@@ -187,6 +193,7 @@ class TestIssues:
             (Normal(2.0**52, 2.0**20, step=1), Normal(2.0**53, 2.0**20, step=1)),
             (Normal(0, 80, log=True, step=1e-10), Normal(0, 80, log=True, step=1e-30)),
             (Constant(nested_list(32)), Constant(nested_list(33))),
+            (Int(1, 2**53), Int(0, 2**53)),
         ],
     )
     def test_parameter_beyond_limit_is_rejected(self, accepted: Any, rejected: Any) -> None:

@@ -276,6 +276,10 @@ class TestSigopt:
             ({"type": "categorical", "categorical_values": [16, 32]}, "not a category"),
             ({"type": "categorical", "categorical_values": ["a"]}, "two or more"),
             ({"type": "categorical", "categorical_values": ["a", "a "]}, "lists a category twice"),
+            *(
+                ({"type": "double", "bounds": {"min": 1, "max": 2}, "transformation": value}, "its transformation is")
+                for value in ("sqrt", 3)
+            ),
             ({"type": "int", "grid": [1, 1]}, "lists a value twice"),
             ({"type": "double", "grid": [1, 2], "transformation": "log"}, "a grid with a transformation or a prior"),
             (
@@ -297,6 +301,11 @@ class TestSigopt:
     )
     def test_grid_narrower_than_bounds_may_be_is_not_written(self, parameter: Any, form: str) -> None:
         assert [level.form for level in hp.translate({"x": parameter}, "sigopt", encode=True).levels] == [form]
+
+    def test_category_has_at_most_50_characters(self) -> None:
+        for length, level in ((50, "native"), (51, "encoded")):
+            translation = hp.translate({"x": Categorical(["a" * length, "b"])}, "sigopt", encode=True)
+            assert [found.level for found in translation.levels] == [level]
 
     def test_conditions_are_native_in_experiment(self) -> None:
         space = hp.SearchSpace(
