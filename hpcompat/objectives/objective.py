@@ -233,16 +233,16 @@ class Objective(ABC):
         return self.compute_objective if isinstance(self.compute_objective, tuple) else ()
 
     @property
-    def metric(self) -> str | None:
+    def default_metric(self) -> str | None:
         """The metric that is the objective without a compute_objective, if it is known before the first trial."""
         return None
 
     @property
-    def decided_metric(self) -> str | None:
+    def single_metric(self) -> str | None:
         """The only metric that the search optimizes, if it is known before the first trial."""
         if self.compute_objective is not None:
             return self.metric_names[0] if len(self.metric_names) == 1 else None
-        return self.metric
+        return self.default_metric
 
     @property
     def default_output_dir(self) -> str | None:

@@ -69,7 +69,7 @@ class TrainerObjective(Objective):
                 snapshot.restore(trainer)
 
     @property
-    def metric(self) -> str | None:
+    def default_metric(self) -> str | None:
         return get_objective_metric(self.source)
 
     @property

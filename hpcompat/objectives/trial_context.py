@@ -131,7 +131,7 @@ def score_trials(trials: Iterable[Trial], objective: Objective) -> tuple[Trial, 
 
 def _score_trial(trial: Trial, objective: Objective) -> Trial:
     try:
-        values = objective.score(trial.metrics, objective.metric)
+        values = objective.score(trial.metrics, objective.default_metric)
         _require_no_nan(values)
     except AmbiguousObjectiveError:
         raise
@@ -145,7 +145,7 @@ def describe_conflict(trial: Trial, objective: Objective) -> str | None:
     if trial.state != COMPLETE or not trial.metrics or trial.values is None:
         return None
     try:
-        values = objective.score(trial.metrics, objective.metric)
+        values = objective.score(trial.metrics, objective.default_metric)
     except Exception:  # they cannot be compared: it needs other metrics, or is ambiguous
         return None
     if len(values) == len(trial.values) and all(map(math.isclose, values, trial.values)):

@@ -108,7 +108,7 @@ class WandbBackend(EngineBackend):
                 return
             if issues := list(_find_server_issues(config)):
                 raise BackendError("W&B's server cannot do this", issues)
-            with ServerEngine(config, _sweep_settings(config, options), objective.decided_metric) as engine:
+            with ServerEngine(config, _sweep_settings(config, options), objective.single_metric) as engine:
                 yield engine
 
     def stored_directions(self, options: Mapping[str, Any], metrics: Sequence[str]) -> tuple[str, ...] | None:

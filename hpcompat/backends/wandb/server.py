@@ -141,11 +141,11 @@ _EMBEDDED_HINT = Issue("", "or search without a server: driver='embedded'")
 class ServerEngine(RunEngine):
     """The engine of a sweep on W&B's server, which other processes may search at the same time."""
 
-    def __init__(self, config: SearchConfig, sweep: Mapping[str, Any], decided_metric: str | None) -> None:
+    def __init__(self, config: SearchConfig, sweep: Mapping[str, Any], single_metric: str | None) -> None:
         _connect()
         is_joined = config.options.get("sweep_id") is not None
         if is_joined:
-            native, self._translation = join_sweep(config, decided_metric)
+            native, self._translation = join_sweep(config, single_metric)
         else:
             self._translation = translate(config.space, "wandb", encode=True, **sweep)
             native = _create_sweep(config, self._translation)

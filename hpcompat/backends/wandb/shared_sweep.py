@@ -37,7 +37,7 @@ NOTES = "hpcompat_notes"
 """The key in the summary of a run for the constraints and user attributes of its trial."""
 
 
-def join_sweep(config: SearchConfig, decided_metric: str | None) -> tuple[Sweep, Translation]:
+def join_sweep(config: SearchConfig, single_metric: str | None) -> tuple[Sweep, Translation]:
     """Return the sweep that the options name, and the translation of the space to it.
 
     Raises:
@@ -46,7 +46,7 @@ def join_sweep(config: SearchConfig, decided_metric: str | None) -> tuple[Sweep,
     """
     path, sweep = fetch_sweep(config.options)
     sweep_config = sweep.config
-    issues = list(_find_settings_issues(config, decided_metric, sweep_config))
+    issues = list(_find_settings_issues(config, single_metric, sweep_config))
     if not issues:
         options = {name: sweep_config[name] for name in ("method", "metric", "early_terminate") if name in sweep_config}
         translation = translate(config.space, "wandb", encode=True, **options)
@@ -75,7 +75,7 @@ def get_sweep(path: str) -> Sweep:
 
 
 def _find_settings_issues(
-    config: SearchConfig, decided_metric: str | None, sweep_config: Mapping[str, Any]
+    config: SearchConfig, single_metric: str | None, sweep_config: Mapping[str, Any]
 ) -> Iterator[Issue]:
     method, metric = sweep_config.get("method"), sweep_config.get("metric") or {}
     if method not in METHODS:
@@ -89,10 +89,10 @@ def _find_settings_issues(
         yield Issue("direction", f"expected one for the metric of the sweep, got {len(config.directions)}")
     elif metric and goal != config.directions[0]:
         yield Issue("direction", f"is {config.directions[0]!r}, and the sweep's goal {goal!r}")
-    objective_metric, name = decided_metric, metric.get("name", PLACEHOLDER_METRIC)
-    if objective_metric and name != PLACEHOLDER_METRIC and not is_same_metric(objective_metric, name):
-        hint = f"use compute_objective={name!r}, or join a sweep of {objective_metric!r}"
-        yield Issue("compute_objective", f"is {objective_metric!r}, and the sweep's metric {name!r}", hint)
+    name = metric.get("name", PLACEHOLDER_METRIC)
+    if single_metric and name != PLACEHOLDER_METRIC and not is_same_metric(single_metric, name):
+        hint = f"use compute_objective={name!r}, or join a sweep of {single_metric!r}"
+        yield Issue("compute_objective", f"is {single_metric!r}, and the sweep's metric {name!r}", hint)
 
 
 def _find_space_issues(translation: Translation, sweep_config: Mapping[str, Any]) -> Iterator[Issue]:
