@@ -61,10 +61,10 @@ class Request:
 class Inputs:
     """Normalized arguments of a call, which may be given in several forms."""
 
-    history: tuple[Trial, ...] = ()
-    callbacks: tuple[Callable[[Trial], object], ...] = ()
-    output_dir: str | None = None
-    directions: tuple[str, ...] | None = None
+    history: tuple[Trial, ...]
+    callbacks: tuple[Callable[[Trial], object], ...]
+    output_dir: str | None
+    directions: tuple[str, ...] | None
 
 
 def normalize_inputs(
@@ -268,18 +268,20 @@ def validate_search(
 
 
 def _validate_backend(config: SearchConfig, spec: BackendSpec) -> Iterator[Issue]:
-    samplers_and_pruners = (("sampler", config.sampler, spec.samplers), ("pruner", config.pruner, spec.pruners))
-    for argument, value, names in samplers_and_pruners:
+    for argument, value, names in (("sampler", config.sampler, spec.samplers), ("pruner", config.pruner, spec.pruners)):
+        if value is None or (names and (not isinstance(value, str) or value in names)):
+            continue
+        # only here, because it loads the backends of other packages
         supported = {other.name: getattr(other, f"{argument}s") for other in BACKENDS.values()}
-        if value is not None and not names:
+        if not names:
             others = " or ".join(name for name in supported if supported[name])
             yield Issue(argument, f"is not supported by {spec.name}", f"leave it out, or search with {others}")
-        elif isinstance(value, str) and value not in names:
-            others = ", ".join(name for name in supported if value in (*supported[name], *BACKENDS[name].aliases))
-            if others:
-                yield Issue(argument, f"{value!r} is not supported by {spec.name}", f"supported by {others}")
-            else:
-                yield Issue(argument, f"unknown {argument} {value!r}", expected_one_of(value, names))
+            continue
+        others = ", ".join(name for name in supported if value in (*supported[name], *BACKENDS[name].aliases))
+        if others:
+            yield Issue(argument, f"{value!r} is not supported by {spec.name}", f"supported by {others}")
+        else:
+            yield Issue(argument, f"unknown {argument} {value!r}", expected_one_of(value, names))
     if len(config.directions) > spec.max_objectives:
         others = " and ".join(name for name in BACKENDS if len(config.directions) <= BACKENDS[name].max_objectives)
         message = f"expected at most {spec.max_objectives} objectives, got {len(config.directions)}"

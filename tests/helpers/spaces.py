@@ -74,5 +74,15 @@ def evaluate_with_notes(trial: Any) -> float:
     return float(trial["x"])
 
 
+def evaluate_to_every_state(trial: Any) -> float:
+    """Trial 1 fails, and trial 2 is pruned."""
+    if trial.number == 1:
+        raise ValueError
+    trial.report(trial["float"], 1)
+    if trial.number == 2:
+        raise hp.TrialPruned
+    return float(trial["float"])
+
+
 def note_rows(result: hp.SearchResult) -> list[Any]:
     return [(trial.state, trial.user_attrs, trial.constraints) for trial in result.trials]

@@ -9,6 +9,7 @@ import optuna
 import pytest
 
 import hpcompat as hp
+from hpcompat import registry
 from hpcompat.backends import BACKENDS
 from hpcompat.backends.base import SEARCH_OPTIONS
 
@@ -138,6 +139,15 @@ class TestInvalidSearch:
         with pytest.raises(hp.SearchError) as refusal:
             run_hpcompat(fail_if_called, X, history=trials, compute_objective="f1", n_trials=0)
         assert [issue.path for issue in refusal.value.issues] == ["n_trials", "history: trials 4, 5"]
+
+    def test_valid_search_loads_no_backend_of_another_package(self, run_hpcompat, monkeypatch):
+        looked_up = []
+        monkeypatch.setattr(registry, "_find_entry_points", lambda *arguments: looked_up.append(arguments) or {})
+        run_hpcompat(lambda trial: trial["x"], X, n_trials=1, sampler="random", pruner="median")
+        assert not looked_up
+        with pytest.raises(hp.BackendError, match="unknown sampler 'bayess'"):
+            run_hpcompat(lambda trial: trial["x"], X, n_trials=1, sampler="bayess")
+        assert looked_up
 
     def test_space_in_place_of_function_raises(self, fail_if_called, run_hpcompat):
         with pytest.raises(hp.SearchError, match="the space is the second argument"):

@@ -11,7 +11,7 @@ import hpcompat as hp
 from hpcompat.backends.optuna import shared_study
 from hpcompat.backends.optuna.shared_study import make_sampler
 from hpcompat.trials.config import SearchConfig
-from tests.helpers.spaces import EVERY_TYPE, XN_SPACE, parabola, trial_rows, with_types
+from tests.helpers.spaces import EVERY_TYPE, XN_SPACE, evaluate_to_every_state, parabola, trial_rows, with_types
 
 
 class TestSpaces:
@@ -188,15 +188,7 @@ class TestHistory:
         assert mean(second) < mean(cold)  # it benefits from the first search
 
     def test_history_has_every_parameter_type_and_state(self, run_hpcompat):
-        def function(trial):
-            if trial.number == 1:
-                raise ValueError
-            trial.report(trial["float"], 1)
-            if trial.number == 2:
-                raise optuna.TrialPruned
-            return trial["float"]
-
-        first = run_hpcompat(function, EVERY_TYPE, n_trials=6)
+        first = run_hpcompat(evaluate_to_every_state, EVERY_TYPE, n_trials=6)
         second = run_hpcompat(lambda trial: 0.0, EVERY_TYPE, n_trials=1, history=first.trials)
         assert [trial.state.name for trial in second.native.trials[:6]] == [
             trial.state.name for trial in first.native.trials

@@ -11,7 +11,7 @@ import pytest
 
 import hpcompat as hp
 from hpcompat.backends.wandb import LocalSweep
-from tests.helpers.spaces import EVERY_TYPE, XN_SPACE, parabola, with_types
+from tests.helpers.spaces import EVERY_TYPE, XN_SPACE, evaluate_to_every_state, parabola, with_types
 
 
 def params_of(result):
@@ -138,15 +138,7 @@ class TestBayes:
         assert mean(second) < mean(cold)
 
     def test_history_of_another_backend_with_every_type_and_state_is_accepted(self, run_hpcompat):
-        def function(trial):
-            if trial.number == 1:
-                raise ValueError
-            trial.report(trial["float"], 1)
-            if trial.number == 2:
-                raise optuna.TrialPruned
-            return trial["float"]
-
-        first = hp.search(function, EVERY_TYPE, n_trials=6, seed=0, progress=False)
+        first = hp.search(evaluate_to_every_state, EVERY_TYPE, n_trials=6, seed=0, progress=False)
         result = run_hpcompat(lambda trial: trial["float"], EVERY_TYPE, n_trials=2, history=first)
         assert [trial.state for trial in result.trials] == ["COMPLETE"] * 2
         from_wandb = hp.search(lambda trial: 0.0, EVERY_TYPE, n_trials=1, history=result, progress=False)
