@@ -8,12 +8,22 @@ import threading
 import pytest
 
 import hpcompat as hp
+from hpcompat.trials.files import Directory
 from hpcompat.trials.journal import JOURNAL_FILE
 
 
 @pytest.fixture
 def out(tmp_path):
     return tmp_path / "out"
+
+
+class TestDirectory:
+    def test_directory_replaced_by_link_meanwhile_is_not_entered(self, tmp_path, monkeypatch):
+        (tmp_path / "data").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "data")
+        monkeypatch.setattr(Directory, "is_directory", lambda self, name: True)  # it was one when it was checked
+        with Directory(str(tmp_path)) as top, pytest.raises(OSError), top.subdirectory("link"):
+            pass
 
 
 class TestJournalFile:

@@ -228,6 +228,15 @@ class TestPlot:
         assert (tmp_path / "picture.png").stat().st_size > 1000
         assert matplotlib.pyplot.get_fignums() == open_before
 
+    def test_plots_of_two_objectives_name_them(self, run_hpcompat):
+        space = {"lr": hp.Float(0.0, 1.0), "n": hp.Int(1, 9)}
+        directions = ["minimize", "maximize"]
+        result = run_hpcompat(lambda trial: [trial["lr"], trial["n"]], space, direction=directions, n_trials=6)
+        assert [axis.get_ylabel() for axis in result.plot("history").axes] == ["value 0", "value 1"]
+        first_axis = next(axis for axis in result.plot("parallel").axes if axis.get_ylabel() == "Objective Value")
+        low, high = first_axis.get_ylim()
+        assert 0 <= low < high <= 1  # the first objective
+
     def test_history_shows_values_and_best_so_far(self, result):
         axis = result.plot().axes[0]
         complete = [trial for trial in result.trials if trial.state == "COMPLETE"]
@@ -235,6 +244,7 @@ class TestPlot:
         assert list(lines["complete"].get_ydata()) == [trial.value for trial in complete]
         best = [min(trial.value for trial in complete[: count + 1]) for count in range(len(complete))]
         assert list(lines["best so far"].get_ydata()) == best
+        assert axis.get_ylabel() == "value"
         assert len(lines["pruned"].get_ydata()) == 1
 
     def test_unknown_kind_raises(self, result):

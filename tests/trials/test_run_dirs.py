@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import hpcompat as hp
+from hpcompat.trials.files import Directory
 from hpcompat.trials.journal import JOURNAL_FILE
 from hpcompat.trials.run_dirs import MARKER, RunDirs
 from tests.helpers.processes import KillPoint
@@ -181,6 +182,21 @@ class TestRunDirs:
         with pytest.warns(UserWarning, match="does not say that this search made it"):
             runs.remove(path)
         assert os.path.isdir(path)
+
+    def test_name_taken_meanwhile_leads_to_another(self, tmp_path, monkeypatch):
+        move = Directory.move
+
+        def move_after_another_process(self, name, parent, new_name):
+            if new_name == "run-0":
+                create_user_dir(tmp_path / "run-0")
+            move(self, name, parent, new_name)
+
+        monkeypatch.setattr(Directory, "move", move_after_another_process)
+        runs = RunDirs()
+        path = runs.create(str(tmp_path), "run-0")
+        assert path == str(tmp_path / f"run-0-{runs.token}")
+        assert list(runs.created) == [path]
+        assert os.listdir(tmp_path / "run-0") == ["thesis.txt"]
 
     def test_adopt_takes_only_directories_of_the_search(self, tmp_path):
         one, other = RunDirs(), RunDirs()

@@ -163,6 +163,13 @@ class TestJoinExperiment:
         result = on_server(parabola, X_SPACE, n_trials=1_001, experiment_id=experiment.id)
         assert [trial.value for trial in result.trials] == list(map(float, range(1_001)))
 
+    def test_joined_trial_ended_when_it_was_observed(self, on_server, connection, create):
+        experiment = create(metrics=[LOSS])
+        values = [{"name": "loss", "value": 0.25}]
+        observation = connection.experiments(experiment.id).observations().create(assignments={"x": 1.0}, values=values)
+        (trial,) = on_server(parabola, X_SPACE, n_trials=1, experiment_id=experiment.id).trials
+        assert trial.end.timestamp() == observation.created
+
     def test_suggestion_observed_twice_counts_twice(self, on_server, connection, create):
         experiment = create(metrics=[LOSS])
         resource = connection.experiments(experiment.id)

@@ -72,6 +72,27 @@ class TestTwoProcesses:
         assert len(result.trials) == 1
         assert suggestion_states(server) == ["closed", "open", "deleted"]
 
+    def test_configuration_that_two_processes_claim_is_released(self, on_server, server, monkeypatch):
+        name = on_server(lambda trial: 0.0, GRID_SPACE, n_trials=1, sampler="grid").native.id
+        suggest = experiments.Experiment.suggest
+        claims = []
+
+        def suggest_as_another_process_does(experiment, *args):
+            suggestion, params = suggest(experiment, *args)
+            if not claims:
+                metadata = {
+                    "hpcompat": "another",
+                    "hpcompat_owner": json.dumps({**identify_process(), "host": "other"}),
+                }
+                body = {"assignments": dict(suggestion.assignments), "metadata": metadata}
+                claims.append(server.respond("POST", f"experiments/{name}/suggestions", {}, body))
+            return suggestion, params
+
+        monkeypatch.setattr(experiments.Experiment, "suggest", suggest_as_another_process_does)
+        result = on_server(lambda trial: 0.0, GRID_SPACE, n_trials=3, sampler="grid", experiment_id=name)
+        assert len(result.trials) == 2  # the other process runs the third
+        assert suggestion_states(server) == ["closed", "deleted", "open", "closed"]
+
 
 @pytest.fixture
 def short_timeouts(monkeypatch):
