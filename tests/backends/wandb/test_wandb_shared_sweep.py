@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
@@ -83,6 +84,56 @@ class TestTwoProcesses:
         with pytest.raises(hp.SearchError, match="no trial was run"):
             run_hpcompat(lambda trial: pytest.fail("a surplus trial was started"), n_trials=1, sweep_id=path)
         assert {run["summary"]["state"] for run in server.runs(path.split("/")[-1])} == {"SURPLUS"}
+
+
+def make_run(state, summary, name="run"):
+    return SimpleNamespace(
+        id=name, state=state, summary_metrics=summary, config={"x": 1.0}, created_at="2026-01-01T00:00:00Z"
+    )
+
+
+class TestRuns:
+    @pytest.mark.parametrize(
+        ("state", "summary", "expected"),
+        [
+            ("finished", {"loss": 0.5}, "COMPLETE"),
+            ("finished", {"accuracy": 0.5}, "FAILED"),
+            ("finished", {"loss": float("nan")}, "FAILED"),
+            ("crashed", {"loss": 0.5}, "FAILED"),
+            ("finished", {"loss": 0.5, "state": "PRUNED"}, "PRUNED"),
+        ],
+    )
+    def test_run_is_complete_if_it_finished_with_a_value(self, state, summary, expected):
+        translation = hp.translate(LINE_SPACE, "wandb", method="random")
+        (trial,) = shared_sweep.to_trials([make_run(state, summary)], translation, ["loss"]).values()
+        assert (trial.state, trial.values) == (expected, None if expected == "FAILED" else (0.5,))
+
+    def test_surplus_and_unstarted_runs_do_not_count(self, monkeypatch):
+        runs = [
+            make_run("running", {}, "running"),
+            make_run("finished", {"loss": 0.5}, "finished"),
+            make_run("finished", {"state": "SURPLUS"}, "surplus"),
+            make_run("pending", {}, "pending"),
+        ]
+        monkeypatch.setattr(shared_sweep.SharedSweep, "runs", lambda shared: runs)
+        shared = shared_sweep.SharedSweep("a/b/c", hp.translate(LINE_SPACE, "wandb", method="random"), ("loss",), 3)
+        assert [run.id for run in shared.started_runs()] == ["running", "finished"]
+        assert shared.has_capacity()
+
+
+class TestTimeout:
+    def test_timeout_limits_each_wait_for_a_run(self, run_hpcompat, monkeypatch):
+        fetch = wandb_server.AgentThread.fetch
+        deadlines = []
+
+        def record_deadline(agent, deadline=None):
+            deadlines.append(deadline)
+            return fetch(agent, deadline)
+
+        monkeypatch.setattr(wandb_server.AgentThread, "fetch", record_deadline)
+        run_hpcompat(evaluate, n_trials=2, timeout=1_000)
+        assert len(deadlines) >= 2
+        assert None not in deadlines
 
 
 class Outage:
