@@ -293,6 +293,21 @@ class TestExhaustedSampler:
         assert not result.interrupted
 
 
+class DataOfThisProcess:
+    """An objective that cannot be used in another process."""
+
+    def __init__(self):
+        self.pid = os.getpid()
+
+    def __setstate__(self, state):
+        if state["pid"] != os.getpid():
+            raise hp.SearchError("no data on this machine")
+        self.__dict__.update(state)
+
+    def __call__(self, trial):
+        return trial["x"]
+
+
 class TestErrors:
     def test_error_of_every_trial_ends_search(self, run_hpcompat):
         with pytest.raises(hp.SearchError, match="which metric is the objective"):
@@ -328,6 +343,10 @@ class TestErrors:
         with pytest.raises(hp.BackendError, match="cannot be sent") as refusal:
             run_hpcompat(lambda trial: lock and 1.0, XN_SPACE, n_trials=1)
         assert [issue.path for issue in refusal.value.issues] == ["trainer"]
+
+    def test_objective_that_a_worker_refuses_ends_search(self, run_hpcompat):
+        with pytest.raises(hp.BackendError, match="loaded in Ray's worker: SearchError: no data on this machine"):
+            run_hpcompat(DataOfThisProcess(), XN_SPACE, n_trials=5)
 
     def test_error_in_callback_is_raised(self, run_hpcompat):
         with pytest.raises(hp.SearchError, match="a callback raised ZeroDivisionError"):

@@ -22,6 +22,12 @@ SPACE = hp.SearchSpace(
         "momentum": hp.Float(0.0, 0.9, when={"optim": "sgd"}),
     }
 )
+CONDITIONAL_SPACE = hp.SearchSpace(
+    {
+        "optim": hp.Categorical(["adamw", "sgd"]),
+        "nesterov": hp.Categorical([True, False], when={"optim": "sgd"}),
+    }
+)
 SMALL_SPACE = {"x": hp.Float(0.0, 4.0), "net": {"width": hp.Int(2, 8)}}
 
 
@@ -107,15 +113,21 @@ class TestSearch:
         assert server.get_state()["sweeps"][result.native.id]["config"]["early_terminate"]["min_iter"] == 1
 
     def test_grid_is_every_configuration_once(self, run_hpcompat, server):
-        space = hp.SearchSpace(
-            {
-                "optim": hp.Categorical(["adamw", "sgd"]),
-                "nesterov": hp.Categorical([True, False], when={"optim": "sgd"}),
-            }
-        )
-        result = run_hpcompat(lambda trial: 1.0, space, n_trials=10, sampler="grid")
-        assert len(result.trials) == len({repr(trial.params) for trial in result.trials}) == space.size == 3
+        result = run_hpcompat(lambda trial: 1.0, CONDITIONAL_SPACE, n_trials=10, sampler="grid")
+        assert len(result.trials) == len({repr(trial.params) for trial in result.trials}) == CONDITIONAL_SPACE.size == 3
         assert all(run["summary"]["objective"] == 1.0 for run in server.runs(result.native.id))
+
+    @pytest.mark.parametrize(
+        ("sampler", "space", "run_cap"),
+        [
+            ("random", CONDITIONAL_SPACE, 2),
+            ("grid", {"optim": CONDITIONAL_SPACE["optim"]}, 2),
+            ("grid", CONDITIONAL_SPACE, None),  # W&B's grid repeats configurations
+        ],
+    )
+    def test_run_cap_is_n_trials_unless_runs_may_be_repeated(self, run_hpcompat, server, sampler, space, run_cap):
+        result = run_hpcompat(lambda trial: 1.0, space, n_trials=2, sampler=sampler)
+        assert server.get_state()["sweeps"][result.native.id]["config"].get("run_cap") == run_cap
 
     def test_ctrl_c_and_callbacks_end_search(self, run_hpcompat, server):
         def interrupt_in_second(trial):
