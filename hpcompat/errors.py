@@ -5,7 +5,7 @@
     ├── ParamsError           params that do not lie in the space             (also a ValueError)
     ├── TranslationError      a conversion that would not be exact            (also a ValueError)
     ├── BackendError          a search that this backend cannot do as asked   (also a ValueError)
-    │   └── MissingBackendError   its package is not installed                (also an ImportError)
+    │   └── MissingBackendError   its package is not installed, or too old    (also an ImportError)
     └── SearchError           a search that could not be carried out          (also a RuntimeError)
 
 `TrialPruned` is not an error: user code raises it to end a trial.
@@ -120,7 +120,7 @@ class BackendError(HpcompatError, ValueError):
 
 
 class MissingBackendError(BackendError, ImportError):
-    """The package of a backend is not installed."""
+    """The package of a backend is not installed, or its version is too old."""
 
 
 class SearchError(HpcompatError, RuntimeError):

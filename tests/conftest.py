@@ -17,6 +17,7 @@ import pytest
 import pytest_timeout
 from hypothesis import settings
 
+from tests.helpers.versions import is_since
 from tests.helpers.waiting import Deadline
 
 ROOT = str(Path(__file__).parents[1])
@@ -49,6 +50,13 @@ SHARED_FOLDERS = (
     "backends/sigopt",
     "backends/wandb",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Ignore what old versions of other packages leave open."""
+    if not is_since("wandb", "0.20"):
+        for warning in ("unclosed <socket", "subprocess", "Exception ignored in. <(socket|function Popen)"):
+            config.addinivalue_line("filterwarnings", f"ignore:{warning}")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

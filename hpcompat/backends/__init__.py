@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from hpcompat.backends.base import drop_unset
+from hpcompat.compat import require_versions
 from hpcompat.errors import BackendError, MissingBackendError, expected_one_of
 from hpcompat.registry import Registry
 
@@ -57,9 +58,10 @@ class BackendSpec:
         return any(name in drop_unset(options) for name in self.store_options)
 
     def load(self) -> Backend:
-        """Return the backend. Raises `MissingBackendError` if its package is not installed."""
+        """Return the backend. Raises `MissingBackendError` if its package is not installed, or too old."""
         if not _is_installed(self.package):
             raise MissingBackendError(f"the {self.name} backend is not installed (no {self.package}): {self.pip}")
+        require_versions(self.name)
         backend: Backend = import_module(self.module).BACKEND
         return backend
 

@@ -1,4 +1,4 @@
-"""The command line: `hpcompat convert` and `hpcompat show`, also as `python -m hpcompat`.
+"""The command line: `hpcompat convert`, `hpcompat show` and `hpcompat versions`, also as `python -m hpcompat`.
 
     hpcompat convert sweep.yaml --to optuna -o space.py
     hpcompat show sweep.yaml
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hpcompat import __version__, translators
-from hpcompat.cli.commands import convert, show
+from hpcompat.cli.commands import convert, show, show_versions
 from hpcompat.cli.inputs import InputNotFoundError
 from hpcompat.errors import HpcompatError
 from hpcompat.translators import wandb
@@ -98,6 +98,12 @@ def _build_parser() -> argparse.ArgumentParser:
     parser_of_show.set_defaults(run=show, output="-")
     _add_input(parser_of_show)
     _add_format(parser_of_show, "--to", help="one system alone")
+    parser_of_versions = commands.add_parser(
+        "versions",
+        help="list the installed versions of the systems, and the tested ones",
+        description="List the installed version of each system, and the versions that hpcompat is tested with.",
+    )
+    parser_of_versions.set_defaults(run=show_versions, output="-", file="-")
     return parser
 
 
@@ -121,7 +127,7 @@ def _add_format(parser: argparse.ArgumentParser, option: str, *others: str, help
 
 
 def _find_unused_option(arguments: argparse.Namespace) -> str | None:
-    if arguments.run is show:
+    if arguments.run is not convert:
         return None
     for name in ("method", "metric", "goal"):
         if getattr(arguments, name) is not None and arguments.to != "wandb":

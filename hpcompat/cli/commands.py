@@ -1,4 +1,8 @@
-"""The commands: `convert` writes a space for another system, `show` tells how each system represents it."""
+"""The commands.
+
+`convert` writes a space for another system, `show` tells how each system represents it, and `versions` lists the
+versions of the systems.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from typing import Any
 from hpcompat.cli.codegen import encoded_levels, optuna_source, python_source, ray_source
 from hpcompat.cli.formatting import format_json, format_yaml, format_yaml_float, inline_literal, is_numeric_string
 from hpcompat.cli.inputs import LoadedSpace, load_space
+from hpcompat.compat import SUPPORTED, find_version
 from hpcompat.errors import Issue, SpaceError, TranslationError
 from hpcompat.space import SearchSpace
 from hpcompat.space.parameters import Categorical, Constant, Int, Parameter
@@ -27,6 +32,23 @@ _BOUND_KEYS = ("min", "max", "mu", "sigma", "q")
 _STORED_IN = {"wandb": "wandb.config", "sigopt": "assignments"}
 _Levels = Mapping[str, Sequence[Level]]
 """The levels of all parameters by variant of a dialect: {"wandb grid": […]}."""
+
+
+# -- versions -----------------------------------------------------------------------------------------
+
+
+def show_versions(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """Return a table of the installed versions beside the tested ones, and a note on each that is not tested."""
+    rows, notes = [("package", "installed", "tested")], []
+    for package, supported in SUPPORTED.items():
+        installed = find_version(package)
+        rows.append((package, installed or "-", f"{supported.oldest} to {supported.newest}"))
+        if installed and not supported.contains(installed):
+            age = "too old" if supported.is_too_old(installed) else "newer than the tested versions"
+            notes.append(f"{package} {installed} is {age}")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "".join(f"{line}\n" for line in lines), notes
 
 
 # -- convert ------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from hpcompat.compat import require_versions
 from hpcompat.errors import Issue
 from hpcompat.objectives.objective import Objective, Values, is_trainer
 from hpcompat.objectives.trial_context import TrialContext, get_weak_refs, release_memory, run_trial
@@ -56,6 +57,7 @@ def create_objective(source: Any, **settings: Any) -> Objective:
     """Return the objective of a Trainer or a function. `settings` are the fields of `Objective`."""
     if not is_trainer(source):
         return FunctionObjective(source, **settings)
+    require_versions("transformers")
     from hpcompat.objectives.trainer import TrainerObjective  # which imports transformers
 
     return TrainerObjective(source, **settings)

@@ -34,9 +34,11 @@ def separate_wandb_run(trainer: Trainer, outer_wandb_run: object) -> Iterator[No
         return
     import wandb
 
+    from hpcompat.compat.wandb import hide_active_runs
+
     exit_code = 1
     is_users_run = outer_wandb_run is not None and wandb.run is outer_wandb_run
-    with _without_run_id(wandb), _hide_active_runs(wandb) if is_users_run else nullcontext():
+    with _without_run_id(wandb), hide_active_runs() if is_users_run else nullcontext():
         try:
             yield
             exit_code = 0
@@ -60,27 +62,6 @@ def _without_run_id(wandb: ModuleType) -> Iterator[None]:
         os.environ.update(variables)
         for name in names:
             setattr(settings, name, before[name])
-
-
-@contextmanager
-def _hide_active_runs(wandb: ModuleType) -> Iterator[None]:
-    """Hide the open runs from wandb within the block."""
-    # private API of wandb 0.31, because wandb.run stays the first run with the public reinit="create_new"
-    from wandb.sdk.lib.module import unset_globals
-    from wandb.sdk.wandb_init import _set_global_run
-
-    library, current = wandb.setup(), wandb.run
-    runs = []
-    while (run := library.most_recent_active_run) is not None:
-        library.remove_active_run(run)
-        runs.append(run)
-    unset_globals()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        for run in reversed(runs):
-            library.add_active_run(run)
-        _set_global_run(current)
 
 
 def log_extra_params(trainer: Trainer, params: Mapping[str, object]) -> None:

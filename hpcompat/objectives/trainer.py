@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 
+from hpcompat.compat.transformers import set_output_dir
 from hpcompat.errors import Issue, SearchError
 from hpcompat.objectives.objective import AmbiguousObjectiveError, Objective, Values, candidate_issues, numeric_metrics
 from hpcompat.objectives.reporting import (
@@ -134,7 +135,7 @@ class _TrainerEvaluator:
         trainer = self.trainer
         model: PreTrainedModel = call_model_init(self.model_init, context.view)
         # not before: hp_name may use what model_init has suggested
-        trainer.args.output_dir = context.create_run_dir(str(trainer.args.output_dir))
+        set_output_dir(trainer.args, context.create_run_dir(str(trainer.args.output_dir)))
         trainer.label_smoother = make_label_smoother(trainer.args, model)
         self.memory_refs.extend(get_weak_refs(model))
         context.suggestion.on_ready()
@@ -156,7 +157,7 @@ def evaluate_trainer(trainer: Trainer, context: TrialContext) -> Values | None:
     if context.objective.compute_objective is None and len(names) > 1:
         raise AmbiguousObjectiveError("which metric is the objective?", candidate_issues(names))
     args = copy.copy(trainer.args)  # the function may use the same arguments in every trial
-    args.output_dir = context.create_run_dir(str(args.output_dir))
+    set_output_dir(args, context.create_run_dir(str(args.output_dir)))
     trainer.args = args
     context.suggestion.on_ddp_timeout(args.ddp_timeout)
     model_init = trainer.model_init

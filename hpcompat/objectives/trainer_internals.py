@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hpcompat.compat.transformers import given_use_cache
 from hpcompat.objectives.training_arguments import apply_params
 from hpcompat.objectives.trial_view import TrialView
 from hpcompat.trials.config import Suggestion
@@ -54,8 +55,8 @@ def build_model(trainer: Trainer) -> Any:
     is_quantized = getattr(model, "quantization_method", None) is not None
     if trainer.place_model_on_device and not is_quantized and getattr(model, "hf_device_map", None) is None:
         model = model.to(trainer.args.device)
-    if getattr(model, "config", None) is not None:
-        model.config.use_cache = trainer.args.use_cache
+    if getattr(model, "config", None) is not None and (use_cache := given_use_cache(trainer.args)) is not None:
+        model.config.use_cache = use_cache
     return model
 
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
+from hpcompat.compat.transformers import initial_mixed_precision, reset_mixed_precision
 from hpcompat.objectives.trainer_internals import build_model, drop_model, restore_accelerator
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class TrainerSnapshot:
         callbacks: The callbacks, each with its state.
         model: The model of the Trainer, if the user refers to it elsewhere.
         weights: The file with the weights of a trained model.
+        mixed_precision: The mixed precision of the environment, see `initial_mixed_precision`.
     """
 
     attributes: dict[str, Any]
@@ -57,6 +59,7 @@ class TrainerSnapshot:
     callbacks: list[tuple[TrainerCallback, dict[str, object]]]
     model: weakref.ref[Module] | None
     weights: str | None
+    mixed_precision: str | None
 
     @classmethod
     def take(cls, trainer: Trainer, root: str) -> TrainerSnapshot:
@@ -71,6 +74,8 @@ class TrainerSnapshot:
                 weights = _save_weights(trainer.model, root)
         drop_model(trainer)
         trainer.accelerator.free_memory()  # this also collects garbage
+        mixed_precision = initial_mixed_precision(trainer.args)
+        reset_mixed_precision(mixed_precision)
         handler = trainer.callback_handler
         return cls(
             attributes=dict(vars(trainer)),
@@ -78,6 +83,7 @@ class TrainerSnapshot:
             callbacks=[(callback, _get_callback_state(callback)) for callback in handler.callbacks],
             model=model,
             weights=weights,
+            mixed_precision=mixed_precision,
         )
 
     def reset(self, trainer: Trainer) -> None:
@@ -87,6 +93,7 @@ class TrainerSnapshot:
             vars(owner).clear()
             vars(owner).update(state)
         handler.callbacks = list(self.handler["callbacks"])
+        reset_mixed_precision(self.mixed_precision)
         for callback, state in self.callbacks:
             vars(callback).update(state)
 

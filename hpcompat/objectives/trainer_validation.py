@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+from hpcompat.compat.transformers import given_argument
 from hpcompat.errors import Issue
 from hpcompat.objectives.objective import PLACEHOLDER_METRIC, ComputeObjective, find_metric, is_bookkeeping
 from hpcompat.objectives.trainer_internals import takes_trial, unwrap_model_init
@@ -217,7 +218,9 @@ _OPTIMIZER_METHODS = ("create_optimizer", "create_optimizer_and_scheduler", "get
 _UNUSED_FIELD_RULES = (
     UnusedFieldRule(
         ("learning_rate", "optim", "optim_args", "optim_target_modules", *_ADAM_FIELDS),
-        lambda trainer, field: trainer.optimizer_cls_and_kwargs is not None and not trainer.is_deepspeed_enabled,
+        lambda trainer, field: (
+            given_argument(trainer, "optimizer_cls_and_kwargs") is not None and not trainer.is_deepspeed_enabled
+        ),
         "the Trainer was given optimizer_cls_and_kwargs, which replaces it",
         _OPTIMIZER_METHODS,
     ),
@@ -246,7 +249,7 @@ _UNUSED_FIELD_RULES = (
     ),
     UnusedFieldRule(
         ("label_smoothing_factor",),
-        lambda trainer, field: trainer.compute_loss_func is not None,
+        lambda trainer, field: given_argument(trainer, "compute_loss_func") is not None,
         "the Trainer was given compute_loss_func, which replaces it",
         ("compute_loss", "prediction_step"),  # Seq2SeqTrainer evaluates with it
     ),

@@ -204,6 +204,10 @@ def _malloc_trim() -> Callable[[int], Any]:
     return getattr(library, "malloc_trim", lambda pad: None)
 
 
+_MAX_FROZEN_AT_START = 1_000
+"""How many objects may be frozen that the user has not frozen: Python 3.12 starts with some hundreds."""
+
+
 @contextmanager
 def frozen_gc() -> Iterator[None]:
     """Exclude existing objects from garbage collections within the block.
@@ -211,7 +215,7 @@ def frozen_gc() -> Iterator[None]:
     A Trainer collects garbage several times in each training. Scanning the objects of all imported packages takes
     several times as long as the rest of a small trial. If the user has already frozen objects, nothing is changed.
     """
-    if gc.get_freeze_count():
+    if gc.get_freeze_count() > _MAX_FROZEN_AT_START:
         yield
         return
     gc.collect()  # so that existing garbage is not frozen

@@ -70,17 +70,19 @@ def to_frozen_trial(trial: Trial, translation: Translation, **attrs: object) -> 
     """Return the trial as a FrozenTrial for `Study.add_trial`; `attrs` are added to its user_attrs."""
     import optuna
 
+    from hpcompat.compat import optuna as compat
+
     searched_params = {name: value for name, value in trial.params.items() if name in translation.space}
     native = translation.encode(searched_params)
     distributions = to_distributions(translation)
-    frozen_trial = optuna.trial.create_trial(
+    frozen_trial = compat.create_trial(
         state=optuna.trial.TrialState[STATE_NAMES[trial.state]],
         values=list(trial.values) if trial.values else None,
         params=native,
         distributions={name: distributions[name] for name in native},
         intermediate_values=dict(trial.intermediate_values),
         user_attrs={**without_reserved(trial.user_attrs), **to_user_attrs(trial), **attrs},
-        constraints=dict(trial.constraints),
+        constraints=trial.constraints,
     )
     # Optuna requires both; a trial from a server may lack one, and a trial that the user has created both
     frozen_trial.datetime_start = _to_naive_local(trial.start or trial.end) or frozen_trial.datetime_start
@@ -100,7 +102,10 @@ def without_reserved(user_attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 def to_notes(trial: optuna.trial.Trial | FrozenTrial) -> Notes:
     """Return the attributes and constraints of an Optuna trial, running or finished."""
-    return Notes(without_reserved(trial.user_attrs), {name: float(value) for name, value in trial.constraints.items()})
+    from hpcompat.compat.optuna import get_constraints
+
+    constraints = {name: float(value) for name, value in get_constraints(trial).items()}
+    return Notes(without_reserved(trial.user_attrs), constraints)
 
 
 def from_frozen_trial(frozen_trial: FrozenTrial, translation: Translation, number: int) -> Trial:

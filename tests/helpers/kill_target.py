@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-import optuna
 from transformers import TrainerCallback
 
 import hpcompat as hp
 from hpcompat.backends.sigopt.client import lite_connection
 from tests.helpers import small_disk, trainers
+from tests.helpers.storages import open_storage
 
 X_SPACE = hp.SearchSpace({"x": hp.Float(0, 4)})
 LR_SPACE = hp.SearchSpace({"learning_rate": hp.Float(1e-4, 1e-1, log=True)})
@@ -155,9 +155,8 @@ def search(
         if fill_disk and trial.number + 1 == fill_disk[0]:
             small_disk.fill(os.path.dirname(out), fill_disk[1])
 
-    if options.get("storage", "").endswith(".log"):
-        backend = optuna.storages.journal.JournalFileBackend(options["storage"])
-        options["storage"] = optuna.storages.JournalStorage(backend)
+    if "storage" in options:
+        options["storage"] = open_storage(options["storage"])
     options = {"output_dir": out, "callbacks": [on_trial], "resume": True, "progress": False, **options}
     try:
         outcome: Any = hp.search(objective, LR_SPACE if use_trainer else X_SPACE, **options)

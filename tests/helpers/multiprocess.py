@@ -12,7 +12,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hpcompat as hp
@@ -86,18 +89,31 @@ def main(
 
 
 def _optuna(options: dict[str, Any]) -> dict[str, Any]:
-    from optuna.storages.journal import JournalFileBackend, JournalStorage
+    from tests.helpers.storages import open_storage
 
-    url: str = options["storage"]
-    storage = JournalStorage(JournalFileBackend(url)) if url.endswith(".log") else url
-    return {"study_name": "shared", "load_if_exists": True, "seed": 0, **options, "storage": storage}
+    return {
+        "study_name": "shared",
+        "load_if_exists": True,
+        "seed": 0,
+        **options,
+        "storage": open_storage(options["storage"]),
+    }
 
 
 def _wandb(options: dict[str, Any]) -> dict[str, Any]:
-    from wandb.agents.pyagent import Agent
-
-    Agent.HEARTBEAT_SLEEP_SECONDS = 0.1  # seconds; the default of 5 would slow the tests down
+    shorten_heartbeat(setattr)
     return options
+
+
+def shorten_heartbeat(set_attribute: Callable[[Any, str, Any], None]) -> None:
+    """Let W&B's agent ask for commands every 0.1 s instead of every 5 s."""
+    from wandb.agents import pyagent
+
+    if hasattr(pyagent.Agent, "HEARTBEAT_SLEEP_SECONDS"):
+        set_attribute(pyagent.Agent, "HEARTBEAT_SLEEP_SECONDS", 0.1)
+    else:  # before wandb 0.29
+        clock = SimpleNamespace(time=time.time, sleep=lambda seconds: time.sleep(seconds / 50))
+        set_attribute(pyagent, "time", clock)
 
 
 PREPARE_OPTIONS = {"optuna": _optuna, "sigopt": dict, "wandb": _wandb}

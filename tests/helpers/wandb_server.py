@@ -26,7 +26,8 @@ import sweeps
 import yaml
 
 ENTITY = "ada"
-NAME = re.compile(r"\b(?:query|mutation)\s+(\w+)")
+NAME = re.compile(r"\b(?:query|mutation)\s+(\w+)|\{\s*(\w+)")
+"""The name of an operation; of one without a name, its first field."""
 LOCK = threading.RLock()
 GROUP_SEPARATOR = ".wbnest[599c28ca25da]."  # the engine joins the names of nested parameters with it
 
@@ -102,6 +103,11 @@ def to_json_number(value: Any) -> Any:
 # -- operations -------------------------------------------------------------------------------------
 
 Json = dict[str, Any]
+
+
+def operation_name(request: Json) -> str:
+    match = NAME.search(request["query"])
+    return match[1] or match[2]
 
 
 def viewer(variables: Json) -> Json:
@@ -248,17 +254,26 @@ def create_run_files(variables: Json) -> Json:
 OPERATIONS: dict[str, Callable[[Json], Json]] = {
     "Viewer": viewer,
     "GetViewer": viewer,
+    "viewer": viewer,
     "GetDefaultEntity": viewer,
     "UpsertSweep": upsert_sweep,
     "GetSweep": get_sweep,
     "GetSweepLegacy": get_sweep,  # the client falls back to it
+    "Sweep": get_sweep,  # before wandb 0.20
     "Runs": get_runs,
     "Run": get_run,
     "CreateAgent": create_agent,
     "Heartbeat": heartbeat,
     "UpsertBucket": upsert_bucket,
     "CreateRunFiles": create_run_files,
+    "RunStoppedStatus": lambda variables: {"project": {"run": {"stopped": False}}},
     "RunResumeStatus": lambda variables: {"model": None},
+    "ProbeServerCapabilities": lambda variables: {
+        "QueryType": {"fields": []},
+        "MutationType": {"fields": [{"name": "createRunFiles"}]},
+        "ServerInfoType": {"fields": []},
+    },
+    "ProbeServerSettings": lambda variables: {"ServerSettingsType": {"fields": []}},
     "ServerFeaturesQuery": lambda variables: {"serverInfo": {"features": []}},
     "OrganizationCoreWeaveOrganizationID": lambda variables: {"entity": None},
 }
@@ -308,7 +323,7 @@ class Handler(BaseHTTPRequestHandler):
         if STORE.refuse:
             return 401, {"errors": [{"message": "invalid credentials"}]}
         if self.path == "/graphql":
-            return self.inject_fault(NAME.search(body["query"])[1], lambda: self.graphql(body))
+            return self.inject_fault(operation_name(body), lambda: self.graphql(body))
         if self.path.endswith("/file_stream"):
             return self.inject_fault("FileStream", lambda: file_stream(self.path.split("/")[-2], body))
         return 404, {}
@@ -325,7 +340,7 @@ class Handler(BaseHTTPRequestHandler):
         return fault[1], {"errors": [{"message": "something went wrong here"}]}
 
     def graphql(self, request: Json) -> Json:
-        name = NAME.search(request["query"])[1]
+        name = operation_name(request)
         STORE.keys.add(self.headers.get("Authorization", ""))
         STORE.operations.append(name)
         if name not in OPERATIONS:

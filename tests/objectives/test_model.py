@@ -47,7 +47,7 @@ class TestFrozenGc:
             run_hpcompat(trainer, constant_space(learning_rate=1e-3), n_trials=2)
 
         built, first, second, *_ = model_init.counts
-        assert built == gc.get_freeze_count() == 0
+        assert max(built, gc.get_freeze_count()) < 1_000  # Python 3.12 starts with some hundreds
         assert min(first, second) > 10_000
 
     def test_objects_frozen_by_the_user_stay_frozen(self, make_trainer, run_hpcompat):

@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 
 import hpcompat as hp
 from tests.helpers.trainers import Net
+from tests.helpers.versions import requires
 
 wandb = pytest.importorskip("wandb")
 LR = {"learning_rate": hp.Float(1e-4, 1e-1, log=True)}
@@ -172,6 +173,7 @@ class TestWandbRuns:
 
 
 class TestTensorBoard:
+    @requires("transformers", "4.42")
     def test_writer_is_closed_after_a_training_that_raised(self, make_trainer, run_hpcompat):
         from transformers.integrations import TensorBoardCallback
 
@@ -200,8 +202,8 @@ class TestTensorBoard:
         callback = next(callback for callback in callbacks if "TensorBoard" in type(callback).__name__)
         writers, init = [], type(callback)._init_summary_writer
 
-        def record_writer(args):
-            init(callback, args)
+        def record_writer(args, *log_dir):
+            init(callback, args, *log_dir)
             writers.append(callback.tb_writer)
 
         callback._init_summary_writer = record_writer

@@ -17,6 +17,12 @@ from transformers import TrainerCallback
 import hpcompat as hp
 from hpcompat.trials.journal import JOURNAL_FILE
 from tests.helpers.trainers import Net, constant_space, create_bert
+from tests.helpers.versions import is_since, requires
+
+# of transformers' own search; the older versions have the other faults below as well
+HAS_NEW_FAULTS = is_since("transformers", "4.57")
+CATCHES = is_since("transformers", "4.57")
+READS_PRECISION = not is_since("transformers", "5.0")  # through the environment, where it also stays for later trials
 
 
 class RecordArguments(TrainerCallback):
@@ -60,26 +66,24 @@ class TestTransformersIssues:
         expected = [train_and_evaluate(make_trainer(seed=seed)) for seed in (1, 2)]
 
         transformers_result = run_transformers(make_trainer(), lambda trial: {"seed": trial.number + 1}, n_trials=2)
-        assert transformers_result.trials[1].value != expected[1]
+        assert (transformers_result.trials[1].value != expected[1]) == HAS_NEW_FAULTS
 
         hpcompat_result = run_hpcompat(make_trainer(), {"seed": hp.Categorical([1, 2])}, sampler="grid", seed=None)
         assert [trial.value for trial in hpcompat_result.trials] == expected
 
     def test_2_values_have_the_declared_type_of_the_field(self, make_trainer, run_transformers, run_hpcompat):
-        params = {
-            "warmup_steps": 0.2,
-            "save_steps": 0.25,
-            "num_train_epochs": 0.7,
-            "dataloader_drop_last": "False",
-        }
+        params = {"save_steps": 0.25, "num_train_epochs": 0.7, "dataloader_drop_last": "False"}
+        as_ints = {"save_steps": 0, "num_train_epochs": 0, "dataloader_drop_last": True}
+        if is_since("transformers", "5.0"):  # before, it is declared as an int
+            params["warmup_steps"], as_ints["warmup_steps"] = 0.2, 0
 
         recorded = RecordArguments()
         run_transformers(make_trainer(trainer={"callbacks": [recorded]}), lambda trial: params, n_trials=1)
-        assert [recorded[name][0] for name in params] == [0, 0, 0, True]
+        assert {name: recorded[name][0] for name in params} == as_ints
 
         recorded = RecordArguments()
         run_hpcompat(make_trainer(trainer={"callbacks": [recorded]}), constant_space(**params), n_trials=1)
-        assert [recorded[name][0] for name in params] == [0.2, 0.25, 0.7, False]
+        assert {name: recorded[name][0] for name in params} == {**params, "dataloader_drop_last": False}
 
     def test_3_params_of_a_trial_do_not_reach_the_next(self, make_trainer, run_transformers, run_hpcompat):
         recorded = RecordArguments()
@@ -99,7 +103,13 @@ class TestTransformersIssues:
         assert trainer.args.weight_decay == 0.0
 
     @pytest.mark.parametrize(
-        "params", [{"label_smoothing_factor": 0.5}, {"neftune_noise_alpha": 5.0}, {"bf16": True}], ids=str
+        "params",
+        [
+            {"label_smoothing_factor": 0.5},
+            pytest.param({"neftune_noise_alpha": 5.0}, marks=requires("transformers", "4.57")),  # train() raises before
+            {"bf16": True},
+        ],
+        ids=str,
     )
     def test_4_arguments_read_by_the_constructor_take_effect(
         self, make_trainer, run_transformers, run_hpcompat, params
@@ -110,7 +120,9 @@ class TestTransformersIssues:
         without, expected = train_and_evaluate(create()), train_and_evaluate(create(**params))
         assert without != expected
 
-        assert run_transformers(create(), lambda trial: params, n_trials=1).best_value == without
+        takes_effect = "bf16" in params and READS_PRECISION
+        found = run_transformers(create(), lambda trial: params, n_trials=1).best_value
+        assert found == (expected if takes_effect else without)
         assert run_hpcompat(create(), constant_space(**params), n_trials=1).best.value == expected
 
     def test_5_objective_is_that_of_the_best_checkpoint(self, make_trainer, run_transformers, run_hpcompat):
@@ -171,9 +183,10 @@ class TestTransformersIssues:
     def test_7_trainer_can_be_used_afterwards(self, make_trainer, run_transformers, run_hpcompat):
         trainer = make_trainer()
         run_transformers(trainer, lambda trial: {}, n_trials=1)
-        assert trainer.model is None
-        with pytest.raises(AttributeError):
-            trainer.evaluate()
+        assert (trainer.model is None) == HAS_NEW_FAULTS
+        if HAS_NEW_FAULTS:
+            with pytest.raises(AttributeError):
+                trainer.evaluate()
 
         trainer = make_trainer()
         before = trainer.evaluate()["eval_loss"]
@@ -228,7 +241,8 @@ class TestTransformersIssues:
 
         trainer = make_trainer()
         trainer.evaluate()  # it leaves a model_preparation_time in the metrics
-        assert run_transformers(trainer, lambda trial: {}, n_trials=1).best_value != expected
+        found = run_transformers(trainer, lambda trial: {}, n_trials=1).best_value
+        assert (found != expected) == is_since("transformers", "4.42")
 
         trainer = make_trainer()
         trainer.evaluate()
@@ -244,8 +258,9 @@ class TestTransformersIssues:
             return Net()
 
         trainer = make_trainer(model_init)
-        with pytest.raises(ValueError, match="No trials are completed yet"):
-            run_transformers(trainer, lambda trial: {}, n_trials=2, catch=(OSError,))
+        with pytest.raises(ValueError if CATCHES else OSError, match=r"No trials are completed yet|are gone"):
+            # before 4.47 it passes `catch` to the wrong function
+            run_transformers(trainer, lambda trial: {}, n_trials=2, **({"catch": (OSError,)} if CATCHES else {}))
 
         calls.clear()
         trainer = make_trainer(model_init)

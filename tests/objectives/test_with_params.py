@@ -48,8 +48,8 @@ class TestWithParams:
         copy = hp.with_params(args, {"learning_rate": "3e-4", "lr_scheduler_type": "cosine"})
         assert (copy.learning_rate, copy.lr_scheduler_type.value) == (3e-4, "cosine")
         assert args.learning_rate == 5e-5
-        with pytest.raises(ValueError, match="warmup_steps"):
-            hp.with_params(args, {"warmup_steps": -1})
+        with pytest.raises(ValueError, match="one of fp16 and bf16"):
+            hp.with_params(args, {"fp16": True, "bf16": True})
 
     def test_dotted_names_and_groups_reach_dict_fields(self, make_trainer, run_hpcompat, tmp_path):
         schedulers = []

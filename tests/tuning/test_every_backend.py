@@ -24,6 +24,7 @@ import pytest
 
 import hpcompat as hp
 from hpcompat.trials.journal import JOURNAL_FILE
+from tests.helpers.versions import is_since
 from tests.helpers.waiting import Deadline
 
 BACKENDS = ("optuna", "ray", "sigopt", "wandb")
@@ -94,7 +95,8 @@ def model_init(trial):
 def expected_arguments(params):
     """Return the arguments that a trial has to train with, in the types that transformers declares for them."""
     unchanged = ("learning_rate", "weight_decay", "seed", "dataloader_drop_last", "lr_scheduler_kwargs")
-    numbers = {"warmup_steps": float(params["warmup_steps"]), "logging_steps": 4.0, "num_train_epochs": 1.0}
+    warmup_type = float if is_since("transformers", "5.0") else int
+    numbers = {"warmup_steps": warmup_type(params["warmup_steps"]), "logging_steps": 4.0, "num_train_epochs": 1.0}
     return {name: params[name] for name in unchanged} | numbers | {"adam_beta2": params.get("adam_beta2", 0.999)}
 
 

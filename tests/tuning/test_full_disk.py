@@ -8,6 +8,7 @@ import pytest
 
 from hpcompat.backends import BACKENDS
 from tests.helpers.processes import SearchProcesses
+from tests.helpers.storages import FILE_STORAGES, locate_storage
 
 N = 6
 # torch: "[enforce fail at inline_container.cc:…] . unexpected pos …"
@@ -45,14 +46,13 @@ class TestFullDisk:
         assert [trial for trial in finished if trial not in trials] == []
         assert [trial["number"] for trial in trials] == list(range(n_trials))
 
-    @pytest.mark.parametrize("storage", ["study.log", "sqlite:///study.db"])
-    def test_storage_on_full_disk_raises(self, search, storage):
-        storage = storage.replace("study", f"{search.directory}/study")
-        options = {"backend": "optuna", "storage": storage, "study_name": "s"}
+    @pytest.mark.parametrize("kind", FILE_STORAGES)
+    def test_storage_on_full_disk_raises(self, search, kind):
+        options = {"backend": "optuna", "storage": locate_storage(kind, search.directory), "study_name": "s"}
         callback_trials, finished, error = search(**options, fill_disk=[2, 0], n_trials=200)
         assert re.search(f"the storage of the study fails: .*({FULL})", error)
         assert finished == callback_trials
-        if storage.endswith(".log"):  # Optuna appends to the line that the full disk has truncated
+        if kind == "journal":  # Optuna appends to the line that the full disk has truncated
             return
         _, trials, error = search(**options, disk_action="remove_filler", n_trials=len(finished) + 2)
         stored = {trial["number"]: (trial["params"], trial["values"]) for trial in trials}

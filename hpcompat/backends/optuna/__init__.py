@@ -11,6 +11,7 @@ has died is FAILED; the next process that joins on the same host records that. U
 of them is marked so and not run.
 
 Constraints are Optuna's own: its samplers learn from them, and those of a sampler's constraints_func are included.
+Before Optuna 5 only the default sampler learns from them.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage
 
 from hpcompat.backends.base import EngineBackend, option, retry
-from hpcompat.backends.optuna.engine import StudyEngine, in_optimize_loop
+from hpcompat.backends.optuna.engine import StudyEngine
 from hpcompat.backends.optuna.shared_study import make_pruner, make_sampler
+from hpcompat.compat.optuna import create_study, in_optimize_loop
 from hpcompat.errors import BackendError, Issue
 from hpcompat.objectives.objective import Objective
 from hpcompat.translators.optuna import to_optuna
@@ -132,11 +134,11 @@ def _create_study(config: SearchConfig, options: OptunaOptions) -> optuna.Study:
     load_if_exists = config.resume if options.load_if_exists is None else options.load_if_exists
 
     def create() -> optuna.Study:
-        return optuna.create_study(
+        return create_study(
             storage=options.storage,
             study_name=name,
             load_if_exists=load_if_exists,
-            directions=config.directions,  # type: ignore[arg-type]
+            directions=config.directions,
             pruner=make_pruner(config.pruner),
         )
 

@@ -1,4 +1,4 @@
-"""The engine of an Optuna study. Functions that use private names of Optuna (5.0) come first.
+"""The engine of an Optuna study.
 
 It follows the loop of `Study.optimize`: https://github.com/optuna/optuna/blob/v5.0.0/optuna/study/_optimize.py
 """
@@ -6,15 +6,12 @@ It follows the loop of `Study.optimize`: https://github.com/optuna/optuna/blob/v
 from __future__ import annotations
 
 import gc
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.storages._heartbeat import get_heartbeat_thread, is_heartbeat_enabled
-from optuna.study._tell import _tell_with_warning
 from optuna.trial import TrialState
 
 from hpcompat.backends.optuna.shared_study import (
@@ -24,6 +21,14 @@ from hpcompat.backends.optuna.shared_study import (
     LocalStudy,
     SharedStudy,
 )
+from hpcompat.compat.optuna import (
+    fail_stale_trials,
+    is_heartbeat_enabled,
+    is_stopped,
+    send_heartbeat,
+    set_constraint,
+    tell_study,
+)
 from hpcompat.errors import BackendError, Issue, SearchError
 from hpcompat.translators.optuna import Suggest
 from hpcompat.trials import optuna_trials
@@ -31,44 +36,6 @@ from hpcompat.trials.config import SearchConfig, Suggestion
 from hpcompat.trials.loop import Engine
 from hpcompat.trials.notes import Notes
 from hpcompat.trials.trial import COMPLETE, Trial
-
-
-@contextmanager
-def in_optimize_loop(study: optuna.Study) -> Iterator[None]:
-    """Allow trials and samplers to call `study.stop()` within the block; see `is_stopped`."""
-    if study._thread_local.in_optimize_loop:
-        raise RuntimeError("expected a study that is not being optimized, got one that is")
-    study._thread_local.in_optimize_loop = True
-    study._stop_flag = False
-    try:
-        yield
-    finally:
-        study._thread_local.in_optimize_loop = False
-        study._storage.remove_session()
-
-
-def is_stopped(study: optuna.Study) -> bool:
-    """Return whether `study.stop()` was called."""
-    return study._stop_flag
-
-
-def tell_study(trial: optuna.Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
-    """Call `Study.tell` without copying the trial; a finished trial does not change."""
-    _tell_with_warning(trial.study, trial, values, state, skip_if_finished=True, suppress_warning=True)
-
-
-def fail_stale_trials(study: optuna.Study) -> None:
-    """Call `optuna.storages.fail_stale_trials`: fail the trials whose heartbeat has stopped."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        optuna.storages.fail_stale_trials(study)
-
-
-@contextmanager
-def send_heartbeat(trial: optuna.Trial) -> Iterator[None]:
-    """Record heartbeats of the trial within the block."""
-    with get_heartbeat_thread(trial._trial_id, trial.study._storage):
-        yield
 
 
 class StudyEngine(Engine):
@@ -130,7 +97,7 @@ class StudyEngine(Engine):
             if self._is_shared
             else Notes(),  # an enqueued trial may have attributes
             set_user_attr=trial.set_user_attr,
-            set_constraint=trial.set_constraint,
+            set_constraint=partial(set_constraint, trial),
         )
 
     def tell(self, suggestion: Suggestion, trial: Trial) -> Trial:

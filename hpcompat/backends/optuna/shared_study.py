@@ -20,6 +20,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from hpcompat.backends.base import claim_configuration, iter_untried
+from hpcompat.compat.optuna import call_before_trial, ensure_before_trial, make_tpe_sampler
 from hpcompat.errors import BackendError, Issue, ParamsError
 from hpcompat.space.values import strict_key
 from hpcompat.translators import Translation
@@ -42,7 +43,7 @@ def make_sampler(config: SearchConfig, n_earlier: int, *, is_shared: bool = Fals
     make: Callable[..., BaseSampler] = samplers.RandomSampler
     if config.sampler in (None, "bayes"):
         # penalize the params of running trials, else concurrent trials would be alike
-        make = partial(samplers.TPESampler, constant_liar=True)
+        make = partial(make_tpe_sampler, constant_liar=True)
     if is_shared and config.seed is not None:
         sampler: BaseSampler = SeededByTrialSampler(make, config.seed)
     else:
@@ -71,9 +72,10 @@ class FixedParamsSampler(BaseSampler):
         self._fallback = fallback
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._fallback.before_trial(study, trial)
+        call_before_trial(self._fallback, study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        ensure_before_trial(self, study, trial)
         return {}
 
     def sample_relative(
@@ -98,9 +100,10 @@ class SeededByTrialSampler(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._sampler = self._make_sampler(seed=derive_seed(self._seed, trial.number))
-        self._sampler.before_trial(study, trial)
+        call_before_trial(self._sampler, study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        ensure_before_trial(self, study, trial)
         return self._sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(
@@ -112,6 +115,10 @@ class SeededByTrialSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> object:
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        # not the sampler that has drawn the trial, which may be of another process
+        self._make_sampler(seed=self._seed).after_trial(study, trial, state, values)
 
 
 HISTORY_ATTR, SURPLUS_ATTR, CLAIM_ATTR = "hpcompat: history", "hpcompat: surplus", "hpcompat: claim"

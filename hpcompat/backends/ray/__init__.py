@@ -56,6 +56,7 @@ from hpcompat.backends.ray.cluster import (
 from hpcompat.backends.ray.driver import Driver, NoTrialLeft, Result, open_engine
 from hpcompat.backends.ray.pickling import WorkerContext, dump_objective, output_root
 from hpcompat.backends.ray.trainable import TrialConfig, trainable
+from hpcompat.compat.ray import RunConfig
 from hpcompat.errors import Issue
 from hpcompat.objectives.objective import Objective
 from hpcompat.translators.dialect import is_count
@@ -207,7 +208,7 @@ def make_tuner(
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
-        run_config=tune.RunConfig(
+        run_config=RunConfig(
             name=f"hpcompat-{context.token}",
             storage_path=os.fspath(options.storage_path or os.path.join(cluster.private, "storage")),
             callbacks=[DriverCallback(driver)],

@@ -17,10 +17,11 @@ from ray.tune.search import ConcurrencyLimiter, Repeater, Searcher
 from ray.tune.search.optuna import OptunaSearch
 from ray.tune.utils import merge_dicts
 
-from hpcompat.backends.optuna.engine import StudyEngine, in_optimize_loop
+from hpcompat.backends.optuna.engine import StudyEngine
 from hpcompat.backends.optuna.shared_study import make_sampler
 from hpcompat.backends.ray.cluster import death_reason
 from hpcompat.backends.ray.trainable import FATAL, LOST, REPORT, TRIAL, Report, TrialConfig
+from hpcompat.compat.optuna import in_optimize_loop
 from hpcompat.errors import BackendError
 from hpcompat.objectives.objective import AmbiguousObjectiveError
 from hpcompat.translators import Translation, get_path, translate

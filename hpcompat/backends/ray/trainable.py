@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, TypedDict
 
-from ray import tune
-
 from hpcompat.backends.ray.cluster import NodeLost
 from hpcompat.backends.ray.pickling import Payload, WorkerContext, enter_context, load_objective
 from hpcompat.backends.ray.worker_group import WorkerGroup
+from hpcompat.compat.ray import report
 from hpcompat.errors import HpcompatError, TrialPruned, format_error
 from hpcompat.trials.config import Evaluate, Suggestion
 from hpcompat.trials.notes import Notes
@@ -90,7 +89,7 @@ class TuneReporter:
     def send(self, result: dict[str, object]) -> None:
         """Send a result to Ray, and wait for the decision of the scheduler."""
         try:
-            tune.report(result)
+            report(result)
         except SystemExit:  # Ray stops a trial by SystemExit, which the Trainer would not clean up after
             self.is_stopped = True
 

@@ -5,8 +5,9 @@ Options: `driver` ("embedded" or "server"), `project`, `entity`, `name` (of the 
 
 - Embedded: `mode`, "offline" or "disabled". Offline, the default with an output_dir, writes the runs to
   `<output_dir>/wandb`, from where `wandb sync` uploads them.
-- Server: `sweep_id`, to join a sweep of the same space. `n_trials` is then the total, including the trials that the
-  sweep already holds and those of other processes that have joined it. The run_cap of the sweep limits it too.
+- Server (from wandb 0.30 on): `sweep_id`, to join a sweep of the same space. `n_trials` is then the total, including
+  the trials that the sweep already holds and those of other processes that have joined it. The run_cap of the sweep
+  limits it too.
 
 `pruner` is "hyperband" (from the second report on, with eta 3), or an `early_terminate` of W&B, such as
 `{"type": "hyperband", "min_iter": 3}`. The objective is logged as "objective", or as "objective_0", "objective_1", … if
@@ -34,6 +35,7 @@ from hpcompat.backends.base import EngineBackend, choice, iter_untried, option
 from hpcompat.backends.isolation import Generators, get_numpy_proxy, get_random_proxy
 from hpcompat.backends.wandb.runs import METRIC, PendingRun, RunEngine, init_run, isolated_wandb, start_service
 from hpcompat.backends.wandb.server import ServerEngine, fetch_goal, is_logged_in
+from hpcompat.compat.wandb import find_server_issue
 from hpcompat.errors import BackendError, Issue, MissingBackendError
 from hpcompat.objectives.objective import Objective
 from hpcompat.space.values import short_repr, strict_key
@@ -137,6 +139,8 @@ def _sweep_settings(config: SearchConfig, options: WandbOptions) -> dict[str, An
 
 
 def _find_server_issues(config: SearchConfig) -> Iterator[Issue]:
+    if issue := find_server_issue():
+        yield issue
     hint = "leave it out, or pass driver='embedded'"
     if config.seed is not None:
         yield Issue("seed", "W&B's server cannot be seeded", hint)

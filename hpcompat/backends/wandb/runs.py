@@ -20,6 +20,7 @@ import wandb
 from hpcompat.backends.base import to_storable
 from hpcompat.backends.isolation import private_directory
 from hpcompat.backends.wandb.shared_sweep import NOTES
+from hpcompat.compat.wandb import allow_finish, keep_open, without_new_config_dir
 from hpcompat.errors import BackendError, Issue, SearchError
 from hpcompat.trials.config import SearchConfig, Suggestion
 from hpcompat.trials.files import ensure_writable
@@ -71,27 +72,6 @@ def _translate_refusals(call: str, hints: Sequence[Issue] = ()) -> Iterator[None
         raise SearchError(f"{call} refuses: {error}", hints) from error
 
 
-def keep_open(run: wandb.Run) -> None:
-    """Ignore calls of the run's `finish` until `allow_finish` is called.
-
-    Both transformers' WandbCallback and functions written for `wandb.agent` finish the current run.
-    """
-    vars(run).update(dict.fromkeys(_FINISH_METHODS, _ignore_finish))
-
-
-def allow_finish(run: wandb.Run) -> None:
-    """Restore the run's methods that finish it."""
-    for name in _FINISH_METHODS:
-        vars(run).pop(name, None)
-
-
-_FINISH_METHODS = ("finish", "_finish")  # wandb.finish() calls the private method (wandb 0.31)
-
-
-def _ignore_finish(exit_code: int | None = None) -> None:
-    """Replace `Run.finish`, and do nothing."""
-
-
 @contextmanager
 def isolated_wandb(output_dir: str | None) -> Iterator[None]:
     """Silence wandb, and let it write to output_dir or a temporary directory, within the block.
@@ -105,7 +85,7 @@ def isolated_wandb(output_dir: str | None) -> Iterator[None]:
     before.pop("WANDB_SERVICE", None)  # the address of wandb's service process, which is ended below
     hooks = sys.exit, sys.excepthook
     since = time.time()
-    with private_directory() as private:
+    with private_directory() as private, without_new_config_dir():
         directory = ensure_writable(output_dir or private)  # wandb silently uses another directory if it cannot write
         os.environ.setdefault("WANDB__GRAPHQL_RETRY_MAX", "4")  # by default it retries for half an hour
         os.environ |= {

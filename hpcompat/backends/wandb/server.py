@@ -33,7 +33,8 @@ from hpcompat.backends.wandb.shared_sweep import (
     get_sweep,
     join_sweep,
 )
-from hpcompat.errors import Issue, SearchError
+from hpcompat.compat.wandb import find_server_issue, known_settings, login
+from hpcompat.errors import BackendError, Issue, SearchError
 from hpcompat.space.values import strict_key
 from hpcompat.translators import Translation, translate
 from hpcompat.trials.config import SearchConfig, Suggestion
@@ -194,7 +195,8 @@ class ServerEngine(RunEngine):
     def _open_run(self, fetched_run: FetchedRun) -> PendingRun | None:
         """Open a fetched run; mark it as surplus and return None if the search does not need it."""
         shared = self._shared
-        settings = {"finish_timeout": _FINISH_TIMEOUT_S, **(self._config.options.get("settings") or {})}
+        defaults = known_settings({"finish_timeout": _FINISH_TIMEOUT_S})
+        settings = {**defaults, **(self._config.options.get("settings") or {})}
         run = init_run([shared.resume_hint], settings=settings)
         params = _decode_params(run, self._translation)
         key = strict_key(params)
@@ -242,7 +244,7 @@ class ServerEngine(RunEngine):
 def is_logged_in() -> bool:
     """Return whether wandb finds an API key; the key is not verified."""
     try:
-        return wandb.login(prompt=False, verify=False)
+        return login(verify=False)
     except wandb.Error as error:
         raise SearchError(f"the login at W&B failed: {error}", [_EMBEDDED_HINT]) from error
     finally:
@@ -258,10 +260,12 @@ def fetch_goal(options: Mapping[str, Any]) -> str | None:
 
 
 def _connect() -> None:
+    if issue := find_server_issue():
+        raise BackendError("the sweep cannot be reached", [issue])
     os.environ.pop("WANDB_MODE", None)
     start_service()
     try:
-        if wandb.login(prompt=False, verify=True):
+        if login(verify=True):
             return
     except wandb.Error as error:
         raise SearchError(f"W&B cannot be reached, or refuses the key: {error}", [_EMBEDDED_HINT]) from error

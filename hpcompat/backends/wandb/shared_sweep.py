@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 import wandb
 from wandb.apis.public import Run, Sweep
-from wandb.apis.public.sweeps import _upsert_sweep  # private API of wandb 0.31, used by `wandb sweep --update`
 
 from hpcompat.backends.base import retry
+from hpcompat.compat.wandb import update_sweep
 from hpcompat.errors import BackendError, HpcompatError, Issue, ParamsError, SearchError
 from hpcompat.objectives.objective import PLACEHOLDER_METRIC, is_same_metric
 from hpcompat.space import SearchSpace
@@ -236,14 +236,12 @@ class SharedSweep:
 
         A search that is continued may have a larger `n_trials`, and some runs may not have become trials.
         """
-        entity, project, _ = self.path.split("/")
         sweep, runs = self.fetch()
         run_cap = len(runs) + self.n_trials - sum(map(self._counts, runs))
         if sweep.config.get("run_cap", run_cap) >= run_cap:
             return False
         try:
-            spec = {**sweep.config, "run_cap": run_cap}
-            _upsert_sweep(wandb.Api(), spec, obj_id=sweep._attrs["id"], project=project, entity=entity)
+            update_sweep(sweep, {**sweep.config, "run_cap": run_cap})
         except (wandb.Error, ValueError) as error:
             hint = Issue("", "raise it in W&B, and search again")
             raise SearchError(

@@ -6,12 +6,18 @@ import itertools
 
 import optuna
 import pytest
+from optuna.exceptions import ExperimentalWarning
 
 import hpcompat as hp
 from hpcompat.backends.optuna import shared_study
 from hpcompat.backends.optuna.shared_study import make_sampler
+from hpcompat.compat.optuna import make_tpe_sampler, set_constraint
 from hpcompat.trials.config import SearchConfig
 from tests.helpers.spaces import EVERY_TYPE, XN_SPACE, evaluate_to_every_state, parabola, trial_rows, with_types
+from tests.helpers.storages import FILE_STORAGES, locate_storage, open_storage
+
+BEST_IS_FEASIBLE = optuna.__version__ >= "4"
+"""Whether `Study.best_trial` ignores infeasible trials."""
 
 
 class TestSpaces:
@@ -121,7 +127,7 @@ class TestCtrlC:
 
 
 class TestSamplers:
-    def test_bayes_counts_running_trials_like_optunas_default(self):
+    def test_bayes_counts_running_trials(self):
         def draw_with_a_running_trial(sampler):
             study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
             study.optimize(lambda trial: trial.suggest_float("x", 0, 4) ** 2, n_trials=20)
@@ -131,7 +137,7 @@ class TestSamplers:
 
         config = SearchConfig(hp.SearchSpace({"x": hp.Float(0, 4)}), ("minimize",), 1, seed=0)
         values = draw_with_a_running_trial(make_sampler(config, 0))
-        assert values == draw_with_a_running_trial(optuna.samplers.TPESampler(seed=0))
+        assert values == draw_with_a_running_trial(make_tpe_sampler(seed=0, constant_liar=True))
         assert values != draw_with_a_running_trial(optuna.samplers.TPESampler(seed=0, constant_liar=False))
 
     def test_native_sampler_draws_as_in_users_study(self, run_hpcompat):
@@ -155,9 +161,10 @@ class TestSamplers:
 
     def test_sampler_that_raises_ends_search_with_its_trials(self, run_hpcompat):
         class FailingSampler(optuna.samplers.RandomSampler):
-            def before_trial(self, study, trial):
+            def infer_relative_search_space(self, study, trial):
                 if trial.number == 2:
                     raise RuntimeError("the sampler fails")
+                return {}
 
         with pytest.raises(hp.SearchError, match="RuntimeError: the sampler fails") as caught:
             run_hpcompat(parabola, XN_SPACE, n_trials=5, sampler=FailingSampler(), seed=None)
@@ -229,13 +236,10 @@ class TestStudies:
             run_hpcompat(parabola, XN_SPACE, n_trials=4, seed=None, study=study)
         assert {issue.path for issue in refusal.value.issues} == {"trial 0", "trial 1"}
 
-    @pytest.mark.parametrize("storage_type", ["sqlite", "journal"])
-    def test_search_in_storage_resumes(self, run_hpcompat, tmp_path, storage_type):
+    @pytest.mark.parametrize("kind", FILE_STORAGES)
+    def test_search_in_storage_resumes(self, run_hpcompat, tmp_path, kind):
         def storage():
-            if storage_type == "sqlite":
-                return f"sqlite:///{tmp_path}/study.db"
-            backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.log"))
-            return optuna.storages.JournalStorage(backend)
+            return open_storage(locate_storage(kind, tmp_path))
 
         def function(trial):
             if trial.number == 1:
@@ -334,12 +338,12 @@ class TestUserAttrsAndConstraints:
         assert [trial.cause for trial in resumed.trials] == [None, "ValueError: once", None, None]
         assert {trial.run_id for trial in resumed.trials} == {None}
         assert resumed.trials[1].user_attrs == {"error": "mine", "run_id": [1, {"a": None}]}
-        assert resumed.best.value == resumed.native.best_value  # Optuna ignores infeasible trials as well
+        assert not BEST_IS_FEASIBLE or resumed.best.value == resumed.native.best_value
 
     def test_constraints_of_users_study_are_read(self, run_hpcompat):
         def native(trial):
             x, n = trial.suggest_float("x", 0.0, 4.0), trial.suggest_int("n", 1, 3)
-            trial.set_constraint("room", x - 2)
+            set_constraint(trial, "room", x - 2)
             trial.set_user_attr("n", n)
             return -x
 
@@ -347,25 +351,25 @@ class TestUserAttrsAndConstraints:
         study.optimize(native, n_trials=6)
         with pytest.warns(UserWarning, match="there are 6 already"):
             result = run_hpcompat(note_and_evaluate, XN_SPACE, n_trials=6, seed=None, study=study)
-        assert result.best.number == study.best_trial.number
+        assert not BEST_IS_FEASIBLE or result.best.number == study.best_trial.number
         assert result.best.constraints == {"room": result.best.params["x"] - 2}
         assert [trial.user_attrs for trial in result.trials] == [{"n": trial.params["n"]} for trial in result.trials]
 
     def test_constraints_reach_sampler(self, run_hpcompat):
         def native(trial):
             x = trial.suggest_float("x", 0.0, 4.0)
-            trial.set_constraint("room", x - 2)
+            set_constraint(trial, "room", x - 2)
             return -x - trial.suggest_int("n", 1, 3)
 
         def function(trial):
             trial.set_constraint("room", trial["x"] - 2)
             return -trial["x"] - trial["n"]
 
-        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=4))
+        study = optuna.create_study(sampler=make_tpe_sampler(seed=4))
         study.optimize(native, n_trials=20)
         result = run_hpcompat(function, XN_SPACE, n_trials=20, seed=4)
         assert [trial.value for trial in result.trials] == [trial.value for trial in study.trials]
-        assert result.best.number == study.best_trial.number
+        assert not BEST_IS_FEASIBLE or result.best.number == study.best_trial.number
 
     def test_constraints_func_of_sampler_is_used(self, run_hpcompat, tmp_path):
         def function(trial):
@@ -375,21 +379,21 @@ class TestUserAttrsAndConstraints:
         def constraints_func(trial):
             return tuple(trial.user_attrs["room"])
 
-        with pytest.warns(FutureWarning):
+        with pytest.warns((FutureWarning, ExperimentalWarning)):
             sampler = optuna.samplers.TPESampler(seed=0, constraints_func=constraints_func)
         out = str(tmp_path)
         result = run_hpcompat(function, XN_SPACE, n_trials=8, seed=None, sampler=sampler, output_dir=out)
         assert [trial.constraints for trial in result.trials] == [
             {"0": trial.params["x"] - 2, "1": -1.0} for trial in result.trials
         ]
-        assert result.best.number == result.native.best_trial.number
+        assert not BEST_IS_FEASIBLE or result.best.number == result.native.best_trial.number
         assert False in [trial.is_feasible for trial in result.trials]
         assert (
             run_hpcompat(function, XN_SPACE, n_trials=8, seed=None, output_dir=out, resume=True).trials == result.trials
         )
 
     def test_constraints_func_that_raises_ends_search_with_the_trial(self, run_hpcompat):
-        with pytest.warns(FutureWarning):
+        with pytest.warns((FutureWarning, ExperimentalWarning)):
             sampler = optuna.samplers.TPESampler(constraints_func=lambda trial: [1 / 0])
         with pytest.raises(hp.SearchError, match="ZeroDivisionError") as failure:
             run_hpcompat(parabola, XN_SPACE, n_trials=3, seed=None, sampler=sampler)

@@ -13,6 +13,7 @@ import hpcompat as hp
 from hpcompat.backends.optuna import shared_study
 from hpcompat.trials.process import identify_process
 from tests.helpers.multiprocess import GRID_SPACE, LINE_SPACE, search_in_processes
+from tests.helpers.storages import FILE_STORAGES, STORAGES, locate_storage, open_storage
 
 
 @pytest.fixture(scope="module")
@@ -29,22 +30,23 @@ def postgres(tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture
 def storage(request, tmp_path):
-    return {
-        "journal": lambda: str(tmp_path / "study.log"),
-        "sqlite": lambda: f"sqlite:///{tmp_path}/study.db",
-        "postgresql": lambda: request.getfixturevalue("postgres"),
-    }[request.param]()
-
-
-def open_journal_storage(path: str):
-    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
+    return (
+        request.getfixturevalue("postgres")
+        if request.param == "postgresql"
+        else locate_storage(request.param, tmp_path)
+    )
 
 
 class TestGrid:
     @pytest.mark.parametrize("n_trials", [21, 100])
     def test_four_processes_run_grid_once(self, tmp_path, n_trials):
         evaluations, _ = search_in_processes(
-            4, tmp_path, storage=str(tmp_path / "study.log"), n_trials=n_trials, sampler="grid", space="grid"
+            4,
+            tmp_path,
+            storage=locate_storage(FILE_STORAGES[0], tmp_path),
+            n_trials=n_trials,
+            sampler="grid",
+            space="grid",
         )
         assert GRID_SPACE.size == 30
         assert len(evaluations) == len({json.dumps(params) for *_, params in evaluations}) == min(30, n_trials)
@@ -52,13 +54,13 @@ class TestGrid:
 
 class TestKilledProcess:
     def test_trial_of_killed_process_is_failed_and_counts(self, run_hpcompat, tmp_path):
-        path = str(tmp_path / "study.log")
+        path = locate_storage(FILE_STORAGES[0], tmp_path)
         evaluations, _ = search_in_processes(1, tmp_path, storage=path, n_trials=5, sampler="random", dies_at=2)
         (pid, *_), *_ = evaluations
         result = run_hpcompat(
             lambda trial: 0.0,
             LINE_SPACE,
-            storage=open_journal_storage(path),
+            storage=open_storage(path),
             study_name="shared",
             load_if_exists=True,
             n_trials=5,
@@ -69,10 +71,10 @@ class TestKilledProcess:
         assert len({trial.params["x"] for trial in result.trials}) == 5  # no params twice, despite the equal seed
 
     def test_others_finish_search_of_killed_process(self, tmp_path):
-        path = str(tmp_path / "study.log")
+        path = locate_storage(FILE_STORAGES[0], tmp_path)
         evaluations, results = search_in_processes(4, tmp_path, storage=path, n_trials=40, sampler="random", dies_at=9)
         assert sorted(number for _, number, _ in evaluations) == list(range(40)) == max(results, key=len)
-        study = optuna.load_study(study_name="shared", storage=open_journal_storage(path))
+        study = optuna.load_study(study_name="shared", storage=open_storage(path))
         states = {
             trial.number: trial.state.name for trial in study.trials if "hpcompat: surplus" not in trial.user_attrs
         }
@@ -154,16 +156,14 @@ class TestOtherProcess:
     def test_trial_numbers_exclude_history_in_every_process(self, run_hpcompat, tmp_path):
         first = run_hpcompat(lambda trial: trial["x"], LINE_SPACE, n_trials=3)
         shared = {"study_name": "shared", "load_if_exists": True}
-        path = str(tmp_path / "study.log")
-        run_hpcompat(
-            lambda trial: 0.0, LINE_SPACE, n_trials=2, history=first, storage=open_journal_storage(path), **shared
-        )
-        second = run_hpcompat(lambda trial: 0.0, LINE_SPACE, n_trials=4, storage=open_journal_storage(path), **shared)
+        path = locate_storage(FILE_STORAGES[0], tmp_path)
+        run_hpcompat(lambda trial: 0.0, LINE_SPACE, n_trials=2, history=first, storage=open_storage(path), **shared)
+        second = run_hpcompat(lambda trial: 0.0, LINE_SPACE, n_trials=4, storage=open_storage(path), **shared)
         assert [trial.number for trial in second.trials] == [0, 1, 2, 3]
 
 
 class TestStorages:
-    @pytest.mark.parametrize("storage", ["journal", "sqlite", "postgresql"], indirect=True)
+    @pytest.mark.parametrize("storage", STORAGES, indirect=True)
     def test_four_processes_run_200_trials_once_each(self, tmp_path, storage):
         evaluations, results = search_in_processes(4, tmp_path, storage=storage, n_trials=200, sampler="random")
         numbers = sorted(number for _, number, _ in evaluations)
@@ -172,7 +172,7 @@ class TestStorages:
         assert len({pid for pid, _, _ in evaluations}) == 4
         assert len({params["x"] for _, _, params in evaluations}) == 200  # no params twice, despite the equal seed
 
-    @pytest.mark.parametrize("storage", ["journal", "sqlite", "postgresql"], indirect=True)
+    @pytest.mark.parametrize("storage", STORAGES, indirect=True)
     def test_error_message_that_database_cannot_store_is_kept(self, run_hpcompat, storage):
         def function(trial):
             if trial.number == 0:
@@ -180,7 +180,7 @@ class TestStorages:
             return 0.5
 
         is_database = not storage.endswith(".log")
-        opened = optuna.storages.RDBStorage(storage) if is_database else open_journal_storage(storage)
+        opened = optuna.storages.RDBStorage(storage) if is_database else open_storage(storage)
         options = {"storage": opened, "study_name": "messages"}
         result = run_hpcompat(function, LINE_SPACE, n_trials=2, **options)
         assert [trial.state for trial in result.trials] == ["FAILED", "COMPLETE"]

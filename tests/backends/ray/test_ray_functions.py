@@ -7,6 +7,7 @@ import signal
 
 import optuna
 import pytest
+from optuna.exceptions import ExperimentalWarning
 from ray import tune
 from ray.tune.search import ConcurrencyLimiter, Repeater, Searcher
 from ray.tune.search.bayesopt import BayesOptSearch
@@ -274,7 +275,7 @@ class TestSamplers:
             trial.set_user_attr("n", trial["n"])
             return -trial["x"]
 
-        with pytest.warns(FutureWarning):
+        with pytest.warns((FutureWarning, ExperimentalWarning)):
             sampler = optuna.samplers.TPESampler(seed=0, constraints_func=lambda trial: [trial.user_attrs["n"] - 2])
         expected = hp.search(function, XN_SPACE, n_trials=12, seed=3, progress=False)
         assert trial_rows(run_hpcompat(function, XN_SPACE, n_trials=12, seed=3)) == trial_rows(expected)

@@ -34,6 +34,7 @@ def sync_runs(server, directory, scratch):
         "WANDB_BASE_URL": server.url,
         "WANDB_DIR": scratch,
         "WANDB_CACHE_DIR": scratch,
+        "HOME": scratch,
     }
     command = [sys.executable, "-m", "wandb", "sync", *list_offline_runs(directory)]
     process = subprocess.run(command, env={**os.environ, **login}, cwd=scratch, capture_output=True, text=True)
