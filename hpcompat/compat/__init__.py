@@ -33,7 +33,7 @@ class SupportedVersions(NamedTuple):
         >>> SupportedVersions("3.0", "5.0.0", ()).contains("5.0.3")
         True
         """
-        return not self.is_too_old(installed) and _release(installed)[:2] <= _release(self.newest)[:2]
+        return not self.is_too_old(installed) and parse_release(installed)[:2] <= parse_release(self.newest)[:2]
 
     def is_too_old(self, installed: str) -> bool:
         """Return whether a version is older than the oldest that works.
@@ -41,7 +41,7 @@ class SupportedVersions(NamedTuple):
         >>> SupportedVersions("3.0", "5.0.0", ()).is_too_old("2.10.1")
         True
         """
-        return _release(installed) < _release(self.oldest)
+        return parse_release(installed) < parse_release(self.oldest)
 
 
 SUPPORTED: Mapping[str, SupportedVersions] = {
@@ -87,7 +87,7 @@ def _warn_once(message: str) -> None:
     warnings.warn(message, stacklevel=2)
 
 
-def _release(text: str) -> tuple[int, ...]:
+def parse_release(text: str) -> tuple[int, ...]:
     """Return the numbers of a version: 2.1.2 of "2.1.2rc1+cu121"."""
     match = re.match(r"\d+(\.\d+)*", text)
     return tuple(map(int, match[0].split("."))) if match else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,23 +24,29 @@ def given_use_cache(args: TrainingArguments) -> bool | None:
     return getattr(args, "use_cache", None)  # since 5.0
 
 
-_MIXED_PRECISION = "ACCELERATE_MIXED_PRECISION"
+_PREFIX = "ACCELERATE_"
 
 
-def initial_mixed_precision(args: TrainingArguments) -> str | None:
-    """Return the mixed precision of the environment without what `args` have written there; None if they do not write.
+def initial_environment(args: TrainingArguments) -> dict[str, str]:
+    """Return accelerate's variables of the environment, without what `args` have written there.
 
-    Before 5.0 TrainingArguments with fp16 or bf16 write it to the environment, from where later ones without read it.
+    TrainingArguments with torch_compile write it to the environment, from where later ones without it read it; before
+    5.0 those with fp16 or bf16 do so, too.
     """
-    if not hasattr(args, "half_precision_backend"):
-        return None
-    return "no" if args.fp16 or args.bf16 else os.environ.get(_MIXED_PRECISION, "no")
+    variables = {name: value for name, value in os.environ.items() if name.startswith(_PREFIX)}
+    if args.torch_compile:
+        variables.pop(f"{_PREFIX}DYNAMO_BACKEND", None)
+        variables.pop(f"{_PREFIX}DYNAMO_MODE", None)
+    if hasattr(args, "half_precision_backend") and (args.fp16 or args.bf16):
+        variables.pop(f"{_PREFIX}MIXED_PRECISION", None)
+    return variables
 
 
-def reset_mixed_precision(initial: str | None) -> None:
-    """Set the mixed precision of the environment to what `initial_mixed_precision` has returned."""
-    if initial is not None:
-        os.environ[_MIXED_PRECISION] = initial
+def reset_environment(initial: Mapping[str, str]) -> None:
+    """Set accelerate's variables of the environment to what `initial_environment` has returned."""
+    for name in [name for name in os.environ if name.startswith(_PREFIX) and name not in initial]:
+        del os.environ[name]
+    os.environ.update(initial)
 
 
 def set_output_dir(args: TrainingArguments, directory: str) -> None:

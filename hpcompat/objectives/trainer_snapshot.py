@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
-from hpcompat.compat.transformers import initial_mixed_precision, reset_mixed_precision
+from hpcompat.compat.transformers import initial_environment, reset_environment
 from hpcompat.objectives.trainer_internals import build_model, drop_model, restore_accelerator
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class TrainerSnapshot:
         callbacks: The callbacks, each with its state.
         model: The model of the Trainer, if the user refers to it elsewhere.
         weights: The file with the weights of a trained model.
-        mixed_precision: The mixed precision of the environment, see `initial_mixed_precision`.
+        environment: accelerate's variables of the environment, see `initial_environment`.
     """
 
     attributes: dict[str, Any]
@@ -59,7 +59,7 @@ class TrainerSnapshot:
     callbacks: list[tuple[TrainerCallback, dict[str, object]]]
     model: weakref.ref[Module] | None
     weights: str | None
-    mixed_precision: str | None
+    environment: dict[str, str]
 
     @classmethod
     def take(cls, trainer: Trainer, root: str) -> TrainerSnapshot:
@@ -74,8 +74,8 @@ class TrainerSnapshot:
                 weights = _save_weights(trainer.model, root)
         drop_model(trainer)
         trainer.accelerator.free_memory()  # this also collects garbage
-        mixed_precision = initial_mixed_precision(trainer.args)
-        reset_mixed_precision(mixed_precision)
+        environment = initial_environment(trainer.args)
+        reset_environment(environment)
         handler = trainer.callback_handler
         return cls(
             attributes=dict(vars(trainer)),
@@ -83,7 +83,7 @@ class TrainerSnapshot:
             callbacks=[(callback, _get_callback_state(callback)) for callback in handler.callbacks],
             model=model,
             weights=weights,
-            mixed_precision=mixed_precision,
+            environment=environment,
         )
 
     def reset(self, trainer: Trainer) -> None:
@@ -93,7 +93,7 @@ class TrainerSnapshot:
             vars(owner).clear()
             vars(owner).update(state)
         handler.callbacks = list(self.handler["callbacks"])
-        reset_mixed_precision(self.mixed_precision)
+        reset_environment(self.environment)
         for callback, state in self.callbacks:
             vars(callback).update(state)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import pytest
-from transformers import TrainingArguments
 
-from hpcompat.compat.transformers import given_argument, initial_mixed_precision, reset_mixed_precision, set_output_dir
-
-VARIABLE = "ACCELERATE_MIXED_PRECISION"
+from hpcompat.compat.transformers import given_argument, initial_environment, reset_environment, set_output_dir
 
 
 class TestGivenArgument:
@@ -17,26 +15,26 @@ class TestGivenArgument:
         assert given_argument(make_trainer(), "of_a_newer_version") is None
 
 
-class TestMixedPrecision:
+class TestEnvironment:
     @pytest.mark.parametrize(
-        ("bf16", "environment", "expected"), [(False, None, "no"), (False, "bf16", "bf16"), (True, "bf16", "no")]
+        ("fields", "remaining"),
+        [
+            ({}, {"MIXED_PRECISION": "bf16", "DYNAMO_BACKEND": "EAGER", "CPU": "1"}),
+            ({"bf16": True}, {"DYNAMO_BACKEND": "EAGER", "CPU": "1"}),
+            ({"torch_compile": True}, {"MIXED_PRECISION": "bf16", "CPU": "1"}),
+        ],
     )
-    def test_what_the_arguments_wrote_is_left_out(self, monkeypatch, bf16, environment, expected):
-        if environment:
-            monkeypatch.setenv(VARIABLE, environment)
-        else:
-            monkeypatch.delenv(VARIABLE, raising=False)
-        args = SimpleNamespace(fp16=False, bf16=bf16, half_precision_backend="auto")  # as before transformers 5.0
-        assert initial_mixed_precision(args) == expected
-
-    def test_environment_stays_as_it_is_if_no_arguments_write_it(self, monkeypatch):
-        monkeypatch.setenv(VARIABLE, "bf16")
-        args = SimpleNamespace(fp16=False, bf16=True)  # since transformers 5.0
-        reset_mixed_precision(initial_mixed_precision(args))
-        args = TrainingArguments("unused", use_cpu=True)
-        if hasattr(args, "half_precision_backend"):
-            pytest.skip("transformers before 5.0 writes the environment")
-        assert args.mixed_precision == "bf16"
+    def test_what_the_arguments_wrote_is_left_out(self, monkeypatch, fields, remaining):
+        for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
+            monkeypatch.delenv(name)
+        for name, value in {"MIXED_PRECISION": "bf16", "DYNAMO_BACKEND": "EAGER", "CPU": "1"}.items():
+            monkeypatch.setenv(f"ACCELERATE_{name}", value)
+        defaults = {"fp16": False, "bf16": False, "torch_compile": False, "half_precision_backend": "auto"}
+        initial = initial_environment(SimpleNamespace(**{**defaults, **fields}))  # as before transformers 5.0
+        assert initial == {f"ACCELERATE_{name}": value for name, value in remaining.items()}
+        monkeypatch.setenv("ACCELERATE_OF_A_TRIAL", "1")
+        reset_environment(initial)
+        assert {name: value for name, value in os.environ.items() if name.startswith("ACCELERATE_")} == initial
 
 
 class TestSetOutputDir:

@@ -8,13 +8,30 @@ import pytest
 import wandb
 
 import hpcompat as hp
-from hpcompat.compat.wandb import allow_finish, keep_open, known_settings
+from hpcompat.compat.wandb import allow_finish, keep_open, known_settings, without_new_config_dir
 from tests.helpers.spaces import X_SPACE
 
 
 class TestKnownSettings:
     def test_unknown_settings_are_left_out(self):
         assert known_settings({"project": "digits", "of_a_newer_version": 1}) == {"project": "digits"}
+
+
+class TestConfigDir:
+    @pytest.mark.parametrize(
+        ("made_before", "file", "remains"), [(False, False, False), (True, False, True), (False, True, True)]
+    )
+    def test_only_a_new_and_empty_directory_is_removed(self, tmp_path, monkeypatch, made_before, file, remains):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        path = tmp_path / ".config" / "wandb"
+        if made_before:
+            path.mkdir(parents=True)
+        with without_new_config_dir():
+            path.mkdir(parents=True, exist_ok=True)
+            if file:
+                (path / "settings").touch()
+        assert path.exists() == remains
+        assert list(tmp_path.iterdir()) == ([tmp_path / ".config"] if remains else [])
 
 
 class TestServerSweeps:

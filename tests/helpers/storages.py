@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import optuna
-import sqlalchemy
 from optuna.storages import BaseStorage
+
+from tests.helpers.versions import is_since
 
 HAS_JOURNAL = hasattr(optuna.storages, "JournalStorage")  # since Optuna 3.1
 FILE_STORAGES = ["journal", "sqlite"] if HAS_JOURNAL else ["sqlite"]
-STORAGES = [*FILE_STORAGES, *(["postgresql"] if sqlalchemy.__version__ >= "2" else [])]  # psycopg needs SQLAlchemy 2
+STORAGES = [*FILE_STORAGES, *(["postgresql"] if is_since("sqlalchemy", "2.0") else [])]  # psycopg needs SQLAlchemy 2
 
 
 def locate_storage(kind: str, directory: Path) -> str:

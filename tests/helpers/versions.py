@@ -6,12 +6,12 @@ from importlib import metadata
 
 import pytest
 
-from hpcompat.compat import _release
+from hpcompat.compat import parse_release
 
 
 def is_since(package: str, version: str) -> bool:
     """Return whether the installed version of a package is this one, or a newer one."""
-    return _release(metadata.version(package)) >= _release(version)
+    return parse_release(metadata.version(package)) >= parse_release(version)
 
 
 def requires(package: str, version: str) -> pytest.MarkDecorator:

@@ -106,6 +106,13 @@ class TestTrainerRestored:
         assert trainer.accelerator.mixed_precision == "no"
         assert trainer.evaluate()["eval_loss"] == loss
 
+    def test_torch_compile_of_a_trial_is_reset(self, make_trainer, run_hpcompat):
+        trainer = make_trainer()
+        space = constant_space(torch_compile=True, torch_compile_backend="eager")
+        run_hpcompat(trainer, space, n_trials=1)
+        assert "ACCELERATE_DYNAMO_BACKEND" not in os.environ
+        assert trainer.accelerator.state.dynamo_plugin.backend.name == "NO"
+
     def test_ctrl_c_restores_the_trainer(self, make_trainer, run_hpcompat):
         class Interrupt(TrainerCallback):
             runs: ClassVar[list[str]] = []

@@ -34,8 +34,7 @@ from hpcompat.trials.notes import Notes
 from hpcompat.trials.run_dirs import last_checkpoint
 from hpcompat.trials.trial import FAILED, PRUNED, Trial, objective_names
 
-Result = MutableMapping[str, Any]
-"""A result of Ray: the values by name, with Ray's own entries such as training_iteration."""
+Result = MutableMapping[str, Any]  # of Ray: the values by name, with its own entries such as training_iteration
 
 
 class NoSuggestionYet(Exception):

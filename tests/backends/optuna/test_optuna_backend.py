@@ -15,8 +15,9 @@ from hpcompat.compat.optuna import make_tpe_sampler, set_constraint
 from hpcompat.trials.config import SearchConfig
 from tests.helpers.spaces import EVERY_TYPE, XN_SPACE, evaluate_to_every_state, parabola, trial_rows, with_types
 from tests.helpers.storages import FILE_STORAGES, locate_storage, open_storage
+from tests.helpers.versions import is_since
 
-BEST_IS_FEASIBLE = optuna.__version__ >= "4"
+BEST_IS_FEASIBLE = is_since("optuna", "4.0")
 """Whether `Study.best_trial` ignores infeasible trials."""
 
 
